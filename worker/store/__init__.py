@@ -1,0 +1,1 @@
+"""Repos, branches, commits, trees and blobs. Plain blocking code; nothing here awaits."""

@@ -1,0 +1,1 @@
+"""Where a store's objects lie: a local directory, or any object store."""
