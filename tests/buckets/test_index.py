@@ -1,0 +1,299 @@
+"""The index of the out bucket."""
+
+import multiprocessing
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.buckets.base import KeyMissing
+from worker.buckets.index import (
+    Index,
+    IndexThere,
+    OutputClosed,
+    StoredPart,
+    Upload,
+    UploadMissing,
+    create,
+    new_upload_id,
+)
+from worker.errors import Conflict
+from worker.store.model import Checksum, Entry, Extent, Part
+
+RUN = Extent.of_run("blobs/s/0-0", offset=3, length=5, sha256=b"\x07" * 32)
+
+
+def entry(key: str, etag: str = "e") -> Entry:
+    return Entry(key=key, size=5, etag=etag, modified=1, extents=(RUN,))
+
+
+def part(number: int, etag: str = "p") -> StoredPart:
+    return StoredPart(number=number, size=5, etag=etag, modified=1, extents=(RUN,))
+
+
+def assemble(upload: Upload, parts: list[StoredPart]) -> Entry:
+    return Entry(
+        key=upload.key,
+        size=sum(part.size for part in parts),
+        etag="-".join(part.etag for part in parts),
+        modified=1,
+        extents=tuple(extent for part in parts for extent in part.extents),
+    )
+
+
+class Refused(Conflict):
+    pass
+
+
+def refuse(_there: Entry | None) -> None:
+    raise Refused("no")
+
+
+def must_be_new(there: Entry | None) -> None:
+    if there is not None:
+        raise Refused(there.key)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    return create(tmp_path / "index")
+
+
+def test_an_entry_comes_back_as_it_was_put(index: Index) -> None:
+    """Everything that is known of an object survives the file."""
+    full = Entry(
+        key="a/ü/\x01 +%\U0001f600",
+        size=10,
+        etag="0-2",
+        modified=1_700_000_000_123,
+        extents=(RUN, RUN.slice(1, 2)),
+        headers={"content-type": "text/plain"},
+        metadata={"mtime": "1"},
+        tags={"k": "v"},
+        checksum=Checksum("CRC32", "AAAAAA==-2", "COMPOSITE"),
+        parts=(Part(1, 5, Checksum("CRC32", "AAAAAA==")), Part(3, 5)),
+    )
+
+    index.put(full, epoch=0)
+
+    assert full == index.get(full.key)
+
+
+def test_an_index_is_created_once(tmp_path: Path) -> None:
+    """A second job cannot take the file of a first."""
+    create(tmp_path / "index")
+
+    with pytest.raises(IndexThere):
+        create(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda i, e: i.put(entry("new"), epoch=e), id="put"),
+        pytest.param(lambda i, e: i.remove("old", epoch=e), id="remove"),
+        pytest.param(
+            lambda i, e: i.replace("old", lambda x: attrs.evolve(x, tags={"a": "b"}), epoch=e),
+            id="replace",
+        ),
+        pytest.param(lambda i, e: i.begin_upload(Upload("v", "k", 1), epoch=e), id="begin"),
+        pytest.param(lambda i, e: i.put_part("k", "u", part(2), epoch=e), id="part"),
+        pytest.param(lambda i, e: i.abort_upload("k", "u", epoch=e), id="abort"),
+        pytest.param(lambda i, e: i.complete("k", "u", assemble=assemble, epoch=e), id="complete"),
+    ],
+)
+@pytest.mark.parametrize("close", ["freeze", "new_epoch", "roll_back"])
+def test_nothing_changes_after_the_output_is_decided(index: Index, change, close: str) -> None:
+    """A request that began before the output was closed changes nothing after it."""
+    index.put(entry("old"), epoch=0)
+    index.begin_upload(Upload("u", "k", 1), epoch=0)
+    index.put_part("k", "u", part(1), epoch=0)
+    index.new_epoch()
+    began = index.epoch()
+    getattr(index, close)()
+
+    with pytest.raises(OutputClosed):
+        change(index, began)
+
+    assert [entry("old")] == list(index.entries())
+    assert [part(1)] == index.parts("k", "u")
+
+
+def test_a_refused_condition_changes_nothing(index: Index) -> None:
+    """What *decide* raises comes out, and the object stays as it was."""
+    index.put(entry("a", "1"), epoch=0)
+
+    with pytest.raises(Refused):
+        index.put(entry("a", "2"), epoch=0, decide=refuse)
+    with pytest.raises(Refused):
+        index.remove("a", epoch=0, decide=refuse)
+
+    assert entry("a", "1") == index.get("a")
+
+
+def test_replace_needs_an_object(index: Index) -> None:
+    """Tags can't be set on what is not there."""
+    with pytest.raises(KeyMissing):
+        index.replace("a", lambda there: there, epoch=0)
+
+
+def _race(path: Path, name: str, barrier, won) -> None:
+    index = Index(path)
+    barrier.wait()
+    for n in range(100):
+        try:
+            index.put(entry(f"k{n}", name), epoch=0, decide=must_be_new)
+        except Refused:
+            continue
+        won.put((n, name))
+    index.close()
+
+
+def test_of_many_writers_of_a_new_key_one_wins(tmp_path: Path) -> None:
+    """Conditions are decided in the transaction, also between processes."""
+    index = create(tmp_path / "index")
+    index.close()
+    context = multiprocessing.get_context("spawn")
+    barrier, won = context.Barrier(4), context.Queue()
+    names = "wxyz"
+    racers = [
+        context.Process(target=_race, args=(tmp_path / "index", n, barrier, won)) for n in names
+    ]
+    for racer in racers:
+        racer.start()
+    winners = dict(won.get(timeout=60) for _ in range(100))
+    for racer in racers:
+        racer.join()
+
+    assert winners == {n: index.get(f"k{n}").etag for n in range(100)}
+    assert won.empty()
+
+
+class TestUploads:
+    """Multipart uploads in the index."""
+
+    @pytest.fixture
+    def upload(self, index: Index) -> Upload:
+        upload = Upload(new_upload_id(), "k", 1, {"content-type": "a/b"}, {"m": "1"}, {"t": "2"})
+        index.begin_upload(upload, epoch=0)
+        return upload
+
+    def test_parts_come_in_order_and_the_last_of_a_number_counts(self, index, upload) -> None:
+        """Parts arrive in any order, and may be sent again."""
+        for number, etag in ((2, "b"), (10, "c"), (1, "x"), (1, "a")):
+            index.put_part("k", upload.id, part(number, etag), epoch=0)
+
+        assert [part(1, "a"), part(2, "b"), part(10, "c")] == index.parts("k", upload.id)
+
+    def test_complete_is_idempotent(self, index, upload) -> None:
+        """A client that lost the answer asks again, and gets the same one."""
+        index.put_part("k", upload.id, part(1, "a"), epoch=0)
+        first = index.complete("k", upload.id, assemble=assemble, epoch=0)
+        index.put(entry("k", "later"), epoch=0)
+
+        assert first == index.complete("k", upload.id, assemble=assemble, epoch=0)
+        assert entry("k", "later") == index.get("k")
+
+    def test_a_refused_completion_leaves_the_upload(self, index, upload) -> None:
+        """A client may send the part that was wrong again."""
+        index.put_part("k", upload.id, part(1), epoch=0)
+
+        with pytest.raises(Refused):
+            index.complete("k", upload.id, assemble=lambda _u, _p: refuse(None), epoch=0)
+
+        assert [upload] == list(index.uploads())
+        assert index.get("k") is None
+
+    @pytest.mark.parametrize("key", ["k", "other"])
+    def test_an_upload_that_is_not_there_is_missing(self, index, upload, key: str) -> None:
+        """An upload is known by key and id together."""
+        unknown = upload.id if key == "other" else "unknown"
+
+        for call in (
+            lambda: index.upload(key, unknown),
+            lambda: index.parts(key, unknown),
+            lambda: index.put_part(key, unknown, part(1), epoch=0),
+            lambda: index.abort_upload(key, unknown, epoch=0),
+            lambda: index.complete(key, unknown, assemble=assemble, epoch=0),
+        ):
+            with pytest.raises(UploadMissing):
+                call()
+
+    def test_aborted_is_gone_with_its_parts(self, index, upload) -> None:
+        """Nothing of an aborted upload stays."""
+        index.put_part("k", upload.id, part(1), epoch=0)
+        index.abort_upload("k", upload.id, epoch=0)
+
+        assert [] == list(index.uploads())
+        with pytest.raises(UploadMissing):
+            index.parts("k", upload.id)
+
+    def test_uploads_are_listed_by_key_and_id(self, index) -> None:
+        """Many uploads of one key are told apart by their ids, and a listing goes on after one."""
+        for key, upload_id in (("b", "2"), ("a", "9"), ("b", "1"), ("c", "0")):
+            index.begin_upload(Upload(upload_id, key, 1), epoch=0)
+
+        assert ["9", "1", "2", "0"] == [upload.id for upload in index.uploads()]
+        assert ["2", "0"] == [upload.id for upload in index.uploads("b", "1")]
+
+
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), KEYS, st.text("01", min_size=1, max_size=3)),
+        st.tuples(st.just("remove"), KEYS, st.just("")),
+        st.tuples(st.sampled_from(["new_epoch", "roll_back"]), st.just(""), st.just("")),
+    ),
+    max_size=30,
+)
+
+
+@given(CHANGES, KEYS)
+@settings(deadline=None)
+def test_it_behaves_like_a_dict(tmp_path_factory, changes, start: str) -> None:
+    """Any sequence of changes and tries leaves what it leaves in a dict, in the order of keys."""
+    index = create(tmp_path_factory.mktemp("index") / "index")
+    now: dict[str, Entry] = {}
+    found: dict[str, Entry] = {}
+    for change, key, etag in changes:
+        if change == "put":
+            index.put(entry(key, etag), epoch=index.epoch())
+            now[key] = entry(key, etag)
+        elif change == "remove":
+            assert now.pop(key, None) == index.remove(key, epoch=index.epoch())
+        elif change == "new_epoch":
+            index.new_epoch()
+            found = dict(now)
+        else:
+            index.roll_back()
+            now = dict(found)
+    in_order = [now[key] for key in sorted(now, key=str.encode)]
+
+    assert in_order == list(index.entries())
+    assert [e for e in in_order if e.key.encode() > start.encode()] == list(
+        index.entries(start, inclusive=False)
+    )
+    assert (len(now), 5 * len(now)) == index.totals()
+    index.close()
+
+
+def test_listing_goes_on_over_batches(index: Index) -> None:
+    """More objects than one query takes are all listed, once."""
+    keys = [f"{n:05d}" for n in range(2500)]
+    for key in keys:
+        index.put(entry(key), epoch=0)
+
+    assert keys == [e.key for e in index.entries()]
+
+
+def test_rolling_back_drops_the_uploads_of_the_try(index: Index) -> None:
+    """An upload that a failed try began is gone; one from before is not."""
+    index.begin_upload(Upload("old", "k", 1), epoch=0)
+    epoch = index.new_epoch()
+    index.begin_upload(Upload("new", "k", 1), epoch=epoch)
+    index.put_part("k", "new", part(1), epoch=epoch)
+    index.roll_back()
+
+    assert ["old"] == [upload.id for upload in index.uploads()]

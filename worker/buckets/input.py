@@ -1,0 +1,40 @@
+"""An input bucket: one commit, read-only, whatever happens to its branch."""
+
+from collections.abc import AsyncIterator, Iterator
+
+from trio.to_thread import run_sync as in_thread
+
+from worker.buckets.base import KeyMissing, read_extents
+from worker.store.blobs import BlobReader
+from worker.store.model import Entry
+from worker.store.trees import Tree
+
+
+class InputBucket:
+    """The tree of a pinned commit as a bucket."""
+
+    def __init__(self, name: str, tree: Tree, reader: BlobReader) -> None:
+        self._name = name
+        self._tree = tree
+        self._reader = reader
+
+    @property
+    def name(self) -> str:
+        """The name of the input."""
+        return self._name
+
+    async def entry(self, key: str) -> Entry:
+        """Return what is known of the object at *key*, or raise :class:`KeyMissing`."""
+        entry = await in_thread(self._tree.entry, key)
+        if entry is None:
+            raise KeyMissing(self._name, key)
+        return entry
+
+    def entries(self, start: str, *, inclusive: bool = True) -> Iterator[Entry]:
+        """Yield entries in the order of their keys, from *start* on or strictly after it."""
+        for entry in self._tree.entries(after=start):
+            yield entry
+
+    def payload(self, entry: Entry, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Yield the bytes of *entry* from *start* up to *stop*, in pieces of at most 1 MiB."""
+        return read_extents(self._reader, entry.extents, start, stop)
