@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-HIDDEN = "[redacted]"
+HIDDEN = "***"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
 
@@ -147,6 +147,12 @@ def configure(style: str = "auto", level: str = "info", *, stream: TextIO | None
         logger_factory=LineWriter(stream),
         cache_logger_on_first_use=False,
     )
+
+
+def logger() -> FilteringBoundLogger:
+    """Return the logger of this program."""
+    found: FilteringBoundLogger = structlog.get_logger()
+    return found
 
 
 def bind_job(job: str) -> None:

@@ -1,0 +1,146 @@
+"""The log: for people on a terminal, JSON otherwise, and never a secret."""
+
+import io
+import json
+
+import pytest
+import structlog
+
+from worker import telemetry
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        """Say so."""
+        return True
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """Each test starts with structlog as imported and no secret to hide."""
+    monkeypatch.setattr(telemetry, "_secrets", set())
+    structlog.contextvars.clear_contextvars()
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture
+def stream():
+    """A stream that is no terminal."""
+    return io.StringIO()
+
+
+def test_without_a_terminal_each_event_is_a_line_of_json(stream):
+    """Programs read the log: one object a line, with time, level, event and facts."""
+    telemetry.configure("auto", "info", stream=stream)
+
+    telemetry.logger().info("gateway.ready", port=9000, names=("a", "b"))
+
+    found = json.loads(stream.getvalue())
+    assert found.pop("time").endswith("Z")
+    assert {"level": "info", "event": "gateway.ready", "port": 9000, "names": ["a", "b"]} == found
+
+
+def test_on_a_terminal_an_event_is_a_line_for_people():
+    """A person sees the time, the event and its facts, in colour."""
+    terminal = Terminal()
+    telemetry.configure("auto", "info", stream=terminal)
+
+    telemetry.logger().info("gateway.ready", why="two words")
+
+    assert not terminal.getvalue().startswith("{")
+    assert "gateway.ready" in terminal.getvalue()
+    assert "'two words'" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(("style", "json_"), [("json", True), ("console", False)])
+def test_the_style_can_be_chosen(style, json_):
+    """--log-format beats what the stream looks like."""
+    terminal = Terminal()
+    telemetry.configure(style, "info", stream=terminal)
+
+    telemetry.logger().info("run.started")
+
+    assert json_ == terminal.getvalue().startswith("{")
+
+
+def test_events_below_the_level_are_left_out(stream):
+    """The level is the least important that is shown."""
+    telemetry.configure("json", "warning", stream=stream)
+
+    telemetry.logger().info("small.talk")
+    telemetry.logger().warning("input.missing")
+
+    assert ["input.missing"] == [
+        json.loads(line)["event"] for line in stream.getvalue().splitlines()
+    ]
+
+
+def test_the_job_is_bound_once_and_is_in_every_event(stream):
+    """What belongs to the whole run is a fact of each of its events."""
+    telemetry.configure("json", "info", stream=stream)
+    telemetry.bind_job("ab" * 16)
+
+    telemetry.logger().info("run.started")
+
+    assert "ab" * 16 == json.loads(stream.getvalue())["job"]
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param({"url": "http://x?key=hunter22"}, id="inside a text"),
+        pytest.param({"environment": {"A": ["hunter22"]}}, id="deep inside"),
+        pytest.param({"error": ValueError("hunter22")}, id="inside an error"),
+        pytest.param({"secret_key": "unknown-hunter22"}, id="by its name"),
+        pytest.param({"line": "it is hunter22"}, id="in a program's line"),
+    ],
+)
+def test_a_secret_is_never_logged(stream, style, facts):
+    """A value that is to be hidden shows nowhere, whatever carries it."""
+    telemetry.configure(style, "info", stream=stream)
+    telemetry.hide(["hunter22"])
+
+    telemetry.logger().info("event", **facts)
+
+    assert "hunter22" not in stream.getvalue()
+    assert telemetry.HIDDEN in stream.getvalue()
+
+
+def test_a_secret_in_a_traceback_is_hidden(stream):
+    """A fault whose message quotes a secret is logged without it."""
+    telemetry.configure("json", "info", stream=stream)
+    telemetry.hide(["hunter22"])
+
+    try:
+        raise ValueError("hunter22")
+    except ValueError:
+        telemetry.logger().exception("run.fault")
+
+    assert "ValueError" in stream.getvalue()
+    assert "hunter22" not in stream.getvalue()
+
+
+def test_a_program_cannot_drive_the_terminal():
+    """Of a line's control characters only colours pass; titles, cursor moves and bells do not."""
+    terminal = Terminal()
+    telemetry.configure("console", "info", stream=terminal)
+
+    telemetry.logger().info("command.output", line="\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2J")
+
+    assert "\x1b[31mred\x1b[0m" in terminal.getvalue()
+    assert "\\x1b]0;title\\x07\\x1b[2J" in terminal.getvalue()
+
+
+def test_a_log_that_nobody_reads_stops_nothing():
+    """A closed terminal ends the log and not the job."""
+    stream = io.StringIO()
+    telemetry.configure("json", "info", stream=stream)
+    stream.close()
+
+    telemetry.logger().info("run.started")
+    telemetry.logger().info("run.ended")

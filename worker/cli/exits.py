@@ -1,0 +1,96 @@
+"""What an error means to the shell: an exit status, and a report for the person who reads it."""
+
+import errno
+import platform
+import sys
+import traceback
+from pathlib import Path
+
+from worker import __version__, errors
+from worker.settings import SettingsWrong
+
+OK = 0
+SOMETHING_FOUND = 1
+"""The command did what it could, and names what it could not do, or the damage that it found."""
+WRONG = 64
+MISSING = 66
+UNAVAILABLE = 69
+OUR_FAULT = 70
+NOT_WRITTEN = 73
+STOPPED = 75
+MISCONFIGURED = 78
+READER_LEFT = 141
+"""What a shell reports of a program that SIGPIPE ended."""
+
+# The most specific first; the first match wins.
+EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
+    (SettingsWrong, MISCONFIGURED),
+    (errors.Invalid, WRONG),
+    (errors.NotFound, MISSING),
+    (errors.Unavailable, UNAVAILABLE),
+    (errors.Denied, UNAVAILABLE),
+    (errors.Conflict, NOT_WRITTEN),
+    (errors.CommandFailed, 10),
+    (errors.Interrupted, STOPPED),
+    (KeyboardInterrupt, STOPPED),
+    (FileNotFoundError, MISSING),
+    (NotADirectoryError, MISSING),
+    (IsADirectoryError, MISSING),
+    (PermissionError, MISSING),
+)
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+
+
+def exit_status(error: BaseException) -> int:
+    """Return the exit status for *error*; what nobody raised on purpose is a fault of our own."""
+    for kind, status in EXIT_STATUS:
+        if isinstance(error, kind):
+            return status
+    if isinstance(error, OSError):
+        return NOT_WRITTEN if error.errno in FULL else UNAVAILABLE
+    return OUR_FAULT
+
+
+def explain(error: BaseException) -> str:
+    """Return what a person at a terminal should read of *error*, without a traceback."""
+    if isinstance(error, errors.WorkerError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return (
+        f"a fault of worker's own: {_one_line(error)}\n"
+        f"({_origin(error)}; worker {__version__}, Python {platform.python_version()}, "
+        f"{platform.system()})\nRun it again with --debug for the whole traceback."
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _origin(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    package = Path(__file__).parents[1]
+    ours = [frame for frame in frames if package in Path(frame.filename).parents]
+    if not ours:
+        return "outside this program"
+    return f"{Path(ours[-1].filename).relative_to(package.parent)}:{ours[-1].lineno}"
+
+
+def full_report(error: BaseException) -> str:
+    """Return the traceback, for ``--debug``."""
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def say(text: str) -> None:
+    """Write to standard error, or nowhere when it is closed."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        # The terminal is gone; the exit status still tells.
+        return
