@@ -272,9 +272,7 @@ def test_it_behaves_like_a_dict(tmp_path_factory, changes, start: str) -> None:
     in_order = [now[key] for key in sorted(now, key=str.encode)]
 
     assert in_order == list(index.entries())
-    assert [e for e in in_order if e.key.encode() > start.encode()] == list(
-        index.entries(start, inclusive=False)
-    )
+    assert [e for e in in_order if e.key.encode() >= start.encode()] == list(index.entries(start))
     assert (len(now), 5 * len(now)) == index.totals()
     index.close()
 

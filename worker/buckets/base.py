@@ -42,8 +42,8 @@ class Bucket(Protocol):
     async def entry(self, key: str) -> Entry:
         """Return what is known of the object at *key*, or raise :class:`KeyMissing`."""
 
-    def entries(self, start: str, *, inclusive: bool = True) -> Iterator[Entry]:
-        """Yield entries in the order of their keys, from *start* on (or strictly after it).
+    def entries(self, start: str) -> Iterator[Entry]:
+        """Yield entries in the order of their keys, those at *start* or after it.
 
         This one blocks: a listing is made in a thread, in one trip. Nothing is read ahead of what
         is taken by more than a bounded amount, so a listing that skips below a common prefix

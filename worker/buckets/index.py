@@ -9,6 +9,7 @@ A try of a datum is an epoch. What the epoch changes is remembered in an undo lo
 objects, so going back to what the datum found costs what the try changed, not what is there.
 """
 
+import itertools
 import secrets
 import sqlite3
 import threading
@@ -30,8 +31,9 @@ Decide = Callable[[Entry | None], None]
 BUSY_MS = 60_000
 """How long a transaction waits for those of other processes, each of which takes microseconds."""
 
-BATCH = 1000
-"""How many entries a listing takes from the file in one query."""
+BATCHES = (16, 128, 1000)
+"""How many rows a listing takes in its first query, its second, and every later one: one that
+skips from common prefix to common prefix needs few of each, one that reads on needs many."""
 
 SCHEMA = """
 CREATE TABLE state (
@@ -207,26 +209,26 @@ class Index:
         """Return the object at *key*, or None."""
         return _found(self._db(), key.encode())
 
-    def entries(self, start: str = "", *, inclusive: bool = True) -> Iterator[Entry]:
-        """Yield the objects in the order of their keys, from *start* on or strictly after it.
+    def entries(self, start: str = "") -> Iterator[Entry]:
+        """Yield the objects in the order of their keys, those at *start* or after it.
 
         An object that changes meanwhile is seen as it was or as it is.
         """
-        key, comparison = start.encode(), ">=" if inclusive else ">"
-        while True:
+        key = start.encode()
+        for batch in _batches():
             rows = (
                 self._db()
                 .execute(
-                    f"SELECT key, entry FROM objects WHERE key {comparison} ? ORDER BY key LIMIT ?",
-                    (key, BATCH),
+                    "SELECT key, entry FROM objects WHERE key >= ? ORDER BY key LIMIT ?",
+                    (key, batch),
                 )
                 .fetchall()
             )
             for _key, blob in rows:
                 yield _entry(blob)
-            if len(rows) < BATCH:
+            if len(rows) < batch:
                 return
-            key, comparison = rows[-1][0], ">"
+            key = rows[-1][0] + b"\0"
 
     def totals(self) -> tuple[int, int]:
         """Return how many objects there are, and the sum of their sizes in bytes."""
@@ -288,19 +290,19 @@ class Index:
         With an empty *upload_id* the uploads of *start* itself come first.
         """
         last = (start.encode(), upload_id)
-        while True:
+        for batch in _batches():
             rows = (
                 self._db()
                 .execute(
                     "SELECT key, id, upload FROM uploads WHERE (key, id) > (?, ?) "
                     "ORDER BY key, id LIMIT ?",
-                    (*last, BATCH),
+                    (*last, batch),
                 )
                 .fetchall()
             )
             for _key, _id, blob in rows:
                 yield _upload(blob)
-            if len(rows) < BATCH:
+            if len(rows) < batch:
                 return
             last = rows[-1][0], rows[-1][1]
 
@@ -388,6 +390,10 @@ class Index:
 def new_upload_id() -> str:
     """Return an id for a multipart upload, which nobody can guess."""
     return secrets.token_urlsafe(32)
+
+
+def _batches() -> Iterator[int]:
+    return itertools.chain(BATCHES, itertools.repeat(BATCHES[-1]))
 
 
 def _found(db: sqlite3.Connection, key: bytes) -> Entry | None:

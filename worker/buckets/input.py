@@ -30,10 +30,12 @@ class InputBucket:
             raise KeyMissing(self._name, key)
         return entry
 
-    def entries(self, start: str, *, inclusive: bool = True) -> Iterator[Entry]:
-        """Yield entries in the order of their keys, from *start* on or strictly after it."""
-        for entry in self._tree.entries(after=start):
-            yield entry
+    def entries(self, start: str) -> Iterator[Entry]:
+        """Yield entries in the order of their keys, those at *start* or after it."""
+        first = self._tree.entry(start)
+        if first is not None:
+            yield first
+        yield from self._tree.entries(after=start)
 
     def payload(self, entry: Entry, start: int, stop: int) -> AsyncIterator[bytes]:
         """Yield the bytes of *entry* from *start* up to *stop*, in pieces of at most 1 MiB."""

@@ -34,9 +34,9 @@ class OutBucket:
             raise KeyMissing(OUT, key)
         return entry
 
-    def entries(self, start: str, *, inclusive: bool = True) -> Iterator[Entry]:
-        """Yield entries in the order of their keys, from *start* on or strictly after it."""
-        return self.index.entries(start, inclusive=inclusive)
+    def entries(self, start: str) -> Iterator[Entry]:
+        """Yield entries in the order of their keys, those at *start* or after it."""
+        return self.index.entries(start)
 
     def payload(self, entry: Entry, start: int, stop: int) -> AsyncIterator[bytes]:
         """Yield the bytes of *entry* from *start* up to *stop*, in pieces of at most 1 MiB."""
