@@ -1,10 +1,25 @@
-"""What is wrong with a document: each problem with its place, the reason and what would be right."""
+"""What is wrong with a document: each mistake by its place, why, and what would be right."""
 
+import json
 from collections.abc import Iterable
 
 import attrs
 
 from worker.errors import Invalid
+
+SHOWN = 100  # a document of a million mistakes is not helped by a million lines
+LONGEST = 60  # characters of a value that a message repeats
+
+
+def printable(text: str) -> str:
+    """Return *text* with all that could move a terminal's cursor written as ``\\uXXXX``."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def quoted(text: str) -> str:
+    """Return *text* as a message repeats it: in quotes, on one line, and not too long."""
+    short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return printable(json.dumps(short, ensure_ascii=False))
 
 
 @attrs.frozen
@@ -19,19 +34,22 @@ class Problem:
     """What would be right, as far as that can be said."""
 
     def __str__(self) -> str:
-        where = self.pointer or "the document"
+        where = printable(self.pointer) or "the document"
         return f"{where}: {self.reason}" + (f"; {self.expected}" if self.expected else "")
 
 
 class DocumentErrors(Invalid):
-    """The document is wrong; *problems* are all of its mistakes, in the order of its text."""
+    """The document is wrong; *problems* are all of its mistakes."""
 
     def __init__(self, problems: Iterable[Problem], source: str = "") -> None:
         self.problems = tuple(problems)
         self.source = source
         count = len(self.problems)
-        title = f"{source or 'the job document'}: {count} mistake{'s' if count > 1 else ''}"
-        super().__init__("\n".join([title, *(f"  {problem}" for problem in self.problems)]))
+        lines = [f"{source or 'the job document'}: {count} mistake{'s' if count > 1 else ''}"]
+        lines += [f"  {problem}" for problem in self.problems[:SHOWN]]
+        if count > SHOWN:
+            lines.append(f"  and {count - SHOWN} more")
+        super().__init__("\n".join(lines))
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from worker.spec.durations import format_duration
 from worker.spec.problems import Problem
 
 
@@ -136,10 +137,6 @@ class JobSpec:
     warnings: tuple[Problem, ...] = ()
     for_scheduler: tuple[str, ...] = ()
     """JSON pointers of the keys that only a scheduler can honour."""
-    document: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
-    """The pipeline as run, a JSON value in camelCase with every default filled: what goes into
-    provenance. Without the `job` block, and without what is for the scheduler, which this run did
-    not honour. Secrets are in it by name only."""
 
     @property
     def inputs(self) -> tuple[PfsInput, ...]:
@@ -152,9 +149,72 @@ class JobSpec:
         return self.s3_out or any(each.s3 for each in self.inputs)
 
     @property
+    def document(self) -> dict[str, Any]:
+        """The pipeline as run, a JSON value in camelCase with defaults filled, for provenance.
+
+        It is a document again. Without the `job` block, and without what is for the scheduler, as
+        this run did not honour that. Secrets are in it by name only.
+        """
+        return _filled(
+            pipeline={"project": {"name": self.project}, "name": self.pipeline},
+            description=self.description,
+            metadata=_filled(
+                labels=dict(self.metadata.labels), annotations=dict(self.metadata.annotations)
+            ),
+            input=_input_document(self.input),
+            transform=_transform_document(self.transform),
+            s3Out=self.s3_out,
+            outputBranch=self.output.branch,
+            datumTries=self.datum_tries,
+            datumTimeout=self.datum_timeout and format_duration(self.datum_timeout),
+            jobTimeout=self.job_timeout and format_duration(self.job_timeout),
+            reprocessSpec=self.reprocess_spec,
+            salt=self.salt,
+        )
+
+    @property
     def digest(self) -> str:
         """The SHA-256, in hex, of `document`: equal pipelines are equal here however written."""
-        canonical = json.dumps(
-            self.document, sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        )
+        canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _filled(**values: Any) -> dict[str, Any]:
+    """Return *values* without those that are empty or were left out."""
+    return {key: value for key, value in values.items() if value not in (None, "", [], {})}
+
+
+def _input_document(node: Input) -> dict[str, Any]:
+    if isinstance(node, CrossInput):
+        return {"cross": [_input_document(part) for part in node.parts]}
+    return {
+        "pfs": _filled(
+            project=node.project,
+            repo=node.repo,
+            branch=node.branch,
+            commit=node.commit,
+            name=node.name,
+            glob=node.glob,
+            s3=node.s3,
+            emptyFiles=node.empty_files,
+        )
+    }
+
+
+def _transform_document(transform: Transform) -> dict[str, Any]:
+    return _filled(
+        image=transform.image,
+        cmd=list(transform.cmd),
+        stdin=list(transform.stdin),
+        env=dict(transform.env),
+        secrets=[
+            _filled(name=s.name, key=s.key, envVar=s.env_var, mountPath=s.mount_path)
+            for s in transform.secrets
+        ],
+        user=transform.user and str(transform.user),
+        workingDir=transform.working_dir,
+        acceptReturnCode=list(transform.accept_return_code),
+        errCmd=list(transform.err_cmd),
+        errStdin=list(transform.err_stdin),
+        debug=transform.debug,
+    )
