@@ -1,6 +1,4 @@
-"""The fields of a job document, table by table, and the JSON Schema they make."""
-
-from typing import Any
+"""The fields of a job document, table by table: what `parse` reads and the JSON Schema shows."""
 
 from worker.spec.inputs import (
     COMMIT,
@@ -8,7 +6,6 @@ from worker.spec.inputs import (
     DEFAULT_BRANCH,
     NAME,
     NAME_MEANS,
-    NODE,
     NODE_SCHEMA,
 )
 from worker.spec.shapes import Choice, Duration, Flag, Items, Text, Texts, Unread, Whole
@@ -23,7 +20,6 @@ VARIABLE = "[^=]+"
 # A secret and its keys are folders and files, so their names are kept to what Kubernetes allows.
 SECRET_NAME = "(?!\\.\\.?$)[A-Za-z0-9._-]{1,253}"
 SECRET_MEANS = "1 to 253 of A–Z, a–z, 0–9, ., _ and -"
-SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 BRANCH = Text(f"(?!{COMMIT}$){NAME}", NAME_MEANS)
 LINES = Items(Text(empty=True, meaning="a line of text"), meaning="a list of lines")
@@ -157,16 +153,3 @@ DOCUMENT = Table(
         scheduler("dryRun", "whether the pipeline is only checked"),
     )
 )
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a job document, with both spellings of each key.
-
-    What depends on several keys at once, such as the names of inputs, only `parse` checks.
-    """
-    return {
-        "$schema": SCHEMA_DIALECT,
-        "title": "Job document of worker",
-        **DOCUMENT.schema(),
-        "$defs": {"input": {**NODE.schema(), "minProperties": 1}},
-    }

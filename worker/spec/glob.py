@@ -77,8 +77,10 @@ class Glob:
 
     def accepts(self, path: str) -> bool:
         """Return whether *path*, with a slash before it and none behind it, matches."""
-        # `/` alone means the whole commit. No other glob matches the whole commit.
-        return path == "/" if self.text == "/" else self._pattern.fullmatch(path) is not None
+        # The whole commit has an empty path, as Pachyderm compares it, and only `/` selects it.
+        if path == "/":
+            return self.text == "/"
+        return self._pattern.fullmatch(path) is not None
 
     def select(self, keys: Iterable[str]) -> Iterator[Match]:
         """Yield the files and folders among *keys* that match, in the order of the keys.

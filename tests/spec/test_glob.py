@@ -1,0 +1,282 @@
+"""Globs in Pachyderm's meaning: which files and folders of a commit they select."""
+
+import contextlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.spec.glob import GlobWrong, Match, clean, compile_glob
+
+KEYS = sorted(
+    [
+        "2023/jan/a.csv",
+        "2023/jan/b.csv",
+        "2023/feb/a.csv",
+        "2024/jan/a.csv",
+        "2024/readme.md",
+        "readme.md",
+        "notes.txt",
+        "x[1].txt",
+    ]
+)
+
+
+def selected(glob, keys=KEYS):
+    """Return what *glob* selects, folders with a slash behind them."""
+    matches = compile_glob(glob).select(keys)
+    return [match.path + "/" * (match.folder and match.path != "/") for match in matches]
+
+
+@pytest.mark.parametrize(
+    ("glob", "paths"),
+    [
+        ("/", ["/"]),
+        ("/*", ["/2023/", "/2024/", "/notes.txt", "/readme.md", "/x[1].txt"]),
+        ("/*/", ["/2023/", "/2024/", "/notes.txt", "/readme.md", "/x[1].txt"]),
+        ("*", ["/2023/", "/2024/", "/notes.txt", "/readme.md", "/x[1].txt"]),
+        ("/*/*", ["/2023/feb/", "/2023/jan/", "/2024/jan/", "/2024/readme.md"]),
+        ("/2023", ["/2023/"]),
+        ("/2023/", ["/2023/"]),
+        ("/202?/jan", ["/2023/jan/", "/2024/jan/"]),
+        ("/**.md", ["/2024/readme.md", "/readme.md"]),
+        ("/**/a.csv", ["/2023/feb/a.csv", "/2023/jan/a.csv", "/2024/jan/a.csv"]),
+        ("/2023/**", [
+            "/2023/feb/", "/2023/feb/a.csv", "/2023/jan/", "/2023/jan/a.csv", "/2023/jan/b.csv",
+        ]),
+        ("/{2023,2024}/jan", ["/2023/jan/", "/2024/jan/"]),
+        ("/{2023/feb,readme.md}", ["/2023/feb/", "/readme.md"]),
+        ("/202[34]", ["/2023/", "/2024/"]),
+        ("/202[!3]", ["/2024/"]),
+        ("/[a-m]*", []),
+        ("/[a-n]*", ["/notes.txt"]),
+        ("/@(notes|readme).*", ["/notes.txt", "/readme.md"]),
+        ("/(notes|readme).*", ["/notes.txt", "/readme.md"]),
+        ("/+([0-9])", ["/2023/", "/2024/"]),
+        ("/!(202*)", ["/notes.txt", "/readme.md", "/x[1].txt"]),
+        ("/x\\[1\\].txt", ["/x[1].txt"]),
+        ("/nothing", []),
+        ("//2023//jan/./x/../a.csv", ["/2023/jan/a.csv"]),
+    ],
+)  # fmt: skip
+def test_selects_files_and_folders(glob, paths):
+    """Each path that matches is selected: a file, or a folder with all below it."""
+    assert paths == selected(glob)
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "matches"),
+    [
+        # One character, many characters
+        ("/a?c", "/abc", True),
+        ("/a?c", "/a/c", False),
+        ("/a*c", "/ac", True),
+        ("/a*c", "/a/c", False),
+        ("/a**c", "/a/b/c", True),
+        ("/**", "/a", True),
+        ("/**", "/", False),
+        ("/*", "/.hidden", True),
+        ("/a\nb", "/a\nb", True),
+        ("/**", "/a\nb", True),
+        # Classes
+        ("/[a-c]", "/b", True),
+        ("/[a-c]", "/d", False),
+        ("/[^a-c]", "/d", True),
+        ("/[!a-c]", "/b", False),
+        ("/a[!b]c", "/a/c", False),
+        ("/[a-cx-z_]", "/y", True),
+        ("/[a-cx-z_]", "/_", True),
+        ("/[a-]", "/-", True),
+        ("/[\\]]", "/]", True),
+        ("/[[:alpha:]]", "/Q", True),
+        ("/[[:alpha:]]", "/5", False),
+        ("/[[:^alpha:]]", "/5", True),
+        ("/[^[:digit:]_]", "/_", False),
+        ("/[*?]", "/*", True),
+        ("/[*?]", "/a", False),
+        # Alternatives
+        ("/{a,b}", "/b", True),
+        ("/{a,b}c", "/bc", True),
+        ("/{a,}c", "/c", True),
+        ("/{a,b{c,d}}", "/bd", True),
+        ("/{a|b,c}", "/a|b", True),
+        ("/a,b", "/a,b", True),
+        ("/a}b)c|d", "/a}b)c|d", True),
+        # Groups
+        ("/@(a|b)", "/a", True),
+        ("/@(a|b)", "/ab", False),
+        ("/?(a)b", "/b", True),
+        ("/?(a)b", "/aab", False),
+        ("/*(ab)", "/abab", True),
+        ("/*(ab)c", "/c", True),
+        ("/+(ab)c", "/c", False),
+        ("/+(ab|c)", "/abcab", True),
+        ("/@(a*|b)/c", "/axx/c", True),
+        ("/@(a,b)", "/a,b", True),
+        ("/a**(b|c)", "/axxbcb", True),
+        ("/+(a/)b", "/a/a/b", True),
+        # Anything but
+        ("/!(a)", "/b", True),
+        ("/!(a)", "/a", False),
+        ("/!(a)", "/ab", True),
+        ("/!(*.js|*.json)", "/a.js", False),
+        ("/!(*.js|*.json)", "/a.js.gz", True),
+        ("/!(a)", "/b/c", False),
+        ("/!(a)/b", "/c/b", True),
+        ("/!(!(a))", "/a", True),
+        ("/!(!(a))", "/b", False),
+        ("/!(foo)*", "/foobar", False),
+        ("/@(!(z*)|*x)", "/zoot", False),
+        ("/@(!(z*)|*x)", "/zoox", True),
+        # Characters that only mean something elsewhere
+        ("/a@b+c!d", "/a@b+c!d", True),
+        ("/a.c", "/abc", False),
+        ("/a$^", "/a$^", True),
+        ("/\\*", "/*", True),
+        ("/\\*", "/a", False),
+    ],
+)  # fmt: skip
+def test_compares_a_path(glob, path, matches):
+    """Each part of a glob has Pachyderm's meaning."""
+    assert matches is compile_glob(glob).accepts(path)
+
+
+@pytest.mark.parametrize(
+    ("glob", "reason"),
+    [
+        ("/[a", "`[` is not closed"),
+        ("/[a-", "`[` is not closed"),
+        ("/[]", "without a character"),
+        ("/[!]", "without a character"),
+        ("/[c-a]", "runs backwards"),
+        ("/[[:letter:]]", "not a class"),
+        ("/{a,b", "`{` is not closed"),
+        ("/@(a|b", "`(` is not closed"),
+        ("/(a", "`(` is not closed"),
+        ("/a\\", "backslash"),
+        ("/" + "(" * 100 + ")" * 100, "nested deeper"),
+        ("/" + "a" * 5000, "5001 characters"),
+    ],
+)
+def test_refuses_what_is_no_glob(glob, reason):
+    """A glob that cannot mean anything says why."""
+    with pytest.raises(GlobWrong, match="the glob") as caught:
+        compile_glob(glob)
+
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [("", "/"), ("/", "/"), ("//", "/"), ("a", "/a"), ("a/", "/a"), ("../a", "/a"), ("./*", "/*")],
+)
+def test_cleans_as_pachyderm_cleans_paths(text, cleaned):
+    """A glob begins with a slash, and has none doubled or at its end."""
+    assert cleaned == clean(text)
+
+
+def test_the_whole_commit_is_there_even_when_it_is_empty():
+    """`/` is one datum, whatever the commit holds."""
+    assert ["/"] == selected("/", [])
+    assert [] == selected("/**", [])
+
+
+def test_a_folder_marker_is_a_folder_and_no_file():
+    """A key with a slash at its end is an empty folder."""
+    assert ["/a/"] == selected("/*", ["a/"])
+    assert ["/a/", "/a/b/"] == selected("/**", ["a/b/"])
+
+
+def test_a_match_says_which_keys_it_has():
+    """A folder's keys have its path and a slash before them, a file's key is its path."""
+    assert "a/" == Match("/a", folder=True).prefix
+    assert "a" == Match("/a", folder=False).prefix
+    assert "" == Match("/", folder=True).prefix
+
+
+@pytest.mark.parametrize(
+    ("glob", "prefix", "depth"),
+    [
+        ("/2023/*", "2023/", 2),
+        ("/2023/j*", "2023/j", 2),
+        ("/*", "", 1),
+        ("/**", "", float("inf")),
+        ("/a/{b/c,d}", "a/", 3),
+        ("/+(a/)b", "", float("inf")),
+    ],
+)
+def test_says_how_far_one_must_look(glob, prefix, depth):
+    """A reader of a large tree can skip what cannot match."""
+    compiled = compile_glob(glob)
+
+    assert (prefix, depth) == (compiled.prefix, compiled.depth)
+
+
+LETTERS = "ab"
+PARTS = st.lists(st.text(LETTERS, min_size=1, max_size=3), min_size=1, max_size=4)
+TREES = st.sets(PARTS.map("/".join), max_size=12).map(sorted)
+GLOBS = st.lists(
+    st.sampled_from([*LETTERS, "/", "?", "*", "**", "[b]", "[!a]", "{a,b/}", "@(ab|b)", "?(a)"]),
+    max_size=6,
+)
+
+
+def ends(tokens, text, start):
+    """Return where *tokens* can end that begin at *start* of *text*: the model, one by one."""
+    if not tokens:
+        return {start}
+    rest = text[start:]
+    slash = len(rest.split("/")[0])
+    within = {
+        "*": range(slash + 1),
+        "**": range(len(rest) + 1),
+        "?": [1] if slash else [],
+        "[b]": [1] if rest.startswith("b") else [],
+        "[!a]": [1] if slash and rest[0] != "a" else [],
+        "{a,b/}": [len(each) for each in ("a", "b/") if rest.startswith(each)],
+        "@(ab|b)": [len(each) for each in ("ab", "b") if rest.startswith(each)],
+        "?(a)": [0, 1] if rest.startswith("a") else [0],
+    }
+    lengths = within.get(tokens[0], [1] if rest.startswith(tokens[0]) else [])
+    return set().union(*(ends(tokens[1:], text, start + length) for length in lengths))
+
+
+def expected_matches(tokens, keys):
+    """Return what is selected, by looking at every path on its own."""
+    folders = set()
+    for key in keys:
+        parts = key.split("/")
+        for path in itertools.accumulate(parts[:-1], lambda a, b: f"{a}/{b}"):
+            if path not in folders and len(path) + 1 in ends(tokens, "/" + path, 0):
+                yield Match("/" + path, folder=True)
+            folders.add(path)
+        if len(key) + 1 in ends(tokens, "/" + key, 0):
+            yield Match("/" + key, folder=False)
+
+
+@given(GLOBS, TREES)
+def test_selects_what_a_simple_model_selects(tokens, keys):
+    """On any tree a glob selects the paths that match one by one, in the order of the keys."""
+    # A star before a group or another star would be another token.
+    text = "/" + "".join(tokens)
+    tokens = ["/", *tokens]
+    ambiguous = any(a in ("*", "**") and b[0] in "*" for a, b in itertools.pairwise(tokens))
+    if clean(text) == text and not ambiguous and text != "/":
+        assert list(expected_matches(tokens, keys)) == list(compile_glob(text).select(keys))
+
+
+@given(st.text("ab/*?[]{}()!@+|,\\-:^", max_size=30))
+def test_any_text_is_a_glob_or_says_why_not(text):
+    """Whatever stands in a document, compiling it does no harm."""
+    with contextlib.suppress(GlobWrong):
+        assert compile_glob(text).text.startswith("/")
+
+
+def test_reads_each_key_once():
+    """The keys can be an iterator over a tree that is read as one goes."""
+    read = []
+    matches = compile_glob("/*/b").select(key for key in ["a/b", "c/b"] if not read.append(key))
+
+    assert Match("/a/b", folder=False) == next(matches)
+    assert ["a/b"] == read

@@ -1,0 +1,285 @@
+"""The inputs of a job: every refusal, every warning, every default."""
+
+import copy
+import json
+
+import pytest
+
+from worker.spec.job import parse
+from worker.spec.problems import DocumentErrors
+from worker.spec.values import CrossInput, PfsInput
+
+FILES = {"repo": "files", "glob": "/*"}
+BUCKET = {"repo": "bucket", "s3": True}
+
+
+def a_document(node, **more):
+    return {"pipeline": {"name": "p"}, "input": node, "transform": {"cmd": ["true"]}, **more}
+
+
+def parsed(node, **more):
+    return parse(json.dumps(a_document(node, **more)))
+
+
+def mistakes(node):
+    with pytest.raises(DocumentErrors) as caught:
+        parsed(node)
+    return {problem.pointer: str(problem) for problem in caught.value.problems}
+
+
+def pfs(**fields):
+    return {"pfs": fields}
+
+
+@pytest.mark.parametrize(
+    ("node", "pointer", "reason"),
+    [
+        pytest.param(pfs(glob="/"), "/pfs/repo", "the key is missing", id="no repo"),
+        pytest.param(pfs(repo="", glob="/"), "/pfs/repo", "an empty text", id="empty repo"),
+        pytest.param(pfs(repo="a/b", glob="/"), "/pfs/repo", "A–Z, a–z", id="repo with a slash"),
+        pytest.param(pfs(**FILES, project=""), "/pfs/project", "an empty", id="empty project"),
+        pytest.param(pfs(**FILES, branch=""), "/pfs/branch", "an empty", id="empty branch"),
+        pytest.param(
+            pfs(**FILES, branch="0" * 32),
+            "/pfs/branch",
+            "pinned by `commit`",
+            id="commit as branch",
+        ),
+        pytest.param(pfs(**FILES, commit="abc"), "/pfs/commit", "32 hex", id="short commit"),
+        pytest.param(pfs(**FILES, commit="A" * 32), "/pfs/commit", "lower case", id="upper commit"),
+        pytest.param(
+            pfs(repo="out", glob="/"), "/pfs/repo", "name of the output", id="a repo called out"
+        ),
+        pytest.param(pfs(repo="a"), "/pfs/glob", "needs a glob", id="no glob on files"),
+        pytest.param(pfs(repo="a", glob=""), "/pfs/glob", "needs a glob", id="empty glob on files"),
+        pytest.param(
+            pfs(repo="a", glob="/[a"), "/pfs/glob", "`[` is not closed", id="a glob that is none"
+        ),
+        pytest.param(
+            pfs(**BUCKET, glob="/*"),
+            "/pfs/glob",
+            'an S3 input takes the whole commit, so "/"; found "/*"',
+            id="s3 with another glob",
+        ),
+        pytest.param(
+            pfs(**BUCKET, glob=""), "/pfs/glob", "the whole commit", id="s3 with an empty glob"
+        ),
+        pytest.param(pfs(**BUCKET, lazy=True), "/pfs/lazy", "cannot be lazy", id="s3 and lazy"),
+        pytest.param(
+            pfs(**BUCKET, emptyFiles=True), "/pfs/emptyFiles", "no files", id="s3 and emptyFiles"
+        ),
+        pytest.param(pfs(**FILES, lazy=True), "/pfs/lazy", "not supported", id="lazy files"),
+        pytest.param(pfs(**FILES, joinOn="$1"), "/pfs/joinOn", "below `join`", id="joinOn"),
+        pytest.param(pfs(**FILES, group_by="$1"), "/pfs/group_by", "below `join`", id="group_by"),
+        pytest.param(pfs(**FILES, outerJoin=True), "/pfs/outerJoin", "below", id="outerJoin"),
+        pytest.param(pfs(**FILES, repoType="meta"), "/pfs/repoType", "`user`", id="repoType"),
+        *(
+            pytest.param(
+                {kind: [pfs(**BUCKET), pfs(**FILES)]},
+                f"/{kind}/0/pfs/s3",
+                f"an S3 input cannot stand below `{kind}`",
+                id=f"s3 below {kind}",
+            )
+            for kind in ("join", "group", "union")
+        ),
+        pytest.param(
+            {"union": [{"cross": [pfs(**BUCKET), pfs(**FILES)]}]},
+            "/union/0/cross/0/pfs/s3",
+            "an S3 input cannot stand below `union`",
+            id="s3 far below union",
+        ),
+        *(
+            pytest.param(
+                {kind: [pfs(**FILES)]}, f"/{kind}", f"`{kind}` inputs are not supported", id=kind
+            )
+            for kind in ("join", "group", "union")
+        ),
+        pytest.param(
+            {"cron": {"name": "t", "spec": "@daily"}},
+            "/cron",
+            "`cron` inputs are not supported",
+            id="cron",
+        ),
+        pytest.param({}, "", "found no input", id="no kind"),
+        pytest.param(
+            {"pfs": FILES, "cross": [pfs(**BUCKET)]}, "", "2 kinds of input", id="two kinds"
+        ),
+        pytest.param({"pfs": []}, "/pfs", "found a list", id="a list as pfs"),
+        pytest.param([], "", "found a list", id="a list as input"),
+        pytest.param({"cross": []}, "/cross", "at least one part", id="empty cross"),
+        pytest.param({"cross": {}}, "/cross", "no list of inputs", id="cross of an object"),
+        pytest.param({"pfs": None}, "", "found no input", id="null kind"),
+        pytest.param({"psf": FILES}, "/psf", "did you mean `pfs`?", id="kind misspelt"),
+        pytest.param(pfs(**FILES, name=""), "/pfs/name", "the name is empty", id="empty name"),
+        pytest.param(pfs(**FILES, name="out"), "/pfs/name", 'called "out"', id="named out"),
+        pytest.param(pfs(**BUCKET, name="out"), "/pfs/name", 'called "out"', id="s3 named out"),
+        pytest.param(pfs(**FILES, name=".env"), "/pfs/name", 'called ".env"', id="named .env"),
+        pytest.param(pfs(**FILES, name=".."), "/pfs/name", "no folder", id="named .."),
+        pytest.param(pfs(**FILES, name="../x"), "/pfs/name", "no folder", id="a path as name"),
+        pytest.param(pfs(**FILES, name="a=b"), "/pfs/name", "no folder", id="name with ="),
+        pytest.param(pfs(**FILES, name="a\x1b"), "/pfs/name", "no folder", id="name with escape"),
+        pytest.param(pfs(**FILES, name="é" * 128), "/pfs/name", "255 bytes", id="name too long"),
+        pytest.param(
+            {"cross": [pfs(**FILES), pfs(**FILES)]},
+            "/cross/1/pfs/name",
+            'the name "files" is taken by /input/cross/0/pfs',
+            id="the same name twice",
+        ),
+    ],
+)
+def test_refuses(node, pointer, reason):
+    """Each input that cannot be is refused by name, at its place."""
+    found = mistakes(node)
+
+    assert reason in found["/input" + pointer]
+
+
+BAD_BUCKETS = [
+    "ab",
+    "a" * 64,
+    "Lab",
+    "lab_results",
+    "-lab",
+    "lab-",
+    ".lab",
+    "lab.",
+    "a..b",
+    "192.168.5.4",
+    "xn--lab",
+    "lab--x-s3",
+    "lab--ol-s3",
+    "lab-s3alias",
+    "läb",
+    "lab\n",
+]
+
+
+@pytest.mark.parametrize("name", BAD_BUCKETS)
+def test_an_s3_input_has_the_name_of_a_bucket(name):
+    """What no S3 client would take as a bucket is refused as the name of an S3 input."""
+    found = mistakes(pfs(**BUCKET, name=name))
+
+    assert ["/input/pfs/name"] == list(found)
+
+
+@pytest.mark.parametrize("name", ["lab", "lab-results", "a.b.c", "1ab", "a" * 63, "256.1.1.1"])
+def test_takes_the_names_that_s3_takes(name):
+    """What S3 takes as a bucket's name is taken."""
+    assert name == parsed(pfs(**BUCKET, name=name)).inputs[0].name
+
+
+def test_a_repo_whose_name_is_no_bucket_needs_another_name():
+    """The repo's name is the bucket's, and where it cannot be a `name` is asked for."""
+    found = mistakes(pfs(repo="Lab_Results", s3=True))
+
+    assert '"Lab_Results" is no legal bucket name' in found["/input/pfs/name"]
+    assert "lab" == parsed(pfs(repo="Lab_Results", s3=True, name="lab")).inputs[0].name
+
+
+def test_every_mistake_is_told_once_and_no_follow_up():
+    """A value that was refused is not held against the fields that depend on it."""
+    node = pfs(repo=5, s3="yes", glob="/*", branch="", commit=1)
+
+    expected = {f"/input/pfs/{key}" for key in ("repo", "s3", "branch", "commit")}
+    assert expected == set(mistakes(node))
+
+
+def test_defaults_are_filled():
+    """Branch, name, project and glob need not be given."""
+    expected = PfsInput(
+        name="bucket",
+        project="lab",
+        repo="bucket",
+        branch="master",
+        commit=None,
+        glob="/",
+        s3=True,
+    )
+    assert (
+        expected == parsed(pfs(**BUCKET), pipeline={"name": "p", "project": {"name": "lab"}}).input
+    )
+
+
+def test_every_field_of_an_input_is_kept():
+    """What was given is what the input has."""
+    node = pfs(
+        project="q",
+        repo="r",
+        branch="b",
+        commit="0" * 32,
+        name="n",
+        glob="x//y/",
+        s3=False,
+        empty_files=True,
+        lazy=False,
+        outer_join=False,
+        repo_type="user",
+    )
+
+    expected = PfsInput("n", "q", "r", "b", "0" * 32, "/x/y", s3=False, empty_files=True)
+    assert expected == parsed(node).input
+
+
+def test_a_repo_called_out_can_be_read_by_another_name():
+    """Only the name is taken by the output."""
+    assert "results" == parsed(pfs(repo="out", glob="/", name="results")).inputs[0].name
+
+
+def test_null_is_the_same_as_left_out():
+    """A key that is null has its default."""
+    node = pfs(**BUCKET, commit=None, branch=None, name=None, glob=None)
+
+    assert parsed(pfs(**BUCKET)).input == parsed(node).input
+
+
+def test_a_cross_keeps_the_order_of_its_parts():
+    """The inputs of a cross come from left to right, crosses in crosses too."""
+    node = {"cross": [pfs(repo="one", glob="/"), {"cross": [pfs(**BUCKET), pfs(**FILES)]}]}
+
+    spec = parsed(node)
+
+    assert isinstance(spec.input, CrossInput)
+    assert ["one", "bucket", "files"] == [each.name for each in spec.inputs]
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("lab-results", '"lab-results" is no legal shell variable'),
+        ("1st", '"1st" is no legal shell variable'),
+        ("PATH", 'shadows "PATH"'),
+        ("HOME", 'shadows "HOME"'),
+        ("S3_ENDPOINT", 'shadows "S3_ENDPOINT"'),
+        ("AWS_REGION", 'shadows "AWS_REGION"'),
+        ("LD_PRELOAD", 'shadows "LD_PRELOAD"'),
+        ("http_proxy", 'shadows "http_proxy"'),
+    ],
+)
+def test_warns_of_a_name_that_may_surprise(name, warning):
+    """A name that a shell cannot read, or that hides a variable it needs, is warned about."""
+    (told,) = parsed(pfs(**FILES, name=name)).warnings
+
+    assert "/input/pfs/name" == told.pointer
+    assert warning in told.reason
+
+
+def test_warns_of_a_name_that_is_the_variable_of_another_inputs_commit():
+    """`a_COMMIT` is where the commit of `a` stands."""
+    node = {"cross": [pfs(**FILES, name="a"), pfs(repo="x", glob="/", name="a_COMMIT")]}
+
+    (told,) = parsed(node).warnings
+
+    assert "/input/cross/1/pfs/name" == told.pointer
+
+
+@pytest.mark.parametrize("name", ["labresults", "lab_results", "AWSOME", "paths"])
+def test_a_plain_name_is_not_warned_about(name):
+    """Most names are fine."""
+    assert () == parsed(pfs(**FILES, name=name)).warnings
+
+
+def test_the_trigger_is_for_the_scheduler():
+    """When a job starts is not the worker's to say."""
+    node = copy.deepcopy(pfs(**FILES, trigger={"branch": "master"}))
+
+    assert ("/input/pfs/trigger",) == parsed(node).for_scheduler
