@@ -144,7 +144,7 @@ class Part:
 
 @attrs.frozen
 class Entry:
-    """A file of a commit, or an object of a bucket: what is known of it, and where its bytes lie."""
+    """A file of a commit or an object of a bucket: what is known of it, and where its bytes are."""
 
     key: str
     size: int

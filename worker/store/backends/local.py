@@ -1,0 +1,275 @@
+"""A store in a directory: files that appear whole, and stay when the power goes."""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from worker.store.backends.base import (
+    AlreadyThere,
+    IllegalName,
+    Listed,
+    ObjectMissing,
+    StoreUnavailable,
+    checked,
+)
+
+TEMPORARY = ".new-"
+# Many files that wait for the disk together cost little more than one.
+SYNC_TOGETHER = 8
+# How often a folder that another process removes, because it was empty, is made again.
+ATTEMPTS = 100
+
+
+class LocalBackend:
+    """Objects as files below a directory, each under its own name."""
+
+    def __init__(self, root: Path) -> None:
+        """Take the store in *root*, which is made by the first write."""
+        self.root = root.absolute()
+        self.url = os.fspath(self.root)
+        self._base = self.url.rstrip("/") + "/"
+
+    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes from *start* up to *stop* or the end."""
+        with _explained(f"reading {name}", missing=name):
+            fd = os.open(self._base + checked(name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                end = os.fstat(fd).st_size if stop is None else stop
+                return read_exactly(fd, start, max(0, end - start))
+            finally:
+                os.close(fd)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store *data* as *name*, in place of what was there."""
+        self._publish(name, data, os.replace)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Store *data* as *name* if nothing is there."""
+        # link(2) makes the name and the whole content appear at once, and only if the name is free.
+        self._publish(name, data, os.link)
+
+    def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
+        """Yield the objects below *prefix* that sort after *after*."""
+        if prefix:
+            if not prefix.endswith("/"):
+                raise IllegalName(prefix)
+            checked(prefix[:-1])
+        with _explained(f"listing {prefix}"):
+            yield from self._walk(prefix, after)
+
+    def delete(self, name: str) -> None:
+        """Remove the file, and the folders that it leaves empty."""
+        path = self._base + checked(name)
+        with _explained(f"deleting {name}"):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(path)
+            self._prune(os.path.dirname(path))
+
+    def create(self, name: str) -> "FileSink":
+        """Begin a file that lies where it will stay."""
+        path = self._base + checked(name)
+        with _explained(f"creating {name}"):
+            try:
+                return FileSink(name, path, self._in_folder(path, _open_new))
+            except FileExistsError as error:
+                raise AlreadyThere(name) from error
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Return when these files and their folders are on the disk."""
+        paths = [self._base + checked(name) for name in names]
+        folders = {os.path.dirname(path) for path in paths}
+        with _explained("writing blobs to the disk"):
+            _sync_all(paths)
+            _sync_all(folders)
+
+    def path(self, name: str) -> Path:
+        """Return the file that is the object."""
+        return Path(self._base + checked(name))
+
+    def sweep(self, before: float, /) -> int:
+        """Remove the temporary files last written before *before*."""
+        removed = 0
+        with _explained("removing temporary files"):
+            for folder, _, files in os.walk(self._base):
+                for file in files:
+                    path = os.path.join(folder, file)
+                    if file.startswith(TEMPORARY) and os.stat(path).st_mtime < before:
+                        os.unlink(path)
+                        removed += 1
+        return removed
+
+    def _publish(self, name: str, data: bytes, appear: Callable[[str, str], None]) -> None:
+        path = self._base + checked(name)
+        folder = os.path.dirname(path)
+        temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(8)}"
+        with _explained(f"writing {name}"):
+            fd = self._in_folder(temporary, _open_new)
+            try:
+                try:
+                    write_fully(fd, data, 0)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                try:
+                    appear(temporary, path)
+                except FileExistsError as error:
+                    # The winner may still be waiting for the disk; the loser, too, may now build
+                    # on what is there.
+                    _sync(folder)
+                    raise AlreadyThere(name) from error
+                _sync(folder)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+
+    def _in_folder(self, path: str, open_it: Callable[[str], int]) -> int:
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(FileNotFoundError):
+                return open_it(path)
+            self._make_folder(os.path.dirname(path))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make *folder* and what is missing above it, each durable in the one above."""
+        missing = [folder]
+        while not os.path.isdir(above := os.path.dirname(missing[-1])):
+            missing.append(above)
+        # A folder that another process removes meanwhile is the business of the next attempt. One
+        # that is there by now is made durable all the same: who made it may not have come to that.
+        with contextlib.suppress(FileNotFoundError):
+            for folder in reversed(missing):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder)
+                _sync(os.path.dirname(folder))
+
+    def _prune(self, folder: str) -> None:
+        while len(folder) > len(self._base):
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    return
+                raise
+            folder = os.path.dirname(folder)
+
+    def _walk(self, prefix: str, after: str) -> Iterator[Listed]:
+        try:
+            with os.scandir(self._base + prefix) as found:
+                # With the slash that follows a folder in the names of what is below it, the order
+                # of the parts is the order of the whole names.
+                names = sorted(
+                    entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
+                    for entry in found
+                    if not entry.name.startswith(".")
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for name in names:
+            whole = prefix + name
+            if name.endswith("/"):
+                if whole > after or after.startswith(whole):
+                    yield from self._walk(whole, after)
+            elif whole > after:
+                # Gone since the folder was read: then it is not there.
+                with contextlib.suppress(FileNotFoundError):
+                    facts = os.stat(self._base + whole)
+                    yield Listed(whole, facts.st_size, facts.st_mtime)
+
+
+class FileSink:
+    """A new file while it is being written."""
+
+    def __init__(self, name: str, path: str, fd: int) -> None:
+        """Take the empty file open as *fd*."""
+        self._name = name
+        self._path = path
+        self._fd = fd
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append *data*; what a failed write left is overwritten by the next."""
+        try:
+            write_fully(self._fd, data, self._size)
+        except OSError as error:
+            raise _unavailable(f"writing {self._name}", error) from error
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Close the file, cut to what was written whole."""
+        with _explained(f"closing {self._name}"):
+            fd, self._fd = self._fd, -1
+            try:
+                os.ftruncate(fd, self._size)
+            finally:
+                os.close(fd)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        with _explained(f"deleting {self._name}"):
+            if self._fd >= 0:
+                fd, self._fd = self._fd, -1
+                os.close(fd)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+
+
+def read_exactly(fd: int, start: int, length: int) -> bytes:
+    """Return up to *length* bytes from *start*: fewer only where the file ends."""
+    data = os.pread(fd, length, start)
+    # One read gives at most 2 GiB, and can be cut short by a signal.
+    while 0 < len(data) < length and (more := os.pread(fd, length - len(data), start + len(data))):
+        data += more
+    return data
+
+
+def write_fully(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of *data* at *offset*."""
+    written = os.pwrite(fd, data, offset)
+    while written < len(data):
+        written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+
+
+def _open_new(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_all(paths: Collection[str]) -> None:
+    if len(paths) <= 1:
+        for path in paths:
+            _sync(path)
+        return
+    with ThreadPoolExecutor(SYNC_TOGETHER) as pool:
+        for _ in pool.map(_sync, paths):
+            pass
+
+
+@contextlib.contextmanager
+def _explained(doing: str, *, missing: str | None = None) -> Iterator[None]:
+    """Turn what the system says into the store's errors."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        if missing is not None:
+            raise ObjectMissing(missing) from error
+        raise _unavailable(doing, error) from error
+    except OSError as error:
+        raise _unavailable(doing, error) from error
+
+
+def _unavailable(doing: str, error: OSError) -> StoreUnavailable:
+    code = errno.errorcode.get(error.errno or 0, "unknown")
+    return StoreUnavailable(doing, f"{error.strerror or error} ({code})", errno=error.errno)

@@ -1,0 +1,260 @@
+"""Files from outside into a commit: a folder, a file or a stream is put on a branch."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.errors import Invalid
+from worker.store.blobs import BlobReader, Stage, drop_stage
+from worker.store.folders import Found, Problem, walk
+from worker.store.intake import Intake, NotAFile
+from worker.store.model import BranchName, Commit, CommitName, Entry
+from worker.store.repository import Head, Store
+from worker.store.trees import Tree, apply
+
+KEY_LIMIT = 1024
+
+Changes = Iterator[tuple[str, Entry | None]]
+Progress = Callable[[str, int], None]
+"""Told the key and the size of each file that was read."""
+
+
+class CannotImport(Invalid):
+    """Something in the folder can't become a file of a commit; nothing was committed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:10])
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        super().__init__(f"{shown}{more}")
+        self.problems = problems
+
+
+class InvalidKey(Invalid):
+    """No file of a commit can be called this."""
+
+    def __init__(self, key: str, expected: str) -> None:
+        super().__init__(f"key: found {key!r}, expected {expected}")
+        self.key = key
+
+
+def put_directory(
+    store: Store,
+    branch: BranchName,
+    directory: Path,
+    *,
+    at: str = "",
+    keep: bool = False,
+    message: str = "",
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+) -> Commit:
+    """Put a folder on *branch* and return the commit that is its head then.
+
+    What lies at the path *at* in the commit becomes exactly the folder (with an empty *at*, the
+    whole commit does); with *keep*, files that the folder does not have stay. Files elsewhere stay
+    in any case. If that changes nothing, no commit is made and the head is returned.
+
+    A file whose content is the same as in the head keeps the head's entry. Any other has the time
+    of the import as its time, not that of the file: it stands for S3's time of the upload, and
+    clients that synchronize by it would else copy again and again. Symbolic links are followed to
+    files inside the folder; any other link, and what is neither file nor folder, raises
+    CannotImport. A folder with nothing in it becomes an empty file whose key ends in ``/``.
+    """
+    prefix = f"{at.rstrip('/')}/" if at else ""
+    _check(prefix or "a")
+    return _put(
+        store,
+        branch,
+        lambda base, intake: _folder_changes(base, intake, directory, prefix, keep, progress),
+        message=message,
+        scratch=scratch,
+    )
+
+
+def put_file(
+    store: Store,
+    branch: BranchName,
+    file: Path,
+    *,
+    at: str = "",
+    message: str = "",
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+) -> Commit:
+    """Put one file on *branch* as *at*, or below it by its own name if *at* is empty or ends in /.
+
+    All other files stay; otherwise as ``put_directory``.
+    """
+    key = at + file.name if not at or at.endswith("/") else at
+    _check(key)
+    return _put(
+        store,
+        branch,
+        lambda base, intake: _file_changes(base, intake, file, key, progress),
+        message=message,
+        scratch=scratch,
+    )
+
+
+def put_stream(
+    store: Store,
+    branch: BranchName,
+    stream: BinaryIO,
+    *,
+    at: str,
+    message: str = "",
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+) -> Commit:
+    """Put all that *stream* gives on *branch* as the file *at*; otherwise as ``put_file``."""
+    if at.endswith("/"):
+        raise InvalidKey(at, "the path of a file for what is read from a stream")
+    _check(at)
+    taken: list[Entry] = []  # the stream can be read once, and a lost race begins again
+
+    def changes(base: Tree, intake: Intake) -> Changes:
+        if not taken:
+            taken.append(intake.stream(at, stream))
+            if progress:
+                progress(at, taken[0].size)
+        known = base.entry(at)
+        if known is None or not _same_content(known, taken[0]):
+            yield at, taken[0]
+
+    return _put(store, branch, changes, message=message, scratch=scratch)
+
+
+def _put(
+    store: Store,
+    branch: BranchName,
+    changes: Callable[[Tree, Intake], Changes],
+    *,
+    message: str,
+    scratch: Path | None,
+) -> Commit:
+    """Commit what *changes* makes of the head's tree, again and again until the head has stayed."""
+    started = time.time()
+    stage_id = f"{uuid.uuid4().hex}-{secrets.token_hex(4)}"
+    with contextlib.ExitStack() as cleanup:
+        if scratch is None:
+            scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="worker-put-")))
+        stage = Stage(store.backend, stage_id, writer="put", scratch=scratch)
+        undo = cleanup.enter_context(contextlib.ExitStack())
+        undo.callback(drop_stage, store.backend, stage_id)
+        undo.callback(stage.close)
+        with Intake(stage, BlobReader(store.backend, scratch)) as intake:
+            while True:
+                head = store.head(branch)
+                parent = store.commit(head.commit) if head else None
+                base = store.tree(parent) if parent else store.empty_tree()
+                tree = apply(base, changes(base, intake))
+                if parent is not None and tree.digest == parent.digest:
+                    return parent
+                stage.settle()
+                # A look before the commit exists: one that loses the race for the branch after
+                # this stays behind in the store, on no branch.
+                if store.head(branch) != head:
+                    continue
+                commit = store.add_commit(_commit(branch, head, tree, started, message))
+                undo.pop_all()
+                if store.advance(branch, commit, expected=head).arrived:
+                    return commit
+
+
+def _commit(
+    branch: BranchName, head: Head | None, tree: Tree, started: float, message: str
+) -> Commit:
+    now = time.time()
+    return Commit(
+        name=CommitName(branch.repo, uuid.uuid4().hex),
+        branch=branch.name,
+        parent=head.commit.id if head else None,
+        started=started,
+        # Made after the head, whatever the clock of the machine that made the head said.
+        finished=max(now, head.finished) if head else now,
+        root=tree.root,
+        digest=tree.digest,
+        files=tree.count,
+        size=tree.size,
+        message=message,
+    )
+
+
+def _folder_changes(
+    base: Tree,
+    intake: Intake,
+    directory: Path,
+    prefix: str,
+    keep: bool,
+    progress: Progress | None,
+) -> Changes:
+    """Yield how *base* differs from the folder, reading both side by side in the order of keys."""
+    problems: list[Problem] = []
+    known = base.entries(prefix=prefix)
+    there = next(known, None)
+    for found in walk(directory, prefix):
+        if isinstance(found, Problem):
+            problems.append(found)
+        elif len(found.key.encode()) > KEY_LIMIT:
+            problems.append(Problem(found.path, f"its key would be over {KEY_LIMIT:,} bytes"))
+        if isinstance(found, Problem) or problems:
+            continue  # nothing comes of it any more, but all that is wrong is said at once
+        while there is not None and there.key < found.key:
+            if not keep:
+                yield there.key, None
+            there = next(known, None)
+        same = None
+        if there is not None and there.key == found.key:
+            same, there = there, next(known, None)
+        try:
+            entry = intake.take(found, same)
+        except NotAFile as error:
+            problems.append(error.problem)
+            continue
+        if progress:
+            progress(found.key, entry.size)
+        if entry is not same:
+            yield found.key, entry
+    if problems:
+        raise CannotImport(tuple(problems))
+    while there is not None and not keep:
+        yield there.key, None
+        there = next(known, None)
+
+
+def _file_changes(
+    base: Tree, intake: Intake, file: Path, key: str, progress: Progress | None
+) -> Changes:
+    same = base.entry(key)
+    try:
+        entry = intake.take(Found(key, os.fspath(file)), same)
+    except NotAFile as error:
+        raise CannotImport((error.problem,)) from error
+    if progress:
+        progress(key, entry.size)
+    if entry is not same:
+        yield key, entry
+
+
+def _same_content(one: Entry, other: Entry) -> bool:
+    """Whether both are known, by their digests alone, to hold the same bytes."""
+    return [(e.sha256, e.start, e.length) for e in one.extents] == [
+        (e.sha256, e.start, e.length) for e in other.extents
+    ]
+
+
+def _check(key: str) -> None:
+    if not key:
+        raise InvalidKey(key, "a path in the commit")
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidKey(key, "UTF-8") from error
+    if length > KEY_LIMIT:
+        raise InvalidKey(key, f"at most {KEY_LIMIT:,} bytes")
