@@ -49,8 +49,19 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 )
 
 
+class ReaderLeft(Exception):
+    """Whoever read our output has closed it; click would take a BrokenPipeError for its own."""
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one when it is called."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Call the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderLeft from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the table."""
@@ -116,8 +127,8 @@ def call(arguments: Sequence[str]) -> int:
     except click.Abort:
         exits.say("worker: stopped")
         return exits.STOPPED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough. Python would complain again at exit.
+    except (ReaderLeft, BrokenPipeError):
+        # They have seen enough. What is still buffered would be complained about at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exits.READER_LEFT
     except Exception as error:

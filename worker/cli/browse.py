@@ -1,0 +1,135 @@
+"""``ls`` and ``cat``: the files of a commit."""
+
+import sys
+from collections.abc import Iterator
+
+import attrs
+import click
+
+from worker.cli import output
+from worker.cli.options import STORE, json_option, with_settings
+from worker.errors import NotFound
+from worker.settings import Settings
+from worker.store.blobs import BlobReader
+from worker.store.model import Entry
+from worker.store.opening import open_store
+from worker.store.refs import Ref, parse_ref
+from worker.store.trees import Tree
+
+
+class FileMissing(NotFound):
+    """The commit has no such file or folder."""
+
+    def __init__(self, ref: Ref) -> None:
+        super().__init__(f"{ref}: the commit has no such file or folder")
+        self.ref = ref
+
+
+@attrs.frozen
+class Folder:
+    """All keys that begin with *key*, which ends in a slash."""
+
+    key: str
+
+
+def children(tree: Tree, prefix: str) -> Iterator[Entry | Folder]:
+    """Yield what lies directly below *prefix*; a folder's files are skipped, not read."""
+    after = ""
+    while True:
+        for entry in tree.entries(after=after, prefix=prefix):
+            name, slash, _ = entry.key[len(prefix) :].partition("/")
+            if not slash:
+                yield entry
+                continue
+            folder = f"{prefix}{name}/"
+            yield Folder(folder)
+            # Longer than any key, of the last code point: this sorts behind all of the folder.
+            after = folder + "\U0010ffff" * 260
+            break
+        else:
+            return
+
+
+def listed(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | Folder]:
+    """Yield the file that *ref* names, and what lies below it as a folder."""
+    found = False
+    folder = ref.path if not ref.path or ref.path.endswith("/") else ref.path + "/"
+    if ref.path and folder != ref.path and (entry := tree.entry(ref.path)) is not None:
+        found = True
+        yield entry
+    for each in tree.entries(prefix=folder) if recursive else children(tree, folder):
+        found = True
+        yield each
+    if ref.path and not found:
+        raise FileMissing(ref)
+
+
+def entry_json(entry: Entry | Folder) -> dict[str, object]:
+    """Return a file or a folder as JSON."""
+    if isinstance(entry, Folder):
+        return {"type": "folder", "key": entry.key}
+    return {
+        "type": "file",
+        "key": entry.key,
+        "size": entry.size,
+        "etag": entry.etag,
+        "modified": entry.modified / 1000,
+    }
+
+
+def _row(entry: Entry | Folder) -> tuple[str, str, str]:
+    if isinstance(entry, Folder):
+        return ("", "", entry.key)
+    return (output.moment(entry.modified / 1000), str(entry.size), entry.key)
+
+
+@click.command()
+@click.argument("ref")
+@click.option("-r", "--recursive", is_flag=True, help="List all files below, not just one level")
+@json_option
+@with_settings(*STORE)
+def ls(settings: Settings, *, ref: str, recursive: bool, as_json: bool) -> None:
+    """List the files of a commit, with time and size.
+
+    REF is [project/]repo[@branch-or-commit][^ or ~N][:path]; a branch means its head, and the
+    branch is master if none is named. With a path, what lies below it is listed.
+
+    \b
+    Examples:
+      worker ls labresults
+      worker ls labresults:2024/Basel
+      worker ls -r labresults@master^
+      worker ls --json lab/results@dev | jq .size
+    """
+    wanted = parse_ref(ref)
+    store = open_store(settings.store, settings.store_options)
+    tree = store.tree(store.resolve(wanted))
+    entries = listed(tree, wanted, recursive=recursive)
+    if as_json:
+        for entry in entries:
+            output.print_json(entry_json(entry))
+        return
+    output.print_table(("modified", "size", "key"), map(_row, entries), right=("size",))
+
+
+@click.command()
+@click.argument("ref")
+@with_settings(*STORE)
+def cat(settings: Settings, *, ref: str) -> None:
+    """Write one file of a commit to standard output.
+
+    \b
+    Examples:
+      worker cat labresults:README.txt
+      worker cat s3_protocol_enabled_pipeline@master~2:plates/1.csv | head
+    """
+    wanted = parse_ref(ref)
+    if not wanted.path:
+        raise click.UsageError(f"{ref} names no file; say REF:PATH, such as {wanted.repo}:README")
+    store = open_store(settings.store, settings.store_options)
+    entry = store.tree(store.resolve(wanted)).entry(wanted.path)
+    if entry is None:
+        raise FileMissing(wanted)
+    for piece in BlobReader(store.backend).pieces(entry.extents):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,84 @@
+"""``validate`` and ``schema``: job documents before anything is run."""
+
+from collections.abc import Iterable
+
+import attrs
+import click
+
+from worker.cli import exits, output
+from worker.cli.options import json_option, read_document, with_settings
+from worker.settings import Settings
+from worker.spec.job import parse
+from worker.spec.problems import DocumentErrors, Problem
+from worker.spec.values import JobSpec
+
+
+def source_name(document: str) -> str:
+    """Return what messages call the document that is *document* on the command line."""
+    return "standard input" if document == "-" else document
+
+
+@click.command()
+@click.argument("document", metavar="FILE|-")
+@json_option
+@with_settings()
+def validate(_settings: Settings, *, document: str, as_json: bool) -> int:
+    """Check a job document and name every mistake at once.
+
+    Each has its place as a JSON pointer, the reason, and what would be right. Nothing is run, and
+    no store is asked; `worker plan` also looks the inputs up. Exit status 64 means mistakes.
+
+    \b
+    Examples:
+      worker validate job.json
+      worker validate --json - < job.yaml
+    """
+    text = read_document(document)
+    try:
+        spec = parse(text, source=source_name(document))
+    except DocumentErrors as wrong:
+        if not as_json:
+            raise
+        output.print_json({"valid": False, "errors": _problems(wrong.problems)})
+        return exits.WRONG
+    if as_json:
+        output.print_json(
+            {
+                "valid": True,
+                "errors": [],
+                "warnings": _problems(spec.warnings),
+                "for_scheduler": list(spec.for_scheduler),
+            }
+        )
+        return exits.OK
+    _print_right(source_name(document), spec)
+    return exits.OK
+
+
+def _problems(problems: Iterable[Problem]) -> list[dict[str, str]]:
+    return [attrs.asdict(problem) for problem in problems]
+
+
+def _print_right(source: str, spec: JobSpec) -> None:
+    output.print_line(f"{source}: nothing wrong")
+    for problem in spec.warnings:
+        output.print_line(f"  warning: {problem}")
+    for pointer in spec.for_scheduler:
+        output.print_line(f"  for the scheduler: {pointer}")
+
+
+@click.command()
+@with_settings()
+def schema(_settings: Settings) -> None:
+    """Print the JSON Schema of the job document.
+
+    For editors: it knows every key and its type. `worker validate` knows more: the rules between
+    keys, and both spellings of each.
+
+    \b
+    Examples:
+      worker schema > job.schema.json
+    """
+    from worker.spec.schema import schema_text
+
+    click.echo(schema_text())

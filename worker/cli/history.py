@@ -1,0 +1,207 @@
+"""``log``, ``show`` and ``repos``: what was committed, when, from what, and what came of it."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import attrs
+import click
+
+from worker.cli import output
+from worker.cli.browse import FileMissing, entry_json
+from worker.cli.options import STORE, json_option, with_settings
+from worker.cli.provenance import print_commit
+from worker.settings import Settings
+from worker.store.model import Commit, CommitName, Entry
+from worker.store.opening import open_store
+from worker.store.refs import parse_ref
+from worker.store.repository import Store
+
+
+def commit_json(commit: Commit) -> dict[str, Any]:
+    """Return a commit as JSON values, as the store keeps it and with its names as refs."""
+    return {
+        **attrs.asdict(commit),
+        "name": str(commit.name),
+        "inputs": [{**attrs.asdict(i), "commit": str(i.commit)} for i in commit.inputs],
+        "job": dict(commit.job),
+    }
+
+
+def _log_row(commit: Commit) -> tuple[str, str, str, str, str]:
+    what = commit.message or (
+        "from " + ", ".join(record.name for record in commit.inputs) if commit.inputs else ""
+    )
+    return (
+        commit.name.id,
+        output.moment(commit.finished),
+        str(commit.files),
+        str(commit.size) if not output.on_terminal() else output.size(commit.size),
+        what,
+    )
+
+
+@click.command()
+@click.argument("ref")
+@click.option("-n", "--number", type=click.IntRange(min=1), help="Stop after so many commits")
+@json_option
+@with_settings(*STORE)
+def log(settings: Settings, *, ref: str, number: int | None, as_json: bool) -> None:
+    """List the commits of a branch, the newest first.
+
+    Starts at the commit that REF names and goes back by parents.
+
+    \b
+    Examples:
+      worker log labresults
+      worker log labresults@dev -n 3
+      worker log --json labresults | jq -r .digest
+    """
+    store = open_store(settings.store, settings.store_options)
+    commits = islice(store.log(store.resolve(parse_ref(ref)).name), number)
+    if as_json:
+        for commit in commits:
+            output.print_json(commit_json(commit))
+        return
+    columns = ("commit", "finished", "files", "size", "what")
+    output.print_table(columns, map(_log_row, commits), right=("files", "size"))
+
+
+@attrs.frozen
+class BranchLine:
+    """A branch with its head, for the list of repos."""
+
+    repo: str
+    branch: str
+    commit: Commit | None
+
+
+def _branches(store: Store) -> Iterator[BranchLine]:
+    for repo in store.repos():
+        branches = list(store.branches(repo))
+        if not branches:
+            yield BranchLine(str(repo), "", None)
+        for branch in branches:
+            head = store.head(branch)
+            yield BranchLine(str(repo), branch.name, store.commit(head.commit) if head else None)
+
+
+def _branch_row(line: BranchLine) -> tuple[str, ...]:
+    if line.commit is None:
+        return (line.repo, line.branch, "", "", "", "")
+    head = line.commit
+    shown = output.size(head.size) if output.on_terminal() else str(head.size)
+    return (
+        line.repo,
+        line.branch,
+        str(head.files),
+        shown,
+        output.moment(head.finished),
+        head.name.id,
+    )
+
+
+@click.command()
+@json_option
+@with_settings(*STORE)
+def repos(settings: Settings, *, as_json: bool) -> None:
+    """List the repos of the store with their branches.
+
+    \b
+    Examples:
+      worker repos
+      worker repos --store s3://bucket/prefix --json
+    """
+    store = open_store(settings.store, settings.store_options)
+    if as_json:
+        for line in _branches(store):
+            head = line.commit
+            output.print_json(
+                {
+                    "repo": line.repo,
+                    "branch": line.branch or None,
+                    "commit": head.name.id if head else None,
+                    "files": head.files if head else 0,
+                    "size": head.size if head else 0,
+                    "finished": head.finished if head else None,
+                }
+            )
+        return
+    lines = list(_branches(store)) if output.on_terminal() else _branches(store)
+    if not lines:
+        output.print_line(f"No repos yet in {store.url}")
+        return
+    output.print_table(
+        ("repo", "branch", "files", "size", "finished", "head"),
+        map(_branch_row, lines),
+        right=("files", "size"),
+    )
+
+
+@click.command()
+@click.argument("ref")
+@json_option
+@with_settings(*STORE)
+def show(settings: Settings, *, ref: str, as_json: bool) -> None:
+    """Show a commit with its provenance, or one file of it.
+
+    Of a job's output: the commits it was made from, the pipeline, command and job, times, and what
+    went through each bucket. Of any commit: what was made from it.
+
+    \b
+    Examples:
+      worker show s3_protocol_enabled_pipeline
+      worker show labresults@master^
+      worker show labresults:README.txt
+      worker show --json s3_protocol_enabled_pipeline | jq .job
+    """
+    wanted = parse_ref(ref)
+    store = open_store(settings.store, settings.store_options)
+    commit = store.resolve(wanted)
+    if wanted.path:
+        entry = store.tree(commit).entry(wanted.path)
+        if entry is None:
+            raise FileMissing(wanted)
+        _show_file(commit.name, entry, as_json=as_json)
+        return
+    made = list(store.made_from(commit.name))
+    if as_json:
+        output.print_json({**commit_json(commit), "made_from_it": [str(name) for name in made]})
+        return
+    print_commit(commit, made)
+
+
+def _show_file(commit: CommitName, entry: Entry, *, as_json: bool) -> None:
+    details = {
+        "headers": dict(entry.headers),
+        "metadata": dict(entry.metadata),
+        "tags": dict(entry.tags),
+        "checksum": attrs.asdict(entry.checksum) if entry.checksum else None,
+        "parts": len(entry.parts),
+        "extents": len(entry.extents),
+    }
+    if as_json:
+        output.print_json({"commit": str(commit), **entry_json(entry), **details})
+        return
+    checksum = entry.checksum
+    output.print_facts(
+        [
+            ("file", entry.key),
+            ("commit", str(commit)),
+            ("size", f"{output.size(entry.size)} ({entry.size:,})"),
+            ("modified", output.moment(entry.modified / 1000)),
+            ("etag", entry.etag),
+            (
+                "checksum",
+                f"{checksum.algorithm} {checksum.value} {checksum.type}" if checksum else "",
+            ),
+            ("parts", str(len(entry.parts) or "")),
+            ("headers", _lines(entry.headers)),
+            ("metadata", _lines(entry.metadata)),
+            ("tags", _lines(entry.tags)),
+        ]
+    )
+
+
+def _lines(pairs: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in pairs.items())

@@ -1,0 +1,99 @@
+"""``shell`` and ``gateway``: a job's buckets for a person, without the job's command."""
+
+import functools
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import trio
+
+from worker import telemetry
+from worker.cli import output
+from worker.cli.options import RUN, job_option, json_option, with_settings
+from worker.cli.requests import read_job, request_for
+from worker.cli.results import report
+from worker.gateway.plan import Endpoint
+from worker.job import runner
+from worker.settings import Settings
+
+
+@click.command()
+@job_option
+@click.option("--commit", is_flag=True, help="Commit s3://out when the shell ends with exit 0")
+@click.argument("command", nargs=-1, metavar="[COMMAND...]")
+@with_settings(*RUN)
+def shell(settings: Settings, *, job: str, commit: bool, command: tuple[str, ...]) -> int:
+    """Open a shell among a job's buckets.
+
+    The buckets and the environment of the job, and your shell ($SHELL) or COMMAND in place of its
+    command. What you write to s3://out is discarded, or becomes the job's output commit with
+    --commit when the shell ends with exit 0.
+
+    \b
+    Examples:
+      worker shell --job job.json
+      worker shell --job job.json --commit
+      worker shell --job job.json -- python -i explore.py
+    """
+    argv = command or (os.environ.get("SHELL") or "/bin/sh",)
+    request = request_for(settings, read_job(job))
+    if sys.stderr.isatty():
+        click.secho(
+            "Buckets: see `env | grep S3_ENDPOINT`. "
+            + (
+                "s3://out is committed on exit 0."
+                if commit
+                else "s3://out is discarded at the end."
+            ),
+            err=True,
+            dim=True,
+        )
+    result = trio.run(
+        functools.partial(runner.shell, request, argv=argv, commit=commit, log=telemetry.logger())
+    )
+    report(result, as_json=False)
+    return result.exit_code
+
+
+@click.command()
+@job_option
+@json_option
+@with_settings(*RUN)
+def gateway(settings: Settings, *, job: str, as_json: bool) -> int:
+    """Serve a job's buckets until Ctrl-C.
+
+    The inputs are read-only; s3://out is empty at first, writable, and discarded at the end. The
+    variables that S3 clients need are printed, ready for `export`.
+
+    \b
+    Examples:
+      worker gateway --job job.json
+      worker gateway --job job.json --port 9000
+      worker gateway --job job.json --json | head -1
+    """
+
+    def ready(endpoint: Endpoint, variables: Mapping[str, str]) -> None:
+        if as_json:
+            output.print_json({"url": endpoint.url, "environment": dict(variables)})
+        else:
+            _print_exports(endpoint, variables)
+        sys.stdout.flush()
+
+    request = request_for(settings, read_job(job))
+    result = trio.run(
+        functools.partial(runner.gateway, request, ready=ready, log=telemetry.logger())
+    )
+    if result.exit_code:
+        report(result, as_json=False)
+    return result.exit_code
+
+
+def _print_exports(endpoint: Endpoint, variables: Mapping[str, Any]) -> None:
+    import shlex
+
+    for name, value in variables.items():
+        output.print_line(f"export {name}={shlex.quote(str(value))}")
+    if output.on_terminal():
+        output.print_line(f"# Serving at {endpoint.url}; Ctrl-C ends it.")

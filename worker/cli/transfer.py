@@ -1,0 +1,135 @@
+"""``put`` and ``get``: files of this machine into a commit, and out of one."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from worker.cli import exits, output
+from worker.cli.options import STORE, json_option, with_settings
+from worker.cli.progress import transfer_progress
+from worker.settings import Settings
+from worker.store.exporting import get_directory, write_tar
+from worker.store.importing import put_directory, put_file, put_stream
+from worker.store.model import Commit
+from worker.store.opening import open_store
+from worker.store.refs import Ref, parse_ref
+from worker.store.repository import Store
+from worker.telemetry import printable
+
+
+@click.command()
+@click.argument("ref")
+@click.argument("source", metavar="DIRECTORY|FILE|-")
+@click.option("--keep", is_flag=True, help="Keep files that the folder does not have")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Why, for the log")
+@json_option
+@with_settings(*STORE)
+def put(
+    settings: Settings, *, ref: str, source: str, keep: bool, message: str, as_json: bool
+) -> None:
+    """Commit a folder, a file or standard input to a branch.
+
+    What lies at the path of REF becomes exactly the folder; without a path, the whole commit does.
+    A file or a stream goes beside what is there. Repos and branches are made by the first commit,
+    and content that is there already makes no new one. The commit's name is printed.
+
+    \b
+    Examples:
+      worker put labresults ./results
+      worker put labresults@dev:2024 ./results/2024 -m "Reread the scans"
+      worker put labresults:README.txt ./README.txt
+      tar c . | worker put backups:today.tar -
+    """
+    wanted = parse_ref(ref)
+    if wanted.back or wanted.is_commit:
+        raise click.UsageError(f"{ref} is a commit, which never changes; name a branch")
+    store = open_store(settings.store, settings.store_options)
+    before = store.head(wanted.branch)
+    commit = _put(store, wanted, source, keep=keep, message=message)
+    same = before is not None and before.commit == commit.name
+    if as_json:
+        output.print_json(
+            {
+                "commit": str(commit.name),
+                "branch": commit.branch,
+                "changed": not same,
+                "files": commit.files,
+                "size": commit.size,
+                "digest": commit.digest,
+            }
+        )
+        return
+    output.print_line(str(commit.name))
+    if output.on_terminal():
+        content = f"{output.number(commit.files, 'file')}, {output.size(commit.size)}"
+        output.print_line(f"{content}{', as before' if same else ''}")
+
+
+def _put(store: Store, ref: Ref, source: str, *, keep: bool, message: str) -> Commit:
+    with transfer_progress(f"put {ref}") as watch:
+        if source == "-":
+            if not ref.path:
+                raise click.UsageError(f"standard input needs a name: {ref.repo}:PATH")
+            return put_stream(
+                store, ref.branch, sys.stdin.buffer, at=ref.path, message=message, progress=watch
+            )
+        path = Path(source)
+        if path.is_dir():
+            return put_directory(
+                store, ref.branch, path, at=ref.path, keep=keep, message=message, progress=watch
+            )
+        return put_file(store, ref.branch, path, at=ref.path, message=message, progress=watch)
+
+
+@click.command()
+@click.argument("ref")
+@click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--tar", metavar="FILE|-", help="Write a tar instead, which takes every key")
+@json_option
+@with_settings(*STORE)
+def get(
+    settings: Settings, *, ref: str, directory: Path | None, tar: str | None, as_json: bool
+) -> int:
+    """Write the files of a commit to a folder or a tar.
+
+    With a path, only that file, or what is below it. Files of the same name are replaced, others
+    in the folder stay. A key that can't be a file on this machine (`a` beside `a/b`, `..`, a part
+    over 255 bytes) is named, everything else is written, and the exit status is 1; a tar takes
+    them all.
+
+    \b
+    Examples:
+      worker get s3_protocol_enabled_pipeline ./output
+      worker get labresults@master^:2024/Basel ./basel
+      worker get labresults --tar - | tar tv
+    """
+    if (directory is None) == (tar is None):
+        raise click.UsageError("say where to: DIRECTORY, or --tar FILE")
+    wanted = parse_ref(ref)
+    store = open_store(settings.store, settings.store_options)
+    commit = store.resolve(wanted)
+    if directory is None:
+        assert tar is not None
+        _get_tar(store, commit, wanted, tar)
+        return exits.OK
+    with transfer_progress(f"get {ref}") as watch:
+        unwritten = get_directory(store, commit, directory, path=wanted.path, progress=watch)
+    for each in unwritten:
+        if as_json:
+            output.print_json({"key": each.key, "reason": each.reason})
+        else:
+            exits.say(f"worker: {printable(each.key)}: {each.reason}")
+    if unwritten and not as_json:
+        keys = output.number(len(unwritten), "key")
+        exits.say(f"worker: {keys} can't be files here; `worker get {ref} --tar FILE` takes all")
+    return exits.SOMETHING_FOUND if unwritten else exits.OK
+
+
+def _get_tar(store: Store, commit: Commit, ref: Ref, tar: str) -> None:
+    with transfer_progress(f"get {ref}") as watch:
+        if tar == "-":
+            write_tar(store, commit, sys.stdout.buffer, path=ref.path, progress=watch)
+            return
+        with Path(tar).open("wb") as file:
+            write_tar(store, commit, file, path=ref.path, progress=watch)
