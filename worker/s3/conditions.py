@@ -1,0 +1,217 @@
+"""Conditional requests: which condition decides, and what it decides."""
+
+import calendar
+import enum
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_tz
+
+import attrs
+
+from worker.s3.errors import S3Error
+
+ANY = "*"
+
+# An entity tag of a list: quoted (weak or not), or bare as some clients send it.
+_ETAG = re.compile(r'\s*(?:W/)?(?:"([^"]*)"|([^",\s][^,\s]*))\s*(?:,|$)')
+
+
+class Verdict(enum.Enum):
+    """What the conditions of a read come to."""
+
+    PROCEED = enum.auto()
+    NOT_MODIFIED = enum.auto()
+
+
+@attrs.frozen
+class Conditions:
+    """The conditions of a request, parsed; what is None was not asked.
+
+    ETags are without quotes; ``("*",)`` matches whatever is there. Moments are seconds since 1970.
+    """
+
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+    if_modified_since: int | None = None
+    if_unmodified_since: int | None = None
+    if_size: int | None = None
+    """Of deletes: x-amz-if-match-size."""
+    if_last_modified: int | None = None
+    """Of deletes: x-amz-if-match-last-modified-time."""
+
+
+NONE = Conditions()
+
+
+def etags(value: str) -> tuple[str, ...]:
+    """Return the entity tags of a header without quotes; ``*`` stays ``*``."""
+    if value.strip() == ANY:
+        return (ANY,)
+    return tuple(quoted or bare for quoted, bare in _ETAG.findall(value))
+
+
+def moment(value: str) -> int | None:
+    """Return an HTTP or ISO 8601 date as seconds since 1970, None if it is neither."""
+    try:
+        parsed = parsedate_tz(value)
+        if parsed is not None:
+            year, month, day, hour, minute, second = parsed[:6]
+            datetime(year, month, day, hour, minute, min(second, 59))  # refuses 32 January
+            shifted = calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0))
+            return shifted - (parsed[9] or 0)
+        return int(datetime.fromisoformat(value.strip().replace("Z", "+00:00")).timestamp())
+    except (ValueError, IndexError, OverflowError, TypeError):
+        return None
+
+
+def read_conditions(headers: Mapping[str, str]) -> Conditions:
+    """Return the conditions of a GET or HEAD; dates that are none are ignored."""
+    return _timed(headers, "if-")
+
+
+def copy_conditions(headers: Mapping[str, str]) -> Conditions:
+    """Return the conditions on the source of a copy: ``x-amz-copy-source-if-…``."""
+    return _timed(headers, "x-amz-copy-source-if-")
+
+
+def _timed(headers: Mapping[str, str], prefix: str) -> Conditions:
+    match = headers.get(prefix + "match")
+    none_match = headers.get(prefix + "none-match")
+    modified = headers.get(prefix + "modified-since")
+    unmodified = headers.get(prefix + "unmodified-since")
+    if match is None and none_match is None and modified is None and unmodified is None:
+        return NONE
+    return Conditions(
+        if_match=None if match is None else etags(match),
+        if_none_match=None if none_match is None else etags(none_match),
+        if_modified_since=None if modified is None else moment(modified),
+        if_unmodified_since=None if unmodified is None else moment(unmodified),
+    )
+
+
+def write_conditions(headers: Mapping[str, str]) -> Conditions:
+    """Return If-Match and If-None-Match of a PUT, a completion or a copy's target.
+
+    As in S3, If-None-Match takes ``*`` alone and If-Match an ETag, not both; else NotImplemented.
+    """
+    match = headers.get("if-match")
+    none_match = headers.get("if-none-match")
+    if match is None and none_match is None:
+        return NONE
+    if none_match is not None and none_match.strip() != ANY:
+        raise S3Error(
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented: "
+            "If-None-Match of a write takes * alone.",
+            Header="If-None-Match",
+        )
+    if match is not None and none_match is not None:
+        raise S3Error(
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented: "
+            "a write takes If-Match or If-None-Match, not both.",
+            Header="If-Match, If-None-Match",
+        )
+    if match is not None:
+        return Conditions(if_match=etags(match))
+    return Conditions(if_none_match=(ANY,))
+
+
+def delete_conditions(headers: Mapping[str, str]) -> Conditions:
+    """Return If-Match, x-amz-if-match-size and -last-modified-time of a DELETE."""
+    match = headers.get("if-match")
+    size = headers.get("x-amz-if-match-size")
+    modified = headers.get("x-amz-if-match-last-modified-time")
+    if match is None and size is None and modified is None:
+        return NONE
+    if_last_modified = None if modified is None else moment(modified)
+    if modified is not None and if_last_modified is None:
+        raise S3Error("InvalidArgument", ArgumentName="x-amz-if-match-last-modified-time")
+    if size is not None and not (size.isascii() and size.isdigit() and len(size) <= 20):
+        raise S3Error("InvalidArgument", ArgumentName="x-amz-if-match-size", ArgumentValue=size)
+    return Conditions(
+        if_match=None if match is None else etags(match),
+        if_size=None if size is None else int(size),
+        if_last_modified=if_last_modified,
+    )
+
+
+def check_read(conditions: Conditions, *, etag: str, modified: int) -> Verdict:
+    """Return whether a read goes on or is answered 304; raises PreconditionFailed.
+
+    If-Match goes before If-Unmodified-Since, and If-None-Match before If-Modified-Since
+    (RFC 9110, 13.2.2). *modified* is in milliseconds, of which HTTP sees whole seconds.
+    """
+    if conditions is NONE:
+        return Verdict.PROCEED
+    seconds = modified // 1000
+    if conditions.if_match is not None:
+        if not _matches(conditions.if_match, etag):
+            raise failed("If-Match")
+    elif conditions.if_unmodified_since is not None and seconds > conditions.if_unmodified_since:
+        raise failed("If-Unmodified-Since")
+    if conditions.if_none_match is not None:
+        if _matches(conditions.if_none_match, etag):
+            return Verdict.NOT_MODIFIED
+    elif conditions.if_modified_since is not None and seconds <= conditions.if_modified_since:
+        return Verdict.NOT_MODIFIED
+    return Verdict.PROCEED
+
+
+def check_copy(conditions: Conditions, *, etag: str, modified: int) -> None:
+    """Refuse (PreconditionFailed) a copy whose source is not as it was asked to be."""
+    if check_read(conditions, etag=etag, modified=modified) is Verdict.NOT_MODIFIED:
+        tagged = conditions.if_none_match is not None
+        raise failed(
+            "x-amz-copy-source-If-None-Match" if tagged else "x-amz-copy-source-If-Modified-Since"
+        )
+
+
+def check_write(conditions: Conditions, current_etag: str | None) -> None:
+    """Refuse a write unless what is there now allows it; *current_etag* None if nothing is.
+
+    If-Match of a key that is not there is NoSuchKey; all else that fails PreconditionFailed.
+    """
+    if conditions.if_match is not None:
+        if current_etag is None:
+            raise S3Error("NoSuchKey")
+        if not _matches(conditions.if_match, current_etag):
+            raise failed("If-Match")
+    if (
+        conditions.if_none_match is not None
+        and current_etag is not None
+        and _matches(conditions.if_none_match, current_etag)
+    ):
+        raise failed("If-None-Match")
+
+
+def check_delete(
+    conditions: Conditions, *, etag: str | None, modified: int = 0, size: int = 0
+) -> None:
+    """Refuse a delete unless the object is as it must be; *etag* None if there is no object."""
+    if conditions is NONE:
+        return
+    if etag is None:
+        if (
+            conditions.if_match is None
+            and conditions.if_size is None
+            and conditions.if_last_modified is None
+        ):
+            return
+        raise S3Error("NoSuchKey")
+    if conditions.if_match is not None and not _matches(conditions.if_match, etag):
+        raise failed("If-Match")
+    if conditions.if_size is not None and conditions.if_size != size:
+        raise failed("x-amz-if-match-size")
+    if conditions.if_last_modified is not None and conditions.if_last_modified != modified // 1000:
+        raise failed("x-amz-if-match-last-modified-time")
+
+
+def failed(condition: str) -> S3Error:
+    """Return PreconditionFailed, naming the condition as AWS does."""
+    return S3Error("PreconditionFailed", Condition=condition)
+
+
+def _matches(wanted: tuple[str, ...], etag: str) -> bool:
+    return etag in wanted or ANY in wanted

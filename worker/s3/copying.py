@@ -1,0 +1,108 @@
+"""Copies: where from, and what goes over."""
+
+from collections.abc import Mapping
+from urllib.parse import unquote_to_bytes
+
+import attrs
+
+from worker.s3.checksums import algorithm_named
+from worker.s3.errors import S3Error, invalid_argument
+from worker.s3.facts import ObjectFacts
+from worker.s3.metadata import refuse_unsupported, stored_headers, user_metadata
+from worker.s3.request import MAX_KEY, Request
+from worker.s3.tagging import parse_header
+
+HEADER = "x-amz-copy-source"
+COPY, REPLACE = "COPY", "REPLACE"
+
+
+@attrs.frozen
+class CopySource:
+    """The object that a copy reads."""
+
+    bucket: str
+    key: str
+
+
+@attrs.frozen
+class Copied:
+    """What the copy carries besides its bytes."""
+
+    headers: Mapping[str, str]
+    metadata: Mapping[str, str]
+    tags: Mapping[str, str]
+    algorithm: str | None
+    """The checksum that x-amz-checksum-algorithm asks for; None: the source's."""
+
+
+def copy_source(request: Request) -> CopySource:
+    """Return what x-amz-copy-source names; raises InvalidArgument, NoSuchVersion.
+
+    With or without a slash in front, percent-encoded once, ``+`` for a space; the version is
+    taken off before anything is decoded.
+    """
+    value = request.headers.get(HEADER, "")
+    name, _, version = value.partition("?versionId=")
+    if version not in ("", "null"):
+        raise invalid_argument("versionId", version, "Invalid version id specified")
+    try:
+        path = unquote_to_bytes(name.replace("+", " ").encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise invalid_argument(HEADER, value, "Invalid copy source encoding") from None
+    bucket, _, key = path.removeprefix("/").partition("/")
+    if bucket.startswith("arn:"):
+        raise invalid_argument(
+            HEADER, value, "Copy sources are the buckets of this job; access points are not here."
+        )
+    if not bucket or not key or "\x00" in key:
+        raise invalid_argument(
+            HEADER,
+            value,
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+        )
+    if len(key.encode()) > MAX_KEY:
+        raise S3Error("KeyTooLongError", Size=len(key.encode()), MaxSizeAllowed=MAX_KEY)
+    return CopySource(bucket, key)
+
+
+def carried(request: Request, source: CopySource, facts: ObjectFacts) -> Copied:
+    """Return what the copy of *facts* carries, by the two directives.
+
+    A copy onto itself that changes nothing is refused, as S3 refuses it.
+    """
+    refuse_unsupported(request)
+    metadata_directive = _directive(request, "metadata")
+    tagging_directive = _directive(request, "tagging")
+    if (
+        (source.bucket, source.key) == (request.bucket, request.key)
+        and metadata_directive == COPY
+        and "x-amz-storage-class" not in request.headers
+        and "x-amz-website-redirect-location" not in request.headers
+        and "x-amz-server-side-encryption" not in request.headers
+    ):
+        raise S3Error(
+            "InvalidRequest",
+            "This copy request is illegal because it is trying to copy an object to itself without "
+            "changing the object's metadata, storage class, website redirect location or "
+            "encryption attributes.",
+        )
+    if metadata_directive == REPLACE:
+        headers: Mapping[str, str] = stored_headers(request)
+        metadata: Mapping[str, str] = user_metadata(request)
+    else:
+        headers, metadata = facts.headers, facts.metadata
+    tags = facts.tags
+    if tagging_directive == REPLACE:
+        tags = parse_header(request.headers.get("x-amz-tagging", ""))
+    algorithm = request.headers.get("x-amz-checksum-algorithm")
+    return Copied(
+        headers, metadata, tags, None if algorithm is None else algorithm_named(algorithm)
+    )
+
+
+def _directive(request: Request, kind: str) -> str:
+    name = f"x-amz-{kind}-directive"
+    value = request.headers.get(name, COPY)
+    if value.upper() not in (COPY, REPLACE):
+        raise invalid_argument(name, value, f"Unknown {kind} directive.")
+    return value.upper()

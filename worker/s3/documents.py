@@ -1,0 +1,256 @@
+"""The XML documents that S3 answers with, as bytes ready to be sent."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from worker.s3.checksums import Checksum
+from worker.s3.errors import S3Error
+from worker.s3.facts import ChecksumFacts, ListedFacts, StoredPart, UploadFacts
+from worker.s3.listing import (
+    V1,
+    V2,
+    ListQuery,
+    Page,
+    PartsPage,
+    PartsQuery,
+    UploadsPage,
+    UploadsQuery,
+)
+from worker.s3.xml import HEAD, document, element, optional, text, url_text
+
+OWNER = "<ID>worker</ID><DisplayName>worker</DisplayName>"
+STORAGE_CLASS = "<StorageClass>STANDARD</StorageClass>"
+
+
+def timestamp(milliseconds: int) -> str:
+    """Return ``2009-10-12T17:50:30.000Z``."""
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:
+    """Return the error document; the ids must be those of the response's headers."""
+    facts = {
+        "Code": fault.code,
+        "Message": fault.message,
+        **fault.fields,
+        "Resource": resource,
+        "RequestId": request_id,
+        "HostId": host_id,
+    }
+    # The one document of S3 without a namespace.
+    inside = "".join(element(name, value) for name, value in facts.items())
+    return f"{HEAD}<Error>{inside}</Error>".encode()
+
+
+def list_buckets(buckets: Iterable[tuple[str, int]], *, prefix: str | None = None) -> bytes:
+    """Return ListBuckets of (name, created in milliseconds), in the order of their names."""
+    rows = "".join(
+        f"<Bucket>{element('Name', name)}<CreationDate>{timestamp(created)}</CreationDate></Bucket>"
+        for name, created in sorted(buckets)
+        if name.startswith(prefix or "")
+    )
+    return document(
+        "ListAllMyBucketsResult",
+        f"<Owner>{OWNER}</Owner><Buckets>{rows}</Buckets>{optional('Prefix', prefix)}",
+    )
+
+
+def list_page(bucket: str, query: ListQuery, page: Page[ListedFacts]) -> bytes:
+    """Return a page of ListObjects, ListObjectsV2 or ListObjectVersions."""
+    name = url_text if query.url else text
+    truncated = "true" if page.next is not None else "false"
+    head = [f"<Name>{text(bucket)}</Name>"]
+    # V1 leaves its prefix as it is even when all else is encoded; clients do not decode it.
+    head.append(
+        f"<Prefix>{text(query.prefix) if query.kind == V1 else name(query.prefix)}</Prefix>"
+    )
+    if query.kind == V1:
+        head.append(f"<Marker>{name(query.marker)}</Marker>")
+        if page.next is not None and query.delimiter:
+            head.append(f"<NextMarker>{name(page.last)}</NextMarker>")
+    elif query.kind == V2:
+        head.append(optional("ContinuationToken", query.token))
+        head.append(optional("NextContinuationToken", page.token))
+        if query.start_after is not None:
+            head.append(f"<StartAfter>{name(query.start_after)}</StartAfter>")
+        head.append(f"<KeyCount>{len(page.items) + len(page.prefixes)}</KeyCount>")
+    else:
+        head.append(f"<KeyMarker>{name(query.marker)}</KeyMarker>")
+        head.append(element("VersionIdMarker", query.version_marker))
+        if page.next is not None:
+            head.append(f"<NextKeyMarker>{name(page.last)}</NextKeyMarker>")
+            if page.last_is_key:
+                head.append("<NextVersionIdMarker>null</NextVersionIdMarker>")
+    head.append(f"<MaxKeys>{query.limit}</MaxKeys>")
+    if query.delimiter:
+        head.append(f"<Delimiter>{name(query.delimiter)}</Delimiter>")
+    if query.url:
+        head.append("<EncodingType>url</EncodingType>")
+    head.append(f"<IsTruncated>{truncated}</IsTruncated>")
+    owner = f"<Owner>{OWNER}</Owner>" if query.kind != V2 or query.fetch_owner else ""
+    row = _version_row if query.kind not in (V1, V2) else _object_row
+    rows = [row(item, name(item.key), owner) for item in page.items]
+    folded = [
+        f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>"
+        for prefix in page.prefixes
+    ]
+    root = "ListBucketResult" if query.kind in (V1, V2) else "ListVersionsResult"
+    return document(root, "".join(head + rows + folded))
+
+
+def _object_row(item: ListedFacts, key: str, owner: str) -> str:
+    return (
+        f"<Contents><Key>{key}</Key><LastModified>{timestamp(item.modified)}</LastModified>"
+        f"<ETag>&quot;{item.etag}&quot;</ETag>{_checksum_kind(item.checksum)}"
+        f"<Size>{item.size}</Size>{owner}{STORAGE_CLASS}</Contents>"
+    )
+
+
+def _version_row(item: ListedFacts, key: str, owner: str) -> str:
+    return (
+        f"<Version><Key>{key}</Key><VersionId>null</VersionId><IsLatest>true</IsLatest>"
+        f"<LastModified>{timestamp(item.modified)}</LastModified>"
+        f"<ETag>&quot;{item.etag}&quot;</ETag>{_checksum_kind(item.checksum)}"
+        f"<Size>{item.size}</Size>{owner}{STORAGE_CLASS}</Version>"
+    )
+
+
+def _checksum_kind(checksum: ChecksumFacts | None) -> str:
+    if checksum is None:
+        return ""
+    return (
+        f"<ChecksumAlgorithm>{checksum.algorithm}</ChecksumAlgorithm>"
+        f"<ChecksumType>{checksum.type}</ChecksumType>"
+    )
+
+
+def checksum_elements(checksum: ChecksumFacts | None, *, with_type: bool) -> str:
+    """Return ``<ChecksumCRC32>…</ChecksumCRC32>``, with its type behind it when asked."""
+    if checksum is None:
+        return ""
+    kind = f"<ChecksumType>{checksum.type}</ChecksumType>" if with_type else ""
+    name = f"Checksum{checksum.algorithm}"
+    return f"<{name}>{checksum.value}</{name}>{kind}"
+
+
+def list_uploads(bucket: str, query: UploadsQuery, page: UploadsPage[UploadFacts]) -> bytes:
+    """Return a page of ListMultipartUploads."""
+    name = url_text if query.url else text
+    rows = "".join(
+        f"<Upload><Key>{name(upload.key)}</Key>{element('UploadId', upload.id)}"
+        f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>{STORAGE_CLASS}"
+        f"<Initiated>{timestamp(upload.initiated)}</Initiated>"
+        f"{_upload_checksum(upload)}</Upload>"
+        for upload in page.uploads
+    )
+    folded = "".join(
+        f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>"
+        for prefix in page.prefixes
+    )
+    following = ""
+    if page.truncated:
+        following = (
+            f"<NextKeyMarker>{name(page.next_key)}</NextKeyMarker>"
+            f"{element('NextUploadIdMarker', page.next_id)}"
+        )
+    delimiter = f"<Delimiter>{name(query.delimiter)}</Delimiter>" if query.delimiter else ""
+    return document(
+        "ListMultipartUploadsResult",
+        f"{element('Bucket', bucket)}<KeyMarker>{name(query.key_marker)}</KeyMarker>"
+        f"{element('UploadIdMarker', query.id_marker)}{following}{delimiter}"
+        f"<Prefix>{name(query.prefix)}</Prefix>"
+        f"{'<EncodingType>url</EncodingType>' if query.url else ''}"
+        f"<MaxUploads>{query.limit}</MaxUploads>"
+        f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>{rows}{folded}",
+    )
+
+
+def _upload_checksum(upload: UploadFacts) -> str:
+    return optional("ChecksumAlgorithm", upload.algorithm) + optional(
+        "ChecksumType", upload.checksum_type
+    )
+
+
+def list_parts(
+    bucket: str, upload: UploadFacts, query: PartsQuery, page: PartsPage[StoredPart]
+) -> bytes:
+    """Return a page of ListParts."""
+    rows = "".join(
+        f"<Part><PartNumber>{part.number}</PartNumber>"
+        f"<LastModified>{timestamp(part.modified)}</LastModified>"
+        f"<ETag>&quot;{part.etag}&quot;</ETag><Size>{part.size}</Size>"
+        f"{checksum_elements(part.checksum, with_type=False)}</Part>"
+        for part in page.parts
+    )
+    following = ""
+    if page.parts:
+        following = f"<NextPartNumberMarker>{page.parts[-1].number}</NextPartNumberMarker>"
+    return document(
+        "ListPartsResult",
+        f"{element('Bucket', bucket)}{element('Key', upload.key)}{element('UploadId', upload.id)}"
+        f"<PartNumberMarker>{query.marker}</PartNumberMarker>{following}"
+        f"<MaxParts>{query.limit}</MaxParts>"
+        f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
+        f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>{STORAGE_CLASS}"
+        f"{_upload_checksum(upload)}{rows}",
+    )
+
+
+def initiated(bucket: str, key: str, upload_id: str) -> bytes:
+    """Return the answer to CreateMultipartUpload."""
+    return document(
+        "InitiateMultipartUploadResult",
+        element("Bucket", bucket) + element("Key", key) + element("UploadId", upload_id),
+    )
+
+
+def completed(
+    bucket: str, key: str, *, etag: str, checksum: Checksum | ChecksumFacts | None, location: str
+) -> bytes:
+    """Return the answer to CompleteMultipartUpload; *location* is the object's URL."""
+    return document(
+        "CompleteMultipartUploadResult",
+        f"{element('Location', location)}{element('Bucket', bucket)}{element('Key', key)}"
+        f"<ETag>&quot;{etag}&quot;</ETag>{checksum_elements(checksum, with_type=True)}",
+    )
+
+
+def copied(*, etag: str, modified: int, checksum: ChecksumFacts | None) -> bytes:
+    """Return the answer to CopyObject."""
+    return document(
+        "CopyObjectResult",
+        f"<LastModified>{timestamp(modified)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+        f"{checksum_elements(checksum, with_type=True)}",
+    )
+
+
+def part_copied(*, etag: str, modified: int, checksum: ChecksumFacts | None) -> bytes:
+    """Return the answer to UploadPartCopy."""
+    return document(
+        "CopyPartResult",
+        f"<LastModified>{timestamp(modified)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+        f"{checksum_elements(checksum, with_type=False)}",
+    )
+
+
+def deleted(results: Iterable[tuple[str, S3Error | None]], *, quiet: bool) -> bytes:
+    """Return the answer to DeleteObjects: each key with its error, None for one that is gone."""
+    rows = []
+    for key, fault in results:
+        if fault is not None:
+            rows.append(
+                f"<Error>{element('Key', key)}{element('Code', fault.code)}"
+                f"{element('Message', fault.message)}</Error>"
+            )
+        elif not quiet:
+            rows.append(f"<Deleted>{element('Key', key)}</Deleted>")
+    return document("DeleteResult", "".join(rows))
+
+
+def tagging(tags: Mapping[str, str]) -> bytes:
+    """Return the answer to GetObjectTagging."""
+    rows = "".join(
+        f"<Tag>{element('Key', key)}{element('Value', value)}</Tag>" for key, value in tags.items()
+    )
+    return document("Tagging", f"<TagSet>{rows}</TagSet>")

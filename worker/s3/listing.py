@@ -1,0 +1,341 @@
+"""Listings: pages of a sorted key space, common prefixes folded by seeking past them."""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
+
+import attrs
+
+from worker.s3.errors import invalid_argument
+from worker.s3.facts import ListedFacts, StoredPart, UploadFacts
+from worker.s3.request import Request
+
+V1 = "v1"
+V2 = "v2"
+VERSIONS = "versions"
+
+MAX_PAGE = 1000
+MAX_NUMBER = 2**31 - 1
+
+# How many keys of a folder that is already on the page are read before seeking past the rest:
+# small folders are passed quicker so, and a big one costs a handful of reads.
+PATIENCE = 8
+
+Item = TypeVar("Item", bound=ListedFacts, covariant=True)
+Upload = TypeVar("Upload", bound=UploadFacts, covariant=True)
+Part = TypeVar("Part", bound=StoredPart, covariant=True)
+
+Source = Callable[[str], Iterable[Item]]
+"""``source(start)`` yields what has a key at or after *start*, lazily, ordered by UTF-8 bytes."""
+
+
+def after(key: str) -> str:
+    """Return the smallest string greater than *key*."""
+    return key + "\x00"
+
+
+def past(prefix: str) -> str | None:
+    """Return the smallest string greater than all that begin with *prefix*; None if none is."""
+    while prefix:
+        last = ord(prefix[-1])
+        prefix = prefix[:-1]
+        if last < 0x10FFFF:
+            # The surrogates are not characters: what follows U+D7FF is U+E000.
+            return prefix + chr(0xE000 if last == 0xD7FF else last + 1)
+    return None
+
+
+@attrs.frozen
+class ListQuery:
+    """A listing that was asked for."""
+
+    kind: str
+    """V1, V2 or VERSIONS."""
+    prefix: str
+    delimiter: str
+    """Empty for none."""
+    limit: int
+    """max-keys, at most 1,000."""
+    start: str | None
+    """Keys at or after this one are wanted, whatever marker or token said it; None: no key is."""
+    url: bool
+    """Whether names in the answer are percent-encoded."""
+    marker: str = ""
+    """V1's marker or the key-marker of versions, as sent."""
+    version_marker: str = ""
+    start_after: str | None = None
+    token: str | None = None
+    fetch_owner: bool = False
+
+
+@attrs.frozen
+class Page(Generic[Item]):
+    """One page: keys and common prefixes, each in order."""
+
+    items: tuple[Item, ...]
+    prefixes: tuple[str, ...]
+    next: str | None
+    """Where the next page starts; None when this is the last."""
+    last: str
+    """The last key or common prefix of the page: V1's NextMarker."""
+    last_is_key: bool = True
+
+    @property
+    def token(self) -> str | None:
+        """The continuation token of the next page."""
+        return None if self.next is None else _token(self.next)
+
+
+def parse_list(request: Request, kind: str) -> ListQuery:
+    """Return the listing that a request asks for; raises InvalidArgument."""
+    params = request.params
+    prefix = params.get("prefix", "")
+    delimiter = params.get("delimiter", "")
+    limit = min(_number(params, "max-keys", "maxKeys"), MAX_PAGE)
+    url = _encoding(params)
+    start: str | None = ""
+    marker = version_marker = ""
+    start_after = token = None
+    if kind == V2:
+        start_after = params.get("start-after")
+        token = params.get("continuation-token")
+        if token:
+            start = _token_start(token)
+        elif start_after:
+            start = _beyond(start_after, prefix, delimiter)
+    elif kind == V1:
+        marker = params.get("marker", "")
+        start = _beyond(marker, prefix, delimiter)
+    else:
+        marker = params.get("key-marker", "")
+        version_marker = params.get("version-id-marker", "")
+        if version_marker and not marker:
+            raise invalid_argument(
+                "version-id-marker",
+                version_marker,
+                "A version-id marker cannot be specified without a key marker.",
+            )
+        start = _beyond(marker, prefix, delimiter)
+    return ListQuery(
+        kind,
+        prefix,
+        delimiter,
+        limit,
+        start if start is None else max(start, prefix),
+        url,
+        marker=marker,
+        version_marker=version_marker,
+        start_after=start_after,
+        token=token,
+        fetch_owner=params.get("fetch-owner", "").lower() == "true",
+    )
+
+
+def _beyond(marker: str, prefix: str, delimiter: str) -> str | None:
+    """Return where keys after *marker* start; None when nothing can be after it.
+
+    A marker that is a common prefix stands for all that was folded into it.
+    """
+    if not marker:
+        return ""
+    if delimiter and marker.startswith(prefix):
+        found = marker.find(delimiter, len(prefix))
+        if found >= 0 and found + len(delimiter) == len(marker):
+            return past(marker)
+    return after(marker)
+
+
+def page(source: Source[Item], query: ListQuery) -> Page[Item]:
+    """Return the next *limit* keys and common prefixes of a listing.
+
+    Keys are read only as far as needed: below a common prefix a handful, then the source is asked
+    again for what lies behind it.
+    """
+    items: list[Item] = []
+    prefixes: list[str] = []
+    prefix, delimiter = query.prefix, query.delimiter
+    start = query.start
+    last, last_is_key = "", True
+    room = query.limit
+    while start is not None and query.limit > 0:
+        seek: str | None = None
+        folded = ""
+        patience = 0
+        for item in source(start):
+            key = item.key
+            if folded and key.startswith(folded):
+                patience -= 1
+                if patience < 0:
+                    seek = past(folded)
+                    break
+                continue
+            folded = ""
+            if not key.startswith(prefix):
+                break
+            found = key.find(delimiter, len(prefix)) if delimiter else -1
+            if room == 0:
+                return Page(
+                    tuple(items),
+                    tuple(prefixes),
+                    past(last) if not last_is_key else after(last),
+                    last,
+                    last_is_key,
+                )
+            room -= 1
+            if found < 0:
+                items.append(item)
+                last, last_is_key = key, True
+            else:
+                folded = last = key[: found + len(delimiter)]
+                last_is_key = False
+                prefixes.append(folded)
+                patience = PATIENCE
+        start = seek
+    return Page(tuple(items), tuple(prefixes), None, last, last_is_key)
+
+
+@attrs.frozen
+class UploadsQuery:
+    """A listing of multipart uploads that was asked for."""
+
+    prefix: str
+    delimiter: str
+    limit: int
+    key_marker: str
+    id_marker: str
+    url: bool
+
+
+@attrs.frozen
+class UploadsPage(Generic[Upload]):
+    """One page of uploads and common prefixes."""
+
+    uploads: tuple[Upload, ...]
+    prefixes: tuple[str, ...]
+    truncated: bool
+    next_key: str
+    next_id: str
+
+
+def parse_uploads(request: Request) -> UploadsQuery:
+    """Return the listing of uploads that a request asks for; raises InvalidArgument."""
+    params = request.params
+    return UploadsQuery(
+        prefix=params.get("prefix", ""),
+        delimiter=params.get("delimiter", ""),
+        limit=min(_number(params, "max-uploads", "max-uploads"), MAX_PAGE),
+        key_marker=params.get("key-marker", ""),
+        # Without a key marker S3 ignores it.
+        id_marker=params.get("upload-id-marker", "") if params.get("key-marker") else "",
+        url=_encoding(params),
+    )
+
+
+def uploads_page(uploads: Iterable[Upload], query: UploadsQuery) -> UploadsPage[Upload]:
+    """Return one page of *uploads*, which must be sorted by key and then by id."""
+    found: list[Upload] = []
+    prefixes: list[str] = []
+    start = _beyond(query.key_marker, query.prefix, query.delimiter)
+    next_key = next_id = ""
+    for upload in uploads:
+        key = upload.key
+        same_key = bool(query.id_marker) and key == query.key_marker and upload.id > query.id_marker
+        if not key.startswith(query.prefix) or start is None or (key < start and not same_key):
+            continue
+        at = key.find(query.delimiter, len(query.prefix)) if query.delimiter else -1
+        folded = key[: at + len(query.delimiter)] if at >= 0 else ""
+        if folded and prefixes and prefixes[-1] == folded:
+            continue
+        if len(found) + len(prefixes) >= query.limit:
+            truncated = query.limit > 0
+            return UploadsPage(tuple(found), tuple(prefixes), truncated, next_key, next_id)
+        if folded:
+            prefixes.append(folded)
+            next_key, next_id = folded, ""
+        else:
+            found.append(upload)
+            next_key, next_id = key, upload.id
+    return UploadsPage(tuple(found), tuple(prefixes), False, "", "")
+
+
+@attrs.frozen
+class PartsQuery:
+    """A listing of the parts of an upload that was asked for."""
+
+    marker: int
+    limit: int
+
+
+@attrs.frozen
+class PartsPage(Generic[Part]):
+    """One page of parts."""
+
+    parts: tuple[Part, ...]
+    truncated: bool
+
+
+def parse_parts(request: Request) -> PartsQuery:
+    """Return the page of ListParts that a request asks for; raises InvalidArgument."""
+    params = request.params
+    return PartsQuery(
+        marker=_number(params, "part-number-marker", "partNumberMarker", default=0),
+        limit=min(_number(params, "max-parts", "max-parts"), MAX_PAGE),
+    )
+
+
+def parts_page(parts: Iterable[Part], query: PartsQuery) -> PartsPage[Part]:
+    """Return one page of *parts*, which must be sorted by number."""
+    found: list[Part] = []
+    for part in parts:
+        if part.number <= query.marker:
+            continue
+        if len(found) >= query.limit:
+            return PartsPage(tuple(found), query.limit > 0)
+        found.append(part)
+    return PartsPage(tuple(found), False)
+
+
+def _number(params: Mapping[str, str], name: str, called: str, *, default: int = MAX_PAGE) -> int:
+    value = params.get(name, "")
+    if not value:
+        return default
+    digits = value.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 10):
+        raise invalid_argument(
+            called, value, f"Provided {name} not an integer or within integer range"
+        )
+    if value.startswith("-") or int(value) > MAX_NUMBER:
+        raise invalid_argument(
+            called, value, f"Argument {called} must be an integer between 0 and {MAX_NUMBER}"
+        )
+    return int(value)
+
+
+def _encoding(params: Mapping[str, str]) -> bool:
+    value = params.get("encoding-type", "")
+    if value and value.lower() != "url":
+        raise invalid_argument(
+            "encoding-type", value, "Invalid Encoding Method specified in Request"
+        )
+    return bool(value)
+
+
+# A token says where the next page starts and nothing else, so that it holds in every process and
+# after every change of the bucket. The digit in front is its version.
+def _token(start: str) -> str:
+    return "1" + base64.urlsafe_b64encode(start.encode()).decode().rstrip("=")
+
+
+def _token_start(token: str) -> str:
+    try:
+        if not token.startswith("1") or not token.isascii():
+            raise ValueError
+        packed = token[1:]
+        return base64.b64decode(
+            packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True
+        ).decode()
+    except (ValueError, binascii.Error):
+        raise invalid_argument(
+            "continuation-token", token, "The continuation token provided is incorrect"
+        ) from None

@@ -1,0 +1,188 @@
+"""Multipart uploads: ids, the numbers of parts, and what makes a completion right."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Generic, TypeVar
+
+import attrs
+
+from worker.s3.checksums import (
+    ALGORITHMS,
+    COMPOSITE,
+    DEFAULT_ALGORITHM,
+    FULL_OBJECT,
+    PREFIX,
+    Checksum,
+    combine,
+    composite,
+)
+from worker.s3.errors import S3Error, invalid_argument
+from worker.s3.facts import StoredPart, UploadFacts
+from worker.s3.request import Request
+
+MIN_PART = 5 * 1024 * 1024
+MAX_PART = 5 * 1024**3
+MAX_PART_NUMBER = 10_000
+
+Part = TypeVar("Part", bound=StoredPart)
+
+
+@attrs.frozen
+class ListedPart:
+    """A part as the body of CompleteMultipartUpload names it."""
+
+    number: int
+    etag: str
+    """Without quotes."""
+    checksums: Mapping[str, str] = attrs.field(factory=dict)
+    """By algorithm."""
+
+
+@attrs.frozen
+class Completion(Generic[Part]):
+    """What an upload comes to."""
+
+    parts: tuple[Part, ...]
+    size: int
+    etag: str
+    checksum: Checksum
+
+
+def upload_id(now: int, random: bytes) -> str:
+    """Return the id of a new upload, begun at *now* (milliseconds); ids sort by time."""
+    packed = now.to_bytes(6, "big") + random
+    return base64.b32hexencode(packed).decode().rstrip("=").lower()
+
+
+def part_number(request: Request) -> int:
+    """Return the partNumber of the query, 1 to 10,000; raises InvalidArgument."""
+    value = request.params.get("partNumber", "")
+    if value.isascii() and value.isdigit() and len(value) <= 20:
+        number = int(value)
+        if 1 <= number <= MAX_PART_NUMBER:
+            return number
+    raise invalid_argument(
+        "partNumber",
+        value,
+        f"Part number must be an integer between 1 and {MAX_PART_NUMBER}, inclusive",
+    )
+
+
+def etag_of(part_etags: Sequence[str]) -> str:
+    """Return the ETag of an object made of parts: the MD5 of their MD5s and their number."""
+    digests = b"".join(bytes.fromhex(etag) for etag in part_etags)
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_etags)}"
+
+
+def complete(
+    listed: Sequence[ListedPart],
+    have: Mapping[int, Part],
+    upload: UploadFacts,
+    request: Request,
+) -> Completion[Part]:
+    """Return the object that the listed parts make; raises S3Error if they make none.
+
+    *have* are the parts that were uploaded, by number. The headers of *request* may state the
+    size and the checksum of the whole, which are compared.
+    """
+    _check_order(listed)
+    parts = tuple(_found(each, have, upload) for each in listed)
+    for part in parts[:-1]:
+        if part.size < MIN_PART:
+            raise S3Error(
+                "EntityTooSmall",
+                ProposedSize=part.size,
+                MinSizeAllowed=MIN_PART,
+                PartNumber=part.number,
+                ETag=part.etag,
+            )
+    size = sum(part.size for part in parts)
+    _check_size(request, size)
+    etag = etag_of([part.etag for part in parts])
+    checksum = _whole(upload, parts, listed)
+    _check_whole(request, checksum)
+    return Completion(parts, size, etag, checksum)
+
+
+def _check_order(listed: Sequence[ListedPart]) -> None:
+    for before, following in pairwise(listed):
+        if following.number <= before.number:
+            raise S3Error("InvalidPartOrder")
+
+
+def _found(listed: ListedPart, have: Mapping[int, Part], upload: UploadFacts) -> Part:
+    part = have.get(listed.number)
+    if part is None or part.etag != listed.etag:
+        raise _invalid_part(listed, upload)
+    for algorithm, value in listed.checksums.items():
+        stored = part.checksum
+        # A checksum of another algorithm than was stored cannot be compared; SDKs that compute
+        # several send those too.
+        if stored is not None and stored.algorithm == algorithm and stored.value != value:
+            raise _invalid_part(listed, upload)
+    return part
+
+
+def _invalid_part(listed: ListedPart, upload: UploadFacts) -> S3Error:
+    return S3Error("InvalidPart", UploadId=upload.id, PartNumber=listed.number, ETag=listed.etag)
+
+
+def _check_size(request: Request, size: int) -> None:
+    expected = request.headers.get("x-amz-mp-object-size")
+    if expected is None:
+        return
+    if not (expected.isascii() and expected.isdigit() and len(expected) <= 20):
+        raise S3Error("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
+    if int(expected) != size:
+        raise S3Error(
+            "InvalidRequest",
+            f"The provided 'x-amz-mp-object-size' header value {expected} does not match what was "
+            f"computed: {size}.",
+        )
+
+
+def _whole(
+    upload: UploadFacts, parts: Sequence[StoredPart], listed: Sequence[ListedPart]
+) -> Checksum:
+    algorithm = upload.algorithm or DEFAULT_ALGORITHM
+    kind = upload.checksum_type or ALGORITHMS[algorithm].types[0]
+    values = []
+    for part, each in zip(parts, listed, strict=True):
+        if part.checksum is None or part.checksum.algorithm != algorithm:
+            raise _missing(upload, each)
+        if upload.algorithm and kind == COMPOSITE and algorithm not in each.checksums:
+            raise _missing(upload, each)
+        values.append(part.checksum.value)
+    if kind == FULL_OBJECT:
+        return combine(
+            algorithm, ((value, part.size) for value, part in zip(values, parts, strict=True))
+        )
+    return composite(algorithm, values)
+
+
+def _missing(upload: UploadFacts, listed: ListedPart) -> S3Error:
+    algorithm = (upload.algorithm or DEFAULT_ALGORITHM).lower()
+    return S3Error(
+        "InvalidRequest",
+        f"The upload was created using a {algorithm} checksum. The complete request must include "
+        f"the checksum for each part. It was missing for part {listed.number} in the request.",
+    )
+
+
+def _check_whole(request: Request, checksum: Checksum) -> None:
+    stated = request.headers.get("x-amz-checksum-type")
+    if stated is not None and stated.upper() != checksum.type:
+        raise S3Error(
+            "InvalidRequest",
+            f"The upload was created using the {checksum.type} checksum mode. The complete request "
+            "must use the same checksum mode.",
+        )
+    value = request.headers.get(PREFIX + checksum.algorithm.lower())
+    # Of a composite checksum SDKs may leave out the number behind the dash.
+    if value is not None and value not in (checksum.value, checksum.value.partition("-")[0]):
+        raise S3Error(
+            "BadDigest",
+            f"The {checksum.algorithm} you specified did not match the calculated checksum.",
+        )
