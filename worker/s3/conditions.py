@@ -187,18 +187,16 @@ def check_write(conditions: Conditions, current_etag: str | None) -> None:
 
 
 def check_delete(
-    conditions: Conditions, *, etag: str | None, modified: int = 0, size: int = 0
+    conditions: Conditions, *, etag: str, modified: int, size: int, present: bool = True
 ) -> None:
-    """Refuse a delete unless the object is as it must be; *etag* None if there is no object."""
-    if conditions is NONE:
+    """Refuse a delete unless the object is as it must be.
+
+    Of an object that is not *present* every condition fails, with NoSuchKey; without conditions
+    there is nothing against deleting it.
+    """
+    if conditions == NONE:
         return
-    if etag is None:
-        if (
-            conditions.if_match is None
-            and conditions.if_size is None
-            and conditions.if_last_modified is None
-        ):
-            return
+    if not present:
         raise S3Error("NoSuchKey")
     if conditions.if_match is not None and not _matches(conditions.if_match, etag):
         raise failed("If-Match")

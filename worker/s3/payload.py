@@ -55,10 +55,10 @@ class Payload:
     """The digest that x-amz-content-sha256 promises."""
 
 
-def payload(request: Request, *, streaming: bool = True) -> Payload:
+def payload(request: Request, *, streaming_allowed: bool = True) -> Payload:
     """Return how the body comes; raises S3Error for headers that cannot be or contradict.
 
-    *streaming* is whether the operation takes the STREAMING-… modes: PutObject and UploadPart do.
+    *streaming_allowed* is whether the operation takes the STREAMING-… modes: PutObject and UploadPart do.
     What counts is x-amz-content-sha256; some clients frame without ``Content-Encoding``.
     """
     headers = request.headers
@@ -74,7 +74,7 @@ def payload(request: Request, *, streaming: bool = True) -> Payload:
     framing = FRAMINGS.get(mode)
     if framing is None:
         return Payload(mode, length, sha256=_digest(mode))
-    if not streaming:
+    if not streaming_allowed:
         raise S3Error(
             "InvalidRequest",
             f"{mode} is for PutObject and UploadPart; send the digest of the body here.",
