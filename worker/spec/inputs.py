@@ -58,6 +58,7 @@ PFS = Table(
 )
 
 UNSUPPORTED = ("join", "group", "union", "cron")
+NULL: Mapping[str, Any] = {"type": "null"}
 NODE_SCHEMA: Mapping[str, Any] = {"$ref": "#/$defs/input"}
 NODE = Table(
     (
@@ -67,7 +68,7 @@ NODE = Table(
             Unread({"type": "array", "minItems": 1, "items": NODE_SCHEMA}),
             "the product over its parts",
         ),
-        *(Field(kind, Unread(), f"refused: {kind}") for kind in UNSUPPORTED),
+        *(Field(kind, Unread(NULL), "not supported") for kind in UNSUPPORTED),
     )
 )
 

@@ -150,6 +150,5 @@ def _read_field(field: Field, item: Any, at: Place, report: Report, values: dict
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    if not schema:
-        return schema
-    return {"anyOf": [schema, {"type": "null"}]}
+    null = {"type": "null"}
+    return schema if schema in ({}, null) else {"anyOf": [schema, null]}
