@@ -108,7 +108,7 @@ class Store:
     def __init__(self, backend: Backend, *, cache: int = 16 << 20) -> None:
         """Take the store on *backend*; *cache* bounds the bytes of tree segments kept in memory."""
         self.backend = backend
-        self._segments = SegmentCache(cache)
+        self.tree_cache = SegmentCache(cache)
 
     @property
     def url(self) -> str:
@@ -174,11 +174,11 @@ class Store:
 
     def tree(self, commit: Commit) -> Tree:
         """Return the files of *commit*: one small object is read, the rest when it is asked for."""
-        return Tree.open(self.backend, commit.root, self._segments)
+        return Tree.open(self.backend, commit.root, self.tree_cache)
 
     def empty_tree(self) -> Tree:
         """Return the tree without files, to apply changes to."""
-        return Tree.empty(self.backend, self._segments)
+        return Tree.empty(self.backend, self.tree_cache)
 
     def add_commit(self, commit: Commit) -> Commit:
         """Return the commit that has this name now: this one, or the one that was there first.

@@ -9,6 +9,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import MemoryStore, ObjectStore, from_url
 
+from worker.errors import Invalid
 from worker.store.backends.base import (
     AlreadyThere,
     IllegalName,
@@ -23,7 +24,18 @@ from worker.store.backends.base import (
 PART = 5 << 20
 PARTS_AT_ONCE = 3
 CAUSE_LIMIT = 300
+NO_BUCKET = "the bucket does not exist"
+NO_BUCKET_CODES = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 S3_ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+
+class UnusableStore(Invalid):
+    """The object-store library can't make a store of this URL and these options."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(f"store: {url}: {cause}")
+        self.url = url
+
 
 # Stores in memory by URL: to open one again in the same process finds what was put there.
 _memories: dict[str, MemoryStore] = {}
@@ -41,9 +53,11 @@ def open_remote(url: str, options: Mapping[str, str]) -> "RemoteBackend":
     client: dict[str, Any] = {}
     if str(config.get("endpoint", "")).startswith("http://"):
         client["allow_http"] = True
-    with _explained(f"opening {url}"):
+    try:
         # Which options there are depends on the service, and is the library's to say.
         store = from_url(url, config=config, client_options=client)  # type: ignore[call-overload]
+    except (BaseError, ValueError) as error:
+        raise UnusableStore(url, _first_line(error)) from error
     return RemoteBackend(store, url)
 
 
@@ -156,10 +170,21 @@ def _explained(doing: str, name: str = "") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        # A bucket that is not there must not look like an empty store.
+        if _no_bucket(error):
+            raise StoreUnavailable(doing, NO_BUCKET) from error
         raise ObjectMissing(name) from error
     except (AlreadyExistsError, PreconditionError) as error:
         raise AlreadyThere(name) from error
     except (BaseError, OSError, ValueError) as error:
-        # What follows the first line is how the library came to it, page after page.
-        cause = str(error).partition("\n")[0]
-        raise StoreUnavailable(doing, cause[:CAUSE_LIMIT]) from error
+        cause = NO_BUCKET if _no_bucket(error) else _first_line(error)
+        raise StoreUnavailable(doing, cause) from error
+
+
+def _no_bucket(error: Exception) -> bool:
+    return any(code in str(error) for code in NO_BUCKET_CODES)
+
+
+def _first_line(error: Exception) -> str:
+    # What follows is how the library came to it, page after page.
+    return str(error).partition("\n")[0][:CAUSE_LIMIT]

@@ -1,0 +1,156 @@
+"""What trees cost: run it as a script, ``python tests/benchmarks/bench_store.py [--files N]``.
+
+Every line is a ratio of two things measured in the same run, as machines differ; the seconds are
+there to get a feeling.
+"""
+
+import argparse
+import hashlib
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from worker.store.importing import put_directory
+from worker.store.model import BranchName, Entry, Extent, Repo
+from worker.store.opening import open_store
+from worker.store.repository import Store
+from worker.store.trees import Tree, apply
+
+
+def entries(count: int, *, size: int = 1000, salt: str = "") -> Iterator[tuple[str, Entry]]:
+    """Yield *count* files as an out bucket hands them over: sorted, each with its digests."""
+    for number in range(count):
+        key = f"samples/{number // 1000:06d}/reading {number:09d}.csv"
+        digest = hashlib.sha256(f"{key}{salt}".encode()).digest()
+        extent = Extent.of_run(
+            "0123456789abcdef0123456789abcdef-deadbeef/gateway1-0",
+            offset=number * size,
+            length=size,
+            sha256=digest,
+        )
+        headers = {"content-type": "text/csv"}
+        yield key, Entry(key, size, digest[:16].hex(), 1_700_000_000_000, (extent,), headers)
+
+
+class Timed:
+    """The seconds that a block took, and what it wrote to the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __enter__(self) -> "Timed":
+        self._before = self._names()
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._started
+        self.written = len(self._names() - self._before)
+
+    def _names(self) -> set[str]:
+        return {listed.name for listed in self._store.backend.list_from("")}
+
+
+def line(what: str, value: str, bar: str) -> None:
+    """Print one result."""
+    print(f"{what:<58} {value:>28}   {bar}")
+
+
+def bench_commit(store: Store) -> None:
+    """Compare commits of 100,000 files of 1 kB and of 1 GB."""
+    seconds = []
+    for size in (1000, 10**9):
+        with Timed(store) as timed:
+            apply(store.empty_tree(), entries(100_000, size=size, salt=str(size)))
+        seconds.append(timed.seconds)
+    ratio = seconds[1] / seconds[0]
+    line("tree of 100,000 files of 1 kB", f"{seconds[0]:.2f} s", "a few seconds")
+    line("the same of 1 GB each, over that", f"{ratio:.2f}", "about 1")
+
+
+def bench_change(store: Store, count: int) -> Tree:
+    """Compare a change of ten files with the making of the whole tree."""
+    with Timed(store) as made:
+        tree = apply(store.empty_tree(), entries(count))
+    segments = len(tree.rows)
+    chosen = set(range(0, count, count // 10))
+    changes = [
+        change
+        for number, change in enumerate(entries(count, salt="changed"))
+        if number in chosen
+    ][:10]
+    fresh = open_store(store.url)
+    with Timed(store) as changed:
+        apply(Tree.open(fresh.backend, tree.root, fresh.tree_cache), changes)
+    line(f"tree of {count:,} files, {segments} segments", f"{made.seconds:.2f} s", "")
+    line(
+        "change of 10 of them, over that",
+        f"{changed.seconds / made.seconds:.4f} ({changed.seconds * 1000:.0f} ms)",
+        "segments touched / all",
+    )
+    line("objects written by it", f"{changed.written}", "at most 21: 20 and a root")
+    return tree
+
+
+def bench_open(store: Store, tree: Tree, made_of: int) -> None:
+    """Measure the opening of a big commit, one look-up and a page of a listing."""
+    fresh = open_store(store.url)
+    started = time.perf_counter()
+    opened = Tree.open(fresh.backend, tree.root, fresh.tree_cache)
+    seconds = time.perf_counter() - started
+    root = len(store.backend.get(f"trees/{tree.root}"))
+    line(f"open a commit of {made_of:,} files", f"{seconds * 1000:.1f} ms", f"root: {root:,} bytes")
+    key = next(opened.entries(start="samples/000500")).key if made_of > 500_000 else tree.rows[0].last
+    opened.entry(key)
+    started = time.perf_counter()
+    for _ in range(10_000):
+        opened.entry(key)
+    line("look-up of a key at hand", f"{(time.perf_counter() - started) * 100:.1f} µs", "some 10 µs")
+    pages = []
+    for start in ("samples/000000", tree.rows[-1].last[:14]):
+        taken = []
+        for _ in range(5):
+            started = time.perf_counter()
+            found = opened.entries(start=start)
+            sum(1 for _, _ in zip(found, range(500), strict=False))
+            taken.append(time.perf_counter() - started)
+        pages.append(min(taken))
+    line("a page at the end, over one at the start", f"{pages[1] / pages[0]:.2f}", "about 1")
+
+
+def bench_put(store: Store, folder: Path) -> None:
+    """Compare a put of 1,200 small files with reading them, and with a put that changes nothing."""
+    for number in range(1200):
+        file = folder / f"{number % 12}" / f"{number}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(hashlib.sha256(str(number).encode()).digest() * 30)
+    branch = BranchName(Repo("default", "bench"))
+    started = time.perf_counter()
+    put_directory(store, branch, folder)
+    first = time.perf_counter() - started
+    started = time.perf_counter()
+    put_directory(store, branch, folder)
+    again = time.perf_counter() - started
+    line("put of 1,200 small files", f"{first:.2f} s", "well under 1 s")
+    line("again, nothing changed, over that", f"{again / first:.2f}", "below 1")
+
+
+def main() -> None:
+    """Run everything on a store in a temporary directory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=1_000_000, help="files of the big tree")
+    count = parser.parse_args().files
+    with tempfile.TemporaryDirectory(prefix="bench-store-") as scratch:
+        store = open_store(Path(scratch) / "store")
+        bench_put(store, Path(scratch) / "folder")
+        bench_commit(store)
+        tree = bench_change(store, count)
+        bench_open(store, tree, count)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line("peak memory of all this", f"{peak:.0f} MiB", "flat in the number of files")
+
+
+if __name__ == "__main__":
+    main()

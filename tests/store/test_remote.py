@@ -1,0 +1,58 @@
+"""The backend in an object store: in memory, and on an S3 server."""
+
+import pytest
+from builders import an_id
+from obstore.store import S3Store
+from store.backend_contract import BackendContract
+
+from worker.errors import Invalid, Unavailable
+from worker.store.backends.remote import RemoteBackend
+from worker.store.opening import open_backend
+
+
+class TestMemory(BackendContract):
+    @pytest.fixture
+    def backend(self):
+        return open_backend(f"memory://{an_id()}")
+
+
+class TestS3(BackendContract):
+    @pytest.fixture
+    def backend(self, s3_url, s3_options):
+        return open_backend(s3_url, s3_options)
+
+
+def test_a_service_that_is_not_there_is_named():
+    """Where nothing listens, the error says what was asked for, in a line, without credentials."""
+    s3 = S3Store(
+        "bucket",
+        endpoint="http://127.0.0.1:1",
+        region="us-east-1",
+        access_key_id="AKIATEST",
+        secret_access_key="very-secret",
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )
+
+    with pytest.raises(Unavailable, match="reading a/b") as caught:
+        RemoteBackend(s3, "s3://bucket").get("a/b")
+    assert "\n" not in str(caught.value)
+    assert "very-secret" not in str(caught.value)
+
+
+def test_a_bucket_that_is_not_there_is_named(s3_options):
+    """A bucket that does not exist is an error, not an empty store."""
+    backend = open_backend("s3://no-such-bucket/prefix", s3_options)
+
+    with pytest.raises(Unavailable, match="bucket does not exist"):
+        backend.put("a", b"1")
+    with pytest.raises(Unavailable, match="bucket does not exist"):
+        list(backend.list_from("a/"))
+    with pytest.raises(Unavailable, match="bucket does not exist"):
+        backend.get("a")
+
+
+def test_an_unknown_option_is_refused(s3_options):
+    """An option that the service does not have is named."""
+    with pytest.raises(Invalid, match="max_speed"):
+        open_backend("s3://bucket", {**s3_options, "max_speed": "11"})
