@@ -9,6 +9,7 @@ from worker.errors import Invalid
 
 SHOWN = 100  # a document of a million mistakes is not helped by a million lines
 LONGEST = 60  # characters of a value that a message repeats
+LONGEST_POINTER = 500
 
 
 def printable(text: str) -> str:
@@ -34,7 +35,7 @@ class Problem:
     """What would be right, as far as that can be said."""
 
     def __str__(self) -> str:
-        where = printable(self.pointer) or "the document"
+        where = printable(self.pointer[:LONGEST_POINTER]) or "the document"
         return f"{where}: {self.reason}" + (f"; {self.expected}" if self.expected else "")
 
 
