@@ -1,1 +1,1 @@
-"""One run, from document to commit."""
+"""One run, from document to commit. Nothing here blocks: the store is sent to threads."""

@@ -1,0 +1,72 @@
+"""The output of a run while it is made: an index and a stage, which become a commit or vanish."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+from structlog.typing import FilteringBoundLogger
+from trio.to_thread import run_sync as in_thread
+
+from worker.buckets.index import Index, create
+from worker.errors import WorkerError
+from worker.gateway.plan import GatewayPlan
+from worker.store.blobs import Stage, drop_stage
+from worker.store.model import Entry
+from worker.store.repository import Store
+
+CLEANING = 30.0
+"""Seconds to drop what a failed run wrote; what is left of it then, gc finds."""
+
+
+@attrs.define
+class Output:
+    """What the job has written so far."""
+
+    index: Index
+    stage: Stage
+    """The agent's own writer in the stage that the gateway's processes write to as well."""
+    wanted: bool = False
+    """Whether the blobs stay: they are in a commit, or may be in one."""
+
+    def settle(self) -> None:
+        """Let nothing change any more, and make durable what the agent itself wrote."""
+        self.index.freeze()
+        self.stage.settle()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the files of the output by key."""
+        return self.index.entries()
+
+    def unfinished(self) -> Iterator[str]:
+        """Yield what was not finished, and so is not in the output, in words."""
+        for upload in self.index.uploads():
+            yield (
+                f"s3://out/{upload.key}: a multipart upload was begun and never completed; "
+                "it is not in the output"
+            )
+
+
+@asynccontextmanager
+async def open_output(
+    store: Store, *, stage: str, scratch: Path, log: FilteringBoundLogger
+) -> AsyncIterator[Output]:
+    """Begin an empty output; unless it is wanted at the end, nothing is left of it."""
+    index = create(GatewayPlan(store.url, scratch, "", stage).index)
+    output = Output(index, Stage(store.backend, stage, writer="agent", scratch=scratch))
+    try:
+        yield output
+    finally:
+        output.index.close()
+        if not output.wanted:
+            with trio.move_on_after(CLEANING, shield=True):
+                try:
+                    await in_thread(_drop, store, output.stage, abandon_on_cancel=True)
+                except WorkerError as error:
+                    log.warning("run.blobs_left", stage=stage, reason=str(error))
+
+
+def _drop(store: Store, stage: Stage) -> None:
+    stage.close()
+    drop_stage(store.backend, stage.id)

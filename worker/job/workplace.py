@@ -1,0 +1,208 @@
+"""Where the datums of a run are worked on: made from a request and a plan, and removed again."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import trio
+from structlog.typing import FilteringBoundLogger
+from trio.to_thread import run_sync as in_thread
+
+from worker.gateway.processes import Parent
+from worker.job.command import Listener, Patience
+from worker.job.environment import Access, Given, InputVariables, compose
+from worker.job.folders import pfs_folder
+from worker.job.journal import Journal
+from worker.job.messages import VARIABLES, Reports, listening
+from worker.job.output import Output
+from worker.job.planning import Datum, Plan
+from worker.job.process import Identity, Order
+from worker.job.redaction import Redactor
+from worker.job.request import Progress, RunRequest
+from worker.job.secrets import Secrets, find_secrets, write_secrets
+from worker.job.serving import gateway_plan, serve
+from worker.job.users import resolve_user
+from worker.store.repository import Store
+
+Value = TypeVar("Value")
+
+
+@attrs.frozen
+class Workplace:
+    """Everything that work on a datum needs."""
+
+    plan: Plan
+    store: Store
+    output: Output
+    root: Path
+    """Where the inputs lie as files."""
+    shown_root: Path
+    """The same, as the command sees it."""
+    scratch: Path
+    given: Given
+    patience: Patience
+    redactor: Redactor
+    log: FilteringBoundLogger
+    journal: Journal
+    keep_failed: bool = False
+    identity: Identity | None = None
+    wrap: Callable[[Order], Order] = lambda order: order
+    """Makes of a command one that runs it in a container, where that is asked for."""
+    writers: dict[str, Datum] = attrs.field(factory=dict)
+    """By path, the datum that wrote it; for files as output, when there are several datums."""
+
+    def environment(self, datum: Datum) -> dict[str, str]:
+        """Return the environment of the command for one datum."""
+        inputs = tuple(
+            InputVariables(
+                each.name,
+                self.shown_root / each.name / each.match.path.lstrip("/"),
+                each.input.commit.name.id,
+            )
+            for each in datum.selections
+        )
+        return compose(attrs.evolve(self.given, inputs=inputs), datum=datum.id)
+
+    def order(self, argv: Sequence[str], environment: Mapping[str, str]) -> Order:
+        """Return the order to run *argv* as this job's commands are run."""
+        directory = self.plan.spec.transform.working_dir
+        return self.wrap(
+            Order(
+                argv=tuple(argv),
+                environment=environment,
+                directory=Path(directory) if directory else None,
+                identity=self.identity,
+            )
+        )
+
+    def listener(self, datum: Datum, attempt: int) -> Listener:
+        """Return who hears one command."""
+        facts = {"datum": datum.number} if self.plan.count > 1 else {}
+        log = self.log.bind(**facts, **({"attempt": attempt} if attempt > 1 else {}))
+        return Listener(
+            lambda stream, line: log.info("command.output", stream=stream, line=line),
+            self.redactor,
+        )
+
+
+@asynccontextmanager
+async def open_workplace(
+    request: RunRequest,
+    plan: Plan,
+    *,
+    parent: Parent | None,
+    store: Store,
+    output: Output,
+    scratch: Path,
+    journal: Journal,
+    patience: Patience,
+) -> AsyncIterator[Workplace]:
+    """Serve the buckets and make the folders of a run; its command could begin now."""
+    running, spec = request.running, plan.spec
+    secrets = await in_thread(
+        find_secrets, spec.transform.secrets, running.secrets, request.environment
+    )
+    identity = resolve_user(spec.transform.user)
+    local = await in_thread(_place_secrets, secrets, scratch, identity)
+    access = await _access(request, plan, parent, store, output, scratch, journal)
+    hidden = [
+        *secrets.values,
+        *([access.keys.secret.encode()] if request.serving.authenticated and access else []),
+    ]
+    redactor = Redactor(hidden)
+    report = scratch / "report"
+    async with (
+        aside(pfs_folder(running.pfs_root, scratch)) as root,
+        listening(report, _reports(journal), redactor),
+    ):
+        yield Workplace(
+            plan=plan,
+            store=store,
+            output=output,
+            root=root,
+            shown_root=root,
+            scratch=scratch,
+            given=Given(
+                base=request.environment,
+                job=plan.job,
+                pipeline=spec.pipeline,
+                project=spec.project,
+                access=access,
+                client_hints=running.client_hints,
+                more=running.pass_environment,
+                secrets=secrets.variables,
+                spec=spec.transform.env,
+                identity=identity,
+                local={**local, **dict.fromkeys(VARIABLES, str(report)), "PFS_ROOT": str(root)},
+            ),
+            patience=patience,
+            redactor=redactor,
+            log=journal.log,
+            journal=journal,
+            keep_failed=running.keep_failed,
+            identity=identity,
+        )
+
+
+async def _access(
+    request: RunRequest,
+    plan: Plan,
+    parent: Parent | None,
+    store: Store,
+    output: Output,
+    scratch: Path,
+    journal: Journal,
+) -> Access | None:
+    if parent is None:
+        return None
+    with journal.step("serve"):
+        access = await serve(
+            parent,
+            request.serving,
+            gateway_plan(
+                request.serving,
+                plan,
+                store=store.url,
+                options=dict(request.store_options),
+                scratch=scratch,
+                stage=output.stage.id,
+            ),
+        )
+    journal.log.info("gateway.ready", url=access.endpoint.url)
+    return access
+
+
+def _place_secrets(secrets: Secrets, scratch: Path, identity: Identity | None) -> dict[str, str]:
+    """Write the secrets that are wanted as files, and return the variable that says where.
+
+    No path of a document becomes a path outside of scratch, so the command finds a secret at
+    ``$WORKER_SECRETS`` + its ``mountPath``; in a container, and in a pod, it is mounted there.
+    """
+    if not secrets.files:
+        return {}
+    root = scratch / "secrets"
+    root.mkdir(mode=0o711)
+    owner = None if identity is None else (identity.uid, identity.gid)
+    write_secrets(secrets.files, root, owner=owner)
+    return {"WORKER_SECRETS": str(root)}
+
+
+def _reports(journal: Journal) -> Reports:
+    def heard(message: Mapping[str, Any]) -> None:
+        journal.log.info("command.report", **{f"report_{k}": v for k, v in message.items()})
+        journal.watch(Progress(journal.state, "report", report=message))
+
+    return Reports(journal.reports, heard, journal.warn)
+
+
+@asynccontextmanager
+async def aside(manager: AbstractContextManager[Value]) -> AsyncIterator[Value]:
+    """Enter and leave a context manager that blocks in a thread; leaving is not broken off."""
+    value = await in_thread(manager.__enter__)
+    try:
+        yield value
+    finally:
+        with trio.CancelScope(shield=True):
+            await in_thread(manager.__exit__, None, None, None)
