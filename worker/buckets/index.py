@@ -94,7 +94,7 @@ class Upload:
     headers: dict[str, str] = attrs.field(factory=dict)
     metadata: dict[str, str] = attrs.field(factory=dict)
     tags: dict[str, str] = attrs.field(factory=dict)
-    checksum_algorithm: str | None = None
+    algorithm: str | None = None
     checksum_type: str | None = None
 
 
@@ -167,6 +167,10 @@ class Index:
     def epoch(self) -> int:
         """Return the epoch that requests begin in now."""
         return int(self._db().execute("SELECT epoch FROM state").fetchone()[0])
+
+    def frozen(self) -> bool:
+        """Return whether nothing can change any more."""
+        return bool(self._db().execute("SELECT frozen FROM state").fetchone()[0])
 
     def freeze(self) -> None:
         """Let nothing change any more."""

@@ -1,0 +1,73 @@
+"""The out bucket: empty at first, and readable while it is written."""
+
+import hashlib
+
+import pytest
+from bucket_contract import FILES, BucketContract, read
+from builders import an_entry
+
+from worker.buckets.index import create
+from worker.buckets.out import OutBucket
+from worker.store.blobs import BlobReader, Stage
+from worker.store.opening import open_store
+
+
+def put(bucket: OutBucket, key: str, data: bytes) -> None:
+    """Put a small object the short way, a large one the long way."""
+    if len(data) < 1000:
+        extents = (bucket.stage.append(data),) if data else ()
+    else:
+        blob = bucket.stage.open()
+        blob.write(data)
+        extents = (blob.seal(hashlib.sha256(data).digest()),)
+    bucket.index.put(an_entry(key, data, extents), epoch=bucket.index.epoch())
+
+
+@pytest.fixture(params=["directory", "memory"])
+def empty(request, tmp_path):
+    """An out bucket with nothing in it."""
+    store = open_store(tmp_path / "store" if request.param == "directory" else "memory://out")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    index = create(tmp_path / "index")
+    stage = Stage(store.backend, "stage", writer="0", scratch=scratch)
+    yield OutBucket(index, stage, BlobReader(store.backend, scratch))
+    stage.close()
+    index.close()
+
+
+class TestOut(BucketContract):
+    """An index and a stage as a bucket."""
+
+    @pytest.fixture
+    def bucket(self, empty):
+        for key, data in FILES.items():
+            put(empty, key, data)
+        return empty
+
+
+async def test_it_is_empty_at_first(empty) -> None:
+    """A job begins with nothing in its output."""
+    assert [] == list(empty.entries(""))
+
+
+async def test_a_reader_keeps_the_old_bytes_of_an_overwritten_object(empty) -> None:
+    """A GET in flight answers what was there when it began."""
+    put(empty, "a", b"old")
+    entry = await empty.entry("a")
+    put(empty, "a", b"newer")
+
+    assert b"old" == b"".join([bytes(p) async for p in empty.payload(entry, 0, entry.size)])
+    assert b"newer" == await read(empty, "a", 0, 5)
+
+
+async def test_a_slice_of_an_object_reads_as_that_slice(empty) -> None:
+    """A part that was copied from a range shares the bytes of its source."""
+    put(empty, "source", b"0123456789")
+    source = await empty.entry("source")
+    (extent,) = source.extents
+    entry = an_entry("slice", b"34589", (extent.slice(3, 3), extent.slice(8, 2)))
+    empty.index.put(entry, epoch=empty.index.epoch())
+
+    assert b"34589" == await read(empty, "slice", 0, 5)
+    assert b"58" == await read(empty, "slice", 2, 4)
