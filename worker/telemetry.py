@@ -149,6 +149,13 @@ def configure(style: str = "auto", level: str = "info", *, stream: TextIO | None
     )
 
 
+def for_people() -> bool:
+    """Whether the log is lines for people, so that prose may stand between them."""
+    if not structlog.is_configured():
+        return True
+    return isinstance(structlog.get_config()["processors"][-1], PeopleRenderer)
+
+
 def logger() -> FilteringBoundLogger:
     """Return the logger of this program."""
     found: FilteringBoundLogger = structlog.get_logger()

@@ -1,5 +1,6 @@
 """The ``worker`` command itself: its help, its start, and how every command line ends."""
 
+import json
 import subprocess
 import sys
 
@@ -143,6 +144,15 @@ def test_debug_shows_the_traceback(worker):
 
     assert "Traceback" in said.err
     assert 70 == said.status
+
+
+def test_an_error_is_an_event_where_json_is_asked_for(worker):
+    """With --log-format json standard error holds nothing but JSON lines."""
+    said = worker("ls", "nothing", "--log-format", "json")
+
+    event = json.loads(said.err)
+    assert ("worker.failed", 66) == (event["event"], event["exit_code"])
+    assert "nothing: the store has no such repo" == event["reason"]
 
 
 def test_a_reader_who_leaves_is_no_error(place):

@@ -132,9 +132,7 @@ def call(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exits.READER_LEFT
     except Exception as error:
-        if debug:
-            exits.say(exits.full_report(error))
-        exits.say(f"worker: {exits.explain(error)}")
+        exits.report(error, debug=debug)
         return exits.exit_status(error)
 
 

@@ -87,6 +87,20 @@ def full_report(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
 
 
+def report(error: BaseException, *, debug: bool) -> None:
+    """Tell what went wrong, in the form of the log: sentences for people, or an event."""
+    telemetry = sys.modules.get("worker.telemetry")
+    if telemetry is None or telemetry.for_people():
+        if debug:
+            say(full_report(error))
+        say(f"worker: {explain(error)}")
+        return
+    facts = {"exception": full_report(error)} if debug else {}
+    telemetry.logger().error(
+        "worker.failed", reason=explain(error), exit_code=exit_status(error), **facts
+    )
+
+
 def say(text: str) -> None:
     """Write to standard error, or nowhere when it is closed."""
     try:

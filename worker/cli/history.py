@@ -97,7 +97,8 @@ def _branch_row(line: BranchLine) -> tuple[str, ...]:
         str(head.files),
         shown,
         output.moment(head.finished),
-        head.name.id,
+        # Eighty columns have no room for all of it, and people name a branch by its name.
+        head.name.id[:8] if output.on_terminal() else head.name.id,
     )
 
 
@@ -188,7 +189,8 @@ def _show_file(commit: CommitName, entry: Entry, *, as_json: bool) -> None:
         [
             ("file", entry.key),
             ("commit", str(commit)),
-            ("size", f"{output.size(entry.size)} ({entry.size:,})"),
+            ("size", output.size(entry.size)),
+            ("bytes", f"{entry.size:,}"),
             ("modified", output.moment(entry.modified / 1000)),
             ("etag", entry.etag),
             (

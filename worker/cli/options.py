@@ -75,10 +75,11 @@ def _flag(name: str) -> Callable[[Function], Function]:
     return click.option(flag, _parameter(name), **kwargs)
 
 
-def with_settings(*names: str) -> Callable[[Function], Callable[..., Any]]:
+def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Callable[..., Any]]:
     """Give a command these settings as flags, and the merged settings as its first argument.
 
-    The log is configured before the command begins.
+    The log is configured before the command begins. One that *logs* writes JSON where no terminal
+    is; any other has nothing but its errors to say, which stay sentences unless JSON is asked for.
     """
 
     def decorate(function: Function) -> Callable[..., Any]:
@@ -92,7 +93,10 @@ def with_settings(*names: str) -> Callable[[Function], Callable[..., Any]]:
                 os.environ,
                 file=config,
             )
-            telemetry.configure(settings.log.format, settings.log.level)
+            style = settings.log.format
+            telemetry.configure(
+                "console" if style == "auto" and not logs else style, settings.log.level
+            )
             for slip, meant in unread_variables(os.environ).items():
                 telemetry.logger().warning("settings.unread", variable=slip, did_you_mean=meant)
             return function(settings, **arguments)

@@ -1,5 +1,7 @@
 """How a commit tells where it comes from: its inputs, the job that made it, and what came of it."""
 
+import json
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,14 +41,59 @@ def print_commit(commit: Commit, made: Iterable[CommitName]) -> None:
 
 
 def _print_job(job: Mapping[str, Any]) -> None:
-    """Print how the job went; a field that another version left out is left out here."""
+    """Print the job as it went; a field that another version did not write is left out."""
     output.title("Made by")
-    output.print_facts((name, str(value)) for name, value in job.items() if _plain(value))
-    for name, value in job.items():
-        if isinstance(value, Mapping) and value and name != "pipeline":
-            output.title(name.capitalize())
-            output.print_facts((key, str(each)) for key, each in value.items() if _plain(each))
+    transform = _mapping(_mapping(job.get("spec")).get("transform"))
+    took = job.get("finished", 0.0) - job.get("started", 0.0)
+    times = _mapping(job.get("times")).items()
+    usage = _mapping(job.get("usage"))
+    output.print_facts(
+        [
+            ("job", job.get("id") or ""),
+            ("ended in", "" if job.get("state") == "success" else job.get("state") or ""),
+            ("pipeline", "/".join(filter(None, (job.get("project"), job.get("pipeline"))))),
+            ("described", job.get("description") or ""),
+            ("asked by", job.get("parent") or ""),
+            ("command", shlex.join(job.get("command", ()))),
+            ("stdin", "\n".join(transform.get("stdin", ()))),
+            ("image", " ".join(filter(None, (job.get("image"), job.get("image_digest"))))),
+            ("started", output.moment(job["started"]) if "started" in job else ""),
+            ("took", output.duration(took) if "finished" in job else ""),
+            ("of that", ", ".join(f"{name} {output.duration(spent)}" for name, spent in times)),
+            ("datums", _datums(job)),
+            ("used", _usage(usage) if usage else ""),
+            ("warnings", "\n".join(job.get("warnings", ()))),
+        ]
+    )
+    if buckets := _mapping(job.get("buckets")):
+        output.title("Read and written")
+        output.print_table(
+            ("bucket", "reads", "writes", "refused", "bytes read", "bytes written"),
+            [(f"s3://{name}", *map(str, _bucket(found))) for name, found in buckets.items()],
+            right=("reads", "writes", "refused", "bytes read", "bytes written"),
+        )
+    if reports := _mapping(job.get("reports")):
+        output.title("Reported by the command")
+        output.print_facts((name, json.dumps(found)) for name, found in reports.items())
 
 
-def _plain(value: object) -> bool:
-    return isinstance(value, str | int | float | bool)
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _bucket(found: Mapping[str, int]) -> tuple[int, ...]:
+    names = ("reads", "writes", "refused", "bytes_read", "bytes_written")
+    return tuple(found.get(name, 0) for name in names)
+
+
+def _datums(job: Mapping[str, Any]) -> str:
+    count = job.get("datum_count", 0)
+    tries = sum(datum.get("tries", 1) for datum in job.get("datums", ()))
+    if not count:
+        return ""
+    return f"{count:,}" + (f", in {tries:,} tries" if tries > count else "")
+
+
+def _usage(usage: Mapping[str, Any]) -> str:
+    processor = output.duration(usage.get("cpu_seconds", 0.0))
+    return f"{processor} of CPU, {output.size(usage.get('peak_memory', 0))} of memory at most"

@@ -5,6 +5,7 @@ from types import TracebackType
 
 import click
 
+from worker import telemetry
 from worker.cli import exits, output
 from worker.job.lifecycle import Cause, State
 from worker.job.result import Result
@@ -82,6 +83,16 @@ def _print_output(result: Result) -> None:
 
 def _say_failure(result: Result) -> None:
     tail = result.log_tail[-TAIL:]
+    if not telemetry.for_people():
+        telemetry.logger().error(
+            "worker.failed",
+            reason=result.reason or result.cause.value,
+            cause=result.cause.value,
+            exit_code=result.exit_code,
+            last_lines=tail,
+            kept=str(result.kept) if result.kept else None,
+        )
+        return
     if tail:
         exits.say("The last lines of the command:")
         for line in tail:

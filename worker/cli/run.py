@@ -38,7 +38,7 @@ from worker.settings import Settings
     help="Write what the run came to as JSON, also when it fails",
 )
 @json_option
-@with_settings(*RUN)
+@with_settings(*RUN, logs=True)
 def run(
     settings: Settings, *, job: str, inputs: Sequence[str], result: Path | None, as_json: bool
 ) -> int:

@@ -2,9 +2,9 @@
 
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 import click
 import trio
@@ -14,7 +14,6 @@ from worker.cli import output
 from worker.cli.options import RUN, job_option, json_option, with_settings
 from worker.cli.requests import read_job, request_for
 from worker.cli.results import report
-from worker.gateway.plan import Endpoint
 from worker.job import runner
 from worker.settings import Settings
 
@@ -23,7 +22,7 @@ from worker.settings import Settings
 @job_option
 @click.option("--commit", is_flag=True, help="Commit s3://out when the shell ends with exit 0")
 @click.argument("command", nargs=-1, metavar="[COMMAND...]")
-@with_settings(*RUN)
+@with_settings(*RUN, logs=True)
 def shell(settings: Settings, *, job: str, commit: bool, command: tuple[str, ...]) -> int:
     """Open a shell among a job's buckets.
 
@@ -60,7 +59,7 @@ def shell(settings: Settings, *, job: str, commit: bool, command: tuple[str, ...
 @click.command()
 @job_option
 @json_option
-@with_settings(*RUN)
+@with_settings(*RUN, logs=True)
 def gateway(settings: Settings, *, job: str, as_json: bool) -> int:
     """Serve a job's buckets until Ctrl-C.
 
@@ -74,11 +73,11 @@ def gateway(settings: Settings, *, job: str, as_json: bool) -> int:
       worker gateway --job job.json --json | head -1
     """
 
-    def ready(endpoint: Endpoint, variables: Mapping[str, str]) -> None:
+    def ready(variables: Mapping[str, str]) -> None:
         if as_json:
-            output.print_json({"url": endpoint.url, "environment": dict(variables)})
+            output.print_json(dict(variables))
         else:
-            _print_exports(endpoint, variables)
+            _print_exports(variables)
         sys.stdout.flush()
 
     request = request_for(settings, read_job(job))
@@ -90,10 +89,8 @@ def gateway(settings: Settings, *, job: str, as_json: bool) -> int:
     return result.exit_code
 
 
-def _print_exports(endpoint: Endpoint, variables: Mapping[str, Any]) -> None:
-    import shlex
-
+def _print_exports(variables: Mapping[str, str]) -> None:
     for name, value in variables.items():
-        output.print_line(f"export {name}={shlex.quote(str(value))}")
+        click.echo(f"export {name}={shlex.quote(value)}")
     if output.on_terminal():
-        output.print_line(f"# Serving at {endpoint.url}; Ctrl-C ends it.")
+        output.print_line("# Serving; Ctrl-C ends it.")
