@@ -1,0 +1,241 @@
+"""The parent of the gateway's processes: it forks those that serve, and watches over them.
+
+It imports everything, has no threads and freezes its garbage collector before it forks, so that
+the pages of the imported modules are shared by all. The children accept from one listening socket.
+Each has a control socket, whose end tells the parent that a child is gone, and a child that its
+parent is.
+"""
+
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+import attrs
+
+from worker.errors import WorkerError
+from worker.gateway import child
+from worker.gateway.counters import Counters
+from worker.gateway.plan import (
+    Drain,
+    Drained,
+    Failed,
+    GatewayPlan,
+    Message,
+    Ready,
+    Serve,
+    Serving,
+    Settled,
+    decode,
+    encode,
+)
+
+BACKLOG = 1024
+SETTLE_GRACE = 600.0
+"""Seconds that children have, beyond the deadline of a drain, to make durable what they wrote."""
+
+
+class ChildDied(WorkerError):
+    """A child ended, or said that it is about to, before it had settled."""
+
+
+class AgentGone(Exception):
+    """Nobody is left who could want this gateway."""
+
+
+@attrs.define
+class Line:
+    """One end of a pipe or socket that carries messages, a line each."""
+
+    descriptor: int
+    received: bytes = b""
+
+    def read(self) -> Iterator[Message]:
+        """Yield the messages that have come, of which there is at least a part.
+
+        Raises :class:`EOFError` when the other end is closed.
+        """
+        data = os.read(self.descriptor, 65536)
+        if not data:
+            raise EOFError
+        *lines, self.received = (self.received + data).split(b"\n")
+        yield from map(decode, lines)
+
+    def write(self, message: Message) -> None:
+        """Send *message*; that the other end may be gone is found out when it is read."""
+        try:
+            data = encode(message)
+            while data:
+                data = data[os.write(self.descriptor, data) :]
+        except BrokenPipeError:
+            pass
+
+
+@attrs.define
+class Child:
+    """A forked process, as its parent knows it."""
+
+    pid: int
+    line: Line
+    ready: bool = False
+    settled: bool = False
+
+    def reap(self) -> str:
+        """Wait for the process to end; return how it did."""
+        _, status = os.waitpid(self.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            return f"process {self.pid} was killed by {signal.Signals(-code).name}"
+        return f"process {self.pid} ended with status {code}"
+
+
+def main() -> NoReturn:
+    """Run the parent until its agent has drained it, or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders, reports = _take_standard_streams()
+    gc.collect()
+    gc.freeze()
+    family = Family(orders)
+    try:
+        plan = family.wait_for_plan()
+        reports.write(family.start(plan))
+        reports.write(family.watch())
+    except AgentGone:
+        pass
+    except (WorkerError, OSError) as error:
+        reports.write(Failed(str(error)))
+    finally:
+        family.kill()
+    sys.exit(0)
+
+
+class Family:
+    """The children of this process, and the line on which it is told what to do with them."""
+
+    def __init__(self, orders: Line) -> None:
+        self._orders = orders
+        self._children: list[Child] = []
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(orders.descriptor, selectors.EVENT_READ)
+
+    def wait_for_plan(self) -> GatewayPlan:
+        """Return the plan when it comes."""
+        try:
+            while True:
+                for message in self._orders.read():
+                    if isinstance(message, Serve):
+                        return message.plan
+        except EOFError:
+            raise AgentGone from None
+
+    def start(self, plan: GatewayPlan) -> Serving:
+        """Listen, fork, and return where it serves once every child accepts connections."""
+        listener = _listen(plan.host, plan.port)
+        self._counters = Counters(plan.buckets, plan.processes)
+        for number in range(plan.processes):
+            self._fork(plan, listener, number)
+        host, port = listener.getsockname()[:2]
+        # The children have it; when they stop accepting, nobody must seem to.
+        listener.close()
+        while not all(each.ready for each in self._children):
+            self._step(None)
+        return Serving(host, port)
+
+    def watch(self) -> Drained:
+        """Wait for the order to drain, carry it out, and return what went through."""
+        deadline: float | None = None
+        while not all(each.settled for each in self._children):
+            order = self._step(deadline)
+            if isinstance(order, Drain):
+                deadline = time.monotonic() + order.deadline + SETTLE_GRACE
+                for each in self._children:
+                    each.line.write(order)
+        while self._children:
+            self._children.pop().reap()
+        return Drained(self._counters.total())
+
+    def kill(self) -> None:
+        """End every child that is left."""
+        for each in self._children:
+            os.kill(each.pid, signal.SIGKILL)
+            each.reap()
+        self._children.clear()
+
+    def _fork(self, plan: GatewayPlan, listener: socket.socket, number: int) -> None:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            # What the parent holds must not live on in the child: an inherited end would keep a
+            # brother or the agent from seeing that the parent is gone.
+            ours.close()
+            self._selector.close()
+            os.close(self._orders.descriptor)
+            for brother in self._children:
+                os.close(brother.line.descriptor)
+            self._counters.become(number)
+            child.run(plan, listener, theirs, number=number, counters=self._counters)
+        theirs.close()
+        new = Child(pid, Line(ours.detach()))
+        self._children.append(new)
+        self._selector.register(new.line.descriptor, selectors.EVENT_READ, new)
+
+    def _step(self, deadline: float | None) -> Message | None:
+        """Take in what has come from one side at least; return the agent's order, if any."""
+        order: Message | None = None
+        remaining = None if deadline is None else deadline - time.monotonic()
+        ready = self._selector.select(remaining)
+        if not ready:
+            raise ChildDied("its processes did not settle in time")
+        for key, _ in ready:
+            if key.data is None:
+                try:
+                    for message in self._orders.read():
+                        order = message
+                except EOFError:
+                    raise AgentGone from None
+            else:
+                self._hear(key.data)
+        return order
+
+    def _hear(self, speaker: Child) -> None:
+        try:
+            for message in speaker.line.read():
+                match message:
+                    case Ready():
+                        speaker.ready = True
+                    case Settled():
+                        speaker.settled = True
+                    case Failed(reason):
+                        raise ChildDied(reason)
+        except (EOFError, ConnectionResetError):
+            if speaker.settled:
+                self._selector.unregister(speaker.line.descriptor)
+                return
+            self._children.remove(speaker)
+            raise ChildDied(speaker.reap()) from None
+
+
+def _take_standard_streams() -> tuple[Line, Line]:
+    """Return the agent's two pipes, and put the null device in their place.
+
+    So no child inherits them by number, and nothing that prints can damage what is said on them.
+    """
+    orders, reports = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
+    return Line(orders), Line(reports)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise WorkerError(f"cannot listen on {host}:{port}: {error.strerror}") from error

@@ -1,0 +1,194 @@
+"""The gateway as the job sees it: a family of processes that is started, serves, and is drained.
+
+The job's agent starts one parent process early, so that importing the server costs no waiting; the
+parent forks the processes that serve (see ``forkserver``). Agent and parent speak in lines of JSON
+over the parent's standard input and output. When either end is gone, so is the other's reason to
+live: an agent that dies leaves no gateway behind, and a gateway that dies is an error for the job.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import trio
+
+import worker
+from worker.errors import Unavailable
+from worker.gateway.nursery import open_plain_nursery
+from worker.gateway.plan import (
+    BucketStatistics,
+    Certificate,
+    Drain,
+    Drained,
+    Endpoint,
+    Failed,
+    GatewayPlan,
+    KeyPair,
+    Message,
+    Serve,
+    ServedInput,
+    Serving,
+    Statistics,
+    decode,
+    encode,
+)
+
+__all__ = [
+    "BucketStatistics",
+    "Certificate",
+    "Endpoint",
+    "GatewayDied",
+    "GatewayPlan",
+    "KeyPair",
+    "Parent",
+    "ServedInput",
+    "Statistics",
+    "start_parent",
+]
+
+# Not "-m": that would put the current directory, which is the user's, before everything else.
+LAUNCH = """
+import sys
+sys.path.append(sys.argv[1])
+from worker.gateway.forkserver import main
+main()
+"""
+KILL_GRACE = 5.0
+"""Seconds that a parent has to kill its children and end, before the agent does it."""
+
+
+class GatewayDied(Unavailable):
+    """A process of the gateway ended although nobody asked it to."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the gateway ended unexpectedly: {reason}")
+        self.reason = reason
+
+
+class Parent:
+    """The running parent of a gateway: made by :func:`start_parent`, used by one task at a time."""
+
+    def __init__(self, process: trio.Process, messages: trio.MemoryReceiveChannel[Message]) -> None:
+        self._process = process
+        self._messages = messages
+
+    @property
+    def pid(self) -> int:
+        """The parent's process id, which is also the id of the family's session and group."""
+        return self._process.pid
+
+    async def serve(self, plan: GatewayPlan) -> Endpoint:
+        """Serve what *plan* says; return where, once a request has been answered there."""
+        await self._tell(Serve(plan))
+        serving = await self._messages.receive()
+        assert isinstance(serving, Serving), serving
+        await _prove_ready(serving, tls=plan.tls is not None)
+        scheme = "https" if plan.tls else "http"
+        host = f"[{serving.host}]" if ":" in serving.host else serving.host
+        return Endpoint(serving.host, serving.port, f"{scheme}://{host}:{serving.port}")
+
+    async def drain(self, deadline: float) -> Statistics:
+        """Stop accepting, let requests in flight finish, settle the stage, say what went through.
+
+        Requests that still run after *deadline* seconds are broken off. When this returns, no
+        process of the gateway is left and all that was acknowledged is durable in the store.
+        """
+        await self._tell(Drain(deadline))
+        drained = await self._messages.receive()
+        assert isinstance(drained, Drained), drained
+        await self._process.wait()
+        return drained.statistics
+
+    async def _tell(self, message: Message) -> None:
+        assert self._process.stdin is not None
+        try:
+            await self._process.stdin.send_all(encode(message))
+        except trio.BrokenResourceError:
+            await _wait_to_be_cancelled()
+
+
+@asynccontextmanager
+async def start_parent() -> AsyncIterator[Parent]:
+    """Run the parent of a gateway for as long as the block lasts; leaving it ends the whole family.
+
+    A death in the family cancels the block and raises :class:`GatewayDied` from it.
+    """
+    root = str(Path(worker.__file__).parent.parent)
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-P", "-c", LAUNCH, root],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # A Ctrl-C at the terminal is for the agent, which then ends the family in its own order.
+        start_new_session=True,
+    )
+    send, receive = trio.open_memory_channel[Message](1)
+    try:
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(_read_messages, process, send)
+            yield Parent(process, receive)
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await _end(process)
+
+
+async def _read_messages(process: trio.Process, messages: trio.MemorySendChannel[Message]) -> None:
+    assert process.stdout is not None
+    line = b""
+    async for data in process.stdout:
+        *lines, line = (line + data).split(b"\n")
+        for message in map(decode, lines):
+            if isinstance(message, Failed):
+                raise GatewayDied(message.reason)
+            await messages.send(message)
+            if isinstance(message, Drained):
+                return
+    status = await process.wait()
+    raise GatewayDied(f"its parent process {process.pid} ended with status {status}")
+
+
+async def _prove_ready(serving: Serving, *, tls: bool) -> None:
+    """Return when a request for ``/-/readyz`` was answered with 200."""
+    stream: trio.abc.Stream = await trio.open_tcp_stream(_reachable(serving.host), serving.port)
+    if tls:
+        import ssl  # Not before it is needed: it would cost the agent 2 MiB.
+
+        # Whether a client trusts the certificate is the client's question; here it is ours anyway.
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        stream = trio.SSLStream(stream, context, https_compatible=True)
+    async with stream:
+        await stream.send_all(b"GET /-/readyz HTTP/1.1\r\nhost: ready\r\nconnection: close\r\n\r\n")
+        answer = b""
+        async for data in stream:
+            answer += data
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise GatewayDied(f"it answered {answer[:100]!r} when asked whether it is ready")
+
+
+def _reachable(host: str) -> str:
+    """Return an address at which a socket that is bound to *host* can be reached from here."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+async def _end(process: trio.Process) -> None:
+    """End the family: when its standard input ends, the parent kills its children and goes."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await process.stdin.aclose()
+    with trio.move_on_after(KILL_GRACE):
+        await process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    await process.stdout.aclose()
+
+
+async def _wait_to_be_cancelled() -> None:
+    # The task that reads the parent's messages has seen, or will see, why it is gone.
+    await trio.sleep_forever()

@@ -1,0 +1,218 @@
+"""From a request to its answer: which operation it is, whether it may be, and what became of it."""
+
+import base64
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from worker.buckets.base import KeyMissing
+from worker.buckets.index import Index, OutputClosed, UploadMissing
+from worker.buckets.input import InputBucket
+from worker.buckets.out import OutBucket
+from worker.errors import WorkerError
+from worker.gateway import listings, objects, uploads
+from worker.gateway.call import Buckets, Call, document
+from worker.gateway.counters import Counters
+from worker.gateway.exchange import Answer, ClientGone, Head, Headers, Incoming
+from worker.gateway.plan import GatewayPlan
+from worker.s3 import answers, documents, listing
+from worker.s3.errors import S3Error, translate
+from worker.s3.request import Request, parse
+from worker.s3.routing import Operation, route
+from worker.s3.signatures import verify
+from worker.s3.sigv4 import Credentials, Signed
+from worker.store.blobs import BlobReader, Stage
+from worker.store.opening import open_store
+
+log = structlog.get_logger()
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+HANDLERS: Mapping[str, Handler] = {
+    "GetObject": objects.get_object,
+    "HeadObject": objects.get_object,
+    "PutObject": objects.put_object,
+    "CopyObject": objects.copy_object,
+    "DeleteObject": objects.delete_object,
+    "DeleteObjects": objects.delete_objects,
+    "GetObjectAttributes": objects.get_object_attributes,
+    "GetObjectTagging": objects.get_object_tagging,
+    "PutObjectTagging": objects.put_object_tagging,
+    "DeleteObjectTagging": objects.delete_object_tagging,
+    "CreateMultipartUpload": uploads.create,
+    "UploadPart": uploads.upload_part,
+    "UploadPartCopy": uploads.upload_part_copy,
+    "CompleteMultipartUpload": uploads.complete,
+    "AbortMultipartUpload": uploads.abort,
+    "ListParts": uploads.list_parts,
+    "HeadBucket": listings.head_bucket,
+    "ListObjects": listings.list_objects(listing.V1),
+    "ListObjectsV2": listings.list_objects(listing.V2),
+    "ListObjectVersions": listings.list_objects(listing.VERSIONS),
+    "ListMultipartUploads": listings.list_uploads,
+}
+
+
+class Service:
+    """The buckets of one job, as S3."""
+
+    def __init__(
+        self,
+        buckets: Buckets,
+        *,
+        job: str,
+        counters: Counters,
+        credentials: Credentials | None = None,
+        described: Mapping[str, str] | None = None,
+    ) -> None:
+        """Serve *buckets*; with *credentials* to those only who sign with them.
+
+        *described* says of a bucket by name what it serves, for people.
+        """
+        self.job = job
+        self.counters = counters
+        self.described = described or {}
+        self.open_to_all = credentials is None
+        self._buckets = buckets
+        self._credentials = credentials
+        self._started = int(time.time() * 1000)
+        self._host_id = base64.b64encode(secrets.token_bytes(24)).decode()
+
+    def is_open(self) -> bool:
+        """Whether what is written would be taken."""
+        out = self._buckets.out
+        return out is None or not out.index.frozen()
+
+    def is_bucket_host(self, host: bytes) -> bool:
+        """Whether *host*, of a request, names a bucket."""
+        request = parse("GET", b"/", b"", [(b"host", host)], buckets=self._buckets.names)
+        return request.virtual
+
+    def settle(self) -> None:
+        """Make durable all that was written. This one blocks."""
+        if self._buckets.out is not None:
+            self._buckets.out.stage.settle()
+
+    async def answer(self, head: Head, incoming: Incoming) -> Answer:
+        """Return the answer to a request, whatever it is; raises only ClientGone."""
+        request_id = secrets.token_hex(8).upper()
+        own: Headers = [
+            (b"x-amz-request-id", request_id.encode()),
+            (b"x-amz-id-2", self._host_id.encode()),
+            (b"server", b"worker"),
+        ]
+        resource, bucket, writes = head.path.decode("latin-1"), "", False
+        try:
+            request = parse(
+                head.method, head.path, head.query, head.headers, buckets=self._buckets.names
+            )
+            resource, bucket = request.resource, request.bucket or ""
+            signed = self._who(request)
+            operation = route(request)
+            writes = operation.writes
+            answer = await self._carry_out(operation, request, signed, head, incoming)
+            self._count(bucket, writes)
+        except ClientGone:
+            raise
+        except Exception as error:
+            fault = _fault(error)
+            if fault.code == "InternalError":
+                log.error("gateway.failed", request=request_id, resource=resource, exc_info=True)
+            self._count(bucket, writes, refused=1)
+            body = documents.error(
+                fault, resource=resource, request_id=request_id, host_id=self._host_id
+            )
+            answer = document(body, fault.headers, status=fault.status)
+        answer.headers.extend(own)
+        return answer
+
+    def _who(self, request: Request) -> Signed | None:
+        if self._credentials is None:
+            return None
+        return verify(request, self._credentials, now=time.time())
+
+    async def _carry_out(
+        self,
+        operation: Operation,
+        request: Request,
+        signed: Signed | None,
+        head: Head,
+        incoming: Incoming,
+    ) -> Answer:
+        if operation.name == "ListBuckets":
+            named = [(name, self._started) for name in self._buckets.names]
+            return document(documents.list_buckets(named, prefix=request.params.get("prefix")))
+        if operation.answer is not None:
+            return self._fixed(operation, request)
+        bucket = self._buckets.find(request.bucket)
+        epoch = 0
+        if operation.writes:
+            epoch = self._buckets.writable(bucket).index.epoch()
+        counted = "bytes_written" if operation.writes else "bytes_read"
+        call = Call(
+            request=request,
+            bucket=bucket,
+            buckets=self._buckets,
+            incoming=incoming,
+            signed=signed,
+            scheme=head.scheme,
+            epoch=epoch,
+            count=lambda amount: self.counters.add(bucket.name, **{counted: amount}),
+        )
+        return await HANDLERS[operation.name](call)
+
+    def _fixed(self, operation: Operation, request: Request) -> Answer:
+        exists = request.bucket in self._buckets.names
+        return document(answers.answer(operation, request, exists=exists))
+
+    def _count(self, bucket: str, writes: bool, *, refused: int = 0) -> None:
+        if writes:
+            self.counters.add(bucket, writes=1, refused=refused)
+        else:
+            self.counters.add(bucket, reads=1, refused=refused)
+
+
+# What the errors of our own rooms are to an S3 client, where their meaning alone says too little.
+FAULTS: tuple[tuple[type[WorkerError], Callable[[WorkerError], S3Error]], ...] = (
+    (KeyMissing, lambda error: S3Error("NoSuchKey", Key=getattr(error, "key", ""))),
+    (
+        UploadMissing,
+        lambda error: S3Error("NoSuchUpload", UploadId=getattr(error, "upload_id", "")),
+    ),
+    # Not a 503, which clients try again and again: no later try can succeed.
+    (OutputClosed, lambda error: S3Error("AccessDenied", str(error))),
+)
+
+
+def _fault(error: Exception) -> S3Error:
+    """Return the S3 error that answers *error*."""
+    if isinstance(error, S3Error):
+        return error
+    if isinstance(error, WorkerError):
+        meant = next((make for kind, make in FAULTS if isinstance(error, kind)), translate)
+        return meant(error)
+    return S3Error("InternalError")
+
+
+def open_service(plan: GatewayPlan, *, number: int, counters: Counters) -> Service:
+    """Return the service of process *number* of the gateway; this one blocks."""
+    store = open_store(plan.store, plan.options)
+    reader = BlobReader(store.backend, scratch=plan.scratch)
+    buckets: list[InputBucket | OutBucket] = []
+    described = {}
+    for served in plan.inputs:
+        buckets.append(InputBucket(served.name, store.tree(store.commit(served.commit)), reader))
+        described[served.name] = str(served.commit)
+    if plan.out:
+        stage = Stage(store.backend, plan.stage, writer=f"p{number}", scratch=plan.scratch)
+        buckets.append(OutBucket(Index(plan.index), stage, reader))
+        described["out"] = "the output of this job"
+    return Service(
+        Buckets(buckets),
+        job=plan.job,
+        counters=counters,
+        credentials=Credentials(plan.auth.access, plan.auth.secret) if plan.auth else None,
+        described=described,
+    )
