@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from worker.gateway.nursery import open_plain_nursery
-from worker.job.keeper import alive
+from worker.job.keeper import alive, describe
 from worker.job.lines import Lines
 from worker.job.memory import memory_kills
 from worker.job.process import UNKILLABLE, Left, Order, Tree, start
@@ -137,7 +137,12 @@ async def _wait(tree: Tree, patience: Patience, account: Callable[[Usage], None]
         if found.left:
             with trio.move_on_after(LINGER):
                 await tree.ended()
-            left = tuple(each for each in found.left if alive(each.pid))
+            # By now they are what they became: a shell's child was the shell when it was seen.
+            left = tuple(
+                Left(each.pid, describe(each.pid) or each.command)
+                for each in found.left
+                if alive(each.pid)
+            )
     finally:
         with trio.CancelScope(shield=True):
             await _end(tree, patience)

@@ -175,7 +175,9 @@ async def _conduct(
             nursery.cancel_scope.cancel()
     except Exception as error:
         result = _failed(journal, stop, error)
-    journal.log.info("run.ended", state=result.state.value, cause=result.cause.value)
+    tell = journal.log.error if result.exit_code else journal.log.info
+    why = {"reason": result.reason} if result.reason else {}
+    tell("run.ended", state=result.state.value, cause=result.cause.value, **why)
     return result
 
 
@@ -263,7 +265,6 @@ def _conclude(
         if request.running.keep_failed:
             _keep(journal, outcome, store, output)
         journal.note(Event.FAILED)
-        journal.log.error("run.failed", cause=outcome.cause.value, reason=outcome.reason)
         return journal.result(outcome.cause, outcome.reason, code=outcome.code)
     try:
         with journal.step("publish"):
@@ -347,5 +348,4 @@ def _failed(journal: Journal, stop: Stop, error: Exception) -> Result:
         journal.log.error("run.fault", exc_info=error)
         reason = f"a fault of worker's own: {type(error).__name__}: {error}"
     journal.note(Event.INPUT_MISSING if cause is Cause.UNRUNNABLE else Event.FAILED)
-    journal.log.error("run.failed", cause=cause.value, reason=reason)
     return journal.result(cause, reason)
