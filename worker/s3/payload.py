@@ -58,7 +58,7 @@ class Payload:
 def payload(request: Request, *, streaming_allowed: bool = True) -> Payload:
     """Return how the body comes; raises S3Error for headers that cannot be or contradict.
 
-    *streaming_allowed* is whether the operation takes the STREAMING-… modes: PutObject and UploadPart do.
+    *streaming_allowed* is whether the operation takes STREAMING-…; PutObject and UploadPart do.
     What counts is x-amz-content-sha256; some clients frame without ``Content-Encoding``.
     """
     headers = request.headers

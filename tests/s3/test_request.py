@@ -1,0 +1,156 @@
+"""How raw HTTP targets become a bucket and a key."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from s3.scene import a_request, refused
+
+from worker.s3.errors import S3Error
+from worker.s3.request import parse
+
+
+@pytest.mark.parametrize(
+    ("target", "bucket", "key"),
+    [
+        pytest.param("/", None, None, id="the service"),
+        pytest.param("/out", "out", None, id="a bucket"),
+        pytest.param("/out/", "out", None, id="a bucket with a slash"),
+        pytest.param("/out/a/b", "out", "a/b", id="a key"),
+        pytest.param("/out//a", "out", "/a", id="a leading slash is part of the key"),
+        pytest.param("/out/a//b/", "out", "a//b/", id="doubled and trailing slashes stay"),
+        pytest.param("/out/./a/../b", "out", "./a/../b", id="dots are plain text"),
+        pytest.param("/out/%2e%2e/a", "out", "../a", id="escaped dots too"),
+        pytest.param("/out/a%2Fb", "out", "a/b", id="an escaped slash is a slash"),
+        pytest.param("/out/100%25", "out", "100%", id="an escaped percent sign"),
+        pytest.param("/out/%2525", "out", "%25", id="decoded once and not twice"),
+        pytest.param("/out/a+b", "out", "a+b", id="a plus in a path is a plus"),
+        pytest.param("/out/a%20b", "out", "a b", id="a space"),
+        pytest.param("/out/%C3%BC", "out", "ü", id="escaped UTF-8"),
+        pytest.param("/out/ü", "out", "ü", id="raw UTF-8"),
+        pytest.param("/out/a%01b", "out", "a\x01b", id="a control character"),
+        pytest.param("/out?list-type=2", "out", None, id="a query"),
+        pytest.param("http://host:1/out/k", "out", "k", id="absolute form"),
+        pytest.param("HTTPS://host", None, None, id="absolute form without a path"),
+        pytest.param("*", None, None, id="asterisk form"),
+        pytest.param("/unknown/k", "unknown", "k", id="a bucket that does not exist"),
+    ],
+)
+def test_takes_a_target_apart(target, bucket, key):
+    """A path is decoded once, and nothing in it is normalised."""
+    request = a_request("GET", target)
+
+    assert (bucket, key) == (request.bucket, request.key)
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        pytest.param("/out/%FF", "InvalidURI", id="not UTF-8"),
+        pytest.param("/out/%ED%A0%80", "InvalidURI", id="a surrogate"),
+        pytest.param("/out/%zz", "InvalidURI", id="no hex behind the percent sign"),
+        pytest.param("/out/a%2", "InvalidURI", id="one digit behind the percent sign"),
+        pytest.param("/out/a%00b", "InvalidURI", id="NUL"),
+        pytest.param("//out/a", "InvalidBucketName", id="no bucket before the key"),
+        pytest.param("ftp://host/out", "InvalidURI", id="another scheme"),
+        pytest.param("out/key", "InvalidURI", id="no slash in front"),
+        pytest.param("/out?prefix=%FF", "InvalidURI", id="a query that is not UTF-8"),
+        pytest.param("/out?" + "&".join(["a=1"] * 300), "InvalidURI", id="hundreds of parameters"),
+        pytest.param("/out/" + "k" * 1025, "KeyTooLongError", id="a key of 1,025 bytes"),
+        pytest.param("/out/" + "%C3%BC" * 513, "KeyTooLongError", id="1,026 bytes, 513 letters"),
+    ],
+)
+def test_refuses_what_is_no_address(target, code):
+    """A target that cannot be understood is an S3 error with its own code."""
+    with refused(code):
+        a_request("GET", target)
+
+
+def test_takes_a_key_of_1024_bytes():
+    """The longest key of S3 is 1,024 bytes of UTF-8."""
+    assert "ü" * 512 == a_request("GET", "/out/" + "%C3%BC" * 512).key
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket", "key"),
+    [
+        pytest.param("out.localhost:9000", "out", "labresults/k", id="a bucket in the host"),
+        pytest.param("OUT.localhost", "out", "labresults/k", id="hosts have no case"),
+        pytest.param("other.localhost", "labresults", "k", id="no bucket of that name"),
+        pytest.param("localhost:9000", "labresults", "k", id="no dot"),
+        pytest.param("127.0.0.1:9000", "labresults", "k", id="an address"),
+        pytest.param("[::1]:9000", "labresults", "k", id="an IPv6 address"),
+        pytest.param("out", "labresults", "k", id="the bare name"),
+        pytest.param("", "labresults", "k", id="no host"),
+    ],
+)
+def test_finds_the_bucket_in_the_host(host, bucket, key):
+    """Virtual-host style is for the names that exist, and for nothing else."""
+    request = a_request("GET", "/labresults/k", {"host": host})
+
+    assert (bucket, key) == (request.bucket, request.key)
+
+
+def test_keeps_leading_slashes_in_virtual_host_style():
+    """With the bucket in the host, the path but for its first slash is the key."""
+    assert "/a" == a_request("GET", "//a", {"host": "out.localhost"}).key
+
+
+def test_an_address_is_no_bucket_even_if_one_is_called_so():
+    """A bucket named 127 does not shadow 127.0.0.1."""
+    request = a_request("GET", "/127/k", {"host": "127.0.0.1:1"}, buckets=("127",))
+
+    assert ("127", "k") == (request.bucket, request.key)
+
+
+def test_decodes_a_query():
+    """A plus is a space there, a bare name has an empty value, and the first of a name counts."""
+    request = a_request("GET", "/out?prefix=a+b%2Bc&acl&prefix=second&=x")
+
+    assert (("prefix", "a b+c"), ("acl", ""), ("prefix", "second"), ("", "x")) == request.query
+    assert "a b+c" == request.params["prefix"]
+
+
+def test_joins_repeated_headers():
+    """A header that was sent twice reads as a list, and names have no case."""
+    headers = [(b"Host", b"h"), (b"X-Amz-Meta-A", b" 1 "), (b"x-amz-meta-a", b"2")]
+
+    request = parse("put", b"/out/k", b"", headers, buckets=["out"])
+
+    assert "1,2" == request.headers["x-amz-meta-a"]
+    assert "PUT" == request.method
+
+
+def test_takes_metadata_from_the_query_of_a_presigned_url():
+    """Some SDKs put headers into the URL that they sign; checksums among those do not count."""
+    request = a_request(
+        "PUT", "/out/k?X-Amz-Signature=1&x-amz-meta-a=ü&x-amz-checksum-crc32=AAAAAA%3D%3D"
+    )
+
+    assert frozenset({"x-amz-meta-a"}) == request.hoisted
+    assert "ü" == request.headers["x-amz-meta-a"].encode("latin-1").decode()
+
+
+@given(
+    path=st.binary(max_size=60),
+    query=st.binary(max_size=60),
+    headers=st.lists(st.tuples(st.binary(max_size=10), st.binary(max_size=20)), max_size=4),
+)
+def test_never_raises_anything_but_an_s3_error(path, query, headers):
+    """Whatever the bytes of a request are, there is an answer to them."""
+    for raw in (path, b"/out/" + path):
+        try:
+            request = parse("GET", raw, query, headers, buckets=["out"])
+        except S3Error:
+            continue
+
+        assert request.level in ("service", "bucket", "object")
+
+
+@given(
+    key=st.text(st.characters(exclude_characters="\x00", codec="utf-8"), min_size=1, max_size=200)
+)
+def test_every_key_comes_back(key):
+    """What a client percent-encodes, however much of it, is the key."""
+    every_byte = "".join(f"%{byte:02X}" for byte in key.encode())
+
+    assert key == a_request("GET", f"/out/{every_byte}").key
