@@ -7,7 +7,11 @@ from store.backend_contract import BackendContract
 
 from worker.errors import Invalid, Unavailable
 from worker.store.backends.remote import RemoteBackend
-from worker.store.opening import open_backend
+from worker.store.exporting import get_directory
+from worker.store.importing import put_directory
+from worker.store.model import BranchName, Repo
+from worker.store.opening import open_backend, open_store
+from worker.store.upkeep import verify
 
 
 class TestMemory(BackendContract):
@@ -56,3 +60,20 @@ def test_an_unknown_option_is_refused(s3_options):
     """An option that the service does not have is named."""
     with pytest.raises(Invalid, match="max_speed"):
         open_backend("s3://bucket", {**s3_options, "max_speed": "11"})
+
+
+def test_a_folder_is_the_same_tree_on_s3(tmp_path, s3_url, s3_options):
+    """What is put on S3 has the digest that it has in a directory, verifies, and comes back."""
+    folder = tmp_path / "folder"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "small").write_bytes(b"1")
+    (folder / "large").write_bytes(b"2" * (6 << 20))
+    stores = (open_store(s3_url, s3_options), open_store(tmp_path / "store"))
+    branch = BranchName(Repo("default", "lab"))
+    commits = [put_directory(store, branch, folder) for store in stores]
+    unwritten = get_directory(stores[0], commits[0], tmp_path / "target")
+
+    assert commits[0].digest == commits[1].digest
+    assert () == unwritten == verify(stores[0]).defects
+    assert (folder / "large").read_bytes() == (tmp_path / "target" / "large").read_bytes()
+    assert commits[0] == put_directory(open_store(s3_url, s3_options), branch, folder)

@@ -26,6 +26,26 @@ PARTS_AT_ONCE = 3
 CAUSE_LIMIT = 300
 NO_BUCKET = "the bucket does not exist"
 NO_BUCKET_CODES = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+# Options of the HTTP client under every object store; told apart because the library wants them so,
+# and panics when it finds one among the others.
+CLIENT_OPTIONS = (
+    "allow_http",
+    "allow_invalid_certificates",
+    "connect_timeout",
+    "default_content_type",
+    "http1_only",
+    "http2_keep_alive_interval",
+    "http2_keep_alive_timeout",
+    "http2_keep_alive_while_idle",
+    "http2_only",
+    "pool_idle_timeout",
+    "pool_max_idle_per_host",
+    "proxy_ca_certificate",
+    "proxy_excludes",
+    "proxy_url",
+    "timeout",
+    "user_agent",
+)
 S3_ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -45,14 +65,14 @@ def open_remote(url: str, options: Mapping[str, str]) -> "RemoteBackend":
     """Return the store at *url*, with *options* of obstore over the environment."""
     if url.startswith("memory://"):
         return RemoteBackend(_memories.setdefault(url, MemoryStore()), url)
-    config: dict[str, Any] = dict(options)
+    config = {name: value for name, value in options.items() if name not in CLIENT_OPTIONS}
     if url.startswith("s3://"):
         named = next((os.environ[name] for name in S3_ENDPOINT if os.environ.get(name)), None)
         if named is not None:
             config.setdefault("endpoint", named)
-    client: dict[str, Any] = {}
+    client: dict[str, Any] = {n: v for n, v in options.items() if n in CLIENT_OPTIONS}
     if str(config.get("endpoint", "")).startswith("http://"):
-        client["allow_http"] = True
+        client.setdefault("allow_http", True)
     try:
         # Which options there are depends on the service, and is the library's to say.
         store = from_url(url, config=config, client_options=client)  # type: ignore[call-overload]

@@ -1,0 +1,57 @@
+"""A put that is killed at every step; run by test_kill.
+
+``dying.py STORE FOLDER RESULTS``: for each k, copies STORE to RESULTS/k and lets a child process
+put FOLDER there, which kills itself right before its k-th call of the system that changes something
+on the disk. Ends with the first k for which the child came to its end.
+"""
+
+import itertools
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from worker.store.importing import put_directory
+from worker.store.model import BranchName, Repo
+from worker.store.opening import open_store
+
+CHANGING = ("mkdir", "open", "pwrite", "ftruncate", "fsync", "link", "replace", "unlink", "rmdir")
+
+
+def kill_at(step: int, store: str) -> None:
+    """From now on, die right before the *step*-th call that changes something below *store*."""
+    steps = itertools.count(1)
+
+    def dying(call):
+        def instead(first, *rest, **named):
+            elsewhere = isinstance(first, str) and not first.startswith(store)
+            reading = call.__name__ == "open" and not rest[0] & os.O_CREAT
+            if not elsewhere and not reading and next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(first, *rest, **named)
+
+        return instead
+
+    for name in CHANGING:
+        setattr(os, name, dying(getattr(os, name)))
+
+
+def main() -> None:
+    template, folder, results = map(Path, sys.argv[1:])
+    for step in itertools.count(1):
+        where = results / f"{step:03d}"
+        shutil.copytree(template, where, copy_function=shutil.copy2)
+        child = os.fork()
+        if child == 0:
+            store = open_store(where)
+            kill_at(step, str(where))
+            put_directory(store, BranchName(Repo("default", "lab")), folder)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            sys.exit(os.WEXITSTATUS(status))
+
+
+if __name__ == "__main__":
+    main()

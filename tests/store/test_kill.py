@@ -1,0 +1,97 @@
+"""A put that is killed, at each of its steps."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from worker.store import intake
+from worker.store.blobs import BlobReader
+from worker.store.importing import put_directory
+from worker.store.model import BranchName, Repo
+from worker.store.opening import open_store
+from worker.store.upkeep import GRACE, gc, verify
+
+LAB = BranchName(Repo("default", "lab"))
+ROOT = Path(__file__).parents[2]
+
+
+def contents(store) -> dict[str, bytes]:
+    reader = BlobReader(store.backend)
+    tree = store.tree(store.resolve("lab"))
+    return {entry.key: b"".join(reader.pieces(entry.extents)) for entry in tree.entries()}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A folder after it changed, and what was left of its store by a put killed at each step."""
+    scene = tmp_path_factory.mktemp("killed")
+    folder = scene / "folder"
+    folder.mkdir()
+    (folder / "same").write_bytes(b"same")
+    (folder / "small").write_bytes(b"old")
+    store = open_store(scene / "store")
+    put_directory(store, LAB, folder)
+    before = contents(store)
+    (folder / "small").write_bytes(b"new")
+    (folder / "large").write_bytes(b"1" * (intake.SMALL + 1))
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    command = [sys.executable, Path(__file__).with_name("dying.py")]
+    subprocess.run(
+        [*command, scene / "store", folder, scene / "results"],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return folder, before, after, sorted((scene / "results").iterdir())
+
+
+def test_is_killed_at_many_steps(scene):
+    """There are as many steps as there are calls that change the disk."""
+    *_, results = scene
+
+    assert 25 < len(results) < 100
+
+
+def test_reads_as_before_or_as_after(scene):
+    """At every step the store reads as before or as after, and once it reads as after it stays."""
+    _, before, after, results = scene
+    found = [contents(open_store(result)) for result in results]
+
+    assert all(each in (before, after) for each in found)
+    assert sorted(found, key=lambda each: each == after) == found
+    assert (before, after) == (found[0], found[-1])
+
+
+def test_everything_verifies(scene):
+    """At every step all that a commit stands on is there and whole."""
+    *_, results = scene
+
+    assert [()] * len(results) == [verify(open_store(result)).defects for result in results]
+
+
+def test_gc_removes_what_is_left(scene):
+    """When the grace is over, nothing is left that no commit reaches; a second gc finds nothing."""
+    _, before, after, results = scene
+    for result in results:
+        store = open_store(result)
+        gc(store, now=time.time() + GRACE + 60)
+        again = gc(store, now=time.time() + GRACE + 60)
+
+        assert (0, 0, 0) == (again.blobs, again.trees, again.leftovers)
+        assert contents(store) in (before, after)
+        assert () == verify(store).defects
+        assert not [path for path in result.rglob(".*") if path.is_file()]
+
+
+def test_the_same_put_again_comes_to_its_end(scene):
+    """Whatever a killed put left, the same put again ends as if nothing had been."""
+    folder, _, after, results = scene
+    for result in results:
+        store = open_store(result)
+        commit = put_directory(store, LAB, folder)
+
+        assert after == contents(store)
+        assert commit.name == store.head(LAB).commit

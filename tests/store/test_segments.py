@@ -1,0 +1,163 @@
+"""Segments: bytes, boundaries and meaning."""
+
+import hashlib
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.errors import Unavailable
+from worker.store import segments
+from worker.store.model import Checksum, Entry, Extent, Part
+
+RUN = Extent.of_run("stage-1/w-0", offset=100, length=50, sha256=b"\1" * 32)
+ENTRY = Entry(
+    key="a/b ü",
+    size=40,
+    etag="0123-2",
+    modified=1700000000000,
+    extents=(RUN.slice(5, 30), RUN.slice(0, 10)),
+    headers={"content-type": "text/plain", "cache-control": "no-store"},
+    metadata={"mood": "good", "author": "me"},
+    tags={"b": "2", "a": "1"},
+    checksum=Checksum("CRC32", "AAAA-2", "COMPOSITE"),
+    parts=(Part(1, 30, Checksum("CRC32", "AAAA")), Part(3, 10)),
+)
+
+SAME = {
+    "another time": {"modified": 5},
+    "another order of headers": {
+        "headers": {"cache-control": "no-store", "content-type": "text/plain"}
+    },
+    "another place": {
+        "extents": tuple(attrs.evolve(e, blob="x/y-1", run_offset=0) for e in ENTRY.extents)
+    },
+}
+OTHER = {
+    "key": {"key": "a/c"},
+    "size": {"size": 41},
+    "etag": {"etag": "0124-2"},
+    "content": {"extents": tuple(attrs.evolve(e, sha256=b"\2" * 32) for e in ENTRY.extents)},
+    "slice": {"extents": (RUN.slice(5, 40),)},
+    "header": {"headers": {"content-type": "text/plain"}},
+    "metadata": {"metadata": {}},
+    "tags": {"tags": {"b": "2", "a": "2"}},
+    "checksum": {"checksum": None},
+    "parts": {"parts": ()},
+}
+
+BOUNDARIES = "25e0bdac62ed1983"
+
+texts = st.text(max_size=8)
+checksums = st.none() | st.builds(Checksum, texts, texts, texts)
+entries = st.builds(
+    Entry,
+    key=st.just("k"),
+    size=st.integers(0, 2**62),
+    etag=texts,
+    modified=st.integers(0, 2**60),
+    extents=st.lists(
+        st.builds(
+            Extent,
+            blob=texts,
+            run_offset=st.integers(0, 2**62),
+            run_length=st.integers(0, 2**62),
+            sha256=st.binary(min_size=32, max_size=32),
+            start=st.integers(0, 2**62),
+            length=st.integers(0, 2**62),
+        ),
+        max_size=3,
+    ).map(tuple),
+    headers=st.dictionaries(texts, texts, max_size=2),
+    metadata=st.dictionaries(texts, texts, max_size=2),
+    tags=st.dictionaries(texts, texts, max_size=2),
+    checksum=checksums,
+    parts=st.lists(
+        st.builds(Part, st.integers(1, 10_000), st.integers(0), checksums).filter(
+            lambda part: part.size < 2**62
+        ),
+        max_size=2,
+    ).map(tuple),
+)
+
+
+def a_segment(*keys: str) -> bytes:
+    return segments.encode(keys, [segments.row(attrs.evolve(ENTRY, key=key)) for key in keys])
+
+
+def meaning_of(entry: Entry) -> bytes:
+    return segments.meaning(entry.key, segments.row(entry))[0]
+
+
+@given(entries)
+def test_gives_back_the_entry(entry):
+    """An entry survives being written and read, field by field."""
+    assert entry == segments.entry("k", segments.row(entry))
+
+
+def test_finds_by_key():
+    """A segment finds each of its keys, and no other."""
+    segment = segments.decode("s", a_segment("a", "b", "ü"))
+
+    assert attrs.evolve(ENTRY, key="b") == segment.find("b")
+    assert [None, None, None] == [segment.find(key) for key in ("", "aa", "z")]
+
+
+def test_rows_can_be_copied_from_a_decoded_segment():
+    """What is taken over from a segment as it lies in memory gives the same bytes again."""
+    data = a_segment("a", "b")
+    segment = segments.decode("s", data)
+
+    assert data == segments.encode(segment.keys, segment.rows)
+
+
+@pytest.mark.parametrize("changes", SAME.values(), ids=SAME)
+def test_meaning_is_the_same_with(changes):
+    """Where and when something was stored, and the order of headers, mean nothing."""
+    assert meaning_of(ENTRY) == meaning_of(attrs.evolve(ENTRY, **changes))
+
+
+@pytest.mark.parametrize("changes", OTHER.values(), ids=OTHER)
+def test_meaning_is_another_with_another(changes):
+    """Everything that a client can see of an object, but its time, is in its meaning."""
+    assert meaning_of(ENTRY) != meaning_of(attrs.evolve(ENTRY, **changes))
+
+
+def test_boundaries_come_once_in_four_thousand():
+    """One key in 4,096 ends a segment, also of keys that differ only in a number."""
+    ends = sum(segments.ends_segment(f"data/part-{n:06d}.parquet") for n in range(200_000))
+
+    assert 35 < ends < 65  # 49 are expected
+
+
+def test_boundaries_never_move():
+    """Stores that exist depend on where segments end."""
+    ends = [n for n in range(30_000) if segments.ends_segment(f"key {n}")]
+
+    assert hashlib.sha256(repr(ends).encode()).hexdigest().startswith(BOUNDARIES)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no zstd",
+        a_segment("a")[:-3],
+        segments.compress(b"\xc1"),
+        segments.compress(msgspec.msgpack.encode((1, ["a", "b"], [1]))),
+        segments.compress(msgspec.msgpack.encode((1, "a", []))),
+    ],
+    ids=["nothing", "garbage", "torn", "no msgpack", "a row too few", "no list of keys"],
+)
+def test_knows_what_is_no_segment(data):
+    """What is not a segment is called damaged, with its name."""
+    with pytest.raises(Unavailable, match="segments/x"):
+        segments.decode("segments/x", data)
+
+
+def test_refuses_a_newer_format():
+    """A format from the future is refused by its number."""
+    with pytest.raises(Unavailable, match="format 7"):
+        segments.decode("s", segments.compress(msgspec.msgpack.encode((7, {}, {}))))

@@ -1,0 +1,205 @@
+"""Trees against dictionaries."""
+
+import hashlib
+import random
+
+import attrs
+import pytest
+from builders import an_entry
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.errors import Invalid, Unavailable
+from worker.store import segments, trees
+from worker.store.model import Entry, Extent
+from worker.store.opening import open_backend
+from worker.store.repository import Store
+from worker.store.trees import SegmentCache, Tree, apply
+
+KEYS = st.text(st.sampled_from("ab/é\U00010000\uffff"), min_size=1, max_size=4)
+BOUNDS = KEYS | st.just("")
+CONTENTS = st.dictionaries(KEYS, st.integers(0, 3), max_size=30)
+CHANGES = st.dictionaries(KEYS, st.none() | st.integers(0, 3), max_size=12)
+
+
+def an_entry_of(key: str, number: int) -> Entry:
+    data = b"%d" % number
+    extent = Extent.of_run("s/w-0", offset=0, length=1, sha256=hashlib.sha256(data).digest())
+    return an_entry(key, data, (extent,))
+
+
+def changes_of(numbers):
+    return [
+        (key, None if numbers[key] is None else an_entry_of(key, numbers[key]))
+        for key in sorted(numbers)
+    ]
+
+
+def contents(tree: Tree) -> list[Entry]:
+    return list(tree.entries())
+
+
+@pytest.fixture
+def _short_segments(monkeypatch):
+    """Segments of three entries on average, and of six at most."""
+    monkeypatch.setattr(segments, "AVERAGE", 3)
+    monkeypatch.setattr(trees, "LIMIT", 6)
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return Store(open_backend(tmp_path / "store")).empty_tree()
+
+
+def reopened(tree: Tree) -> Tree:
+    return Tree.open(tree.backend, tree.root, SegmentCache(1))
+
+
+@pytest.mark.usefixtures("_short_segments")
+class TestAgainstADictionary:
+    # Made once: every tree has its own root, and the segments of one are never in another's way.
+    backend = open_backend("memory://trees")
+
+    def empty(self) -> Tree:
+        return Store(self.backend).empty_tree()
+
+    @settings(deadline=None)
+    @given(CONTENTS, CHANGES, CHANGES)
+    def test_holds_what_a_dictionary_would(self, numbers, first, second):
+        """After any changes, a tree holds what a dictionary would, in order."""
+        tree = apply(self.empty(), changes_of(numbers))
+        for changes in (first, second):
+            tree = apply(tree, changes_of(changes))
+            numbers = {k: n for k, n in (numbers | changes).items() if n is not None}
+
+        assert [an_entry_of(key, numbers[key]) for key in sorted(numbers)] == contents(tree)
+        assert (len(numbers), len(numbers)) == (tree.count, tree.size)
+
+    @settings(deadline=None)
+    @given(CONTENTS, CHANGES)
+    def test_is_the_same_tree_whatever_its_history(self, numbers, changes):
+        """A tree made by changes is, address for address, the tree made of its contents."""
+        changed = apply(apply(self.empty(), changes_of(numbers)), changes_of(changes))
+        numbers = {k: n for k, n in (numbers | changes).items() if n is not None}
+        made = apply(self.empty(), changes_of(numbers))
+
+        assert (made.root, made.digest) == (changed.root, changed.digest)
+
+    @settings(deadline=None)
+    @given(CONTENTS, BOUNDS, BOUNDS, BOUNDS)
+    def test_lists_what_a_sorted_list_would(self, numbers, start, after, prefix):
+        """Any start, any key to go on from and any prefix, together, as of a sorted list."""
+        tree = reopened(apply(self.empty(), changes_of(numbers)))
+
+        assert [
+            key
+            for key in sorted(numbers)
+            if key >= start and key > after and key.startswith(prefix)
+        ] == [e.key for e in tree.entries(start=start, after=after, prefix=prefix)]
+
+    @settings(deadline=None)
+    @given(CONTENTS, KEYS)
+    def test_finds_what_a_dictionary_would(self, numbers, key):
+        """A look-up finds the entry, or nothing."""
+        tree = reopened(apply(self.empty(), changes_of(numbers)))
+
+        assert (an_entry_of(key, numbers[key]) if key in numbers else None) == tree.entry(key)
+
+
+def test_orders_by_utf8_bytes(empty):
+    """Beyond the basic plane, too, keys are in the order of their UTF-8 bytes."""
+    keys = ["\uffff", "\U00010000", "z", "é", "Z"]
+    tree = apply(empty, changes_of(dict.fromkeys(keys, 1)))
+
+    assert sorted(keys, key=str.encode) == [entry.key for entry in contents(tree)]
+
+
+def test_the_empty_tree_is_stored(empty):
+    """Also a commit without files has a root that can be read."""
+    tree = reopened(apply(empty, []))
+
+    assert ([], 0, 0) == (contents(tree), tree.count, tree.size)
+
+
+@pytest.mark.parametrize("keys", [["b", "a"], ["a", "a"]], ids=["descending", "twice"])
+def test_refuses_changes_out_of_order(empty, keys):
+    """Changes out of order would make a tree in which keys can't be found."""
+    with pytest.raises(Invalid, match="sorted"):
+        apply(empty, [(key, an_entry_of(key, 1)) for key in keys])
+
+
+def test_a_change_writes_what_it_touches(empty):
+    """Ten changes in 60,000 files write at most ten segments and a root."""
+    tree = apply(empty, changes_of({f"f/{n:06d}": n % 3 for n in range(60_000)}))
+    before = {listed.name for listed in tree.backend.list_from("")}
+    chosen = random.Random(1).sample(range(60_000), 10)
+    changed = apply(reopened(tree), changes_of({f"f/{n:06d}": 7 for n in chosen}))
+    written = {listed.name for listed in tree.backend.list_from("")} - before
+
+    assert 10 < len(tree.rows)
+    assert len(written) <= 11
+    assert f"trees/{changed.root}" in written
+
+
+def test_no_change_gives_the_same_tree(empty):
+    """Changes that change nothing give the tree they began with."""
+    tree = apply(empty, changes_of({"a": 1}))
+
+    assert tree is apply(tree, [])
+    assert tree.root == apply(tree, [("a", tree.entry("a")), ("b", None)]).root
+
+
+def test_the_digest_does_not_know_when_and_where(empty):
+    """Equal content is recognised whatever its history: other blobs, another time."""
+    entry = an_entry_of("a", 1)
+    elsewhere = attrs.evolve(
+        entry, modified=99, extents=(attrs.evolve(entry.extents[0], blob="x/y-9"),)
+    )
+    one, other = apply(empty, [("a", entry)]), apply(empty, [("a", elsewhere)])
+
+    assert one.digest == other.digest
+    assert one.root != other.root
+
+
+def test_opening_reads_only_the_root(empty):
+    """A tree whose segments are gone can be opened, and says its count, size and digest."""
+    tree = apply(empty, changes_of({f"{n:05d}": 1 for n in range(20_000)}))
+    for listed in list(tree.backend.list_from("segments/")):
+        tree.backend.delete(listed.name)
+
+    assert (20_000, tree.digest) == ((opened := reopened(tree)).count, opened.digest)
+
+
+def test_the_cache_is_bounded(empty):
+    """However much of a tree is read, about as much stays in memory as was allowed."""
+    tree = apply(empty, changes_of({f"{n:05d}": 1 for n in range(40_000)}))
+    cache = SegmentCache(2_000_000)
+    opened = Tree.open(tree.backend, tree.root, cache)
+    read = [entry.key for entry in opened.entries()]
+    kept = [row for row in opened.rows if row.address in cache]
+
+    assert 40_000 == len(read)
+    assert 0 < len(kept) < len(opened.rows)
+
+
+def test_knows_what_is_at_hand(empty):
+    """Whether a look-up would have to wait is known before it is made."""
+    tree = reopened(apply(empty, changes_of({"a": 1, "b": 2})))
+    before = tree.at_hand("a")
+    tree.entry("b")
+
+    assert (False, True, True) == (before, tree.at_hand("a"), tree.at_hand("c"))
+
+
+@pytest.mark.parametrize("folder", ["segments/", "trees/"])
+def test_knows_damage_by_the_address(empty, folder):
+    """A root or segment with other bytes than those that were stored is not believed."""
+    tree = apply(empty, changes_of({"a": 1}))
+    other = apply(empty, changes_of({"a": 2}))
+    one, two = list(tree.backend.list_from(folder))
+    first, second = tree.backend.get(one.name), tree.backend.get(two.name)
+    tree.backend.put(one.name, second)
+    tree.backend.put(two.name, first)
+
+    with pytest.raises(Unavailable, match="SHA-256"):
+        reopened(other).entry("a")
