@@ -1,0 +1,133 @@
+"""`worker shell` and `worker gateway`: the buckets of a job without its command."""
+
+import json
+import signal
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from builders import a_commit, a_job
+
+WRITE = "echo x | aws s3 cp - s3://out/x"
+
+
+@pytest.fixture
+def job(site):
+    """A job with one input commit."""
+    a_commit(site.open(), {"a.txt": b"1", "below/b.txt": b"22"})
+    return site.job(a_job("true"))
+
+
+def branches(site):
+    return [str(branch) for repo in site.open().repos() for branch in site.open().branches(repo)]
+
+
+def test_a_shell_sees_the_buckets_and_its_writes_are_discarded(site, job):
+    """The command stands where the job's command would; without --commit nothing is kept."""
+    said = site.worker(
+        "shell",
+        "--job",
+        job,
+        "--",
+        "sh",
+        "-c",
+        "aws s3 ls s3://labresults/ && echo x | aws s3 cp - s3://out/x",
+    )
+
+    assert 0 == said.status, said.err
+    assert "a.txt" in said.out
+    assert ["labresults@master"] == branches(site)
+    assert [] == site.left_over()
+
+
+def test_a_shell_commits_when_asked_and_it_ends_well(site, job):
+    """--commit makes what was written the job's output."""
+    said = site.worker("shell", "--job", job, "--commit", "--", "sh", "-c", WRITE)
+
+    assert 0 == said.status, said.err
+    assert b"x\n" == site.worker("cat", "copy:x").out.encode()
+    assert said.out.endswith(f"{site.open().resolve('copy').name}\n")
+
+
+def test_a_shell_that_ends_badly_commits_nothing(site, job):
+    """--commit needs exit 0."""
+    site.worker(
+        "shell",
+        "--job",
+        job,
+        "--commit",
+        "--",
+        "sh",
+        "-c",
+        "echo x | aws s3 cp - s3://out/x; exit 1",
+    )
+
+    assert ["labresults@master"] == branches(site)
+
+
+@pytest.fixture
+def served(site, job):
+    """A running `worker gateway` and the variables that it printed."""
+    process = site.start("gateway", "--job", job, "--json")
+    try:
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def client(variables):
+    return boto3.client(
+        "s3",
+        endpoint_url=variables["S3_ENDPOINT"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+        config=Config(retries={"max_attempts": 1}),
+    )
+
+
+def test_a_gateway_serves_the_buckets_until_it_is_stopped(site, served):
+    """Inputs can be read, out can be written and read at once, and Ctrl-C ends it with status 0."""
+    process, variables = served
+    s3 = client(variables)
+
+    assert ["labresults", "out"] == [each["Name"] for each in s3.list_buckets()["Buckets"]]
+    assert b"22" == s3.get_object(Bucket="labresults", Key="below/b.txt")["Body"].read()
+    s3.put_object(Bucket="out", Key="x", Body=b"333", Metadata={"by": "me"})
+    found = s3.get_object(Bucket="out", Key="x")
+    assert (b"333", {"by": "me"}) == (found["Body"].read(), found["Metadata"])
+
+    process.send_signal(signal.SIGINT)
+    assert 0 == process.wait(timeout=60)
+    assert [] == site.left_over()
+    assert ["labresults@master"] == branches(site)
+
+
+def test_an_input_of_a_gateway_is_read_only(served):
+    """403 AccessDenied, with a message that names s3://out."""
+    s3 = client(served[1])
+
+    with pytest.raises(ClientError) as raised:
+        s3.put_object(Bucket="labresults", Key="x", Body=b"1")
+
+    error = raised.value.response
+    assert (403, "AccessDenied") == (
+        error["ResponseMetadata"]["HTTPStatusCode"],
+        error["Error"]["Code"],
+    )
+    assert "s3://out" in error["Error"]["Message"]
+
+
+def test_the_variables_of_a_gateway_can_be_sourced(site, job):
+    """Without --json each variable is an export, quoted for a shell."""
+    process = site.start("gateway", "--job", job)
+    lines = [process.stdout.readline()]
+    while "S3_ENDPOINT=" not in "".join(lines):
+        lines.append(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+    assert all(line.startswith("export ") for line in lines)
+    assert 0 == process.returncode
