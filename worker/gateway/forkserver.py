@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import attrs
 
+from worker import telemetry
 from worker.errors import WorkerError
 from worker.gateway import child
 from worker.gateway.counters import Counters
@@ -103,6 +104,8 @@ def main() -> NoReturn:
     family = Family(orders)
     try:
         plan = family.wait_for_plan()
+        telemetry.configure(plan.log_style, plan.log_level)
+        telemetry.bind_job(plan.job)
         reports.write(family.start(plan))
         reports.write(family.watch())
     except AgentGone:

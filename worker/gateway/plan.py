@@ -63,6 +63,9 @@ class GatewayPlan:
     tls: Certificate | None = None
     options: Mapping[str, str] = attrs.field(factory=dict)
     """Options for the client of a remote store, as ``open_store`` takes them."""
+    log_style: str = "auto"
+    log_level: str = "info"
+    """How the processes log to standard error, as ``telemetry.configure`` takes it."""
 
     @property
     def index(self) -> Path:

@@ -5,8 +5,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-import structlog
-
+from worker import telemetry
 from worker.buckets.base import KeyMissing
 from worker.buckets.index import Index, OutputClosed, UploadMissing
 from worker.buckets.input import InputBucket
@@ -26,7 +25,7 @@ from worker.s3.sigv4 import Credentials, Signed
 from worker.store.blobs import BlobReader, Stage
 from worker.store.opening import open_store
 
-log = structlog.get_logger()
+log = telemetry.logger()
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
@@ -118,7 +117,7 @@ class Service:
             raise
         except Exception as error:
             fault = _fault(error)
-            if fault.code == "InternalError":
+            if fault.status >= 500 and fault is not error:
                 log.error("gateway.failed", request=request_id, resource=resource, exc_info=True)
             self._count(bucket, writes, refused=1)
             body = documents.error(
