@@ -31,7 +31,8 @@ def a_request(
 ) -> Request:
     """Return a parsed request for a raw target, with a Host unless one is given."""
     path, _, query = target.partition("?")
-    sent = {"host": "localhost:9000", **(headers or {})}
+    given = {name.lower(): value for name, value in (headers or {}).items()}
+    sent = {"host": "localhost:9000", **given}
     return parse(
         method,
         path.encode(),

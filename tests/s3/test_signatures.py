@@ -156,6 +156,7 @@ def _claims(
     [
         pytest.param({}, "AccessDenied", id="unsigned"),
         pytest.param(_claims(), "SignatureDoesNotMatch", id="a wrong signature"),
+        pytest.param(_claims(signature="é"), "SignatureDoesNotMatch", id="no signature at all"),
         pytest.param(_claims(access="ANOTHER"), "InvalidAccessKeyId", id="another key"),
         pytest.param(_claims(date="today"), "AuthorizationHeaderMalformed", id="no date"),
         pytest.param(_claims(date="20130525"), "AuthorizationHeaderMalformed", id="another date"),

@@ -2,12 +2,11 @@
 
 import enum
 import hashlib
-import hmac
 from collections.abc import Callable
 
 from worker.s3.errors import S3Error
 from worker.s3.payload import Payload
-from worker.s3.sigv4 import Signed
+from worker.s3.sigv4 import Signed, same
 
 MAX_LINE = 4096
 SIGNATURE_TRAILER = "x-amz-trailer-signature"
@@ -89,7 +88,7 @@ class ChunkedDecoder:
                 )
         if self._previous is not None and self.trailers:
             expected = self._previous.trailer(self.trailers).signature
-            if not hmac.compare_digest(expected, self._trailer_signature or ""):
+            if not same(expected, self._trailer_signature or ""):
                 raise S3Error(
                     "SignatureDoesNotMatch",
                     "The signature of the trailers does not match the signature you provided.",
@@ -141,9 +140,7 @@ class ChunkedDecoder:
         if self._previous is None:
             return
         following = self._previous.chunk(self._chunk_hash.hexdigest())
-        if not hmac.compare_digest(
-            following.signature.encode(), self._chunk_signature.encode("latin-1")
-        ):
+        if not same(following.signature, self._chunk_signature):
             raise S3Error(
                 "SignatureDoesNotMatch",
                 "The signature of a chunk does not match the signature you provided.",

@@ -1,0 +1,96 @@
+"""How a body comes, by its headers."""
+
+import pytest
+from s3.scene import a_request, refused
+
+from worker.s3.payload import FRAMINGS, payload
+
+TRAILER_MODE = {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
+DECODED = {"x-amz-decoded-content-length": "5"}
+
+
+def _payload(headers, *, target="/out/k", streaming_allowed=True):
+    return payload(a_request("PUT", target, headers), streaming_allowed=streaming_allowed)
+
+
+def test_a_plain_body_has_the_length_of_its_header():
+    """Without x-amz-content-sha256 a body is what HTTP says it is."""
+    found = _payload({"content-length": "5"})
+
+    assert (5, False, None) == (found.length, found.framed, found.sha256)
+
+
+def test_a_body_may_come_without_a_length():
+    """A body chunked by HTTP ends when it ends."""
+    assert _payload({"transfer-encoding": "chunked"}).length is None
+
+
+def test_a_digest_may_stand_in_the_query():
+    """Presigned URLs of some SDKs carry it there."""
+    found = _payload({}, target="/out/k?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD")
+
+    assert not found.framed
+
+
+@pytest.mark.parametrize("mode", FRAMINGS)
+def test_the_digest_says_that_a_body_is_framed(mode):
+    """It is x-amz-content-sha256 that counts, not Content-Encoding."""
+    found = _payload({**DECODED, "x-amz-content-sha256": mode, "content-length": "100"})
+
+    assert (True, 5) == (found.framed, found.length)
+    assert mode.startswith("STREAMING-AWS4") == found.signed
+    assert mode.endswith("TRAILER") == found.trailer
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        pytest.param({"content-length": "-1"}, "BadRequest", id="a negative length"),
+        pytest.param({"content-length": ""}, "BadRequest", id="an empty length"),
+        pytest.param({"content-length": "1e3"}, "BadRequest", id="a length that is no number"),
+        pytest.param({"content-length": "5, 6"}, "BadRequest", id="two lengths"),
+        pytest.param({"content-length": str(6 * 2**40)}, "EntityTooLarge", id="6 TiB"),
+        pytest.param({"x-amz-content-sha256": "abc"}, "InvalidArgument", id="no digest"),
+        pytest.param({"x-amz-content-sha256": "g" * 64}, "InvalidArgument", id="no hex"),
+        pytest.param(
+            {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD"},
+            "InvalidArgument",
+            id="an unknown mode",
+        ),
+        pytest.param(TRAILER_MODE, "MissingContentLength", id="no decoded length"),
+        pytest.param(
+            {**TRAILER_MODE, "x-amz-decoded-content-length": "-5"},
+            "BadRequest",
+            id="a negative decoded length",
+        ),
+        pytest.param(
+            {**TRAILER_MODE, **DECODED, "x-amz-trailer": "x-amz-meta-a"},
+            "InvalidRequest",
+            id="a trailer that is no checksum",
+        ),
+        pytest.param(
+            {
+                **TRAILER_MODE,
+                **DECODED,
+                "x-amz-trailer": "x-amz-checksum-crc32,x-amz-checksum-sha1",
+            },
+            "InvalidRequest",
+            id="two trailers",
+        ),
+    ],
+)
+def test_refuses_what_cannot_be(headers, code):
+    """Headers that contradict or make no sense are refused before the body is read."""
+    with refused(code):
+        _payload(headers)
+
+
+def test_a_length_that_was_sent_twice_is_one():
+    """Proxies repeat headers; lengths that agree are no harm."""
+    assert 5 == _payload({"content-length": "5, 5"}).length
+
+
+def test_framing_is_for_objects():
+    """Documents are sent plain."""
+    with refused("InvalidRequest"):
+        _payload({**TRAILER_MODE, **DECODED}, streaming_allowed=False)
