@@ -68,7 +68,7 @@ class Stage:
         """
         if self._pack is None or self._pack.size >= PACK_LIMIT:
             self.close()
-            self._pack = BlobWriter(self._packs, self._name(), [])
+            self._pack = BlobWriter(self._packs, self._name(), sealed=[])
         offset = self._pack.size
         self._pack.write(data)
         digest = sha256 or hashlib.sha256(data).digest()
@@ -76,7 +76,7 @@ class Stage:
 
     def open(self) -> "BlobWriter":
         """Begin a blob of its own, for a large object."""
-        return BlobWriter(self._backend, self._name(), self._unsettled)
+        return BlobWriter(self._backend, self._name(), sealed=self._unsettled)
 
     def settle(self) -> None:
         """Return when all that was appended and sealed is durable in the store.
@@ -105,7 +105,7 @@ class Stage:
 class BlobWriter:
     """A blob while it is being written; exactly one of seal and discard ends it."""
 
-    def __init__(self, backend: Backend, blob: str, sealed: list[str]) -> None:
+    def __init__(self, backend: Backend, blob: str, *, sealed: list[str]) -> None:
         """Begin *blob*; its name is added to *sealed* when it is."""
         self.blob = blob
         self.size = 0

@@ -71,7 +71,9 @@ def put_directory(
     return _put(
         store,
         branch,
-        lambda base, intake: _folder_changes(base, intake, directory, prefix, keep, progress),
+        lambda base, intake: _folder_changes(
+            base, intake, directory=directory, prefix=prefix, keep=keep, progress=progress
+        ),
         message=message,
         scratch=scratch,
     )
@@ -96,7 +98,7 @@ def put_file(
     return _put(
         store,
         branch,
-        lambda base, intake: _file_changes(base, intake, file, key, progress),
+        lambda base, intake: _file_changes(base, intake, file=file, key=key, progress=progress),
         message=message,
         scratch=scratch,
     )
@@ -161,14 +163,16 @@ def _put(
                 # this stays behind in the store, on no branch.
                 if store.head(branch) != head:
                     continue
-                commit = store.add_commit(_commit(branch, head, tree, started, message))
+                commit = store.add_commit(
+                    _commit(branch, head, tree=tree, started=started, message=message)
+                )
                 undo.pop_all()
                 if store.advance(branch, commit, expected=head).arrived:
                     return commit
 
 
 def _commit(
-    branch: BranchName, head: Head | None, tree: Tree, started: float, message: str
+    branch: BranchName, head: Head | None, *, tree: Tree, started: float, message: str
 ) -> Commit:
     now = time.time()
     return Commit(
@@ -189,6 +193,7 @@ def _commit(
 def _folder_changes(
     base: Tree,
     intake: Intake,
+    *,
     directory: Path,
     prefix: str,
     keep: bool,
@@ -229,7 +234,7 @@ def _folder_changes(
 
 
 def _file_changes(
-    base: Tree, intake: Intake, file: Path, key: str, progress: Progress | None
+    base: Tree, intake: Intake, *, file: Path, key: str, progress: Progress | None
 ) -> Changes:
     same = base.entry(key)
     try:
