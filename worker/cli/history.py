@@ -35,7 +35,7 @@ def _log_row(commit: Commit) -> tuple[str, str, str, str, str]:
     return (
         commit.name.id,
         output.moment(commit.finished),
-        str(commit.files),
+        output.amount(commit.files),
         str(commit.size) if not output.on_terminal() else output.size(commit.size),
         what,
     )
@@ -94,7 +94,7 @@ def _branch_row(line: BranchLine) -> tuple[str, ...]:
     return (
         line.repo,
         line.branch,
-        str(head.files),
+        output.amount(head.files),
         shown,
         output.moment(head.finished),
         # Eighty columns have no room for all of it, and people name a branch by its name.

@@ -1,7 +1,9 @@
 """How results reach standard output: lines for programs, tables for people on a terminal."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -77,11 +79,18 @@ def _print_batch(
 
 
 def print_facts(facts: Iterable[tuple[str, str]], *, indent: str = "") -> None:
-    """Print names and values below each other, without those that have no value."""
+    """Print names and values below each other, without those that have no value.
+
+    On a terminal prose is wrapped; lines that came as lines, such as code, are left as they are.
+    """
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
+    room = shutil.get_terminal_size().columns - len(indent) - width - 2
     for name, value in shown:
-        first, *rest = printable_lines(value)
+        lines = printable_lines(value)
+        if on_terminal() and len(lines) == 1 and " " in value and room > 20:
+            lines = textwrap.wrap(lines[0], room, break_long_words=False, break_on_hyphens=False)
+        first, *rest = lines or [""]
         label = click.style(f"{name:<{width}}", dim=True) if on_terminal() else f"{name:<{width}}"
         print(f"{indent}{label}  {first}")
         for line in rest:
@@ -109,6 +118,11 @@ def size(count: int) -> str:
     if unit == "bytes":
         return "1 byte" if count == 1 else f"{count} bytes"
     return f"{amount:.1f} {unit}"
+
+
+def amount(count: int) -> str:
+    """Return an exact number: with commas on a terminal, as digits otherwise."""
+    return f"{count:,}" if on_terminal() else str(count)
 
 
 def moment(seconds: float) -> str:

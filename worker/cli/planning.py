@@ -101,7 +101,7 @@ def _print_plan(settings: Settings, found: Plan, variables: Mapping[str, str]) -
             ("output", document["output"]),
             (
                 "published",
-                f"{document['published']}, so a run does nothing" * bool(found.published),
+                f"{found.published.name}, so a run does nothing" if found.published else "",
             ),
             ("command", " ".join(spec.transform.cmd)),
             ("runtime", _runtime(settings, spec.transform.image)),
@@ -145,7 +145,7 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
                 each["commit"],
                 each["branch"],
                 "bucket" if each["s3"] else f"files {each['glob']}",
-                str(each["files"]),
+                output.amount(each["files"]),
                 output.size(each["size"]) if output.on_terminal() else str(each["size"]),
             )
             for each in document["inputs"]

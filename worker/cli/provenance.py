@@ -2,11 +2,13 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from worker.cli import output
 from worker.store.model import Commit, CommitName
+
+TRAFFIC = ("reads", "writes", "refused", "bytes read", "bytes written")
 
 
 def print_commit(commit: Commit, made: Iterable[CommitName]) -> None:
@@ -69,7 +71,10 @@ def _print_job(job: Mapping[str, Any]) -> None:
         output.title("Read and written")
         output.print_table(
             ("bucket", "reads", "writes", "refused", "bytes read", "bytes written"),
-            [(f"s3://{name}", *map(str, _bucket(found))) for name, found in buckets.items()],
+            [
+                (f"s3://{name}", *map(output.amount, _bucket(found)))
+                for name, found in buckets.items()
+            ],
             right=("reads", "writes", "refused", "bytes read", "bytes written"),
         )
     if reports := _mapping(job.get("reports")):
@@ -81,9 +86,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _bucket(found: Mapping[str, int]) -> tuple[int, ...]:
-    names = ("reads", "writes", "refused", "bytes_read", "bytes_written")
-    return tuple(found.get(name, 0) for name in names)
+def _traffic(found: Mapping[str, int]) -> Iterator[str]:
+    for name in TRAFFIC:
+        yield output.amount(found.get(name.replace(" ", "_"), 0))
 
 
 def _datums(job: Mapping[str, Any]) -> str:
