@@ -70,12 +70,9 @@ def _print_job(job: Mapping[str, Any]) -> None:
     if buckets := _mapping(job.get("buckets")):
         output.title("Read and written")
         output.print_table(
-            ("bucket", "reads", "writes", "refused", "bytes read", "bytes written"),
-            [
-                (f"s3://{name}", *map(output.amount, _bucket(found)))
-                for name, found in buckets.items()
-            ],
-            right=("reads", "writes", "refused", "bytes read", "bytes written"),
+            ("bucket", *TRAFFIC),
+            [(f"s3://{name}", *_traffic(found)) for name, found in buckets.items()],
+            right=TRAFFIC,
         )
     if reports := _mapping(job.get("reports")):
         output.title("Reported by the command")
