@@ -57,7 +57,7 @@ class Running:
         )
 
     async def ask(self, *pieces: bytes) -> bytes:
-        """Send *pieces* over a connection of their own; return all that comes back until it ends."""
+        """Send *pieces* over a connection of their own; return all that comes until it ends."""
         async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
             for piece in pieces:
                 await stream.send_all(piece)
