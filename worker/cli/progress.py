@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from worker.cli import output
+
 Watch = Callable[[str, int], None]
 """Told the key and the size of each file that is done."""
 
@@ -13,39 +15,36 @@ def _unwatched(_key: str, _size: int) -> None:
 
 
 @contextmanager
-def transfer_progress(title: str) -> Iterator[Watch]:
-    """Show files and bytes as they are done, on standard error, if that is a terminal."""
+def transfer_progress(title: str, total: int | None = None) -> Iterator[Watch]:
+    """Show files and bytes as they are done, on standard error, if that is a terminal.
+
+    With a *total* of bytes there is a bar as well.
+    """
     if not sys.stderr.isatty():
         yield _unwatched
         return
     # Loaded for people only; a job in a pod never waits for it.
     from rich.console import Console
-    from rich.progress import (
-        DownloadColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    bar = [] if total is None else [BarColumn(bar_width=20)]
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        TextColumn("{task.fields[files]:,} files"),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        *bar,
+        TextColumn("{task.fields[done]}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
     ) as progress:
-        task = progress.add_task(title, total=None, files=0)
-        files = 0
+        task = progress.add_task(title, total=total, done="")
+        files, size = 0, 0
 
-        def watch(_key: str, size: int) -> None:
-            nonlocal files
-            files += 1
-            progress.update(task, advance=size, files=files)
+        def watch(_key: str, more: int) -> None:
+            nonlocal files, size
+            files, size = files + 1, size + more
+            done = f"{output.number(files, 'file')}, {output.size(size)}"
+            progress.update(task, advance=more, done=done)
 
         yield watch
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from worker.cli.requests import read_job, request_for
 from worker.cli.results import report
 from worker.job import runner
 from worker.settings import Settings
+
+SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @click.command()
@@ -91,6 +94,8 @@ def gateway(settings: Settings, *, job: str, as_json: bool) -> int:
 
 def _print_exports(variables: Mapping[str, str]) -> None:
     for name, value in variables.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+        # An input's name may be none that a shell can export; a program can still have it so.
+        sign = "export " if SHELL_NAME.fullmatch(name) else "# not for a shell: "
+        click.echo(f"{sign}{name}={shlex.quote(value)}")
     if output.on_terminal():
         output.print_line("# Serving; Ctrl-C ends it.")

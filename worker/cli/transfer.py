@@ -113,7 +113,7 @@ def get(
         assert tar is not None
         _get_tar(store, commit, wanted, tar)
         return exits.OK
-    with transfer_progress(f"get {ref}") as watch:
+    with transfer_progress(f"get {ref}", None if wanted.path else commit.size) as watch:
         unwritten = get_directory(store, commit, directory, path=wanted.path, progress=watch)
     for each in unwritten:
         if as_json:
@@ -127,7 +127,7 @@ def get(
 
 
 def _get_tar(store: Store, commit: Commit, ref: Ref, tar: str) -> None:
-    with transfer_progress(f"get {ref}") as watch:
+    with transfer_progress(f"get {ref}", None if ref.path else commit.size) as watch:
         if tar == "-":
             write_tar(store, commit, sys.stdout.buffer, path=ref.path, progress=watch)
             return
