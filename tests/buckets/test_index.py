@@ -9,16 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.buckets.base import KeyMissing
-from worker.buckets.index import (
-    Index,
-    IndexThere,
-    OutputClosed,
-    StoredPart,
-    Upload,
-    UploadMissing,
-    create,
-    new_upload_id,
-)
+from worker.buckets.database import IndexThere, OutputClosed
+from worker.buckets.index import Index, create
+from worker.buckets.uploads import StoredPart, Upload, UploadMissing, new_upload_id
 from worker.errors import Conflict
 from worker.store.model import Checksum, Entry, Extent, Part
 
@@ -98,18 +91,20 @@ def test_an_index_is_created_once(tmp_path: Path) -> None:
             lambda i, e: i.replace("old", lambda x: attrs.evolve(x, tags={"a": "b"}), epoch=e),
             id="replace",
         ),
-        pytest.param(lambda i, e: i.begin_upload(Upload("v", "k", 1), epoch=e), id="begin"),
-        pytest.param(lambda i, e: i.put_part("k", "u", part(2), epoch=e), id="part"),
-        pytest.param(lambda i, e: i.abort_upload("k", "u", epoch=e), id="abort"),
-        pytest.param(lambda i, e: i.complete("k", "u", assemble=assemble, epoch=e), id="complete"),
+        pytest.param(lambda i, e: i.uploads.begin(Upload("v", "k", 1), epoch=e), id="begin"),
+        pytest.param(lambda i, e: i.uploads.put_part("k", "u", part(2), epoch=e), id="part"),
+        pytest.param(lambda i, e: i.uploads.abort("k", "u", epoch=e), id="abort"),
+        pytest.param(
+            lambda i, e: i.uploads.complete("k", "u", assemble=assemble, epoch=e), id="complete"
+        ),
     ],
 )
 @pytest.mark.parametrize("close", ["freeze", "new_epoch", "roll_back"])
 def test_nothing_changes_after_the_output_is_decided(index: Index, change, close: str) -> None:
     """A request that began before the output was closed changes nothing after it."""
     index.put(entry("old"), epoch=0)
-    index.begin_upload(Upload("u", "k", 1), epoch=0)
-    index.put_part("k", "u", part(1), epoch=0)
+    index.uploads.begin(Upload("u", "k", 1), epoch=0)
+    index.uploads.put_part("k", "u", part(1), epoch=0)
     index.new_epoch()
     began = index.epoch()
     getattr(index, close)()
@@ -118,7 +113,7 @@ def test_nothing_changes_after_the_output_is_decided(index: Index, change, close
         change(index, began)
 
     assert [entry("old")] == list(index.entries())
-    assert [part(1)] == index.parts("k", "u")
+    assert [part(1)] == index.uploads.parts("k", "u")
 
 
 def test_a_refused_condition_changes_nothing(index: Index) -> None:
@@ -177,33 +172,33 @@ class TestUploads:
     @pytest.fixture
     def upload(self, index: Index) -> Upload:
         upload = Upload(new_upload_id(), "k", 1, {"content-type": "a/b"}, {"m": "1"}, {"t": "2"})
-        index.begin_upload(upload, epoch=0)
+        index.uploads.begin(upload, epoch=0)
         return upload
 
     def test_parts_come_in_order_and_the_last_of_a_number_counts(self, index, upload) -> None:
         """Parts arrive in any order, and may be sent again."""
         for number, etag in ((2, "b"), (10, "c"), (1, "x"), (1, "a")):
-            index.put_part("k", upload.id, part(number, etag), epoch=0)
+            index.uploads.put_part("k", upload.id, part(number, etag), epoch=0)
 
-        assert [part(1, "a"), part(2, "b"), part(10, "c")] == index.parts("k", upload.id)
+        assert [part(1, "a"), part(2, "b"), part(10, "c")] == index.uploads.parts("k", upload.id)
 
     def test_complete_is_idempotent(self, index, upload) -> None:
         """A client that lost the answer asks again, and gets the same one."""
-        index.put_part("k", upload.id, part(1, "a"), epoch=0)
-        first = index.complete("k", upload.id, assemble=assemble, epoch=0)
+        index.uploads.put_part("k", upload.id, part(1, "a"), epoch=0)
+        first = index.uploads.complete("k", upload.id, assemble=assemble, epoch=0)
         index.put(entry("k", "later"), epoch=0)
 
-        assert first == index.complete("k", upload.id, assemble=assemble, epoch=0)
+        assert first == index.uploads.complete("k", upload.id, assemble=assemble, epoch=0)
         assert entry("k", "later") == index.get("k")
 
     def test_a_refused_completion_leaves_the_upload(self, index, upload) -> None:
         """A client may send the part that was wrong again."""
-        index.put_part("k", upload.id, part(1), epoch=0)
+        index.uploads.put_part("k", upload.id, part(1), epoch=0)
 
         with pytest.raises(Refused):
-            index.complete("k", upload.id, assemble=lambda _u, _p: refuse(None), epoch=0)
+            index.uploads.complete("k", upload.id, assemble=lambda _u, _p: refuse(None), epoch=0)
 
-        assert [upload] == list(index.uploads())
+        assert [upload] == list(index.uploads.listed())
         assert index.get("k") is None
 
     @pytest.mark.parametrize("key", ["k", "other"])
@@ -212,31 +207,31 @@ class TestUploads:
         unknown = upload.id if key == "other" else "unknown"
 
         for call in (
-            lambda: index.upload(key, unknown),
-            lambda: index.parts(key, unknown),
-            lambda: index.put_part(key, unknown, part(1), epoch=0),
-            lambda: index.abort_upload(key, unknown, epoch=0),
-            lambda: index.complete(key, unknown, assemble=assemble, epoch=0),
+            lambda: index.uploads.find(key, unknown),
+            lambda: index.uploads.parts(key, unknown),
+            lambda: index.uploads.put_part(key, unknown, part(1), epoch=0),
+            lambda: index.uploads.abort(key, unknown, epoch=0),
+            lambda: index.uploads.complete(key, unknown, assemble=assemble, epoch=0),
         ):
             with pytest.raises(UploadMissing):
                 call()
 
     def test_aborted_is_gone_with_its_parts(self, index, upload) -> None:
         """Nothing of an aborted upload stays."""
-        index.put_part("k", upload.id, part(1), epoch=0)
-        index.abort_upload("k", upload.id, epoch=0)
+        index.uploads.put_part("k", upload.id, part(1), epoch=0)
+        index.uploads.abort("k", upload.id, epoch=0)
 
-        assert [] == list(index.uploads())
+        assert [] == list(index.uploads.listed())
         with pytest.raises(UploadMissing):
-            index.parts("k", upload.id)
+            index.uploads.parts("k", upload.id)
 
     def test_uploads_are_listed_by_key_and_id(self, index) -> None:
         """Many uploads of one key are told apart by their ids, and a listing goes on after one."""
         for key, upload_id in (("b", "2"), ("a", "9"), ("b", "1"), ("c", "0")):
-            index.begin_upload(Upload(upload_id, key, 1), epoch=0)
+            index.uploads.begin(Upload(upload_id, key, 1), epoch=0)
 
-        assert ["9", "1", "2", "0"] == [upload.id for upload in index.uploads()]
-        assert ["2", "0"] == [upload.id for upload in index.uploads("b", "1")]
+        assert ["9", "1", "2", "0"] == [upload.id for upload in index.uploads.listed()]
+        assert ["2", "0"] == [upload.id for upload in index.uploads.listed("b", "1")]
 
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
@@ -288,10 +283,10 @@ def test_listing_goes_on_over_batches(index: Index) -> None:
 
 def test_rolling_back_drops_the_uploads_of_the_try(index: Index) -> None:
     """An upload that a failed try began is gone; one from before is not."""
-    index.begin_upload(Upload("old", "k", 1), epoch=0)
+    index.uploads.begin(Upload("old", "k", 1), epoch=0)
     epoch = index.new_epoch()
-    index.begin_upload(Upload("new", "k", 1), epoch=epoch)
-    index.put_part("k", "new", part(1), epoch=epoch)
+    index.uploads.begin(Upload("new", "k", 1), epoch=epoch)
+    index.uploads.put_part("k", "new", part(1), epoch=epoch)
     index.roll_back()
 
-    assert ["old"] == [upload.id for upload in index.uploads()]
+    assert ["old"] == [upload.id for upload in index.uploads.listed()]

@@ -40,7 +40,7 @@ async def list_uploads(call: Call) -> Answer:
 
     def make() -> bytes:
         # Not from the markers on: what a prefix or a marker leaves out is few, uploads are few.
-        uploads = bucket.index.uploads() if isinstance(bucket, OutBucket) else iter(())
+        uploads = bucket.index.uploads.listed() if isinstance(bucket, OutBucket) else iter(())
         page = listing.uploads_page(uploads, query)
         return documents.list_uploads(bucket.name, query, page)
 

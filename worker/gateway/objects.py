@@ -8,7 +8,8 @@ import trio
 from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.base import Bucket
-from worker.buckets.index import Decide, now_ms
+from worker.buckets.index import now_ms
+from worker.buckets.uploads import Decide
 from worker.gateway import body
 from worker.gateway.call import Call, document, empty, kept, tags_of
 from worker.gateway.exchange import Answer

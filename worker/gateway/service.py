@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from worker import telemetry
 from worker.buckets.base import KeyMissing
-from worker.buckets.index import Index, OutputClosed, UploadMissing
+from worker.buckets.database import OutputClosed
+from worker.buckets.index import Index
 from worker.buckets.input import InputBucket
 from worker.buckets.out import OutBucket
+from worker.buckets.uploads import UploadMissing
 from worker.errors import WorkerError
 from worker.gateway import listings, objects, uploads
 from worker.gateway.call import Buckets, Call, document

@@ -4,7 +4,8 @@ import secrets
 
 from trio.to_thread import run_sync as in_thread
 
-from worker.buckets.index import StoredPart, Upload, now_ms
+from worker.buckets.index import now_ms
+from worker.buckets.uploads import StoredPart, Upload
 from worker.gateway import body
 from worker.gateway.call import Call, document, empty, kept, tags_of
 from worker.gateway.exchange import Answer
@@ -31,7 +32,7 @@ async def create(call: Call) -> Answer:
         algorithm=algorithm,
         checksum_type=checksum_type,
     )
-    call.out.index.begin_upload(upload, epoch=call.epoch)
+    call.out.index.uploads.begin(upload, epoch=call.epoch)
     headers = {}
     if algorithm:
         headers["x-amz-checksum-algorithm"] = algorithm
@@ -44,7 +45,7 @@ async def upload_part(call: Call) -> Answer:
     """Answer UploadPart: the part takes the place of an earlier one of its number."""
     out, request = call.out, call.request
     number = multipart.part_number(request)
-    upload = out.index.upload(call.key, _upload_id(call))
+    upload = out.index.uploads.find(call.key, _upload_id(call))
     form = payload(request)
     digests = Digests.of_request(request, form, algorithm=upload.algorithm)
     extents = await body.store(body.Content(call.incoming, form, call.signed), digests, out.stage)
@@ -56,7 +57,7 @@ async def upload_part(call: Call) -> Answer:
         extents=extents,
         checksum=kept(digests.checksum),
     )
-    out.index.put_part(call.key, upload.id, part, epoch=call.epoch)
+    out.index.uploads.put_part(call.key, upload.id, part, epoch=call.epoch)
     call.count(part.size)
     headers = tags_of(part.etag, part.checksum)
     headers.pop("x-amz-checksum-type", None)
@@ -67,7 +68,7 @@ async def upload_part_copy(call: Call) -> Answer:
     """Answer UploadPartCopy: the part shares its source's bytes, read only to be hashed."""
     out, request = call.out, call.request
     number = multipart.part_number(request)
-    upload = out.index.upload(call.key, _upload_id(call))
+    upload = out.index.uploads.find(call.key, _upload_id(call))
     source = copying.copy_source(request)
     there = await source_of(call, source)
     span = ranges.copy_span(request.headers.get("x-amz-copy-source-range"), there.size)
@@ -80,7 +81,7 @@ async def upload_part_copy(call: Call) -> Answer:
         extents=cut(there.extents, span.start, span.stop),
         checksum=checksum,
     )
-    out.index.put_part(call.key, upload.id, part, epoch=call.epoch)
+    out.index.uploads.put_part(call.key, upload.id, part, epoch=call.epoch)
     return document(
         documents.part_copied(etag=part.etag, modified=part.modified, checksum=part.checksum)
     )
@@ -121,7 +122,7 @@ async def complete(call: Call) -> Answer:
         )
 
     def make() -> Entry:
-        return out.index.complete(
+        return out.index.uploads.complete(
             call.key, _upload_id(call), assemble=assemble, epoch=call.epoch, decide=decide
         )
 
@@ -137,7 +138,7 @@ async def complete(call: Call) -> Answer:
 
 async def abort(call: Call) -> Answer:
     """Answer AbortMultipartUpload."""
-    call.out.index.abort_upload(call.key, _upload_id(call), epoch=call.epoch)
+    call.out.index.uploads.abort(call.key, _upload_id(call), epoch=call.epoch)
     return empty(204)
 
 
@@ -145,8 +146,8 @@ async def list_parts(call: Call) -> Answer:
     """Answer ListParts."""
     query = listing.parse_parts(call.request)
     index = call.out.index
-    upload = index.upload(call.key, _upload_id(call))
-    page = listing.parts_page(index.parts(call.key, upload.id), query)
+    upload = index.uploads.find(call.key, _upload_id(call))
+    page = listing.parts_page(index.uploads.parts(call.key, upload.id), query)
     return document(documents.list_parts(call.bucket.name, upload, query, page))
 
 

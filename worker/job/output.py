@@ -41,7 +41,7 @@ class Output:
 
     def unfinished(self) -> Iterator[str]:
         """Yield what was not finished, and so is not in the output, in words."""
-        for upload in self.index.uploads():
+        for upload in self.index.uploads.listed():
             yield (
                 f"s3://out/{upload.key}: a multipart upload was begun and never completed; "
                 "it is not in the output"
