@@ -253,3 +253,12 @@ async def test_unknown_methods_are_refused_by_name(gateway):
 
     assert 405 == status(answer)
     assert b"<Code>MethodNotAllowed</Code>" in answer
+
+
+async def test_continue_has_its_reason(gateway):
+    """`100 Continue` is sent in full: older botocore takes a line of two words for no answer."""
+    lines = ["PUT /out/k HTTP/1.1", "content-length: 1", "expect: 100-continue"]
+    answer = await gateway.ask(closing(*lines), b"x")
+
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n")
+    assert 200 == status(answer.partition(b"\r\n\r\n")[2])

@@ -66,6 +66,17 @@ def test_takes_a_checksum_in_a_trailer(algorithm):
     assert value == digests.checksum
 
 
+def test_stores_a_part_of_an_upload_without_algorithm_by_the_default():
+    """SDKs send a checksum with each part of an upload that named none: compared and answered."""
+    value = checksum_of("CRC32", [BODY])
+
+    digests = _fed({"x-amz-checksum-crc32": value.value}, target="/out/k?partNumber=1&uploadId=u")
+    digests.verify()
+
+    assert value == digests.answered
+    assert checksum_of("CRC64NVME", [BODY]) == digests.checksum
+
+
 def _trailing(name):
     return {
         "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",

@@ -12,12 +12,14 @@ from typing import Any, cast
 from urllib.parse import quote_from_bytes
 
 import h11
+import hypercorn.protocol
 import hypercorn.trio
 import hypercorn.trio.run
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
 from hypercorn.events import Event as ServerEvent
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import AppWrapper
 from quart import Response
@@ -224,4 +226,21 @@ class Connection(TCPServer):
         return quote_from_bytes(line, safe=safe).encode() + end + rest
 
 
+class Protocol(H11Protocol):
+    """HTTP/1.1 as the server speaks it, but that ``100 Continue`` has its reason.
+
+    botocore, and so the AWS CLI, took a status line of two words for a broken answer until 2023,
+    and both send ``Expect: 100-continue`` with every body.
+    """
+
+    async def _send_h11_event(self, event: Any) -> None:
+        if isinstance(event, h11.InformationalResponse) and event.status_code == 100:
+            event = h11.InformationalResponse(
+                status_code=event.status_code, headers=event.headers, reason=b"Continue"
+            )
+        await super()._send_h11_event(event)
+
+
+# Neither is for the application to choose.
 setattr(hypercorn.trio.run, "TCPServer", Connection)  # noqa: B010 - it is not exported
+setattr(hypercorn.protocol, "H11Protocol", Protocol)  # noqa: B010 - it is not exported

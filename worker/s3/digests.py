@@ -82,14 +82,16 @@ class Digests:
                 f"Checksum Type mismatch occurred, expected checksum Type: {algorithm.lower()}, "
                 f"actual checksum Type: {named[0].lower()}",
             )
+        # A part of an upload that named no algorithm is stored with the default one, whatever it
+        # came with, so that the CRC of the whole can be made from its parts'.
+        is_part = "partNumber" in request.params
+        chosen = named[0] if named and not is_part else DEFAULT_ALGORITHM
         return cls(
             content_md5=_content_md5(headers.get("content-md5")),
             content_sha256=payload.sha256,
             expected={sent[0].name: sent[1]} if sent else None,
             announced=payload.announced,
-            # A part of an upload that named no algorithm is stored with the default one, so that
-            # the CRC of the whole can be made from its parts'.
-            algorithm=algorithm or (named[0] if named else DEFAULT_ALGORITHM),
+            algorithm=algorithm or chosen,
         )
 
     def update(self, data: bytes | memoryview) -> None:
@@ -155,8 +157,20 @@ class Digests:
 
     @property
     def checksum(self) -> Checksum:
-        """The checksum to store: the upload's algorithm, else the client's, else CRC64NVME."""
-        return Checksum(self._algorithm.name, encode(self._running[self._algorithm.name].digest()))
+        """The checksum to store: the upload's algorithm, else the client's, else CRC64NVME.
+
+        Of a part of an upload that named no algorithm it is CRC64NVME, whatever the client sent.
+        """
+        return self._value(self._algorithm.name)
+
+    @property
+    def answered(self) -> Checksum:
+        """The checksum to tell the client: of the algorithm that it used, else the stored one."""
+        used = (*self._expected, *(each.name for each in self._announced), self._algorithm.name)
+        return self._value(used[0])
+
+    def _value(self, algorithm: str) -> Checksum:
+        return Checksum(algorithm, encode(self._running[algorithm].digest()))
 
 
 def _check_announcement(value: str | None, named: list[str]) -> None:
