@@ -198,6 +198,13 @@ async def get_object_tagging(call: Call) -> Answer:
     return document(documents.tagging(entry.tags))
 
 
+async def put_object_acl(call: Call) -> Answer:
+    """Answer PutObjectAcl, which can only say what is so: all is the owner's."""
+    bodies.check_acl(call.request, await call.document())
+    await call.bucket.entry(call.key)
+    return empty(200)
+
+
 async def put_object_tagging(call: Call) -> Answer:
     """Answer PutObjectTagging."""
     index = call.out.index

@@ -40,6 +40,7 @@ HANDLERS: Mapping[str, Handler] = {
     "DeleteObjects": objects.delete_objects,
     "GetObjectAttributes": objects.get_object_attributes,
     "GetObjectTagging": objects.get_object_tagging,
+    "PutObjectAcl": objects.put_object_acl,
     "PutObjectTagging": objects.put_object_tagging,
     "DeleteObjectTagging": objects.delete_object_tagging,
     "CreateMultipartUpload": uploads.create,

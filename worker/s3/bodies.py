@@ -3,8 +3,10 @@
 import attrs
 
 from worker.s3.conditions import Conditions, etags, moment
+from worker.s3.documents import OWNER_ID
 from worker.s3.errors import S3Error, invalid_argument
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
+from worker.s3.request import Request
 from worker.s3.tagging import checked
 from worker.s3.xml import Element, malformed, parse
 
@@ -110,6 +112,28 @@ def parse_tagging(body: bytes) -> dict[str, str]:
             raise malformed()
         pairs.append((key, value))
     return checked(pairs)
+
+
+def check_acl(request: Request, body: bytes) -> None:
+    """Refuse the access rights of PutObjectAcl, unless they are those that every object has.
+
+    s3cmd reads the rights of what it copies and writes them to the copy.
+    """
+    canned = request.headers.get("x-amz-acl")
+    granted = any(name.startswith("x-amz-grant-") for name in request.headers)
+    if canned in ("private", "bucket-owner-full-control") and not granted:
+        return
+    if canned or granted or not _is_owners(parse(body, "AccessControlPolicy")):
+        raise S3Error("AccessControlListNotSupported")
+
+
+def _is_owners(policy: Element) -> bool:
+    grants = [grant for grants in policy.all("AccessControlList") for grant in grants.all("Grant")]
+    return bool(grants) and all(
+        grant.get("Permission") == "FULL_CONTROL"
+        and [OWNER_ID] == [grantee.get("ID") for grantee in grant.all("Grantee")]
+        for grant in grants
+    )
 
 
 def _number(value: str) -> int:

@@ -18,7 +18,8 @@ from worker.s3.listing import (
 )
 from worker.s3.xml import HEAD, document, element, optional, text, url_text
 
-OWNER = "<ID>worker</ID><DisplayName>worker</DisplayName>"
+OWNER_ID = "worker"
+OWNER = f"<ID>{OWNER_ID}</ID><DisplayName>worker</DisplayName>"
 STORAGE_CLASS = "<StorageClass>STANDARD</StorageClass>"
 
 

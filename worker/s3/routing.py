@@ -103,7 +103,7 @@ RULES: tuple[Rule, ...] = (  # the most specific first; the first match wins
     ),
     _rule("PUT", OBJECT, "partNumber", "uploadId", to="UploadPart", body=PAYLOAD, writes=True),
     _rule("PUT", OBJECT, "tagging", to="PutObjectTagging", body=DOCUMENT, writes=True),
-    _change("PUT", OBJECT, "acl", "PutObjectAcl", "AccessControlListNotSupported"),
+    _rule("PUT", OBJECT, "acl", to="PutObjectAcl", body=DOCUMENT, writes=True),
     _change("PUT", OBJECT, "legal-hold", "PutObjectLegalHold", "ObjectLockMissing"),
     _change("PUT", OBJECT, "retention", "PutObjectRetention", "ObjectLockMissing"),
     _change("PUT", OBJECT, "encryption", "UpdateObjectEncryption", NOT_IMPLEMENTED),
