@@ -127,6 +127,7 @@ def test_durations_are_numbers_of_seconds_or_amounts_with_units(raw, seconds):
     [
         pytest.param({"endpoint": "http://s3:9000", "allow_http": True}, id="a table"),
         pytest.param("endpoint=http://s3:9000,allow_http=true", id="a text"),
+        pytest.param(("endpoint=http://s3:9000", "allow_http=true"), id="flags"),
     ],
 )
 def test_store_options_are_texts_by_name(raw):

@@ -125,6 +125,20 @@ def test_a_secret_in_a_traceback_is_hidden(stream):
     assert "hunter22" not in stream.getvalue()
 
 
+@pytest.mark.parametrize(("traces", "shown"), [(False, False), (True, True)])
+def test_people_see_a_traceback_only_if_they_ask(stream, traces, shown):
+    """A fault is a line for people; the traceback comes with --debug."""
+    telemetry.configure("console", "info", stream=stream, traces=traces)
+
+    try:
+        raise ValueError("x")
+    except ValueError:
+        telemetry.logger().exception("run.fault")
+
+    assert "run.fault" in stream.getvalue()
+    assert shown == ("Traceback" in stream.getvalue())
+
+
 def test_a_program_cannot_drive_the_terminal():
     """Of a line's control characters only colours pass; titles, cursor moves and bells do not."""
     terminal = Terminal()

@@ -69,7 +69,7 @@ def _words(raw: object, _base: Path) -> tuple[str, ...]:
 
 
 def _pairs(raw: object, base: Path) -> dict[str, str]:
-    if isinstance(raw, str):
+    if isinstance(raw, str | list | tuple):
         pairs = [word.partition("=") for word in _words(raw, base)]
         if all(equals for _, equals, _ in pairs):
             return {name: value for name, _, value in pairs}

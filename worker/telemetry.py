@@ -77,8 +77,10 @@ DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 class PeopleRenderer:
     """Writes ``12:00:01 info  gateway.ready  url=…``, and a program's output as ``… │ line``."""
 
-    def __init__(self, *, colors: bool) -> None:
+    def __init__(self, *, colors: bool, traces: bool) -> None:
+        """Write with *colors*, and with the tracebacks of errors only if *traces* are wanted."""
         self._colors = colors
+        self._traces = traces
 
     def __call__(self, _logger: WrappedLogger, _method: str, facts: EventDict) -> str:
         """Return the line for one event; facts that the whole run shares are left out."""
@@ -92,7 +94,7 @@ class PeopleRenderer:
         shown = "  ".join(f"{self._paint('2', name + '=')}{_word(v)}" for name, v in facts.items())
         head = f"{self._paint('2', time)} {self._paint(COLORS.get(level, '0'), f'{level:<7}')}"
         text = f"{head} {event:<22} {shown}".rstrip()
-        return f"{text}\n{trace}" if trace else text
+        return f"{text}\n{trace}" if trace and self._traces else text
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colors else text
@@ -127,14 +129,23 @@ class LineWriter:
     debug = info = warning = error = critical = msg
 
 
-def configure(style: str = "auto", level: str = "info", *, stream: TextIO | None = None) -> None:
-    """Send the log to *stream* (standard error) in the *style* console, json or auto."""
+def configure(
+    style: str = "auto",
+    level: str = "info",
+    *,
+    stream: TextIO | None = None,
+    traces: bool = False,
+) -> None:
+    """Send the log to *stream* (standard error) in the *style* console, json or auto.
+
+    People see the traceback of an error only if *traces* are asked for; JSON always has it.
+    """
     stream = stream or sys.stderr
     people = style == "console" or (style == "auto" and stream.isatty())
     colors = people and stream.isatty()
     if people:
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
-        renderer: Any = PeopleRenderer(colors=colors)
+        renderer: Any = PeopleRenderer(colors=colors, traces=traces)
     else:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
         renderer = structlog.processors.JSONRenderer()

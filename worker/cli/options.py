@@ -86,16 +86,18 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
         chosen = (*names, *COMMON)
 
         @functools.wraps(function)
-        def call(config: Path | None, debug: bool, **arguments: Any) -> Any:  # noqa: ARG001
+        def call(config: Path | None, debug: bool, **arguments: Any) -> Any:
             flags = {name: arguments.pop(_parameter(name)) for name in chosen}
             settings = load_settings(
-                {k: _raw(v) for k, v in flags.items() if v not in (None, ())},
+                {name: value for name, value in flags.items() if value not in (None, ())},
                 os.environ,
                 file=config,
             )
             style = settings.log.format
             telemetry.configure(
-                "console" if style == "auto" and not logs else style, settings.log.level
+                "console" if style == "auto" and not logs else style,
+                settings.log.level,
+                traces=debug,
             )
             for slip, meant in unread_variables(os.environ).items():
                 telemetry.logger().warning("settings.unread", variable=slip, did_you_mean=meant)
@@ -115,10 +117,6 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
         )(decorated)
 
     return decorate
-
-
-def _raw(value: object) -> object:
-    return ",".join(value) if isinstance(value, tuple) else value
 
 
 def json_option(function: Function) -> Function:

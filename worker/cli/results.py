@@ -100,5 +100,7 @@ def _say_failure(result: Result) -> None:
     exits.say(f"worker: {result.reason or result.cause.value}")
     if result.kept is not None:
         exits.say(f"What it wrote is kept: worker ls {result.kept}")
-    if result.cause.worth_a_retry:
+    if result.cause is Cause.INTERNAL:
+        exits.say("Run it again with --debug for the whole traceback.")
+    elif result.cause.worth_a_retry:
         exits.say("Another try may succeed.")
