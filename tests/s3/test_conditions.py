@@ -1,0 +1,231 @@
+"""Which condition decides, and what it decides."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from s3.scene import refused
+
+from worker.s3.conditions import (
+    NONE,
+    Conditions,
+    Verdict,
+    check_copy,
+    check_delete,
+    check_read,
+    check_write,
+    copy_conditions,
+    delete_conditions,
+    etags,
+    moment,
+    read_conditions,
+    write_conditions,
+)
+
+ETAG = "d41d8cd98f00b204e9800998ecf8427e"
+MODIFIED = 1_700_000_000_500
+AT = "Tue, 14 Nov 2023 22:13:20 GMT"
+BEFORE = "Tue, 14 Nov 2023 22:13:19 GMT"
+OTHER = '"0123"'
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(f'"{ETAG}"', (ETAG,), id="quoted"),
+        pytest.param(ETAG, (ETAG,), id="bare"),
+        pytest.param(f'"a", {ETAG} ,W/"b"', ("a", ETAG, "b"), id="a list"),
+        pytest.param("*", ("*",), id="whatever there is"),
+        pytest.param('"a,b"', ("a,b",), id="a comma inside quotes"),
+        pytest.param("", (), id="nothing"),
+    ],
+)
+def test_reads_entity_tags(value, expected):
+    """ETags come in a list or alone, with quotes and without: they are the same tags."""
+    assert expected == etags(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(AT, 1_700_000_000, id="IMF-fixdate"),
+        pytest.param("Tuesday, 14-Nov-23 22:13:20 GMT", 1_700_000_000, id="RFC 850"),
+        pytest.param("Tue Nov 14 22:13:20 2023", 1_700_000_000, id="asctime"),
+        pytest.param("Tue, 14 Nov 2023 23:13:20 +0100", 1_700_000_000, id="another zone"),
+        pytest.param("2023-11-14T22:13:20Z", 1_700_000_000, id="ISO 8601"),
+        pytest.param("32 Jan 2023 00:00:00 GMT", None, id="no such day"),
+        pytest.param("yesterday", None, id="no date"),
+        pytest.param("", None, id="nothing"),
+    ],
+)
+def test_reads_dates(value, expected):
+    """The three forms of HTTP, and ISO 8601; what is no date is none."""
+    assert expected == moment(value)
+
+
+@given(st.text(max_size=40))
+def test_no_date_is_an_accident(value):
+    """Whatever is written for a date is read or ignored."""
+    assert moment(value) is None or isinstance(moment(value), int)
+
+
+def _read(**headers):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return check_read(read_conditions(named), etag=ETAG, modified=MODIFIED)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="none"),
+        pytest.param({"if_match": ETAG}, id="If-Match"),
+        pytest.param({"if_match": "*"}, id="If-Match *"),
+        pytest.param({"if_none_match": OTHER}, id="If-None-Match of another"),
+        pytest.param({"if_modified_since": BEFORE}, id="modified since"),
+        pytest.param({"if_unmodified_since": AT}, id="not modified since, to the second"),
+        pytest.param({"if_modified_since": "never"}, id="no date"),
+        pytest.param(
+            {"if_match": ETAG, "if_unmodified_since": BEFORE}, id="If-Match before the date"
+        ),
+        pytest.param(
+            {"if_none_match": OTHER, "if_modified_since": AT}, id="If-None-Match before the date"
+        ),
+    ],
+)
+def test_reads_what_is_as_wanted(headers):
+    """Conditions that hold, and those that another one overrules, let a read go on."""
+    assert Verdict.PROCEED is _read(**headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"if_none_match": f'"{ETAG}"'}, id="If-None-Match"),
+        pytest.param({"if_none_match": "*"}, id="If-None-Match *"),
+        pytest.param({"if_modified_since": AT}, id="not modified"),
+        pytest.param(
+            {"if_none_match": ETAG, "if_modified_since": BEFORE}, id="the ETag before the date"
+        ),
+        pytest.param({"if_match": ETAG, "if_none_match": ETAG}, id="both"),
+    ],
+)
+def test_tells_what_is_not_modified(headers):
+    """A client that has the object already is told so."""
+    assert Verdict.NOT_MODIFIED is _read(**headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "condition"),
+    [
+        ({"if_match": OTHER}, "If-Match"),
+        ({"if_match": ""}, "If-Match"),
+        ({"if_unmodified_since": BEFORE}, "If-Unmodified-Since"),
+        ({"if_match": OTHER, "if_none_match": ETAG}, "If-Match"),
+    ],
+)
+def test_refuses_to_read_another(headers, condition):
+    """An object that is not the one that was meant is refused, naming the condition."""
+    with refused("PreconditionFailed") as error:
+        _read(**headers)
+
+    assert {"Condition": condition} == error().fields
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "holds"),
+    [
+        ("match", ETAG, True),
+        ("match", OTHER, False),
+        ("none-match", ETAG, False),
+        ("none-match", OTHER, True),
+        ("modified-since", AT, False),
+        ("modified-since", BEFORE, True),
+        ("unmodified-since", AT, True),
+        ("unmodified-since", BEFORE, False),
+    ],
+)
+def test_checks_the_source_of_a_copy(name, value, holds):
+    """Of a copy's source every condition that fails is 412."""
+    conditions = copy_conditions({f"x-amz-copy-source-if-{name}": value})
+    if holds:
+        check_copy(conditions, etag=ETAG, modified=MODIFIED)
+        return
+
+    with refused("PreconditionFailed"):
+        check_copy(conditions, etag=ETAG, modified=MODIFIED)
+
+
+@pytest.mark.parametrize(
+    ("headers", "there"),
+    [
+        ({}, None),
+        ({}, ETAG),
+        ({"if-none-match": "*"}, None),
+        ({"if-match": f'"{ETAG}"'}, ETAG),
+        ({"if-match": "*"}, ETAG),
+    ],
+)
+def test_writes_what_may_be_written(headers, there):
+    """A write goes on when what is there is what the client knows of."""
+    check_write(write_conditions(headers), there)
+
+
+@pytest.mark.parametrize(
+    ("headers", "there", "code"),
+    [
+        pytest.param({"if-none-match": "*"}, ETAG, "PreconditionFailed", id="there is one"),
+        pytest.param({"if-match": ETAG}, "0123", "PreconditionFailed", id="another is there"),
+        pytest.param({"if-match": ETAG}, None, "NoSuchKey", id="none is there"),
+        pytest.param({"if-match": "*"}, None, "NoSuchKey", id="none is there, whatever it be"),
+        pytest.param({"if-none-match": ETAG}, None, "NotImplemented", id="an ETag to be another"),
+        pytest.param(
+            {"if-none-match": "*", "if-match": ETAG}, None, "NotImplemented", id="both at once"
+        ),
+    ],
+)
+def test_refuses_a_write(headers, there, code):
+    """A write that would take something by surprise is refused as S3 refuses it."""
+    with refused(code):
+        check_write(write_conditions(headers), there)
+
+
+def _delete(headers, *, present=True):
+    conditions = delete_conditions(headers)
+    check_delete(conditions, etag=ETAG, modified=MODIFIED, size=5, present=present)
+
+
+@pytest.mark.parametrize(
+    ("headers", "present"),
+    [
+        ({}, True),
+        ({}, False),
+        ({"if-match": ETAG}, True),
+        ({"if-match": "*"}, True),
+        ({"x-amz-if-match-size": "5", "x-amz-if-match-last-modified-time": AT}, True),
+    ],
+)
+def test_deletes_what_is_as_wanted(headers, present):
+    """Without conditions anything may be deleted, there or not."""
+    _delete(headers, present=present)
+
+
+@pytest.mark.parametrize(
+    ("headers", "present", "code"),
+    [
+        ({"if-match": OTHER}, True, "PreconditionFailed"),
+        ({"if-match": ETAG}, False, "NoSuchKey"),
+        ({"x-amz-if-match-size": "6"}, True, "PreconditionFailed"),
+        ({"x-amz-if-match-size": "six"}, True, "InvalidArgument"),
+        ({"x-amz-if-match-last-modified-time": BEFORE}, True, "PreconditionFailed"),
+        ({"x-amz-if-match-last-modified-time": "x"}, True, "InvalidArgument"),
+    ],
+)
+def test_refuses_a_delete(headers, present, code):
+    """A delete with a condition that fails leaves the object."""
+    with refused(code):
+        _delete(headers, present=present)
+
+
+def test_no_conditions_are_told_at_once():
+    """Most requests have none, and cost nothing."""
+    assert read_conditions({}) is NONE
+    assert Conditions() == NONE

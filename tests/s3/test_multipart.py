@@ -1,0 +1,221 @@
+"""What makes a completion right, and what it comes to."""
+
+import base64
+import hashlib
+
+import pytest
+from s3.scene import AnUpload, APart, a_request, refused
+
+from worker.s3.checksums import Checksum, checksum_of
+from worker.s3.multipart import MIN_PART, ListedPart, complete, etag_of, part_number, upload_id
+
+BIG = b"a" * MIN_PART
+CONTENTS = {1: BIG, 4: BIG, 9: b"end"}
+
+
+def _parts(algorithm="CRC64NVME"):
+    return {
+        number: APart(
+            number,
+            len(content),
+            hashlib.md5(content).hexdigest(),
+            checksum=checksum_of(algorithm, [content]),
+        )
+        for number, content in CONTENTS.items()
+    }
+
+
+def _listed(have, numbers=(1, 4, 9), *, with_checksums=False):
+    return [
+        ListedPart(
+            number,
+            have[number].etag,
+            {have[number].checksum.algorithm: have[number].checksum.value}
+            if with_checksums
+            else {},
+        )
+        for number in numbers
+    ]
+
+
+def _complete(listed, have, upload=None, headers=None):
+    request = a_request("POST", "/out/key?uploadId=upload", headers)
+    return complete(listed, have, upload or AnUpload(), request)
+
+
+def test_makes_an_object_of_the_parts_listed():
+    """Size, ETag and checksum follow from the parts; not a byte is read."""
+    have = _parts()
+    md5s = b"".join(hashlib.md5(content).digest() for content in CONTENTS.values())
+
+    found = _complete(_listed(have), have)
+
+    assert tuple(have.values()) == found.parts
+    assert 2 * MIN_PART + 3 == found.size
+    assert f"{hashlib.md5(md5s).hexdigest()}-3" == found.etag
+    assert checksum_of("CRC64NVME", CONTENTS.values()) == found.checksum
+
+
+def test_leaves_out_parts_that_are_not_listed():
+    """Parts that were uploaded and not listed are not in the object."""
+    have = _parts()
+
+    found = _complete(_listed(have, (1, 9)), have)
+
+    assert MIN_PART + 3 == found.size
+    assert found.etag.endswith("-2")
+
+
+def test_takes_one_part_of_any_size():
+    """The last part may be small, and may be the only one, and empty."""
+    have = {1: APart(1, 0, checksum=checksum_of("CRC64NVME", []))}
+
+    found = _complete([ListedPart(1, have[1].etag)], have)
+
+    assert (0, etag_of([have[1].etag])) == (found.size, found.etag)
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256"])
+def test_makes_a_composite_checksum(algorithm):
+    """Uploads with a composite checksum get that of their parts' digests."""
+    have = _parts(algorithm)
+    digests = b"".join(base64.b64decode(part.checksum.value) for part in have.values())
+    upload = AnUpload(algorithm=algorithm, checksum_type="COMPOSITE")
+
+    found = _complete(_listed(have, with_checksums=True), have, upload)
+
+    value = checksum_of(algorithm, [digests]).value
+    assert Checksum(algorithm, f"{value}-3", "COMPOSITE") == found.checksum
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])
+def test_makes_a_checksum_of_the_whole(algorithm):
+    """Uploads with a full-object CRC get the CRC of all bytes, without the parts' in the list."""
+    have = _parts(algorithm)
+    upload = AnUpload(algorithm=algorithm, checksum_type="FULL_OBJECT")
+
+    found = _complete(_listed(have), have, upload)
+
+    assert checksum_of(algorithm, CONTENTS.values()) == found.checksum
+
+
+HAVE = _parts()
+CRC32 = _parts("CRC32")
+COMPOSITE = AnUpload(algorithm="CRC32", checksum_type="COMPOSITE")
+SMALL = {1: APart(1, 5, checksum=HAVE[9].checksum), 9: HAVE[9]}
+
+
+@pytest.mark.parametrize(
+    ("listed", "have", "upload", "headers", "code"),
+    [
+        pytest.param([ListedPart(2, "0" * 32)], HAVE, None, {}, "InvalidPart", id="never uploaded"),
+        pytest.param([ListedPart(1, "0" * 32)], HAVE, None, {}, "InvalidPart", id="another ETag"),
+        pytest.param(
+            [ListedPart(1, HAVE[1].etag, {"CRC64NVME": "AAAAAAAAAAA="})],
+            HAVE,
+            None,
+            {},
+            "InvalidPart",
+            id="another checksum",
+        ),
+        pytest.param(_listed(HAVE, (4, 1)), HAVE, None, {}, "InvalidPartOrder", id="out of order"),
+        pytest.param(_listed(HAVE, (1, 1)), HAVE, None, {}, "InvalidPartOrder", id="twice"),
+        pytest.param(
+            [ListedPart(1, SMALL[1].etag), ListedPart(9, SMALL[9].etag)],
+            SMALL,
+            None,
+            {},
+            "EntityTooSmall",
+            id="a small part that is not the last",
+        ),
+        pytest.param(
+            _listed(HAVE),
+            HAVE,
+            None,
+            {"x-amz-mp-object-size": "5"},
+            "InvalidRequest",
+            id="another size",
+        ),
+        pytest.param(
+            _listed(HAVE),
+            HAVE,
+            None,
+            {"x-amz-mp-object-size": "five"},
+            "InvalidRequest",
+            id="a size that is none",
+        ),
+        pytest.param(
+            _listed(HAVE),
+            HAVE,
+            None,
+            {"x-amz-checksum-crc64nvme": "AAAAAAAAAAA="},
+            "BadDigest",
+            id="another checksum of the whole",
+        ),
+        pytest.param(
+            _listed(HAVE),
+            HAVE,
+            None,
+            {"x-amz-checksum-type": "COMPOSITE"},
+            "InvalidRequest",
+            id="another type",
+        ),
+        pytest.param(
+            _listed(CRC32),
+            CRC32,
+            COMPOSITE,
+            {},
+            "InvalidRequest",
+            id="no checksums in the list",
+        ),
+        pytest.param(
+            _listed(HAVE), HAVE, COMPOSITE, {}, "InvalidRequest", id="parts of another algorithm"
+        ),
+    ],
+)
+def test_refuses(listed, have, upload, headers, code):
+    """What does not make an object is refused, and says which part it was."""
+    with refused(code):
+        _complete(listed, have, upload, headers)
+
+
+def test_names_the_part_that_is_not_there():
+    """InvalidPart says upload, number and ETag."""
+    with refused("InvalidPart") as error:
+        _complete([ListedPart(2, "abc")], HAVE)
+
+    assert {"UploadId": "upload", "PartNumber": "2", "ETag": "abc"} == error().fields
+
+
+def test_takes_what_is_said_of_the_whole():
+    """Size and checksum of the whole may be stated, and are compared."""
+    have = _parts()
+    value = checksum_of("CRC64NVME", CONTENTS.values()).value
+    headers = {
+        "x-amz-mp-object-size": str(2 * MIN_PART + 3),
+        "x-amz-checksum-crc64nvme": value,
+        "x-amz-checksum-type": "FULL_OBJECT",
+    }
+
+    assert value == _complete(_listed(have), have, headers=headers).checksum.value
+
+
+def test_ids_sort_by_time():
+    """Uploads of one key are listed in the order they were begun."""
+    ids = [upload_id(now, bytes(range(18))) for now in (0, 1, 255, 256, 1_700_000_000_000)]
+
+    assert sorted(ids) == ids
+    assert all(each.isalnum() for each in ids)
+
+
+@pytest.mark.parametrize("value", ["0", "10001", "-1", "1.5", "x", "", "9" * 30, "²"])
+def test_refuses_a_part_number(value):
+    """Parts are numbered from 1 to 10,000."""
+    with refused("InvalidArgument"):
+        part_number(a_request("PUT", f"/out/k?uploadId=1&partNumber={value}"))
+
+
+@pytest.mark.parametrize("value", ["1", "10000", "007"])
+def test_takes_a_part_number(value):
+    """Both ends are numbers of parts."""
+    assert int(value) == part_number(a_request("PUT", f"/out/k?partNumber={value}"))

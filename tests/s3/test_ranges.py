@@ -1,0 +1,93 @@
+"""Which bytes of an object a request wants."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from s3.scene import refused
+
+from worker.s3.errors import S3Error
+from worker.s3.ranges import Span, copy_span, select
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        pytest.param(None, None, id="none"),
+        pytest.param("bytes=0-0", Span(0, 1), id="the first byte"),
+        pytest.param("bytes=2-5", Span(2, 6), id="in the middle"),
+        pytest.param("bytes=5-", Span(5, 10), id="to the end"),
+        pytest.param("bytes=5-100", Span(5, 10), id="beyond the end"),
+        pytest.param("bytes=-3", Span(7, 10), id="the last three"),
+        pytest.param("bytes=-100", Span(0, 10), id="more than there are"),
+        pytest.param("Bytes = 1 - 2", Span(1, 3), id="spaces and case"),
+        pytest.param("bytes=0-1,4-5", None, id="several are ignored"),
+        pytest.param("bytes=5-2", None, id="backwards is ignored"),
+        pytest.param("bytes=-", None, id="a dash alone is ignored"),
+        pytest.param("bytes=a-b", None, id="letters are ignored"),
+        pytest.param("lines=0-1", None, id="another unit is ignored"),
+        pytest.param("bytes=" + "9" * 30 + "-", None, id="too many digits are ignored"),
+    ],
+)
+def test_selects(header, expected):
+    """A range that S3 knows is taken, and what it does not know is ignored."""
+    assert expected == select(header, 10)
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        ("bytes=10-", 10),
+        ("bytes=10-20", 10),
+        ("bytes=-0", 10),
+        ("bytes=0-0", 0),
+        ("bytes=0-", 0),
+        ("bytes=-5", 0),
+    ],
+)
+def test_refuses_what_the_object_does_not_have(header, size):
+    """A range beyond the end, and any range of an empty object, is 416 with the size."""
+    with refused("InvalidRange") as error:
+        select(header, size)
+
+    assert {"RangeRequested": header, "ActualObjectSize": str(size)} == error().fields
+    assert {"Content-Range": f"bytes */{size}"} == error().headers
+
+
+@given(st.text(max_size=20), st.integers(1, 100))
+def test_a_span_lies_in_the_object(text, size):
+    """Whatever was asked for, what is given is there."""
+    for header in (text, f"bytes={text}"):
+        try:
+            span = select(header, size)
+        except S3Error:
+            continue
+
+        assert span is None or 0 <= span.start < span.stop <= size
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [(None, Span(0, 10)), ("bytes=0-9", Span(0, 10)), ("bytes=3-3", Span(3, 4))],
+)
+def test_copies_a_range(header, expected):
+    """A part is copied from a range of its source, or from all of it."""
+    assert expected == copy_span(header, 10)
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        ("bytes=0-10", "InvalidRange"),
+        ("bytes=10-11", "InvalidRange"),
+        ("bytes=0-", "InvalidArgument"),
+        ("bytes=-5", "InvalidArgument"),
+        ("bytes=5-2", "InvalidArgument"),
+        ("bytes=0-1,3-4", "InvalidArgument"),
+        ("0-1", "InvalidArgument"),
+        ("", "InvalidArgument"),
+    ],
+)
+def test_refuses_a_range_of_a_source(header, code):
+    """A copied range is never cut to fit."""
+    with refused(code):
+        copy_span(header, 10)

@@ -1,0 +1,64 @@
+"""The rules for tags."""
+
+import pytest
+from s3.scene import refused
+
+from worker.s3.tagging import checked, parse_header
+
+
+@pytest.mark.parametrize(
+    ("value", "tags"),
+    [
+        ("", {}),
+        ("a=1", {"a": "1"}),
+        ("a=1&b=2", {"a": "1", "b": "2"}),
+        ("a", {"a": ""}),
+        ("a%20b=c+d", {"a b": "c d"}),
+        ("k=%C3%BC", {"k": "ü"}),
+        ("a=b%3Dc", {"a": "b=c"}),
+    ],
+)
+def test_reads_a_header(value, tags):
+    """Tags in a header look like a query."""
+    assert tags == parse_header(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("a=1&a=2", "InvalidArgument"),
+        ("a=%FF", "InvalidArgument"),
+        ("=1", "InvalidTag"),
+        ("a=%00", "InvalidTag"),
+        ("&".join(f"k{n}=v" for n in range(200)), "InvalidArgument"),
+    ],
+)
+def test_refuses_a_header(value, code):
+    """A header that is no set of tags is refused."""
+    with refused(code):
+        parse_header(value)
+
+
+def test_takes_ten_tags():
+    """Ten tags of the longest names and values are allowed."""
+    tags = {f"{number}" * 128: "v" * 256 for number in range(10)}
+
+    assert tags == checked(tags.items())
+
+
+@pytest.mark.parametrize(
+    ("pairs", "code"),
+    [
+        pytest.param([(str(number), "") for number in range(11)], "BadRequest", id="eleven"),
+        pytest.param([("a", "1"), ("a", "2")], "InvalidTag", id="one twice"),
+        pytest.param([("", "1")], "InvalidTag", id="no name"),
+        pytest.param([("a" * 129, "1")], "InvalidTag", id="a long name"),
+        pytest.param([("a", "v" * 257)], "InvalidTag", id="a long value"),
+        pytest.param([("a!", "1")], "InvalidTag", id="a character in the name"),
+        pytest.param([("a", "<")], "InvalidTag", id="a character in the value"),
+    ],
+)
+def test_refuses_tags(pairs, code):
+    """Each rule of tags is kept."""
+    with refused(code):
+        checked(pairs)

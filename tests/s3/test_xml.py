@@ -1,0 +1,119 @@
+"""XML in and out: any text round, and nothing that can hurt."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from s3.scene import refused
+
+from worker.s3.errors import S3Error
+from worker.s3.xml import MAX_DEPTH, document, element, parse, text, url_text
+
+# All that XML 1.0 can carry.
+CARRIED = st.characters(
+    exclude_categories=["Cs"],
+    exclude_characters="".join(map(chr, [*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF])),
+)
+
+
+@given(st.text(CARRIED))
+def test_text_comes_back(value):
+    """What is written is read again by us and by others, carriage returns and all."""
+    written = document("Root", element("Key", value))
+
+    assert value == parse(written, "Root").get("Key")
+    assert value == ET.fromstring(written)[0].text or not value
+
+
+@given(st.text())
+def test_every_document_can_be_read(value):
+    """Characters that XML cannot carry hide no other: the document is well-formed."""
+    found = parse(document("Root", element("Key", value)), "Root").get("Key")
+
+    assert found is not None
+    assert len(found) == len(value)
+
+
+def test_what_cannot_be_carried_is_replaced():
+    """Control characters have no form in XML 1.0; encoding-type is for those who need them."""
+    assert "a\ufffdb" == text("a\x01b")
+    assert "&lt;&amp;&gt;&quot;&apos;&#13;" == text("<&>\"'\r")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("a/b-c_d.e~f", "a/b-c_d.e~f"), ("a b+c", "a%20b%2Bc"), ("é\x01", "%C3%A9%01"), ("%", "%25")],
+)
+def test_encodes_for_those_who_ask(value, expected):
+    """encoding-type=url is percent-encoding that leaves slashes."""
+    assert expected == url_text(value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"<Root><Key>a</Key></Root>", id="plain"),
+        pytest.param(
+            b'<Root xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Key>a</Key></Root>',
+            id="with a namespace",
+        ),
+        pytest.param(b'<x:Root xmlns:x="u"><x:Key>a</x:Key></x:Root>', id="with a prefix"),
+        pytest.param(
+            b'<?xml version="1.0" encoding="UTF-8"?>\n<Root>\n <Key>a</Key>\n</Root>\n',
+            id="with a declaration",
+        ),
+        pytest.param("<Root><Key>a</Key></Root>".encode("utf-16"), id="in UTF-16"),
+        pytest.param(b"<Root><Key><![CDATA[a]]></Key></Root>", id="as CDATA"),
+        pytest.param(b"<Root><!-- c --><Key>&#97;</Key></Root>", id="as a reference"),
+    ],
+)
+def test_reads_what_clients_write(body):
+    """With and without a namespace, in every form that means the same."""
+    assert "a" == parse(body, "Root").get("Key")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"Root", id="no XML"),
+        pytest.param(b"<Root>", id="not closed"),
+        pytest.param(b"<Root></Toor>", id="closed by another"),
+        pytest.param(b"<Other/>", id="another document"),
+        pytest.param(b"<Root/><Root/>", id="two documents"),
+        pytest.param(b"<Root>&unknown;</Root>", id="an unknown entity"),
+        pytest.param(b"<Root>\xff</Root>", id="not UTF-8"),
+        pytest.param(b"<Root>&#1;</Root>", id="a character XML does not have"),
+        pytest.param(b"<x:Root/>", id="an unknown prefix"),
+        pytest.param(b'<?xml version="1.0" encoding="klingon"?><Root/>', id="unknown encoding"),
+        pytest.param(b'<?xml version="1.0" encoding="utf-7"?><Root/>', id="a strange encoding"),
+        pytest.param(b"<!DOCTYPE Root><Root/>", id="a document type"),
+        pytest.param(
+            b'<!DOCTYPE r [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><Root>&b;</Root>',
+            id="growing entities",
+        ),
+        pytest.param(
+            b'<!DOCTYPE r [<!ENTITY a SYSTEM "file:///etc/passwd">]><Root>&a;</Root>',
+            id="an entity from a file",
+        ),
+        pytest.param(
+            b"<Root>" + b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH + b"</Root>", id="too deep"
+        ),
+        pytest.param(b"<Root>" + b"<a/>" * 200_000 + b"</Root>", id="too many elements"),
+    ],
+)
+def test_refuses(body):
+    """What is not the document that was asked for is MalformedXML, at once."""
+    with refused("MalformedXML"):
+        parse(body, "Root")
+
+
+@given(st.one_of(st.binary(), st.text(st.sampled_from("<>/a&;'\"=! []")).map(str.encode)))
+def test_never_raises_anything_but_an_s3_error(body):
+    """Whatever comes, there is an answer to it."""
+    for document_ in (body, b"<Root>" + body + b"</Root>", b"<Root " + body + b"/>"):
+        try:
+            parse(document_, "Root")
+        except S3Error:
+            continue
