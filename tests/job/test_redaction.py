@@ -42,7 +42,7 @@ def test_a_secret_is_replaced_across_lines():
     """A key of many lines is one secret, and each of its lines is one."""
     key = b"-----BEGIN-----\nabcdefgh\nijklmnop\n-----END-----\n"
 
-    assert b"a ***b" == redact([key], b"a " + key[:20], key[20:] + b"b")
+    assert b"a ***\nb" == redact([key], b"a " + key[:20], key[20:] + b"b")
     assert b"  ***\n" == redact([key], b"  abcdefgh\n")
 
 

@@ -16,8 +16,10 @@ def spellings(secret: bytes) -> Iterator[bytes]:
 
     A key of many lines is often printed line by line, with something before each.
     """
+    yield base64.b64encode(secret)
+    # The white space around it tells nothing, and lines shall stay lines.
+    secret = secret.strip()
     yield secret
-    yield secret.strip()
     yield base64.b64encode(secret)
     yield quote(secret, safe="").encode()
     try:

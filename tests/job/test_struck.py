@@ -1,0 +1,174 @@
+"""A run that is struck down at any moment: the store reads as before or as after it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import trio
+from builders import a_commit, a_job, an_id, an_input
+
+from worker.store.blobs import BlobReader
+from worker.store.model import BranchName, Commit, Repo
+from worker.store.repository import Store
+
+DRIVER = Path(__file__).with_name("driver.py")
+COPY = BranchName(Repo("default", "copy"))
+MARK = "DRIVER_MARK"
+NEW_PID_1 = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def start(store: Store, folder: Path, job: dict, *blow: str, prefix: tuple[str, ...] = ()):
+    document = folder / "job.json"
+    document.write_text(json.dumps(job))
+    return subprocess.run(
+        [*prefix, sys.executable, str(DRIVER), store.url, str(folder), str(document), *blow],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, MARK: str(folder)},
+    )
+
+
+def contents(store: Store, commit: Commit) -> dict[str, bytes]:
+    reader = BlobReader(store.backend)
+    return {e.key: b"".join(reader.pieces(e.extents)) for e in store.tree(commit).entries()}
+
+
+async def nothing_running(folder: Path) -> bool:
+    """Whether nothing that a driver began is left, after a moment."""
+    with trio.move_on_after(10):
+        while any(
+            MARK in marks(p) and str(folder) == marks(p)[MARK] for p in psutil.process_iter()
+        ):
+            await trio.sleep(0.05)
+        return True
+    return False
+
+
+def marks(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+def a_file_job(*stdin: str) -> dict:
+    inputs = (an_input(s3=False),)
+    return a_job(*stdin, inputs=inputs, s3Out=False, job={"id": an_id()})
+
+
+async def test_killed_between_any_two_writes_of_the_commit(store, tmp_path):
+    """After each, the store reads as before or as after, and the same job ends in one commit."""
+    a_commit(store, {"a": b"1"})
+    pristine = tmp_path / "pristine"
+    shutil.copytree(tmp_path / "store", pristine)
+    job = a_file_job("echo 1 > $PFS_ROOT/out/f; cp $PFS_ROOT/labresults/a $PFS_ROOT/out/")
+    states = []
+    for write in range(1, 30):
+        shutil.rmtree(tmp_path / "store")
+        shutil.copytree(pristine, tmp_path / "store")
+        struck = start(store, tmp_path, job, "SIGKILL", f"write:{write}")
+        head, commits = store.head(COPY), list(store.commits(COPY.repo))
+        states.append((len(commits), head is not None))
+        for name in commits:
+            assert {"f": b"1\n", "a": b"1"} == contents(store, store.commit(name))
+        again = start(store, tmp_path, job)
+
+        assert 0 == again.returncode, again.stderr.decode()
+        assert [job["job"]["id"]] == [name.id for name in store.commits(COPY.repo)]
+        assert job["job"]["id"] == store.head(COPY).commit.id
+        assert ["scratch"] == [p.name for p in tmp_path.iterdir() if p.name == "scratch"]
+        assert [] == os.listdir(tmp_path / "scratch")
+        if struck.returncode == 0:
+            break
+
+    # Nothing; then the commit without its branch; then both.
+    assert [(0, False), (1, False), (1, True)] == sorted(set(states))
+
+
+@pytest.mark.parametrize("step", ["resolve", "serve", "run", "drain", "publish"])
+async def test_killed_at_a_step_of_a_run_with_buckets(store, tmp_path, step):
+    """Nothing is left running, and the same job ends in one commit afterwards."""
+    a_commit(store, {"a": b"1"})
+    job = a_job('echo 1 | curl -sf -T - "$S3_ENDPOINT/out/f"', job={"id": an_id()})
+    struck = start(store, tmp_path, job, "SIGKILL", f"step:{step}")
+
+    assert -9 == struck.returncode
+    assert await nothing_running(tmp_path)
+    assert store.head(COPY) is None
+    again = start(store, tmp_path, job)
+    assert 0 == again.returncode, again.stderr.decode()
+    assert {"f": b"1\n"} == contents(store, store.commit(store.head(COPY).commit))
+
+
+async def test_killed_while_the_command_runs(store, tmp_path):
+    """The command, what it began, and the gateway end with the agent."""
+    a_commit(store, {"a": b"1"})
+    job = a_job("sleep 4251 & setsid sleep 4251 & kill -9 $AGENT_PID; sleep 4251")
+    struck = start(store, tmp_path, job)
+
+    assert -9 == struck.returncode
+    assert await nothing_running(tmp_path)
+    assert store.head(COPY) is None
+
+
+@pytest.mark.parametrize("step", ["resolve", "serve", "run", "command", "drain"])
+async def test_asked_to_stop_before_the_commit(store, tmp_path, step):
+    """Exit 75, no commit, nothing left on disk and nothing running."""
+    a_commit(store, {"a": b"1"})
+    blobs = sorted(os.listdir(tmp_path / "store" / "blobs"))
+    job = a_job('echo 1 | curl -sf -T - "$S3_ENDPOINT/out/f"; sleep 0.2')
+    stopped = start(store, tmp_path, job, "SIGTERM", f"step:{step}")
+    result = json.loads(stopped.stdout)
+
+    assert (75, "killed", None) == (stopped.returncode, result["state"], result["output"])
+    assert "stopped by SIGTERM before it could publish" == result["reason"]
+    assert store.head(COPY) is None
+    assert blobs == sorted(os.listdir(tmp_path / "store" / "blobs"))
+    assert [] == os.listdir(tmp_path / "scratch")
+    assert await nothing_running(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["step:publish", "write:2", "write:4"])
+async def test_asked_to_stop_once_the_commit_began(store, tmp_path, moment):
+    """It comes too late: exit 0, and the commit is there."""
+    a_commit(store, {"a": b"1"})
+    job = a_file_job("echo 1 > $PFS_ROOT/out/f")
+    done = start(store, tmp_path, job, "SIGTERM", moment)
+
+    assert 0 == done.returncode, done.stderr.decode()
+    assert job["job"]["id"] == store.head(COPY).commit.id
+
+
+async def test_a_second_signal_does_not_wait_for_the_grace(store, tmp_path):
+    """SIGTERM twice: the command is killed at once."""
+    a_commit(store, {"a": b"1"})
+    job = a_file_job("trap '' TERM", "kill $AGENT_PID; sleep 0.3; kill $AGENT_PID; sleep 4252")
+    began = trio.current_time()
+    stopped = start(store, tmp_path, job)
+
+    assert 75 == stopped.returncode
+    assert trio.current_time() - began < 2.2
+    assert await nothing_running(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a PID namespace")
+@pytest.mark.parametrize("step", ["resolve", "serve", "run", "command", "drain", "publish"])
+async def test_asked_to_stop_as_pid_1(store, tmp_path, step):
+    """As the first process of a container the agent hears signals, and reaps what is orphaned."""
+    a_commit(store, {"a": b"1"})
+    job = a_job(
+        "(setsid sleep 4253 &); echo agent is $AGENT_PID",
+        'echo 1 | curl -sf -T - "$S3_ENDPOINT/out/f"; sleep 0.2',
+    )
+    done = start(store, tmp_path, job, "SIGTERM", f"step:{step}", prefix=NEW_PID_1)
+    result = json.loads(done.stdout)
+
+    assert (0 if step == "publish" else 75) == result["exit_code"] == done.returncode
+    assert (step == "publish") == (store.head(COPY) is not None)
+    assert await nothing_running(tmp_path)
