@@ -29,7 +29,7 @@ def test_output_is_cut_as_a_terminal_would_show_it(printed, shown):
 
 
 def test_of_a_line_that_is_too_long_the_beginning_is_shown():
-    """A gigabyte without a newline is one line of bounded length, which says how much is missing."""
+    """A gigabyte without a newline is one line of bounded length, and says what is missing."""
     assert ["aaaa … (1,000 bytes more)", "b"] == lines(b"a" * 504, b"a" * 500 + b"\nb", longest=4)
 
 

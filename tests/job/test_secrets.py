@@ -1,0 +1,71 @@
+import stat
+
+import pytest
+
+from worker.job.secrets import SecretFile, SecretMissing, find_secrets, write_secrets
+from worker.spec.values import Secret
+
+AS_VARIABLE = Secret("db", "user-name", "DB_USER", None)
+AS_FILES = Secret("db", None, None, "/etc/db")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db" / "user-name").write_text("ada\n")
+    (tmp_path / "db" / "..data").mkdir()
+    return tmp_path
+
+
+def test_a_key_is_a_file_of_the_folder(folder):
+    """As Kubernetes mounts it, without the newline that editors add."""
+    assert {"DB_USER": "ada"} == find_secrets([AS_VARIABLE], folder, {}).variables
+
+
+def test_a_key_can_be_a_variable_of_the_agent():
+    """In capitals, with underscores for all else."""
+    environment = {"WORKER_SECRET_DB_USER_NAME": "ada"}
+
+    assert {"DB_USER": "ada"} == find_secrets([AS_VARIABLE], None, environment).variables
+
+
+def test_without_a_key_every_key_is_a_file(folder):
+    """A whole secret is mounted."""
+    assert (SecretFile("/etc/db", "user-name", b"ada\n"),) == find_secrets(
+        [AS_FILES], folder, {}
+    ).files
+
+
+def test_all_values_are_to_be_hidden(folder):
+    """Whichever way they are given."""
+    assert (b"ada", b"ada\n") == find_secrets([AS_VARIABLE, AS_FILES], folder, {}).values
+
+
+def test_values_are_in_no_text_of_the_value_itself(folder):
+    """A secret that is logged by mistake shows nothing."""
+    assert "ada" not in repr(find_secrets([AS_VARIABLE, AS_FILES], folder, {}))
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        Secret("db", "none", "X", None),
+        Secret("none", None, None, "/x"),
+        Secret("..", "db", "X", None),
+        Secret("db", "../db/user-name", "X", None),
+    ],
+    ids=["no key", "no secret", "dots", "path"],
+)
+def test_a_secret_that_is_not_there_says_where_it_was_looked_for(folder, secret):
+    """And no name leads out of the folder."""
+    with pytest.raises(SecretMissing, match="not found; looked for"):
+        find_secrets([secret], folder, {})
+
+
+def test_files_stay_below_their_root(tmp_path):
+    """A mountPath is a path in there, and readable by its owner alone."""
+    write_secrets([SecretFile("/../../etc/db", "k", b"v")], tmp_path, owner=None)
+    file = tmp_path / "etc" / "db" / "k"
+
+    assert b"v" == file.read_bytes()
+    assert 0o400 == stat.S_IMODE(file.stat().st_mode)
