@@ -1,6 +1,7 @@
 """The structured log on standard error: lines for people on a terminal, JSON lines otherwise."""
 
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
@@ -74,6 +75,9 @@ def printable(text: str) -> str:
 DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
+WIPE = "\r\x1b[K"
+
+
 class PeopleRenderer:
     """Writes ``12:00:01 info  gateway.ready  url=…``, and a program's output as ``… │ line``."""
 
@@ -106,10 +110,20 @@ def _word(value: Any) -> str:
 
 
 class LineWriter:
-    """Writes lines to a stream until nobody reads them any more; a job outlives its log."""
+    """Writes lines to a stream until nobody reads them any more; a job outlives its log.
+
+    On a terminal a status can stand below the lines: it is wiped before each and drawn again
+    after it.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream
+        self._status = ""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the stream is a terminal that can still be written to."""
+        return self._stream is not None and self._stream.isatty()
 
     def __call__(self, *_args: Any) -> "LineWriter":
         """Return itself: structlog's factory of loggers and its one logger."""
@@ -117,10 +131,20 @@ class LineWriter:
 
     def msg(self, line: str) -> None:
         """Write one line, or nothing once writing has failed."""
+        self._write(f"{WIPE}{line}\n{self._status}" if self._status else f"{line}\n")
+
+    def show(self, status: str) -> None:
+        """Have *status* stand below the lines, as wide as the terminal is; "" takes it away."""
+        before, width = self._status, shutil.get_terminal_size().columns - 1
+        self._status = printable(status)[:width]
+        if before or self._status:
+            self._write(WIPE + self._status)
+
+    def _write(self, text: str) -> None:
         if self._stream is None:
             return
         try:
-            self._stream.write(line + "\n")
+            self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
             # The terminal was closed or the pipe's reader left. There is nowhere to say so.
@@ -169,6 +193,12 @@ def for_people() -> bool:
     if not structlog.is_configured():
         return True
     return isinstance(structlog.get_config()["processors"][-1], PeopleRenderer)
+
+
+def status_line() -> LineWriter | None:
+    """Return where a status can be shown; None unless a person reads the log on a terminal."""
+    writer = structlog.get_config()["logger_factory"]
+    return writer if isinstance(writer, LineWriter) and for_people() and writer.terminal else None
 
 
 def logger() -> FilteringBoundLogger:

@@ -112,6 +112,7 @@ def request_for(settings: Settings, spec: JobSpec) -> RunRequest:
         running=Running(
             grace=settings.grace,
             runtime=settings.runtime,
+            engine_arguments=settings.engine_arguments,
             engine_options=settings.engine_options,
             client_hints=settings.client_hints,
             pass_environment=settings.pass_environment,

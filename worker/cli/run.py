@@ -1,6 +1,5 @@
 """``run``: one job, from its document to its output commit."""
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from worker.cli.requests import (
     request_for,
 )
 from worker.cli.results import ResultFile, report
+from worker.cli.status import with_status
+from worker.job.request import Watch
 from worker.job.result import Result
 from worker.job.runner import run as run_job
 from worker.settings import Settings
@@ -61,9 +62,12 @@ def run(
         check_folders(spec, folders)
         if folders:
             spec = import_folders(settings, spec, folders)
-        found: Result = trio.run(
-            functools.partial(run_job, request_for(settings, spec), log=telemetry.logger())
-        )
+        request = request_for(settings, spec)
+
+        async def watched(watch: Watch) -> Result:
+            return await run_job(request, log=telemetry.logger(), watch=watch)
+
+        found = trio.run(with_status, watched)
         file.write(found)
     report(found, as_json=as_json)
     return found.exit_code
