@@ -91,9 +91,10 @@ async def _digests(
     call: Call, there: Entry, source: copying.CopySource, span: ranges.Span, upload: Upload
 ) -> tuple[str, Checksum]:
     whole = span.length == there.size and not there.parts
-    if whole and there.checksum and upload.algorithm in (None, there.checksum.algorithm):
+    algorithm = upload.algorithm or DEFAULT_ALGORITHM
+    if whole and there.checksum and there.checksum.algorithm == algorithm:
         return there.etag, there.checksum
-    digests = Digests(algorithm=upload.algorithm or DEFAULT_ALGORITHM)
+    digests = Digests(algorithm=algorithm)
     bucket = call.buckets.find(source.bucket)
     async for piece in bucket.payload(there, span.start, span.stop):
         await in_thread(digests.update, piece)

@@ -1,0 +1,41 @@
+"""Uploads that name no checksum algorithm, though their parts and sources have checksums."""
+
+from trio.to_thread import run_sync as in_thread
+
+from worker.s3.checksums import checksum_of
+
+DATA = b"0123456789" * 600_000
+
+
+async def test_parts_with_checksums_make_an_object_of_an_upload_without(gateway):
+    """boto3 sends a CRC32 with each part and lists no checksum: the whole has a CRC64NVME."""
+    client = gateway.client()
+
+    def use():
+        upload = client.create_multipart_upload(Bucket="out", Key="k")["UploadId"]
+        where = {"Bucket": "out", "Key": "k", "UploadId": upload}
+        sent = [client.upload_part(**where, PartNumber=n, Body=DATA) for n in (1, 2)]
+        parts = [{"PartNumber": n, "ETag": each["ETag"]} for n, each in enumerate(sent, 1)]
+        client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
+        head = client.head_object(Bucket="out", Key="k", ChecksumMode="ENABLED")
+        return [each["ChecksumCRC32"] for each in sent], head["ChecksumCRC64NVME"]
+
+    part = checksum_of("CRC32", [DATA]).value
+
+    assert ([part, part], checksum_of("CRC64NVME", [DATA, DATA]).value) == await in_thread(use)
+
+
+async def test_a_whole_source_with_another_checksum_can_be_a_part(gateway):
+    """A part copied from an object that was stored with its CRC32 fits any upload."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="source", Body=DATA, ChecksumAlgorithm="CRC32")
+        upload = client.create_multipart_upload(Bucket="out", Key="k")["UploadId"]
+        where = {"Bucket": "out", "Key": "k", "UploadId": upload}
+        copied = client.upload_part_copy(**where, PartNumber=1, CopySource="out/source")
+        part = {"PartNumber": 1, "ETag": copied["CopyPartResult"]["ETag"]}
+        client.complete_multipart_upload(**where, MultipartUpload={"Parts": [part]})
+        return client.get_object(Bucket="out", Key="k")["Body"].read()
+
+    assert DATA == await in_thread(use)
