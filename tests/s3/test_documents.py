@@ -4,7 +4,7 @@ import pytest
 from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 from botocore.session import Session
-from s3.scene import AnObject, AnUpload, APart, a_request
+from s3.scene import AnObject, AnUpload, APart, a_request, refused
 
 from worker.s3 import documents, listing
 from worker.s3.attributes import attributes
@@ -99,6 +99,16 @@ def test_encodes_names_for_those_who_ask():
             "Prefix"
         ]
     )
+
+
+@pytest.mark.parametrize("kind", [listing.V1, listing.VERSIONS])
+def test_never_goes_on_from_a_name_that_was_changed(kind):
+    """A marker that XML cannot carry would come back as another, and keys would be missed."""
+    with refused("InvalidRequest"):
+        _page(kind, ["a\x01", "b"], max_keys=1)
+
+    assert b"a%01" in _page(kind, ["a\x01", "b"], max_keys=1, encoding_type="url")
+    assert b"<Key>a\xef\xbf\xbd</Key>" in _page(kind, ["a\x01", "b"])
 
 
 def test_lists_versions():

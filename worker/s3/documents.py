@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from worker.s3.checksums import Checksum
 from worker.s3.errors import S3Error
@@ -16,7 +17,7 @@ from worker.s3.listing import (
     UploadsPage,
     UploadsQuery,
 )
-from worker.s3.xml import HEAD, document, element, optional, text, url_text
+from worker.s3.xml import HEAD, carries, document, element, optional, text, url_text
 
 OWNER_ID = "worker"
 OWNER = f"<ID>{OWNER_ID}</ID><DisplayName>worker</DisplayName>"
@@ -25,8 +26,12 @@ STORAGE_CLASS = "<StorageClass>STANDARD</StorageClass>"
 
 def timestamp(milliseconds: int) -> str:
     """Return ``2009-10-12T17:50:30.000Z``."""
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:
@@ -61,6 +66,8 @@ def list_page(bucket: str, query: ListQuery, page: Page[ListedFacts]) -> bytes:
     """Return a page of ListObjects, ListObjectsV2 or ListObjectVersions."""
     name = url_text if query.url else text
     truncated = "true" if page.next is not None else "false"
+    if page.next is not None and query.kind != V2:
+        _check_marker(page.last, url=query.url)
     head = [f"<Name>{text(bucket)}</Name>"]
     # V1 leaves its prefix as it is even when all else is encoded; clients do not decode it.
     head.append(
@@ -98,6 +105,20 @@ def list_page(bucket: str, query: ListQuery, page: Page[ListedFacts]) -> bytes:
     ]
     root = "ListBucketResult" if query.kind in (V1, V2) else "ListVersionsResult"
     return document(root, "".join(head + rows + folded))
+
+
+def _check_marker(marker: str, *, url: bool) -> None:
+    """Refuse to let a listing go on from a name that the client would get changed.
+
+    It would send the changed one back, and all keys between the two would be missed in silence.
+    """
+    if not url and not carries(marker):
+        raise S3Error(
+            "InvalidRequest",
+            "The page ends with a name that XML 1.0 cannot carry; ask again with "
+            "encoding-type=url, or with ListObjectsV2.",
+            Key=marker,
+        )
 
 
 def _object_row(item: ListedFacts, key: str, owner: str) -> str:
@@ -151,6 +172,7 @@ def list_uploads(bucket: str, query: UploadsQuery, page: UploadsPage[UploadFacts
     )
     following = ""
     if page.truncated:
+        _check_marker(page.next_key, url=query.url)
         following = (
             f"<NextKeyMarker>{name(page.next_key)}</NextKeyMarker>"
             f"{element('NextUploadIdMarker', page.next_id)}"

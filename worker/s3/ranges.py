@@ -6,7 +6,10 @@ import attrs
 
 from worker.s3.errors import S3Error, invalid_argument
 
-_RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,20})\s*-\s*([0-9]{0,20})\s*", re.IGNORECASE | re.ASCII)
+# Possessive throughout: 64 KiB of spaces would else be tried in every division.
+_RANGE = re.compile(
+    r"bytes\s*+=\s*+([0-9]{0,20}+)\s*+-\s*+([0-9]{0,20}+)\s*+", re.IGNORECASE | re.ASCII
+)
 _COPY_RANGE = re.compile(r"bytes=([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 
 

@@ -1,11 +1,12 @@
 """One HTTP request as S3 sees it: its address, its query and its headers, taken apart once."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from worker.s3.errors import S3Error
+from worker.s3.errors import S3Error, invalid_argument
 
 MAX_KEY = 1024  # bytes of UTF-8
 MAX_QUERY_PAIRS = 256
@@ -18,6 +19,8 @@ OBJECT = "object"
 # SDKs put there what they computed of the body they did not have.
 HOISTED = ("x-amz-meta-", "x-amz-tagging", "x-amz-acl", "x-amz-storage-class")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @attrs.frozen(eq=False)
@@ -119,17 +122,22 @@ def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     by_name: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
-        value = raw_value.decode("latin-1").strip()
+        # Not all that is white space in Latin-1: UTF-8 has letters that end in such a byte.
+        value = raw_value.strip(b" \t").decode("latin-1")
         by_name[name] = f"{by_name[name]},{value}" if name in by_name else value
     return by_name
 
 
 def _hoist(params: Mapping[str, str], headers: dict[str, str]) -> frozenset[str]:
     found = {
-        name.lower(): value.encode().decode("latin-1")
+        name.lower(): value.encode().strip(b" \t").decode("latin-1")
         for name, value in params.items()
         if name.lower().startswith(HOISTED) and name.lower() not in headers
     }
+    for name, value in found.items():
+        # A header could not have held it, and the answer to a GET could not give it back.
+        if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
+            raise invalid_argument(name, value, "This cannot be a header.")
     headers.update(found)
     return frozenset(found)
 

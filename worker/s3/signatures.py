@@ -115,9 +115,10 @@ def _header_time(request: Request) -> tuple[str, int]:
     written = request.headers.get("x-amz-date")
     if written is not None:
         seconds = sigv4.parse_timestamp(written)
-        if seconds is None:
-            # An X-Amz-Date may be an HTTP date; what is signed is its ISO 8601 form.
-            seconds = moment(written)
+        if seconds is not None:
+            return written, seconds
+        # It may be an HTTP date; what is signed is its ISO 8601 form.
+        seconds = moment(written)
     else:
         seconds = moment(request.headers.get("date", ""))
     if seconds is None:

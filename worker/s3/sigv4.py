@@ -86,6 +86,7 @@ def parse_scope(credential: str) -> Scope | None:
     return Scope(*parts) if len(parts) == 5 and parts[0] else None
 
 
+@lru_cache(maxsize=256)
 def parse_timestamp(value: str) -> int | None:
     """Return ``20130524T000000Z`` as seconds since 1970, None if it is not that."""
     if len(value) != 16:

@@ -18,6 +18,7 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 # The characters that text cannot hold as they are. A bare carriage return would come back as a
 # line feed, so it and its like are written as references.
 _SPECIAL = re.compile("[&<>\"'\t\n\r\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNCARRIED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _URL_PLAIN = re.compile(r"[A-Za-z0-9_.\-~/]*")
 
 
@@ -48,6 +49,11 @@ _NAMED = {
 def text(value: str) -> str:
     """Return *value* as the text of an element; characters XML cannot carry become U+FFFD."""
     return _SPECIAL.sub(_reference, value)
+
+
+def carries(value: str) -> bool:
+    """Whether XML 1.0 has a form for every character of *value*."""
+    return _UNCARRIED.search(value) is None
 
 
 def url_text(value: str) -> str:
