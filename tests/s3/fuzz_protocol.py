@@ -1,0 +1,269 @@
+"""Feeds the protocol what nobody sends, for as long as it is told.
+
+    python tests/s3/fuzz_protocol.py --seconds 600 [--seed 7]
+
+Each round takes a sound request or document apart at random and puts it together wrongly. Whatever
+comes of it, the answer is a value or an S3Error, in time, and its error document is well-formed.
+"""
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from worker.s3 import (
+    answers,
+    attributes,
+    bodies,
+    copying,
+    documents,
+    listing,
+    metadata,
+    multipart,
+    ranges,
+    tagging,
+)
+from worker.s3.checksums import upload_checksum
+from worker.s3.chunked import ChunkedDecoder
+from worker.s3.conditions import (
+    copy_conditions,
+    delete_conditions,
+    read_conditions,
+    write_conditions,
+)
+from worker.s3.digests import Digests
+from worker.s3.errors import S3Error
+from worker.s3.payload import FRAMINGS, Payload, payload
+from worker.s3.request import parse
+from worker.s3.routing import route
+from worker.s3.signatures import verify
+from worker.s3.sigv4 import Credentials, Signed
+from worker.s3.xml import parse as parse_xml
+
+PAIR = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+NOW = 1369353600.0
+SLOW = 2.0  # seconds; nothing here may take as long
+
+METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "get", ""]
+TARGETS = [
+    b"/", b"*", b"/out", b"/out/", b"/out/a%20b", b"//out//a", b"http://out.h/a", b"/out/%FF%00",
+    b"/out/" + b"k" * 1024, b"/out/%E2%82%AC/../.", b"/labresults/x",
+]  # fmt: skip
+QUERIES = [
+    b"", b"list-type=2&prefix=a&delimiter=/&max-keys=3&continuation-token=1YQ", b"versions",
+    b"uploads&key-marker=a&upload-id-marker=b", b"partNumber=3&uploadId=x", b"tagging", b"acl",
+    b"delete", b"versionId=null", b"location", b"encoding-type=url&marker=%00", b"attributes",
+    b"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1"
+    b"%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
+    b"&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
+    b"AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=NpgCjnDzrM%2BWFzoENX%3D&Expires=1375139620",
+]  # fmt: skip
+HEADERS = [
+    (b"host", b"out.localhost:9000"),
+    (b"range", b"bytes=0-9"),
+    (b"x-amz-date", b"20130524T000000Z"),
+    (b"date", b"Fri, 24 May 2013 00:00:00 GMT"),
+    (
+        b"authorization",
+        b"AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
+        b"SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,Signature=f0e8bdb87c964420e857bd",
+    ),
+    (b"authorization", b"AWS AKIAIOSFODNN7EXAMPLE:bWq2s1WEIj+Ydj0vQ697zp+IXMU="),
+    *((b"x-amz-content-sha256", mode.encode()) for mode in FRAMINGS),
+    (b"x-amz-content-sha256", b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+    (b"x-amz-decoded-content-length", b"66560"),
+    (b"content-length", b"66824"),
+    (b"x-amz-trailer", b"x-amz-checksum-crc32c"),
+    (b"x-amz-checksum-crc32", b"AAAAAA=="),
+    (b"x-amz-checksum-algorithm", b"CRC32"),
+    (b"x-amz-checksum-type", b"COMPOSITE"),
+    (b"x-amz-sdk-checksum-algorithm", b"CRC32"),
+    (b"content-md5", b"1B2M2Y8AsgTpgAmY7PhCfg=="),
+    (b"content-encoding", b"aws-chunked,gzip"),
+    (b"x-amz-copy-source", b"/out/a%20b?versionId=null"),
+    (b"x-amz-copy-source-range", b"bytes=0-5"),
+    (b"x-amz-copy-source-if-match", b'"abc"'),
+    (b"x-amz-metadata-directive", b"REPLACE"),
+    (b"x-amz-tagging", b"a=1&b=%C3%BC"),
+    (b"x-amz-meta-owner", b"me"),
+    (b"x-amz-object-attributes", b"ETag,ObjectParts"),
+    (b"if-match", b'"abc", W/"def"'),
+    (b"if-none-match", b"*"),
+    (b"if-modified-since", b"Tue, 14 Nov 2023 22:13:20 GMT"),
+    (b"origin", b"null"),
+]
+DOCUMENTS = [
+    b'<Delete xmlns="u"><Object><Key>a&amp;b</Key><ETag>"x"</ETag></Object><Quiet>true</Quiet>'
+    b"</Delete>",
+    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>&quot;a&quot;</ETag>"
+    b"<ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part></CompleteMultipartUpload>",
+    b"<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>",
+    b'<!DOCTYPE a [<!ENTITY b "c">]><Delete>&b;</Delete>',
+]
+FRAMED = [
+    b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n",
+    b"5;chunk-signature="
+    + b"a" * 64
+    + b"\r\nhello\r\n0;chunk-signature="
+    + b"b" * 64
+    + b"\r\n\r\n",
+]
+SPICE = [
+    b"\x00", b"\r\n", b"\n", b"%", b"%00", b"%ff", b"\xff", b"\xed\xa0\x80", b"-", b"9" * 40, b";",
+    b",", b"=", b"&", b"+", b"/", b'"', b"<", b"&#0;", b"\xc2\xb2", b" ", b"a" * 5000, b"*", b":",
+]  # fmt: skip
+
+
+class Fuzzer:
+    """One endless run of wrong things."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.outcomes: Counter[str] = Counter()
+
+    def spoil(self, data: bytes) -> bytes:
+        """Return *data* with a few things cut out, doubled, exchanged or put in."""
+        for _ in range(self.random.choice([0, 0, 1, 1, 2, 4])):
+            at = self.random.randint(0, len(data))
+            to = min(len(data), at + self.random.randint(0, 8))
+            middle = self.random.choice(
+                [b"", data[at:to] * 2, self.random.choice(SPICE), self.random.randbytes(3)]
+            )
+            data = data[:at] + middle + data[to:]
+        return data
+
+    def attempt(self, what: str, act: Callable[[], object]) -> object:
+        """Return what comes of it, None if it was refused."""
+        started = time.monotonic()
+        try:
+            result = act()
+            self.outcomes[f"{what} taken"] += 1
+        except S3Error as error:
+            self.outcomes[f"{what} refused"] += 1
+            written = documents.error(error, resource="/", request_id="R", host_id="H")
+            parse_xml(written, "Error")
+            result = None
+        took = time.monotonic() - started
+        if took > SLOW:
+            raise AssertionError(f"{what} took {took:.1f} s")
+        return result
+
+    def request(self) -> None:
+        """Read a request, route it, and ask everything of it that an operation would."""
+        choose = self.random
+        headers = [
+            (self.spoil(name) if choose.random() < 0.05 else name, self.spoil(value))
+            for name, value in choose.sample(HEADERS, choose.randint(0, 12))
+        ]
+        found = self.attempt(
+            "request",
+            lambda: parse(
+                choose.choice(METHODS),
+                self.spoil(choose.choice(TARGETS)),
+                self.spoil(choose.choice(QUERIES)),
+                headers,
+                buckets=("out", "labresults"),
+            ),
+        )
+        if found is None:
+            return
+        request: Any = found
+        operation: Any = self.attempt("route", lambda: route(request))
+        if operation is not None and operation.answer is not None:
+            self.attempt("answer", lambda: answers.answer(operation, request, exists=True))
+        signed: Any = self.attempt("signature", lambda: verify(request, PAIR, now=NOW, port=9000))
+        for what, act in {
+            "listing": lambda: listing.parse_list(request, choose.choice(["v1", "v2", "versions"])),
+            "uploads": lambda: listing.parse_uploads(request),
+            "parts": lambda: listing.parse_parts(request),
+            "described": lambda: metadata.described(request),
+            "copy source": lambda: copying.copy_source(request),
+            "attributes": lambda: attributes.wanted(request),
+            "part number": lambda: multipart.part_number(request),
+            "upload checksum": lambda: upload_checksum(request),
+            "read conditions": lambda: read_conditions(request.headers),
+            "write conditions": lambda: write_conditions(request.headers),
+            "delete conditions": lambda: delete_conditions(request.headers),
+            "copy conditions": lambda: copy_conditions(request.headers),
+            "range": lambda: ranges.select(request.headers.get("range"), 10),
+            "copy range": lambda: ranges.copy_span(request.headers.get("range"), 10),
+            "tags": lambda: tagging.parse_header(request.headers.get("x-amz-tagging", "")),
+        }.items():
+            self.attempt(what, act)
+        form: Any = self.attempt("payload", lambda: payload(request))
+        if form is not None:
+            digests: Any = self.attempt("digests", lambda: Digests.of_request(request, form))
+            self.framed(form, signed, digests)
+
+    def framed(
+        self, form: Payload | None = None, signed: Signed | None = None, digests: Any = None
+    ) -> None:
+        """Take the framing off a body that is cut anywhere."""
+        mode = self.random.choice(list(FRAMINGS))
+        if form is None or not form.framed:
+            framing = FRAMINGS[mode]
+            form = Payload(
+                mode,
+                5,
+                framed=True,
+                signed=framing.signed,
+                trailer=framing.trailer,
+                announced=("x-amz-checksum-crc32",) if framing.trailer else (),
+            )
+        body = self.spoil(self.random.choice(FRAMED))
+
+        def decode() -> None:
+            decoder = ChunkedDecoder(form, signed)
+            at = 0
+            while at < len(body):
+                to = at + self.random.randint(1, 40)
+                for piece in decoder.feed(body[at:to]):
+                    if digests is not None:
+                        digests.update(piece)
+                at = to
+            decoder.finish()
+            if digests is not None:
+                digests.verify(decoder.trailers)
+
+        self.attempt("framed body", decode)
+
+    def document(self) -> None:
+        """Read a document as each of those that clients send."""
+        body = self.spoil(self.random.choice(DOCUMENTS))
+        for reader in (bodies.parse_delete, bodies.parse_complete, bodies.parse_tagging):
+            self.attempt(reader.__name__, lambda read=reader: read(body))
+
+    def round(self) -> None:
+        """Do one of each."""
+        self.request()
+        self.framed()
+        self.document()
+
+
+def main() -> None:
+    """Run for the time given; an exception that is no S3Error ends it, with the seed to repeat."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--seconds", type=float, default=600)
+    arguments.add_argument("--seed", type=int, default=random.randrange(2**32))
+    asked = arguments.parse_args()
+    deadline = time.monotonic() + asked.seconds
+    rounds = 0
+    while time.monotonic() < deadline:
+        fuzzer = Fuzzer(asked.seed + rounds)
+        try:
+            for _ in range(100):
+                fuzzer.round()
+        except Exception:
+            print(f"repeat with --seed {asked.seed + rounds}", file=sys.stderr)
+            raise
+        rounds += 1
+    print(f"{rounds * 100} rounds, nothing but answers; the last hundred:")
+    for outcome, times in sorted(fuzzer.outcomes.items()):
+        print(f"{times:7} {outcome}")
+
+
+if __name__ == "__main__":
+    main()
