@@ -158,8 +158,11 @@ class Settings:
         default="process",
         metadata=_meaning("Run the command right here, or in transform.image with an engine"),
     )
+    engine_arguments: tuple[str, ...] = attrs.field(
+        default=(), metadata=_meaning("Global arguments of docker or podman, before their commands")
+    )
     engine_options: tuple[str, ...] = attrs.field(
-        default=(), metadata=_meaning("More arguments for `docker run` or `podman run`")
+        default=(), metadata=_meaning("More options for containers, as of `docker run`")
     )
     client_hints: bool = attrs.field(
         default=True,

@@ -57,7 +57,7 @@ RUN = (
     *GATEWAY,
 )
 
-LIST_TYPES = ("engine_options", "pass_environment", "store_options")
+LIST_TYPES = ("engine_arguments", "engine_options", "pass_environment", "store_options")
 
 
 def _parameter(name: str) -> str:

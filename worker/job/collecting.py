@@ -16,6 +16,9 @@ from worker.store.intake import Intake
 from worker.store.model import Entry
 from worker.store.repository import Store
 
+LINKS = 40
+"""How many links one after the other are followed, as in the kernel."""
+
 
 class NotAnOutput(CommandFailed):
     """The command left something in ``/pfs/out`` that cannot be a file of a commit."""
@@ -43,6 +46,19 @@ class Inputs:
     store: Store
     root: Path
     by_name: Mapping[str, ResolvedInput]
+    shown: Path | None = None
+    """The root as the command saw it, where that was another path: its links say so."""
+
+    def follow(self, path: str) -> str:
+        """Return the real path that a link means, followed as the command would have."""
+        for _ in range(LINKS):
+            if self.shown is None or not os.path.islink(path):
+                break
+            folder = self.shown / os.path.relpath(os.path.dirname(path), self.root)
+            path = os.path.normpath(folder / os.readlink(path))
+            if Path(path).is_relative_to(self.shown):
+                path = str(self.root / Path(path).relative_to(self.shown))
+        return os.path.realpath(path)
 
     def entries(self, target: str, key: str) -> Iterator[Entry] | None:
         """Yield what the path *target* means, renamed to *key*; None if it is in no input.
@@ -87,7 +103,7 @@ def collect(
             entry = intake.take(Found(key, path), None)
             yield attrs.evolve(entry, modified=time.time_ns() // 1_000_000)
         elif stat.S_ISLNK(mode):
-            target = os.path.realpath(path)
+            target = inputs.follow(path)
             found = inputs.entries(target, key)
             if found is None:
                 raise NotAnOutput(

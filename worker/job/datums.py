@@ -15,7 +15,7 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.errors import WorkerError
 from worker.job.collecting import Inputs, NotAnOutput, SamePath, collect
-from worker.job.command import Ended, Listener, run_command
+from worker.job.command import Ended, Listener
 from worker.job.folders import remove_tree
 from worker.job.lifecycle import Cause
 from worker.job.materialize import materialize
@@ -122,7 +122,7 @@ async def _run(
     limit = spec.datum_timeout
     try:
         with trio.move_on_after(float("inf") if limit is None else limit):
-            ended = await run_command(
+            ended = await place.runtime.run(
                 order,
                 stdin="".join(f"{line}\n" for line in stdin).encode(),
                 patience=place.patience,
@@ -220,7 +220,12 @@ async def _empty_out(place: Workplace) -> None:
 
 def _collect(place: Workplace, datum: Datum) -> None:
     """Put what lies in ``/pfs/out`` into the index."""
-    inputs = Inputs(place.store, place.root, {each.name: each.input for each in datum.selections})
+    inputs = Inputs(
+        place.store,
+        place.root,
+        {each.name: each.input for each in datum.selections},
+        shown=None if place.root == place.shown_root else place.shown_root,
+    )
     epoch = place.output.index.epoch()
     with Intake(place.output.stage, BlobReader(place.store.backend, place.scratch)) as intake:
         for entry in collect(

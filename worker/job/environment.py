@@ -96,15 +96,17 @@ class Access:
     """A certificate authority that clients must trust for this job."""
 
 
-def passed(base: Mapping[str, str], more: Iterable[str] = ()) -> dict[str, str]:
+def passed(
+    base: Mapping[str, str], more: Iterable[str] = (), *, allowed: Iterable[str] = PASSED
+) -> dict[str, str]:
     """Return the part of *base* that the command may see; *more* are further names or patterns."""
-    patterns = (*PASSED, *more)
+    patterns = (*allowed, *more)
     found = {
         name: value
         for name, value in base.items()
         if any(fnmatchcase(name, pattern) for pattern in patterns)
     }
-    return {"PATH": DEFAULT_PATH, **found}
+    return {"PATH": DEFAULT_PATH, **found} if "PATH" in patterns else found
 
 
 def of_job(*, job: str, pipeline: str, project: str) -> dict[str, str]:
@@ -209,6 +211,8 @@ class Given:
     client_hints: bool = True
     more: tuple[str, ...] = ()
     """Further variables of the base that are let through, by name or pattern."""
+    allowed: tuple[str, ...] = PASSED
+    """Those that are always let through; what an image brings itself must not be among them."""
     secrets: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     spec: Mapping[str, str] = attrs.field(factory=dict)
     """``transform.env``, which wins over all else."""
@@ -219,7 +223,7 @@ class Given:
 
 def compose(given: Given, *, datum: str) -> dict[str, str]:
     """Return the whole environment of the command for one datum."""
-    found = passed(given.base, given.more) | of_user(given.identity)
+    found = passed(given.base, given.more, allowed=given.allowed) | of_user(given.identity)
     found |= of_job(job=given.job, pipeline=given.pipeline, project=given.project)
     found |= {"PACH_DATUM_ID": datum, **given.local}
     if given.access is not None:

@@ -145,8 +145,10 @@ class Keeper:
         self._received = b""
         self._main = 0
         self._exited = False
+        self._gone = False
         self._killing = False
         self._peak = 0
+        self._passes_signals_on = False
 
     def keep(self) -> None:
         """Run what the agent says, and return when nothing of it is left."""
@@ -154,6 +156,7 @@ class Keeper:
         order = next(self._messages())
         if "argv" not in order:
             return
+        self._passes_signals_on = order["passes_signals_on"]
         awake, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
         os.set_blocking(awake, False)
@@ -185,6 +188,8 @@ class Keeper:
                 pause = min(longest, pause * 2)
                 look = time.monotonic() + pause
         self._finish()
+        if self._gone and order["farewell"]:
+            os.execvpe(order["farewell"][0], order["farewell"], order["environment"])
 
     def _start(self, order: dict[str, Any]) -> bool:
         told, order["pipe"] = os.pipe()
@@ -227,16 +232,19 @@ class Keeper:
 
     def _listen(self) -> bool:
         """Do what the agent says, and return whether there still is an agent."""
-        there = True
         for message in self._messages():
             if "signal" in message:
                 self._signal(message["signal"])
             self._killing = self._killing or "kill" in message
-            there = "gone" not in message
-        return there
+            self._gone = self._gone or "gone" in message
+        return not self._gone
 
     def _signal(self, number: int) -> None:
-        for pid in descendants(os.getpid()):
+        if self._passes_signals_on:
+            found = [] if self._exited else [self._main]
+        else:
+            found = descendants(os.getpid())
+        for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
                 # What is stopped would not hear it.

@@ -54,6 +54,10 @@ class Order:
     identity: Identity | None = None
     session: bool = True
     """Whether it gets a POSIX session of its own; without, it shares the agent's terminal."""
+    passes_signals_on: bool = False
+    """Whether it hands SIGTERM to all that it began, and the keeper therefore must not."""
+    farewell: tuple[str, ...] = ()
+    """What is run when the tree has ended because the agent was killed, with no time to tidy up."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the order as the keeper reads it."""
@@ -66,6 +70,8 @@ class Order:
             "gid": None if who is None else who.gid,
             "groups": [] if who is None else list(who.groups),
             "session": self.session,
+            "passes_signals_on": self.passes_signals_on,
+            "farewell": list(self.farewell),
         }
 
 
@@ -163,7 +169,7 @@ async def start(
             start_new_session=order.session,
             env={},
         )
-    born = _birth(process.pid)
+    born = birth(process.pid)
     channel = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     try:
         await channel.send_all(json.dumps(order.to_json()).encode() + b"\n")
@@ -266,7 +272,7 @@ def _children() -> list[int]:
     return [pid for pid, parent in keeper.parents().items() if parent == ours]
 
 
-def _birth(pid: int) -> int:
+def birth(pid: int) -> int:
     """Return when a process began, in the kernel's ticks; 0 if that can't be known."""
     with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
@@ -276,7 +282,7 @@ def _birth(pid: int) -> int:
 def _kill_inherited(born: int) -> None:
     """Kill the children, and all below them, that came to this process after a keeper began."""
     for _ in range(100):
-        inherited = [pid for pid in _children() if keeper.alive(pid) and _birth(pid) >= born > 0]
+        inherited = [pid for pid in _children() if keeper.alive(pid) and birth(pid) >= born > 0]
         if not inherited:
             return
         for pid in inherited:

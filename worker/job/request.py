@@ -33,10 +33,10 @@ class Running:
     grace: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
     runtime: Literal["process", "docker", "podman"] = "process"
-    engine: tuple[str, ...] = ()
-    """Global arguments of the engine, before ``run``."""
+    engine_arguments: tuple[str, ...] = ()
+    """Global arguments of ``docker`` or ``podman``, before their own commands."""
     engine_options: tuple[str, ...] = ()
-    """More arguments of ``docker run`` or ``podman run``."""
+    """More options for each container, as of ``docker create`` or ``podman create``."""
     client_hints: bool = True
     """Whether the variables are set by which S3 clients find the gateway with no flag."""
     pass_environment: tuple[str, ...] = ()

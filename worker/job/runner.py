@@ -18,7 +18,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.errors import CommandFailed, Conflict, Denied, Invalid, NotFound, Unavailable
 from worker.gateway.nursery import open_plain_nursery
 from worker.gateway.processes import start_parent
-from worker.job.command import run_on_terminal
+from worker.job.containers import EngineMissing, EngineOptionWrong, ImageRefused
 from worker.job.datums import DatumFailed, prepare, run_datum
 from worker.job.folders import scratch_folder
 from worker.job.journal import Journal
@@ -59,6 +59,9 @@ Work = Callable[[Workplace], Awaitable[Outcome]]
 CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (Unrunnable, Cause.UNRUNNABLE),
     (SecretMissing, Cause.CONFIGURATION),
+    (EngineMissing, Cause.CONFIGURATION),
+    (EngineOptionWrong, Cause.CONFIGURATION),
+    (ImageRefused, Cause.CONFIGURATION),
     (NotPublished, Cause.NOT_PUBLISHED),
     (CommandFailed, Cause.COMMAND_FAILED),
     (Invalid, Cause.INVALID),
@@ -93,8 +96,9 @@ async def shell(
 
     async def work(place: Workplace) -> Outcome:
         environment = await _first_datum(place)
-        ended = await run_on_terminal(
-            place.order(argv, {**place.given.base, **environment}),
+        base = place.given.base if place.runtime.shares_environment else {}
+        ended = await place.runtime.on_terminal(
+            place.order(argv, {**base, **environment}),
             patience=place.patience,
             account=place.journal.account,
         )

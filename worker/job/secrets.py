@@ -31,6 +31,11 @@ class SecretFile:
     name: str
     value: bytes = attrs.field(repr=False)
 
+    @property
+    def below(self) -> Path:
+        """The folder, relative to wherever secrets are put, and never leading out of it."""
+        return Path(*(part for part in Path(self.folder).parts if part not in ("/", "..")))
+
 
 @attrs.frozen
 class Secrets:
@@ -111,9 +116,8 @@ def write_secrets(
 ) -> None:
     """Write secrets below *root*, each at its ``mountPath``, readable by the command alone."""
     for file in files:
-        parts = [part for part in Path(file.folder).parts if part not in ("/", "..")]
         folder = root
-        for part in parts:
+        for part in file.below.parts:
             folder = folder / part
             if not folder.exists():
                 folder.mkdir(mode=0o700)

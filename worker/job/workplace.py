@@ -1,6 +1,6 @@
 """Where the datums of a run are worked on: made from a request and a plan, and removed again."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,10 @@ from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
 from worker.gateway.processes import Parent
+from worker.job import containers
 from worker.job.command import Listener, Patience
+from worker.job.containers import Mount
+from worker.job.engine import Containers, Ready, find_engine, get_ready
 from worker.job.environment import Access, Given, InputVariables, compose
 from worker.job.folders import pfs_folder
 from worker.job.journal import Journal
@@ -20,7 +23,8 @@ from worker.job.output import Output
 from worker.job.planning import Datum, Plan
 from worker.job.process import Identity, Order
 from worker.job.redaction import Redactor
-from worker.job.request import Progress, RunRequest
+from worker.job.request import Progress, Running, RunRequest
+from worker.job.runtimes import Here, Runtime
 from worker.job.secrets import Secrets, find_secrets, write_secrets
 from worker.job.serving import gateway_plan, serve
 from worker.job.users import resolve_user
@@ -48,8 +52,7 @@ class Workplace:
     journal: Journal
     keep_failed: bool = False
     identity: Identity | None = None
-    wrap: Callable[[Order], Order] = lambda order: order
-    """Makes of a command one that runs it in a container, where that is asked for."""
+    runtime: Runtime = attrs.field(factory=Here)
     writers: dict[str, Datum] = attrs.field(factory=dict)
     """By path, the datum that wrote it; for files as output, when there are several datums."""
 
@@ -68,13 +71,11 @@ class Workplace:
     def order(self, argv: Sequence[str], environment: Mapping[str, str]) -> Order:
         """Return the order to run *argv* as this job's commands are run."""
         directory = self.plan.spec.transform.working_dir
-        return self.wrap(
-            Order(
-                argv=tuple(argv),
-                environment=environment,
-                directory=Path(directory) if directory else None,
-                identity=self.identity,
-            )
+        return Order(
+            argv=tuple(argv),
+            environment=environment,
+            directory=Path(directory) if directory else None,
+            identity=self.identity,
         )
 
     def listener(self, datum: Datum, attempt: int) -> Listener:
@@ -104,7 +105,17 @@ async def open_workplace(
     secrets = await in_thread(
         find_secrets, spec.transform.secrets, running.secrets, request.environment
     )
-    identity = resolve_user(spec.transform.user)
+    ready = None
+    if running.runtime != "process":
+        with journal.step("image"):
+            ready = await get_ready(
+                find_engine(running.runtime, running.engine_arguments, request.environment),
+                spec.transform,
+                job=plan.job,
+                log=journal.log,
+            )
+        journal.image = ready.image.digest
+    identity = ready.inside.identity if ready else resolve_user(spec.transform.user)
     local = await in_thread(_place_secrets, secrets, scratch, identity)
     access = await _access(request, plan, parent, store, output, scratch, journal)
     hidden = [
@@ -114,10 +125,13 @@ async def open_workplace(
     redactor = Redactor(hidden)
     report = scratch / "report"
     async with (
-        aside(pfs_folder(running.pfs_root, scratch)) as root,
+        # Only a command that runs right here needs the machine's own /pfs.
+        aside(
+            pfs_folder(running.pfs_root or (scratch / "pfs" if ready else None), scratch)
+        ) as root,
         listening(report, _reports(journal), redactor),
     ):
-        yield Workplace(
+        place = Workplace(
             plan=plan,
             store=store,
             output=output,
@@ -144,6 +158,41 @@ async def open_workplace(
             keep_failed=running.keep_failed,
             identity=identity,
         )
+        yield place if ready is None else _in_containers(place, ready, running, secrets)
+
+
+def _in_containers(place: Workplace, ready: Ready, running: Running, secrets: Secrets) -> Workplace:
+    """Return the workplace as commands in containers see it, with paths of their own."""
+    given, access = place.given, place.given.access
+    mounts = [
+        Mount(place.root, containers.ROOT),
+        Mount(place.scratch / "report", containers.REPORT, writable=True),
+    ]
+    if not place.plan.spec.s3_out:
+        mounts.append(Mount(place.root / "out", containers.ROOT / "out", writable=True))
+    for folder in sorted({file.below for file in secrets.files}):
+        mounts.append(Mount(place.scratch / "secrets" / folder, Path("/") / folder))
+    if access is not None and access.authority is not None:
+        mounts.append(Mount(access.authority, containers.AUTHORITY))
+        access = attrs.evolve(access, authority=containers.AUTHORITY)
+    local = dict.fromkeys(VARIABLES, str(containers.REPORT)) | {"PFS_ROOT": str(containers.ROOT)}
+    if secrets.files:
+        local["WORKER_SECRETS"] = "/"
+    return attrs.evolve(
+        place,
+        shown_root=containers.ROOT,
+        given=attrs.evolve(
+            given, access=access, allowed=containers.PASSED, identity=None, local=local
+        ),
+        runtime=Containers(
+            ready=ready,
+            job=place.plan.job,
+            scratch=place.scratch,
+            mounts=tuple(mounts),
+            options=running.engine_options,
+            log=place.log,
+        ),
+    )
 
 
 async def _access(
