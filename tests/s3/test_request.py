@@ -154,3 +154,27 @@ def test_every_key_comes_back(key):
     every_byte = "".join(f"%{byte:02X}" for byte in key.encode())
 
     assert key == a_request("GET", f"/out/{every_byte}").key
+
+
+def test_keeps_every_byte_of_a_value():
+    """White space around a value is space and tab; letters of UTF-8 may end in 85 or A0."""
+    request = parse("GET", b"/out", b"", [(b"x-amz-meta-a", "\t voilà ".encode())], buckets=[])
+
+    assert "voilà" == request.headers["x-amz-meta-a"].encode("latin-1").decode()
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param("x-amz-meta-a=1%0D%0AX-Evil:%202", id="a line break in a value"),
+        pytest.param("x-amz-meta-a=%00", id="NUL in a value"),
+        pytest.param("x-amz-meta-a%0D%0Ab=1", id="a line break in a name"),
+        pytest.param("x-amz-meta-a%20b=1", id="a space in a name"),
+        pytest.param("x-amz-meta-%E2%82%AC=1", id="a name that is not ASCII"),
+        pytest.param("x-amz-meta-%C3%BC=1", id="a name that is Latin-1"),
+    ],
+)
+def test_refuses_metadata_that_no_header_could_hold(pair):
+    """What a query cannot have moved there from a header would break the answer to every GET."""
+    with refused("InvalidArgument"):
+        a_request("PUT", f"/out/k?X-Amz-Signature=1&{pair}")

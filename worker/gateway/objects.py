@@ -154,7 +154,8 @@ async def delete_object(call: Call) -> Answer:
 async def delete_objects(call: Call) -> Answer:
     """Answer DeleteObjects: each key for itself, and what was refused is named in the answer."""
     call.buckets.writable(call.bucket)
-    asked = bodies.parse_delete(await call.document())
+    sent = await call.document()
+    asked = await in_thread(bodies.parse_delete, sent)
 
     def remove_all() -> list[tuple[str, S3Error | None]]:
         return [(each.key, _refused(call, each)) for each in asked.objects]

@@ -105,7 +105,8 @@ async def complete(call: Call) -> Answer:
     """Answer CompleteMultipartUpload; asked again, it is answered again."""
     out, request = call.out, call.request
     decide = deciding(write_conditions(request.headers))
-    listed = bodies.parse_complete(await call.document())
+    sent = await call.document()
+    listed = await in_thread(bodies.parse_complete, sent)
 
     def assemble(upload: Upload, parts: list[StoredPart]) -> Entry:
         made = multipart.complete(listed, {part.number: part for part in parts}, upload, request)

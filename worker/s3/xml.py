@@ -11,6 +11,9 @@ from worker.s3.errors import S3Error
 
 MAX_DEPTH = 8
 MAX_ELEMENTS = 120_000  # 10,000 parts of eight elements, and room to spare
+PIECE = 1 << 16
+MAX_TAG = 4 * PIECE
+"""Bytes of one tag: one of megabytes, all attributes, would keep the process for seconds."""
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -112,7 +115,11 @@ def parse(body: bytes, root: str) -> Element:
     parser.CharacterDataHandler = reader.characters
     parser.StartDoctypeDeclHandler = reader.doctype
     try:
-        parser.Parse(body, True)
+        for start in range(0, len(body), PIECE):
+            parser.Parse(body[start : start + PIECE])
+            if start + PIECE - parser.CurrentByteIndex > MAX_TAG:
+                raise malformed()
+        parser.Parse(b"", True)
     except (expat.ExpatError, LookupError, ValueError):
         # LookupError and ValueError: an encoding that the declaration names and Python lacks.
         raise malformed() from None
@@ -126,6 +133,9 @@ class _Reader:
     def __init__(self) -> None:
         self.root: Element | None = None
         self._open: list[Element] = []
+        # The texts of those, in pieces: text added to text, again and again, takes minutes when it
+        # is long and much divided.
+        self._texts: list[list[str]] = []
         self._count = 0
 
     def start(self, name: str, _attributes: dict[str, str]) -> None:
@@ -138,13 +148,14 @@ class _Reader:
         else:
             self.root = new
         self._open.append(new)
+        self._texts.append([])
 
     def end(self, _name: str) -> None:
-        self._open.pop()
+        self._open.pop().text = "".join(self._texts.pop())
 
     def characters(self, data: str) -> None:
-        if self._open:
-            self._open[-1].text += data
+        if self._texts:
+            self._texts[-1].append(data)
 
     def doctype(self, *_declaration: object) -> None:
         raise malformed("The XML you provided has a document type, which is not allowed")

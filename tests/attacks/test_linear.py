@@ -1,0 +1,137 @@
+"""Text that was made to keep its reader busy: every parser is done with 256 KiB at once.
+
+A parser whose time grows with the square of its input would need hours for these; then the timeout
+of the test ends it, so no clock is read.
+"""
+
+import pytest
+from s3.scene import a_request
+
+from worker.s3 import bodies, conditions, copying, listing, ranges, reading, request, tagging
+from worker.s3.chunked import ChunkedDecoder
+from worker.s3.errors import S3Error
+from worker.s3.payload import Payload
+from worker.s3.signatures import verify
+from worker.s3.sigv4 import Credentials
+from worker.s3.xml import text, url_text
+
+LENGTH = 1 << 18
+LONG = {
+    "spaces": "a" + " " * LENGTH + '"',
+    "commas": "," * LENGTH,
+    "quotes": '"' * (LENGTH + 1),
+    "weak tags": 'W/"' * (LENGTH // 3),
+    "digits": "9" * LENGTH,
+    "slashes": "/" * LENGTH,
+    "percent signs": "%" * LENGTH,
+    "escapes": "%25" * (LENGTH // 3),
+    "ampersands": "&" * LENGTH,
+    "equals signs": "=" * LENGTH,
+    "pairs": "a=b&" * (LENGTH // 4),
+    "semicolons": ";" * LENGTH,
+    "words": "a, " * (LENGTH // 3),
+    "colons": "1:" * (LENGTH // 2),
+    "umlauts": "ü" * (LENGTH // 2),
+    "a range of spaces": "bytes=" + " " * LENGTH + "x",
+    "a range of digits": "bytes=" + "1" * LENGTH + "-",
+    "a date": "Wed, 21 Oct " + " " * LENGTH + "2015",
+}
+PARSERS = {
+    "entity tags": conditions.etags,
+    "moment": conditions.moment,
+    "range": lambda value: ranges.select(value, 10),
+    "range of a copy": lambda value: ranges.copy_span(value, 10),
+    "tags": tagging.parse_header,
+    "copy source": lambda value: copying.copy_source(
+        a_request("PUT", "/out/k", {"x-amz-copy-source": value})
+    ),
+    "query": lambda value: request.parse(
+        "GET", b"/out", value.encode(), [(b"host", b"h")], buckets=["out"]
+    ),
+    "path": lambda value: request.parse(
+        "GET", b"/out/" + value.encode(), b"", [(b"host", b"h")], buckets=["out"]
+    ),
+    "host": lambda value: request.parse(
+        "GET", b"/k", b"", [(b"host", value.encode())], buckets=["out"]
+    ),
+    "authorization": lambda value: verify(
+        a_request(headers={"authorization": f"AWS4-HMAC-SHA256 {value}"}),
+        Credentials("a", "b"),
+        now=0.0,
+    ),
+    "token": listing._token_start,
+    "XML text": text,
+    "XML text, encoded": url_text,
+    "override": lambda value: reading._overridden(
+        a_request("GET", "/out/k?response-content-type=x"), {"content-type": value}
+    ),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
+def test_headers_and_queries_are_read_in_one_go(parse):
+    """No value keeps its parser longer than its length is worth."""
+    for value in LONG.values():
+        try:
+            parse(value)
+        except S3Error:
+            continue
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"<Delete>" + b"x<a/>" * 119_990 + b"</Delete>", id="much divided text"),
+        pytest.param(
+            b"<Delete>" + (b"x" * 60 + b"<a/>") * 119_990 + b"</Delete>", id="long divided text"
+        ),
+        pytest.param(b"<Delete>" + b"&amp;" * 1_600_000 + b"</Delete>", id="references"),
+        pytest.param(b"<Delete>" + b"<![CDATA[x]]>" * 600_000 + b"</Delete>", id="CDATA"),
+        pytest.param(b"<Delete>" + b"<!--x-->" * 1_000_000 + b"</Delete>", id="comments"),
+        pytest.param(b"<Delete>" + b"<?x y?>" * 1_000_000 + b"</Delete>", id="instructions"),
+        pytest.param(b"<a>" * 2_000_000, id="depth"),
+        pytest.param(b"<a/>" * 2_000_000, id="many roots"),
+        pytest.param(
+            b"<Delete " + b" ".join(b'a%d=""' % n for n in range(500_000)) + b"/>", id="attributes"
+        ),
+        pytest.param(
+            b"<Delete " + b" ".join(b'xmlns:a%d="u"' % n for n in range(400_000)) + b"/>",
+            id="namespaces",
+        ),
+        pytest.param(b"<Delete " + b"a" * 8_000_000, id="a name without an end"),
+        pytest.param(b'<Delete a="' + b"a" * 8_000_000, id="a value without an end"),
+        pytest.param(b"<!--" + b"-" * 8_000_000, id="a comment without an end"),
+        pytest.param(b"<![CDATA[" * 800_000, id="CDATA without an end"),
+    ],
+)
+def test_documents_are_read_in_one_go(body):
+    """Nor does a document of 8 MiB, however it is made."""
+    with pytest.raises(S3Error) as refused:
+        bodies.parse_delete(body)
+
+    assert "MalformedXML" == refused.value.code
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"1\r\nx\r\n" * 50_000, id="chunks of one byte"),
+        pytest.param(b"0" * 4_000_000, id="a size without an end"),
+        pytest.param(b"0\r\n" + b"x-amz-checksum-crc32:a\r\n" * 200_000, id="one trailer, often"),
+        pytest.param(b"0\r\n\r\n" + b"\r\n" * 2_000_000, id="empty lines behind the end"),
+        pytest.param(b"1" + b";" * 4_000 + b"\r\n", id="extensions"),
+    ],
+)
+def test_framing_is_taken_off_in_one_go(body):
+    """Nor do chunks, fed byte by byte or all at once."""
+    form = Payload("STREAMING-UNSIGNED-PAYLOAD-TRAILER", 5 << 20, framed=True, trailer=True)
+    for size in (len(body), 1000):
+        decoder = ChunkedDecoder(form)
+        try:
+            for start in range(0, len(body), size):
+                decoder.feed(body[start : start + size])
+        except S3Error:
+            continue
