@@ -15,6 +15,7 @@ SAMPLES = {
     "grace": ("1m", 60.0),
     "pfs_root": ("/p", Path("/p")),
     "runtime": ("podman", "podman"),
+    "engine_arguments": ("--log-level=warn", ("--log-level=warn",)),
     "engine_options": ("--mount=type=bind,src=/a", ("--mount=type=bind,src=/a",)),
     "client_hints": (None, True),
     "pass_environment": ("HF_*", ("HF_*",)),

@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -57,7 +57,8 @@ RUN = (
     *GATEWAY,
 )
 
-LIST_TYPES = ("engine_arguments", "engine_options", "pass_environment", "store_options")
+# What is given as a list or a table in a file is given flag by flag here.
+REPEATED = (tuple[str, ...], Mapping[str, str])
 
 
 def _parameter(name: str) -> str:
@@ -73,7 +74,7 @@ def _flag(name: str) -> Callable[[Function], Function]:
         kwargs["is_flag"] = True
     else:
         kwargs["metavar"] = metavar
-        kwargs["multiple"] = name in LIST_TYPES
+        kwargs["multiple"] = option.type in REPEATED
     return click.option(flag, _parameter(name), **kwargs)
 
 
