@@ -1,23 +1,17 @@
 """A certificate for one job's gateway, from an authority that exists for this job alone."""
 
-import ipaddress
-import shutil
 import ssl
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
-import trio
+import trustme
 
-from worker.errors import Invalid
 from worker.gateway.plan import Certificate
+from worker.job.truststore import key_store
 
-DAYS = "30"
 SYSTEM = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-
-
-class NoCertificate(Invalid):
-    """A certificate could not be made here."""
 
 
 @attrs.frozen
@@ -26,52 +20,32 @@ class MadeCertificate:
 
     certificate: Certificate
     authority: Path
-    """The certificate authority of the job, behind those that this machine trusts anyway."""
+    """The certificate authority of the job, behind those that this machine trusts anyway, as PEM.
+
+    Beside it lies the same for Java, with the suffix ``.jks``.
+    """
 
 
-async def make_certificate(folder: Path, names: Iterable[str]) -> MadeCertificate:
-    """Make a certificate for *names*, hosts or addresses, in *folder*; its key never leaves it."""
-    if shutil.which("openssl") is None:
-        raise NoCertificate(
-            'gateway.tls = "self-signed" needs the program openssl; with tls = "certificate" '
-            "you can bring your own"
-        )
+def make_certificate(folder: Path, names: Iterable[str]) -> MadeCertificate:
+    """Make a certificate for *names*, hosts or addresses, in *folder*. This one blocks.
+
+    Its key never leaves *folder*, and the key of the authority is never written at all.
+    """
     folder.mkdir(mode=0o711)
-    alternatives = ",".join(f"{_kind(name)}:{name}" for name in names)
-    extensions = folder / "extensions"
-    extensions.write_text(
-        f"subjectAltName={alternatives}\nbasicConstraints=critical,CA:FALSE\n"
-        "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
-    )
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    await _openssl(
-        folder,
-        *("req", "-x509", *key, "-keyout", "authority.key", "-out", "authority.pem"),
-        *("-days", DAYS, "-subj", "/CN=worker job", "-addext", "keyUsage=critical,keyCertSign"),
-    )
-    await _openssl(
-        folder,
-        *("req", *key, "-keyout", "gateway.key", "-out", "gateway.csr", "-subj", "/CN=gateway"),
-    )
-    await _openssl(
-        folder,
-        *("x509", "-req", "-in", "gateway.csr", "-CA", "authority.pem", "-CAkey", "authority.key"),
-        *("-CAcreateserial", "-days", DAYS, "-extfile", "extensions", "-out", "gateway.pem"),
-    )
-    (folder / "authority.key").unlink()
+    authority = trustme.CA(organization_name="worker", organization_unit_name="one job")
+    issued = authority.issue_cert(*names)
+    key, chain = folder / "gateway.key", folder / "gateway.pem"
+    key.touch(mode=0o600)
+    issued.private_key_pem.write_to_path(key)
+    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     trusted = folder / "trusted.pem"
     # The command may talk to the rest of the world too, so what it trusts gets longer, not shorter.
-    trusted.write_bytes(_trusted_here() + (folder / "authority.pem").read_bytes())
+    trusted.write_bytes(_trusted_here() + authority.cert_pem.bytes())
     trusted.chmod(0o644)
-    return MadeCertificate(Certificate(folder / "gateway.pem", folder / "gateway.key"), trusted)
-
-
-def _kind(name: str) -> str:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return "DNS"
-    return "IP"
+    java = trusted.with_suffix(KEY_STORE)
+    java.write_bytes(key_store(trusted.read_text("latin-1"), now=int(time.time() * 1000)))
+    java.chmod(0o644)
+    return MadeCertificate(Certificate(chain, key), trusted)
 
 
 def _trusted_here() -> bytes:
@@ -79,12 +53,3 @@ def _trusted_here() -> bytes:
         if name and Path(name).is_file():
             return Path(name).read_bytes() + b"\n"
     return b""
-
-
-async def _openssl(folder: Path, *arguments: str) -> None:
-    done = await trio.run_process(
-        ["openssl", *arguments], cwd=folder, capture_stdout=True, capture_stderr=True, check=False
-    )
-    if done.returncode:
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise NoCertificate(f"openssl {arguments[0]} failed: {''.join(last)}")

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import attrs
+from trio.to_thread import run_sync as in_thread
 
 from worker.gateway.processes import (
     Certificate,
@@ -17,7 +18,6 @@ from worker.gateway.processes import (
     Parent,
     ServedInput,
 )
-from worker.job.certificates import MadeCertificate, make_certificate
 from worker.job.environment import ANYONE, Access
 from worker.job.planning import Plan
 from worker.job.request import Serving
@@ -66,20 +66,22 @@ def gateway_plan(
 async def serve(parent: Parent, serving: Serving, wanted: GatewayPlan) -> Access:
     """Have *wanted* served, and return how the command gets at it once it answers."""
     keys = new_keys() if serving.authenticated else None
-    made: MadeCertificate | None = None
     tls: Certificate | None = None
+    trusted: Path | None = None
     if serving.tls == "self-signed":
-        made = await make_certificate(
-            wanted.scratch / "tls", names_of(serving.host, wanted.buckets)
-        )
-        tls = made.certificate
+        # Imported here, since what makes certificates takes long to load and few jobs need it.
+        from worker.job.certificates import make_certificate
+
+        names = names_of(serving.host, wanted.buckets)
+        made = await in_thread(make_certificate, wanted.scratch / "tls", names)
+        tls, trusted = made.certificate, made.authority
     elif serving.tls == "certificate" and serving.certificate and serving.key:
         tls = Certificate(serving.certificate, serving.key)
     endpoint = await parent.serve(attrs.evolve(wanted, auth=keys, tls=tls))
     return Access(
         endpoint=reachable(endpoint),
         keys=keys or ANYONE,
-        authority=made.authority if made else None,
+        authority=trusted,
     )
 
 
