@@ -104,6 +104,7 @@ def test_with_tls_clients_are_told_so_and_what_to_trust():
         found["S3_USE_HTTPS"],
     )
     assert "/scratch/trusted.pem" == found["AWS_CA_BUNDLE"] == found["NODE_EXTRA_CA_CERTS"]
+    assert "-Djavax.net.ssl.trustStore=/scratch/trusted.jks" == found["JAVA_TOOL_OPTIONS"]
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY"])

@@ -11,6 +11,7 @@ import trustme
 from worker.gateway.plan import Certificate
 from worker.job.truststore import key_store
 
+KEY_STORE = ".jks"
 SYSTEM = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 

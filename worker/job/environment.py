@@ -8,6 +8,7 @@ from urllib.parse import quote
 import attrs
 
 from worker.gateway.plan import Endpoint, KeyPair
+from worker.job.certificates import KEY_STORE
 from worker.job.process import Identity
 
 # What the command gets of the agent's environment. An allow-list, because the agent's own
@@ -176,6 +177,8 @@ def hints(access: Access) -> dict[str, str]:
         for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
             found[name] = trusted
         found["NODE_EXTRA_CA_CERTS"] = trusted
+        store = access.authority.with_suffix(KEY_STORE)
+        found["JAVA_TOOL_OPTIONS"] = f"-Djavax.net.ssl.trustStore={store}"
     return found
 
 

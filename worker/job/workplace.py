@@ -12,6 +12,7 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.gateway.processes import Parent
 from worker.job import containers
+from worker.job.certificates import KEY_STORE
 from worker.job.command import Listener, Patience
 from worker.job.containers import Mount
 from worker.job.engine import Containers, Ready, find_engine, get_ready
@@ -173,7 +174,9 @@ def _in_containers(place: Workplace, ready: Ready, running: Running, secrets: Se
     for folder in sorted({file.below for file in secrets.files}):
         mounts.append(Mount(place.scratch / "secrets" / folder, Path("/") / folder))
     if access is not None and access.authority is not None:
-        mounts.append(Mount(access.authority, containers.AUTHORITY))
+        for suffix in (access.authority.suffix, KEY_STORE):
+            shown = containers.AUTHORITY.with_suffix(suffix)
+            mounts.append(Mount(access.authority.with_suffix(suffix), shown))
         access = attrs.evolve(access, authority=containers.AUTHORITY)
     local = dict.fromkeys(VARIABLES, str(containers.REPORT)) | {"PFS_ROOT": str(containers.ROOT)}
     if secrets.files:
