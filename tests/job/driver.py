@@ -63,7 +63,9 @@ def main() -> None:
         environment={**os.environ, "AGENT_PID": str(os.getpid())},
         serving=Serving(processes=1),
         running=Running(
-            grace=2.0, pfs_root=Path(folder) / "pfs", pass_environment=("AGENT_PID", "DRIVER_MARK")
+            grace=float(os.environ.get("DRIVER_GRACE", "2")),
+            pfs_root=Path(folder) / "pfs",
+            pass_environment=("AGENT_PID", "DRIVER_MARK"),
         ),
     )
     result = trio.run(functools.partial(run, request, log=structlog.get_logger(), watch=watch))

@@ -14,6 +14,7 @@ from builders import a_commit, a_job, an_id, an_input
 
 from worker.store.blobs import BlobReader
 from worker.store.model import BranchName, Commit, Repo
+from worker.store.opening import open_store
 from worker.store.repository import Store
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -22,7 +23,14 @@ MARK = "DRIVER_MARK"
 NEW_PID_1 = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
-def start(store: Store, folder: Path, job: dict, *blow: str, prefix: tuple[str, ...] = ()):
+def start(
+    store: Store,
+    folder: Path,
+    job: dict,
+    *blow: str,
+    prefix: tuple[str, ...] = (),
+    grace: float = 2.0,
+) -> subprocess.CompletedProcess[bytes]:
     document = folder / "job.json"
     document.write_text(json.dumps(job))
     return subprocess.run(
@@ -30,13 +38,17 @@ def start(store: Store, folder: Path, job: dict, *blow: str, prefix: tuple[str, 
         capture_output=True,
         timeout=60,
         check=False,
-        env={**os.environ, MARK: str(folder)},
+        env={**os.environ, MARK: str(folder), "DRIVER_GRACE": str(grace)},
     )
 
 
 def contents(store: Store, commit: Commit) -> dict[str, bytes]:
     reader = BlobReader(store.backend)
     return {e.key: b"".join(reader.pieces(e.extents)) for e in store.tree(commit).entries()}
+
+
+def blobs(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "store" / "blobs").rglob("*") if path.is_file())
 
 
 async def nothing_running(folder: Path) -> bool:
@@ -121,7 +133,7 @@ async def test_killed_while_the_command_runs(store, tmp_path):
 async def test_asked_to_stop_before_the_commit(store, tmp_path, step):
     """Exit 75, no commit, nothing left on disk and nothing running."""
     a_commit(store, {"a": b"1"})
-    blobs = sorted(os.listdir(tmp_path / "store" / "blobs"))
+    before = blobs(tmp_path)
     job = a_job('echo 1 | curl -sf -T - "$S3_ENDPOINT/out/f"; sleep 0.2')
     stopped = start(store, tmp_path, job, "SIGTERM", f"step:{step}")
     result = json.loads(stopped.stdout)
@@ -129,7 +141,7 @@ async def test_asked_to_stop_before_the_commit(store, tmp_path, step):
     assert (75, "killed", None) == (stopped.returncode, result["state"], result["output"])
     assert "stopped by SIGTERM before it could publish" == result["reason"]
     assert store.head(COPY) is None
-    assert blobs == sorted(os.listdir(tmp_path / "store" / "blobs"))
+    assert before == blobs(tmp_path)
     assert [] == os.listdir(tmp_path / "scratch")
     assert await nothing_running(tmp_path)
 
@@ -150,10 +162,10 @@ async def test_a_second_signal_does_not_wait_for_the_grace(store, tmp_path):
     a_commit(store, {"a": b"1"})
     job = a_file_job("trap '' TERM", "kill $AGENT_PID; sleep 0.3; kill $AGENT_PID; sleep 4252")
     began = trio.current_time()
-    stopped = start(store, tmp_path, job)
+    stopped = start(store, tmp_path, job, grace=50.0)
 
     assert 75 == stopped.returncode
-    assert trio.current_time() - began < 2.2
+    assert trio.current_time() - began < 40
     assert await nothing_running(tmp_path)
 
 
@@ -172,3 +184,82 @@ async def test_asked_to_stop_as_pid_1(store, tmp_path, step):
     assert (0 if step == "publish" else 75) == result["exit_code"] == done.returncode
     assert (step == "publish") == (store.head(COPY) is not None)
     assert await nothing_running(tmp_path)
+
+
+@pytest.fixture
+def memory_cgroup():
+    """Return a command prefix that bounds the memory of what follows, where one can be made."""
+    membership = Path("/proc/self/cgroup").read_text().splitlines()
+    ours = next((line.split(":", 2)[2] for line in membership if ":memory:" in line), None)
+    group = Path("/sys/fs/cgroup/memory") / (ours or "").lstrip("/") / f"worker-test-{os.getpid()}"
+    limit = group / "memory.limit_in_bytes"
+    if ours is None:
+        ours = next(line.split(":", 2)[2] for line in membership if line.startswith("0::"))
+        group = Path("/sys/fs/cgroup") / ours.lstrip("/") / f"worker-test-{os.getpid()}"
+        limit = group / "memory.max"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    try:
+        limit.write_text(str(200 << 20))
+    except OSError as error:
+        group.rmdir()
+        pytest.skip(f"no memory cgroup here: {error}")
+    yield ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+    group.rmdir()
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["exec python3 -c 'x = bytearray(1 << 30)'", "python3 -c 'x = bytearray(1 << 30)' || exit 1"],
+    ids=["the command itself", "a child of it"],
+)
+async def test_out_of_memory(store, tmp_path, memory_cgroup, script):
+    """Exit 13: the kernel killed a process of the job's cgroup, and the result says so."""
+    a_commit(store, {"a": b"1"})
+    done = start(store, tmp_path, {**a_file_job(script), "datumTries": 1}, prefix=memory_cgroup)
+    result = json.loads(done.stdout)
+
+    assert (13, "out of memory") == (done.returncode, result["cause"]), result["reason"]
+    assert "ran out of memory" in result["reason"]
+    assert store.head(COPY) is None
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder on a disk of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be made here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "head -c 20000000 /dev/zero > $PFS_ROOT/out/f; true",
+        "head -c 20000000 /dev/zero | curl -sf -T - $S3_ENDPOINT/out/f",
+    ],
+    ids=["files", "bucket"],
+)
+async def test_a_full_disk(small_disk, tmp_path, script):
+    """Exit 73, and the reason names the disk; what was written is gone."""
+    store = open_store(small_disk / "store")
+    a_commit(store, {"a": b"1"})
+    before = blobs(small_disk)
+    job = a_job(script, job={"id": an_id()}, datumTries=1)
+    if "PFS_ROOT" in script:
+        job = a_file_job(script)
+    result = json.loads(start(store, tmp_path, job).stdout)
+
+    assert (73, None) == (result["exit_code"], result["output"]), result["reason"]
+    assert "is full" in result["reason"] or "No space left" in result["reason"]
+    assert before == blobs(small_disk)

@@ -73,6 +73,14 @@ class GatewayPlan:
         return self.scratch / "out.sqlite"
 
     @property
+    def full(self) -> Path:
+        """A file that is there once something could not be written because a disk was full.
+
+        What could not be written is dropped, so afterwards the disk need not be full any more.
+        """
+        return self.scratch / "disk-full"
+
+    @property
     def buckets(self) -> tuple[str, ...]:
         """The names of all buckets, in order."""
         return tuple(sorted([i.name for i in self.inputs] + ([OUT] if self.out else [])))

@@ -1,9 +1,10 @@
 """From a request to its answer: which operation it is, whether it may be, and what became of it."""
 
-import base64
-import secrets
+import errno
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from worker import telemetry
 from worker.buckets.base import KeyMissing
@@ -16,8 +17,9 @@ from worker.errors import WorkerError
 from worker.gateway import listings, objects, uploads
 from worker.gateway.call import Buckets, Call, document
 from worker.gateway.counters import Counters
-from worker.gateway.exchange import Answer, ClientGone, Head, Headers, Incoming
+from worker.gateway.exchange import Answer, ClientGone, Head, Incoming
 from worker.gateway.plan import GatewayPlan
+from worker.gateway.refusals import identity, new_host_id, new_request_id, refusal
 from worker.s3 import answers, documents, listing
 from worker.s3.errors import S3Error, translate
 from worker.s3.request import Request, parse
@@ -28,6 +30,8 @@ from worker.store.blobs import BlobReader, Stage
 from worker.store.opening import open_store
 
 log = telemetry.logger()
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
@@ -68,11 +72,14 @@ class Service:
         counters: Counters,
         credentials: Credentials | None = None,
         described: Mapping[str, str] | None = None,
+        full: Path | None = None,
     ) -> None:
         """Serve *buckets*; with *credentials* to those only who sign with them.
 
-        *described* says of a bucket by name what it serves, for people.
+        *described* says of a bucket by name what it serves, for people. The file *full* is made
+        when a disk is.
         """
+        self._full = full
         self.job = job
         self.counters = counters
         self.described = described or {}
@@ -80,7 +87,7 @@ class Service:
         self._buckets = buckets
         self._credentials = credentials
         self._started = int(time.time() * 1000)
-        self._host_id = base64.b64encode(secrets.token_bytes(24)).decode()
+        self._host_id = new_host_id()
 
     def is_open(self) -> bool:
         """Whether what is written would be taken."""
@@ -99,12 +106,7 @@ class Service:
 
     async def answer(self, head: Head, incoming: Incoming) -> Answer:
         """Return the answer to a request, whatever it is; raises only ClientGone."""
-        request_id = secrets.token_hex(8).upper()
-        own: Headers = [
-            (b"x-amz-request-id", request_id.encode()),
-            (b"x-amz-id-2", self._host_id.encode()),
-            (b"server", b"worker"),
-        ]
+        request_id = new_request_id()
         resource, bucket, writes = head.path.decode("latin-1"), "", False
         try:
             request = parse(
@@ -120,14 +122,14 @@ class Service:
             raise
         except Exception as error:
             fault = _fault(error)
+            if self._full is not None and getattr(error, "errno", None) in NO_ROOM:
+                with suppress(OSError):
+                    self._full.touch()
             if fault.status >= 500 and fault is not error:
                 log.error("gateway.failed", request=request_id, resource=resource, exc_info=True)
             self._count(bucket, writes, refused=1)
-            body = documents.error(
-                fault, resource=resource, request_id=request_id, host_id=self._host_id
-            )
-            answer = document(body, fault.headers, status=fault.status)
-        answer.headers.extend(own)
+            return refusal(fault, resource=resource, request_id=request_id, host_id=self._host_id)
+        answer.headers.extend(identity(request_id, self._host_id))
         return answer
 
     def _who(self, request: Request) -> Signed | None:
@@ -217,4 +219,5 @@ def open_service(plan: GatewayPlan, *, number: int, counters: Counters) -> Servi
         counters=counters,
         credentials=Credentials(plan.auth.access, plan.auth.secret) if plan.auth else None,
         described=described,
+        full=plan.full,
     )

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import attrs
 import trio
@@ -98,6 +97,7 @@ async def _try(place: Workplace, datum: Datum, attempt: int) -> Failure | None:
     """Run the command once; None means that it succeeded."""
     transform = place.plan.spec.transform
     await _empty_out(place)
+    place.output.full.unlink(missing_ok=True)
     listener = place.listener(datum, attempt)
     failure = await _run(
         place,
@@ -244,8 +244,10 @@ def _called(datum: Datum) -> str:
     return f"{datum.number} ({paths})" if paths else str(datum.number)
 
 
-def _full_disk(place: Workplace) -> Path | None:
+def _full_disk(place: Workplace) -> str | None:
     """Return a folder whose disk has nothing left, if that is why things fail."""
+    if place.output.full.exists():
+        return place.store.url
     store = place.store.backend.path("blobs/x")
     folders = [place.scratch, place.root]
     if store is not None:
@@ -254,7 +256,7 @@ def _full_disk(place: Workplace) -> Path | None:
         with contextlib.suppress(OSError):
             found = os.statvfs(folder)
             if found.f_bavail * found.f_frsize < NEARLY_NOTHING:
-                return folder
+                return str(folder)
     return None
 
 

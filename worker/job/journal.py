@@ -40,6 +40,8 @@ class Journal:
     reports: dict[str, Any] = attrs.field(factory=dict)
     tail: deque[str] = attrs.field(factory=lambda: deque(maxlen=TAIL))
     kept: CommitName | None = None
+    final: Result | None = None
+    """What the run came to, once that is decided."""
     image: str = ""
     """The digest of the image that the command ran in, where one is known."""
 
@@ -107,7 +109,7 @@ class Journal:
         """Return what the run came to."""
         self.watch(Progress(self.state, "done"))
         plan = self.plan
-        return Result(
+        self.final = Result(
             job=self.job,
             state=self.state,
             cause=cause,
@@ -137,3 +139,4 @@ class Journal:
             reports=dict(self.reports),
             log_tail=tuple(self.tail),
         )
+        return self.final

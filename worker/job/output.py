@@ -27,6 +27,8 @@ class Output:
     index: Index
     stage: Stage
     """The agent's own writer in the stage that the gateway's processes write to as well."""
+    full: Path
+    """A file that the gateway makes when a disk is full."""
     wanted: bool = False
     """Whether the blobs stay: they are in a commit, or may be in one."""
 
@@ -53,8 +55,10 @@ async def open_output(
     store: Store, *, stage: str, scratch: Path, log: FilteringBoundLogger
 ) -> AsyncIterator[Output]:
     """Begin an empty output; unless it is wanted at the end, nothing is left of it."""
-    index = create(GatewayPlan(store.url, scratch, "", stage).index)
-    output = Output(index, Stage(store.backend, stage, writer="agent", scratch=scratch))
+    plan = GatewayPlan(store.url, scratch, "", stage)
+    index = create(plan.index)
+    writer = Stage(store.backend, stage, writer="agent", scratch=scratch)
+    output = Output(index, writer, plan.full)
     try:
         yield output
     finally:

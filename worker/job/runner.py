@@ -69,6 +69,7 @@ CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (Conflict, Cause.UNAVAILABLE),
     (Denied, Cause.UNAVAILABLE),
     (Unavailable, Cause.UNAVAILABLE),
+    (OSError, Cause.UNAVAILABLE),
 )
 
 
@@ -340,16 +341,24 @@ def _stopped(journal: Journal, stop: Stop) -> Result:
 
 def _failed(journal: Journal, stop: Stop, error: Exception) -> Result:
     """Return the result of a run that an error ended."""
-    cause = next((cause for kind, cause in CAUSES if isinstance(error, kind)), Cause.INTERNAL)
+    if journal.final is not None:
+        # What was decided stays decided; only the tidying up went wrong.
+        journal.log.error("run.untidy", reason=str(error), exc_info=error)
+        return journal.final
+    cause = _cause(error)
     if stop.signal is not None and cause is not Cause.NOT_PUBLISHED:
         # What breaks while the run is being ended is no news.
         journal.log.info("run.broke_off", reason=str(error))
         return _stopped(journal, stop)
     reason = str(error)
-    if cause is Cause.INTERNAL and isinstance(error, OSError):
-        cause = Cause.NOT_PUBLISHED if error.errno in NO_ROOM else Cause.UNAVAILABLE
-    elif cause is Cause.INTERNAL:
+    if cause is Cause.INTERNAL:
         journal.log.error("run.fault", exc_info=error)
         reason = f"a fault of worker's own: {type(error).__name__}: {error}"
     journal.note(Event.INPUT_MISSING if cause is Cause.UNRUNNABLE else Event.FAILED)
     return journal.result(cause, reason)
+
+
+def _cause(error: Exception) -> Cause:
+    if getattr(error, "errno", None) in NO_ROOM:
+        return Cause.NOT_PUBLISHED
+    return next((cause for kind, cause in CAUSES if isinstance(error, kind)), Cause.INTERNAL)
