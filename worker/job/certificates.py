@@ -9,9 +9,8 @@ import attrs
 import trustme
 
 from worker.gateway.plan import Certificate
-from worker.job.truststore import key_store
+from worker.job.truststore import KEY_STORE, key_store
 
-KEY_STORE = ".jks"
 SYSTEM = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 

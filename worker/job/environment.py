@@ -8,7 +8,7 @@ from urllib.parse import quote
 import attrs
 
 from worker.gateway.plan import Endpoint, KeyPair
-from worker.job.certificates import KEY_STORE
+from worker.job.truststore import KEY_STORE
 from worker.job.process import Identity
 
 # What the command gets of the agent's environment. An allow-list, because the agent's own

@@ -6,6 +6,8 @@ import ssl
 import struct
 from collections.abc import Iterator
 
+KEY_STORE = ".jks"
+"""The suffix of a key store of this kind."""
 MAGIC, VERSION = 0xFEEDFEED, 2
 TRUSTED_CERTIFICATE = 2
 PASSWORD = "changeit"

@@ -12,7 +12,7 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.gateway.processes import Parent
 from worker.job import containers
-from worker.job.certificates import KEY_STORE
+from worker.job.truststore import KEY_STORE
 from worker.job.command import Listener, Patience
 from worker.job.containers import Mount
 from worker.job.engine import Containers, Ready, find_engine, get_ready
