@@ -8,8 +8,8 @@ from urllib.parse import quote
 import attrs
 
 from worker.gateway.plan import Endpoint, KeyPair
-from worker.job.truststore import KEY_STORE
 from worker.job.process import Identity
+from worker.job.truststore import KEY_STORE
 
 # What the command gets of the agent's environment. An allow-list, because the agent's own
 # credentials for the store stand in that environment too.

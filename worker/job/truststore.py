@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 KEY_STORE = ".jks"
 """The suffix of a key store of this kind."""
+KEY_STORE = ".jks"
+"""The suffix of a key store that lies beside a file of certificates."""
+
 MAGIC, VERSION = 0xFEEDFEED, 2
 TRUSTED_CERTIFICATE = 2
 PASSWORD = "changeit"

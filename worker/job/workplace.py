@@ -12,7 +12,6 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.gateway.processes import Parent
 from worker.job import containers
-from worker.job.truststore import KEY_STORE
 from worker.job.command import Listener, Patience
 from worker.job.containers import Mount
 from worker.job.engine import Containers, Ready, find_engine, get_ready
@@ -28,6 +27,7 @@ from worker.job.request import Progress, Running, RunRequest
 from worker.job.runtimes import Here, Runtime
 from worker.job.secrets import Secrets, find_secrets, write_secrets
 from worker.job.serving import gateway_plan, serve
+from worker.job.truststore import KEY_STORE
 from worker.job.users import resolve_user
 from worker.store.repository import Store
 
