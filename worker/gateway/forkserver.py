@@ -8,6 +8,7 @@ parent is.
 
 import gc
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -37,6 +38,7 @@ from worker.gateway.plan import (
 )
 
 BACKLOG = 1024
+OPEN_FILES = 1 << 16
 SETTLE_GRACE = 600.0
 """Seconds that children have, beyond the deadline of a drain, to make durable what they wrote."""
 
@@ -98,6 +100,7 @@ class Child:
 def main() -> NoReturn:
     """Run the parent until its agent has drained it, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _allow_connections()
     orders, reports = _take_standard_streams()
     gc.collect()
     gc.freeze()
@@ -221,6 +224,14 @@ class Family:
                 return
             self._children.remove(speaker)
             raise ChildDied(speaker.reap()) from None
+
+
+def _allow_connections() -> None:
+    """Raise the limit on open files as far as it may be: a client's pool may hold thousands."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _take_standard_streams() -> tuple[Line, Line]:
