@@ -5,8 +5,9 @@ S3 requests are answered on the ASGI channels directly. Quart has the pages and 
 """
 
 import logging
+import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, cast
 from urllib.parse import quote_from_bytes
@@ -28,7 +29,9 @@ from quart_trio import QuartTrio
 from worker.gateway import pages
 from worker.gateway.exchange import Answer, ClientGone, Head, Incoming
 from worker.gateway.plan import Certificate
+from worker.gateway.refusals import refusal
 from worker.gateway.service import Service
+from worker.s3.errors import S3Error
 
 PAGES = b"/-/"
 RECEIVE = 1 << 18
@@ -44,6 +47,9 @@ DISCARD = 60.0
 CLOSE = 1.0
 """Seconds for closing a connection, which over TLS means to send something."""
 BACKLOG = 1024
+REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~]")
+MALFORMED: Mapping[int, str] = {431: "RequestHeaderSectionTooLarge", 501: "NotImplemented"}
+"""The codes of what is no HTTP, by the status that the parser gives it; else BadRequest."""
 
 log = logging.getLogger(__name__)
 
@@ -216,24 +222,57 @@ class Connection(TCPServer):
         One client library sends the key of a HEAD so, and the parser refuses it. That a head does
         not begin with a packet, or is cut within its first line, is possible; it is then refused.
         """
-        connection = getattr(self.protocol.protocol, "connection", None)
-        if not isinstance(connection, h11.Connection) or connection.their_state is not h11.IDLE:
-            return data
         line, end, rest = data.partition(b"\r\n")
-        if line.isascii():
+        if line.isascii() or not REQUEST_LINE.match(line):
+            return data
+        connection = getattr(self.protocol.protocol, "connection", None)
+        # A head that comes in several packets must not have its headers taken for a target.
+        if (
+            not isinstance(connection, h11.Connection)
+            or connection.their_state is not h11.IDLE
+            or connection.trailing_data[0]
+        ):
             return data
         safe = bytes(range(0x20, 0x7F)).decode()
         return quote_from_bytes(line, safe=safe).encode() + end + rest
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 as the server speaks it, but that ``100 Continue`` has its reason.
+    """HTTP/1.1 as the server speaks it, and nothing but that: no client of S3 asks for more.
 
-    botocore, and so the AWS CLI, took a status line of two words for a broken answer until 2023,
-    and both send ``Expect: 100-continue`` with every body.
+    Requests to go on in HTTP/2 or as a WebSocket are not heeded (RFC 9110, 7.8), and what is no
+    HTTP is answered with an error document like every other error.
     """
 
+    async def _check_protocol(self, event: h11.Request) -> None:
+        pass
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = [each for each in request.headers if each[0] != b"upgrade"]
+        if len(headers) < len(request.headers):
+            request = h11.Request(method=request.method, target=request.target, headers=headers)
+        await super()._create_stream(request)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        if self.stream is None:
+            fault = S3Error(MALFORMED.get(status_code, "BadRequest"))
+        else:
+            fault = S3Error(
+                "IncompleteBody", "The body ended early, or is not framed as its headers say."
+            )
+        answer = refusal(fault, resource="/")
+        assert isinstance(answer.body, bytes)
+        headers = [*answer.headers, (b"connection", b"close"), *self.config.response_headers("h11")]
+        for event in (
+            h11.Response(status_code=answer.status, headers=headers),
+            h11.Data(data=answer.body),
+            h11.EndOfMessage(),
+        ):
+            await self._send_h11_event(event)
+
     async def _send_h11_event(self, event: Any) -> None:
+        # botocore, and so the AWS CLI, took a status line of two words for a broken answer until
+        # 2023, and both send "Expect: 100-continue" with every body.
         if isinstance(event, h11.InformationalResponse) and event.status_code == 100:
             event = h11.InformationalResponse(
                 status_code=event.status_code, headers=event.headers, reason=b"Continue"

@@ -145,6 +145,11 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             404,
             "The replication configuration was not found",
         ),
+        "RequestHeaderSectionTooLarge": (
+            400,
+            "Your request header and query parameters used to make the request exceed the maximum "
+            "allowed size.",
+        ),
         "RequestTimeout": (
             400,
             "Your socket connection to the server was not read from or written to within the "
