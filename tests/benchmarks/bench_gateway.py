@@ -35,8 +35,7 @@ import sys, hypercorn.trio, trio
 from hypercorn.config import Config
 
 async def app(scope, receive, send):
-    if scope["type"] != "http":
-        return
+    assert scope["type"] == "http"
     path = scope["path"]
     size = int(sys.argv[3]) if path == "/large" else 1000
     await send({"type": "http.response.start", "status": 200,

@@ -1,108 +1,19 @@
-"""A gateway on a free port, its buckets, and clients to ask it with."""
+"""Gateways to ask: one that is open to all, one that wants signatures."""
 
-import socket
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import attrs
-import boto3
-import botocore.client
-import botocore.config
 import pytest
 import trio
-from builders import a_commit
-from trio.to_thread import run_sync as in_thread
+from gateways import Running, a_plan, serving
 
-from worker.buckets.index import Index, create
-from worker.gateway import web
-from worker.gateway.counters import Counters
-from worker.gateway.plan import GatewayPlan, KeyPair, ServedInput, Statistics
-from worker.gateway.service import open_service
-from worker.store.opening import open_store
-
-FILES = {
-    "a.txt": b"alpha",
-    "nested/b.txt": b"beta",
-    "nested/deep/ü.txt": b"umlaut",
-    "two words.txt": b"space",
-}
-
-
-@attrs.frozen
-class Running:
-    """A gateway that answers, and what stands behind it."""
-
-    port: int
-    plan: GatewayPlan
-    index: Index
-    counters: Counters
-    draining: web.Draining
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def client(self, **config: Any) -> botocore.client.BaseClient:
-        """Return a boto3 client of the gateway, on defaults but for *config*."""
-        access, secret = config.pop("keys", ("default", "default"))
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name="us-east-1",
-            aws_access_key_id=access,
-            aws_secret_access_key=secret,
-            config=botocore.config.Config(retries={"total_max_attempts": 1}, **config),
-        )
-
-    async def ask(self, *pieces: bytes) -> bytes:
-        """Send *pieces* over a connection of their own; return all that comes until it ends."""
-        async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
-            for piece in pieces:
-                await stream.send_all(piece)
-            answer = b""
-            with trio.fail_after(30):
-                async for data in stream:
-                    answer += data
-            return answer
-
-    def statistics(self) -> Statistics:
-        return self.counters.total()
-
-
-def a_plan(tmp_path: Path, **changes: Any) -> GatewayPlan:
-    """Return the plan of a job with the input ``labresults``, its output's index made."""
-    store = open_store(tmp_path / "store")
-    commit = a_commit(store, FILES)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    plan = GatewayPlan(
-        store=str(tmp_path / "store"),
-        scratch=scratch,
-        job="f" * 32,
-        stage="job-1",
-        inputs=(ServedInput("labresults", commit.name, commit.root),),
-        **changes,
-    )
-    create(plan.index).close()
-    return plan
-
-
-async def _serve(plan: GatewayPlan, nursery: trio.Nursery) -> Running:
-    counters = Counters(plan.buckets, 1)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-    port = listener.getsockname()[1]
-    draining = web.Draining()
-    service = await in_thread(partial(open_service, plan, number=0, counters=counters))
-    await nursery.start(partial(web.serve, service, listener, tls=plan.tls, draining=draining))
-    return Running(port, plan, Index(plan.index), counters, draining)
+from worker.gateway.plan import KeyPair
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Running]:
     """A gateway in this process, with ``labresults`` and an empty ``out``; anyone may use it."""
-    running = await _serve(a_plan(tmp_path), nursery)
+    running = await serving(a_plan(tmp_path), nursery)
     yield running
     running.index.close()
 
@@ -110,6 +21,6 @@ async def gateway(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Runnin
 @pytest.fixture
 async def locked(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Running]:
     """The same, for those only who sign with the key pair ``AKIA…`` and ``secret``."""
-    running = await _serve(a_plan(tmp_path, auth=KeyPair("AKIAJOB", "secret")), nursery)
+    running = await serving(a_plan(tmp_path, auth=KeyPair("AKIAJOB", "secret")), nursery)
     yield running
     running.index.close()

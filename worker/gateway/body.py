@@ -23,6 +23,8 @@ SMALL = 256 << 10
 """Objects up to this size are gathered in memory and appended to a pack."""
 INLINE = 16 << 10
 """Up to this size, hashing takes less than the trip to a thread that would hash meanwhile."""
+PIECES = 16
+"""In how many pieces what came at once may be handed on when its framing is off."""
 BATCH = 1 << 20
 """How much is handed to the threads at once; one batch is hashed while the next is received."""
 
@@ -40,9 +42,11 @@ class Content:
         while data := await self._incoming.read():
             if decoder is None:
                 yield data
-            else:
-                for piece in decoder.feed(data):
-                    yield piece
+                continue
+            pieces = decoder.feed(data)
+            # Of chunks of a byte, the views would weigh hundreds of times what they show.
+            for piece in pieces if len(pieces) <= PIECES else [b"".join(pieces)]:
+                yield piece
         if decoder is not None:
             decoder.finish()
 
