@@ -67,7 +67,6 @@ def ran(site, document, **environment):
         ),
         pytest.param(
             a_file_job(
-                "cp -r /pfs/labresults/. $PFS_ROOT/out 2>/dev/null || "
                 "cp -r $labresults/. $PFS_ROOT/out",
                 "ln -s $labresults/a.txt $PFS_ROOT/out/link",
                 "ln -s link $PFS_ROOT/out/second",
