@@ -1,11 +1,16 @@
 """The backend in an object store: in memory, and on an S3 server."""
 
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from builders import an_id
-from obstore.store import S3Store
+from obstore.store import MemoryStore, S3Store
 from store.backend_contract import BackendContract
 
 from worker.errors import Invalid, Unavailable
+from worker.store.backends.base import ObjectMissing
 from worker.store.backends.remote import RemoteBackend
 from worker.store.exporting import get_directory
 from worker.store.importing import put_directory
@@ -54,6 +59,60 @@ def test_a_bucket_that_is_not_there_is_named(s3_options):
         list(backend.list_from("a/"))
     with pytest.raises(Unavailable, match="bucket does not exist"):
         backend.get("a")
+
+
+def test_an_endpoint_that_is_no_url_is_refused():
+    """What the library would panic at is refused before it is asked."""
+    with pytest.raises(Invalid, match="'nonsense' is not http://HOST or https://HOST"):
+        open_backend("s3://bucket", {"endpoint": "nonsense"})
+
+
+def test_wrong_credentials_are_named_without_a_signature():
+    """Of what the service says, its code and message are told, and nothing to sign with."""
+    with refusing(
+        b"<?xml version='1.0'?>\n<Error><Code>SignatureDoesNotMatch</Code>"
+        b"<Message>Check your key &amp; signing method.</Message>"
+        b"<SignatureProvided>a-signature</SignatureProvided></Error>"
+    ) as endpoint:
+        options = {"endpoint": endpoint, "access_key_id": "a", "secret_access_key": "a-secret"}
+        backend = open_backend("s3://bucket", {**options, "region": "us-east-1"})
+
+        with pytest.raises(Unavailable) as caught:
+            backend.get("a")
+    assert "store: reading a: SignatureDoesNotMatch: Check your key & signing method." == str(
+        caught.value
+    )
+
+
+def test_a_store_that_answered_once_is_waited_for():
+    """Until it has answered, a store is asked with little patience; then with much."""
+    patient, hasty = MemoryStore(), MemoryStore()
+    backend = RemoteBackend(patient, "memory://both", first=hasty)
+    with pytest.raises(ObjectMissing):
+        backend.get("a")
+    backend.put("a", b"1")
+
+    assert b"1" == bytes(patient.get("a").bytes())
+
+
+@contextmanager
+def refusing(body):
+    """Serve 403 with *body* to everybody."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(403)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_an_unknown_option_is_refused(s3_options):
