@@ -4,7 +4,7 @@ import calendar
 import enum
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_tz
 
 import attrs
@@ -60,11 +60,15 @@ def moment(value: str) -> int | None:
         if parsed is not None:
             year, month, day, hour, minute, second = parsed[:6]
             datetime(year, month, day, hour, minute, min(second, 59))  # refuses 32 January
-            shifted = calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0))
-            return shifted - (parsed[9] or 0)
-        return int(datetime.fromisoformat(value.strip().replace("Z", "+00:00")).timestamp())
+            seconds = calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0))
+            seconds -= parsed[9] or 0
+        else:
+            iso = value.strip().replace("Z", "+00:00")
+            seconds = int(datetime.fromisoformat(iso).timestamp())
+        datetime.fromtimestamp(seconds, UTC)  # refuses what a zone moves beyond the year 9999
     except (ValueError, IndexError, OverflowError, TypeError):
         return None
+    return seconds
 
 
 def read_conditions(headers: Mapping[str, str]) -> Conditions:

@@ -1,0 +1,110 @@
+"""A whole gateway, of several processes as a job has it, for tests that themselves only block."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import attrs
+import psutil
+import trio
+from builders import a_commit
+
+from worker.buckets.index import Index, create
+from worker.gateway.plan import GatewayPlan, ServedInput
+from worker.gateway.processes import start_parent
+from worker.store.opening import open_store
+
+FILES = {
+    "a.txt": b"alpha",
+    "nested/b.txt": b"beta",
+    "nested/deep/ü.txt": b"umlaut",
+    "two words.txt": b"space",
+    "empty": b"",
+}
+
+
+@attrs.frozen
+class Family:
+    """A gateway that runs: where it answers, and the processes it is made of."""
+
+    port: int
+    plan: GatewayPlan
+    index: Index
+    pid: int
+
+    @property
+    def url(self) -> str:
+        """The endpoint."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def children(self) -> list[psutil.Process]:
+        """Return the processes that serve."""
+        return psutil.Process(self.pid).children()
+
+    def rss(self) -> int:
+        """Return the bytes of memory that all of them hold, shared ones counted in each."""
+        return sum(each.memory_info().rss for each in self.children())
+
+
+@contextmanager
+def serving(folder: Path, **changes: Any) -> Iterator[Family]:
+    """Serve ``labresults`` and an empty ``out`` as long as the block lasts.
+
+    A gateway that dies meanwhile raises :class:`GatewayDied` from the block.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    store = open_store(changes.pop("store", folder / "store"))
+    commit = a_commit(store, FILES)
+    scratch = changes.pop("scratch", folder / "scratch")
+    scratch.mkdir()
+    plan = GatewayPlan(
+        store=str(changes.pop("store_url", folder / "store")),
+        scratch=scratch,
+        job="f" * 32,
+        stage="job-1",
+        inputs=(ServedInput("labresults", commit.name, commit.root),),
+        **{"processes": 2, "log_level": "error", **changes},
+    )
+    create(plan.index).close()
+    told: SimpleQueue[Any] = SimpleQueue()
+    thread = threading.Thread(target=trio.run, args=(_run, plan, told))
+    thread.start()
+    begun = told.get()
+    if isinstance(begun, BaseException):
+        thread.join()
+        raise begun
+    port, pid, stop = begun
+    index = Index(plan.index)
+    try:
+        yield Family(port, plan, index, pid)
+    finally:
+        stop()
+        thread.join()
+        index.close()
+    ended = told.get()
+    if ended is not None:
+        raise ended
+
+
+async def _run(plan: GatewayPlan, told: "SimpleQueue[Any]") -> None:
+    try:
+        async with start_parent() as parent:
+            endpoint = await parent.serve(plan)
+            stopped, token = trio.Event(), trio.lowlevel.current_trio_token()
+            told.put((endpoint.port, parent.pid, lambda: _stop(stopped, token)))
+            await stopped.wait()
+    except Exception as error:  # it is the waiting thread that has to hear of it
+        told.put(error)
+    else:
+        told.put(None)
+
+
+def _stop(stopped: trio.Event, token: trio.lowlevel.TrioToken) -> None:
+    # When the gateway has died, the loop is gone before it is told to end.
+    try:
+        token.run_sync_soon(stopped.set)
+    except trio.RunFinishedError:
+        return

@@ -1,0 +1,123 @@
+"""Signature Version 4 as a client makes it, written down a second time to be checked against."""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote
+
+import attrs
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+STREAMING = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+
+
+@attrs.frozen
+class Signer:
+    """Somebody with a key pair, at a time, who signs for a place."""
+
+    access: str
+    secret: str
+    when: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    region: str = "us-east-1"
+    host: str = "gateway"
+
+    @property
+    def stamp(self) -> str:
+        """The time as it is signed."""
+        return self.when.strftime("%Y%m%dT%H%M%SZ")
+
+    @property
+    def scope(self) -> str:
+        """What the key is for."""
+        return f"{self.stamp[:8]}/{self.region}/s3/aws4_request"
+
+    def sign(self, kind: str, *lines: str) -> str:
+        """Return the signature of a text of that kind."""
+        key = f"AWS4{self.secret}".encode()
+        for part in self.scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        return hmac.digest(
+            key, "\n".join((kind, self.stamp, self.scope, *lines)).encode(), "sha256"
+        ).hex()
+
+    def _request(self, method: str, target: str, headers: dict[str, str], payload: str) -> str:
+        path, _, query = target.partition("?")
+        pairs = sorted(
+            (quote(unquote(name), safe="~"), quote(unquote(value), safe="~"))
+            for name, _, value in (each.partition("=") for each in query.split("&") if each)
+        )
+        canonical = "\n".join(
+            [
+                method,
+                quote(unquote(path), safe="/~"),
+                "&".join(f"{name}={value}" for name, value in pairs),
+                *(f"{name}:{' '.join(headers[name].split())}" for name in sorted(headers)),
+                "",
+                ";".join(sorted(headers)),
+                payload,
+            ]
+        )
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        return self.sign("AWS4-HMAC-SHA256", digest)
+
+    def headers(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str] | None = None,
+        *,
+        payload: str = EMPTY,
+    ) -> dict[str, str]:
+        """Return *headers* and those that sign them all; *payload* is the digest or the mode."""
+        sent = {"x-amz-date": self.stamp, "x-amz-content-sha256": payload, **(headers or {})}
+        signed = {"host": self.host, **sent}
+        signature = self._request(method, target, signed, payload)
+        return {
+            **sent,
+            "authorization": f"AWS4-HMAC-SHA256 Credential={self.access}/{self.scope}, "
+            f"SignedHeaders={';'.join(sorted(signed))}, Signature={signature}",
+        }
+
+    def presigned(self, method: str, target: str, *, expires: object = 60) -> str:
+        """Return *target* with the signature in its query."""
+        path, _, query = target.partition("?")
+        credential = quote(f"{self.access}/{self.scope}", safe="")
+        query = "&".join(
+            [
+                *filter(None, [query]),
+                "X-Amz-Algorithm=AWS4-HMAC-SHA256",
+                f"X-Amz-Credential={credential}",
+                f"X-Amz-Date={self.stamp}",
+                f"X-Amz-Expires={expires}",
+                "X-Amz-SignedHeaders=host",
+            ]
+        )
+        target = f"{path}?{query}"
+        signature = self._request(method, target, {"host": self.host}, "UNSIGNED-PAYLOAD")
+        return f"{target}&X-Amz-Signature={signature}"
+
+    def chunks(
+        self, seed: str, *chunks: bytes, trailers: dict[str, str] | None = None
+    ) -> list[bytes]:
+        """Return a body piece by piece: each chunk, the last of no bytes, and the trailers."""
+        pieces, before = [], seed
+        for chunk in (*chunks, b""):
+            before = self.sign(
+                "AWS4-HMAC-SHA256-PAYLOAD", before, EMPTY, hashlib.sha256(chunk).hexdigest()
+            )
+            head = f"{len(chunk):x};chunk-signature={before}\r\n".encode()
+            pieces.append(head + chunk + b"\r\n" if chunk else head)
+        lines = [f"{name}:{value}" for name, value in sorted((trailers or {}).items())]
+        if lines:
+            text = "".join(f"{line}\n" for line in lines)
+            signature = self.sign(
+                "AWS4-HMAC-SHA256-TRAILER", before, hashlib.sha256(text.encode()).hexdigest()
+            )
+            lines.append(f"x-amz-trailer-signature:{signature}")
+        pieces.append("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        return pieces
+
+
+def seed_of(headers: dict[str, str]) -> str:
+    """Return the signature that the first chunk goes on from."""
+    return headers["authorization"].rpartition("Signature=")[2]

@@ -1,0 +1,183 @@
+"""A client that sends exactly the bytes it is told to, and reads answers one by one."""
+
+import re
+import socket
+from xml.etree import ElementTree
+
+import attrs
+
+DEADLINE = 30.0
+
+
+class Hung(AssertionError):
+    """No answer, or no end of one, came in time."""
+
+
+@attrs.frozen
+class Reply:
+    """An answer as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """The code of an error document; empty if this is none."""
+        return self.field("Code")
+
+    def field(self, name: str) -> str:
+        """The text of the element of that name, wherever it is; empty if it is not there."""
+        return next(iter(self.fields(name)), "")
+
+    def fields(self, name: str) -> list[str]:
+        """The texts of all elements of that name, in the order of the document."""
+        if not self.headers.get("content-type", "").startswith("application/xml"):
+            return []
+        if not self.body:
+            return []
+        root = ElementTree.fromstring(self.body)  # every document must be one
+        return [each.text or "" for each in root.iter() if each.tag.rpartition("}")[2] == name]
+
+
+class Wire:
+    """One connection; what comes back is framed strictly, so that an answer too many is seen."""
+
+    def __init__(self, port: int, *, deadline: float = DEADLINE) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=deadline)
+        self._received = b""
+
+    def __enter__(self) -> "Wire":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send *data*; that the other side may have hung up is found out when it is read."""
+        try:
+            self.socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        except TimeoutError:
+            raise Hung("the gateway does not take what is sent") from None
+
+    def half_close(self) -> None:
+        """Say that nothing more will be sent."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def reply(self, method: str = "GET") -> Reply | None:
+        """Read one answer to *method*; None if the connection ended instead."""
+        while True:
+            head = self._until(b"\r\n\r\n")
+            if head is None:
+                return None
+            first, *lines = head[:-4].decode("latin-1").split("\r\n")
+            match = re.fullmatch(r"HTTP/1\.1 (\d{3}) ?[ -~]*", first)
+            assert match, f"no status line: {first!r}"
+            status = int(match.group(1))
+            headers: dict[str, str] = {}
+            for line in lines:
+                name, colon, value = line.partition(":")
+                assert colon, f"no header: {line!r}"
+                assert re.fullmatch(r"[!#-'*+\-.0-9A-Z^_`a-z|~]+", name), f"no header: {line!r}"
+                assert name.lower() not in headers, f"{name} came twice: {lines}"
+                headers[name.lower()] = value.strip(" \t")
+            if status >= 200:
+                break
+        if method == "HEAD" or status in (204, 304):
+            return Reply(status, headers, b"")
+        if "content-length" in headers:
+            return Reply(status, headers, self._exactly(int(headers["content-length"])))
+        if headers.get("transfer-encoding") == "chunked":
+            return Reply(status, headers, self._chunks())
+        return Reply(status, headers, self.rest())
+
+    def rest(self) -> bytes:
+        """Read until the connection ends."""
+        while self._more():
+            pass
+        data, self._received = self._received, b""
+        return data
+
+    def _until(self, mark: bytes) -> bytes | None:
+        while mark not in self._received:
+            if not self._more():
+                assert not self._received, f"the connection ended within {self._received[:200]!r}"
+                return None
+        end = self._received.index(mark) + len(mark)
+        data, self._received = self._received[:end], self._received[end:]
+        return data
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._received) < size:
+            assert self._more(), f"the body ended after {len(self._received)} of {size} bytes"
+        data, self._received = self._received[:size], self._received[size:]
+        return data
+
+    def _chunks(self) -> bytes:
+        data = b""
+        while size := int(self._until(b"\r\n") or b"", 16):
+            data += self._exactly(size)
+            assert b"\r\n" == self._exactly(2)
+        assert b"\r\n" == self._exactly(2)
+        return data
+
+    def _more(self) -> bool:
+        try:
+            data = self.socket.recv(1 << 18)
+        except TimeoutError:
+            raise Hung(f"no answer came; so far {self._received[:200]!r}") from None
+        except ConnectionResetError:
+            data = b""
+        self._received += data
+        return bool(data)
+
+
+def head(
+    method: str,
+    target: str | bytes,
+    headers: dict[str, str] | None = None,
+    *,
+    host: str | None = "gateway",
+) -> bytes:
+    """Return the head of a request, its blank line included; nothing is added but a Host."""
+    sent = {"host": host, **(headers or {})} if host is not None else dict(headers or {})
+    lines = [f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in sent.items()]
+    raw = target if isinstance(target, bytes) else target.encode()
+    return b"\r\n".join([b"%s %s HTTP/1.1" % (method.encode(), raw), *lines, b"", b""])
+
+
+def request(
+    method: str,
+    target: str | bytes,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+) -> bytes:
+    """Return a whole request; with *body* a Content-Length is added unless one is given."""
+    sent = dict(headers or {})
+    names = {name.lower() for name in sent}
+    if body is not None and not names & {"content-length", "transfer-encoding"}:
+        sent["content-length"] = str(len(body))
+    return head(method, target, sent) + (body or b"")
+
+
+def ask(
+    port: int,
+    method: str,
+    target: str | bytes,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+) -> Reply:
+    """Send a request over a connection of its own and return the answer."""
+    with Wire(port) as wire:
+        wire.send(request(method, target, headers, body))
+        reply = wire.reply(method)
+        assert reply is not None, "the connection ended without an answer"
+        return reply
+
+
+def framed(*chunks: bytes, trailers: tuple[bytes, ...] = ()) -> bytes:
+    """Return an unsigned aws-chunked body of these chunks, its end and its trailers added."""
+    parts = [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks]
+    return b"".join(parts) + b"0\r\n" + b"".join(each + b"\r\n" for each in trailers) + b"\r\n"
