@@ -49,12 +49,12 @@ class Engine:
         """Return the options that every container needs on this machine."""
         return ["--network=host", *words("WORKER_ENGINE_OPTIONS")]
 
-    def build(self, tag: str, folder: Path) -> None:
+    def build(self, tag: str, folder: Path, *arguments: str) -> None:
         """Make an image of a folder with a Dockerfile."""
         limits = [word for word in words("WORKER_ENGINE_OPTIONS") if word.startswith("--ulimit")]
         more = shlex.split(os.environ.get("WORKER_TEST_BUILD", ""))
         network = ["--network=host", *limits, *more]
-        self.call("build", *network, "--tag", tag, str(folder))
+        self.call("build", *network, *arguments, "--tag", tag, str(folder))
 
     def containers(self) -> list[str]:
         """Return the workers' containers that are there, running or not."""
