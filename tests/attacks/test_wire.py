@@ -1,0 +1,162 @@
+"""What is hostile on the wire itself: heads that are cut, no heads, too long, of other servers."""
+
+import contextlib
+import os
+import resource
+import socket
+
+import pytest
+from attacks.wire import Wire, ask, head, request
+
+
+def test_a_head_that_comes_in_pieces_is_the_same_head(family):
+    """Wherever a packet ends, a header is a header: its bytes are stored as they came."""
+    whole = head("PUT", "/out/cut", {"x-amz-meta-a": "ünïcode", "content-length": "0"})
+    for cut in range(1, len(whole)):
+        with Wire(family.port) as wire:
+            wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire.send(whole[:cut])
+            # The answer to this one tells that the first piece has been read by then, if not more.
+            if cut % 16 == 0:
+                ask(family.port, "HEAD", "/out")
+            wire.send(whole[cut:])
+            reply = wire.reply("PUT")
+
+        stored = family.index.get("cut").metadata
+        assert (200, {"a": "ünïcode".encode().decode("latin-1")}) == (reply.status, stored), cut
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00" + bytes(500), "BadRequest", id="TLS"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "BadRequest", id="SSH"),
+        pytest.param(b"GET /out\r\n\r\n", "BadRequest", id="HTTP/0.9"),
+        pytest.param(b"GET /out HTTP/1.1\r\n\r\n", "BadRequest", id="no host"),
+        pytest.param(
+            b"GET /out HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "BadRequest", id="two hosts"
+        ),
+        pytest.param(b"GET /out HTTP/1.1\r\nhost : a\r\n\r\n", "BadRequest", id="a space too many"),
+        pytest.param(b"GET /out HTTP/1.1\r\nhost\r\n\r\n", "BadRequest", id="a header of no value"),
+        pytest.param(
+            b"GET /out HTTP/1.1\r\nhost: a\r\nx: \x00\r\n\r\n", "BadRequest", id="NUL in a header"
+        ),
+        pytest.param(b"GET  /out HTTP/1.1\r\nhost: a\r\n\r\n", "BadRequest", id="two spaces"),
+        pytest.param(b"GET /o ut HTTP/1.1\r\nhost: a\r\n\r\n", "BadRequest", id="a space in it"),
+        pytest.param(b"GET /out HTTP/eleven\r\nhost: a\r\n\r\n", "BadRequest", id="version"),
+        pytest.param(
+            b"GET /out HTTP/1.1\r\nhost: a\r\nx: " + b"a" * (1 << 20) + b"\r\n\r\n",
+            "RequestHeaderSectionTooLarge",
+            id="a header of a megabyte",
+        ),
+        pytest.param(
+            b"GET /out?" + b"a" * (1 << 20) + b" HTTP/1.1\r\nhost: a\r\n\r\n",
+            "RequestHeaderSectionTooLarge",
+            id="a query of a megabyte",
+        ),
+        pytest.param(
+            b"GET /out HTTP/1.1\r\nhost: a\r\n" + b"x: 1\r\n" * 200_000,
+            "RequestHeaderSectionTooLarge",
+            id="headers without end",
+        ),
+        pytest.param(
+            b"PUT /out/k HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, gzip\r\n\r\n",
+            "NotImplemented",
+            id="two codings",
+        ),
+    ],
+)
+def test_what_is_no_http_is_answered_in_xml(family, sent, code):
+    """Whoever speaks something else is told so, with ids that agree, and is hung up on."""
+    with Wire(family.port) as wire:
+        wire.send(sent)
+        reply = wire.reply()
+
+        assert code == reply.code
+        assert "close" == reply.headers["connection"]
+        assert reply.headers["x-amz-request-id"] == reply.field("RequestId")
+        assert reply.headers["x-amz-id-2"] == reply.field("HostId")
+        assert b"" == wire.rest()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param(
+            {"upgrade": "h2c", "connection": "upgrade", "http2-settings": "AAMAAABk"}, id="HTTP/2"
+        ),
+        pytest.param(
+            {
+                "upgrade": "websocket",
+                "connection": "upgrade",
+                "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+                "sec-websocket-version": "13",
+            },
+            id="a WebSocket",
+        ),
+    ],
+)
+def test_no_other_protocol_is_spoken(family, headers):
+    """A wish to go on in another protocol is not heeded; the connection goes on as it is."""
+    with Wire(family.port) as wire:
+        wire.send(request("GET", "/labresults/a.txt", headers) + request("GET", "/-/healthz"))
+
+        assert [b"alpha", b"alive\n"] == [wire.reply().body, wire.reply().body]
+
+
+def test_http2_is_refused_by_its_first_words(family):
+    """Whoever begins with HTTP/2 gets an answer in HTTP/1.1."""
+    with Wire(family.port) as wire:
+        wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+        assert "MethodNotAllowed" == wire.reply().code
+
+
+def test_a_hundred_requests_at_once_are_answered_in_order(family):
+    """Each of a hundred, good and bad, gets its own answer, in turn, with an id of its own."""
+    requests, expected = [], []
+    for number in range(25):
+        requests += [
+            request("PUT", f"/out/turn-{number}", {}, b"%d" % number),
+            request("GET", f"/out/turn-{number}"),
+            request("GET", f"/out/none-{number}"),
+            request("PUT", f"/labresults/turn-{number}", {}, b"x" * number * 1000),
+        ]
+        expected += [(200, b""), (200, b"%d" % number), (404, b""), (403, b"")]
+
+    with Wire(family.port) as wire:
+        wire.send(b"".join(requests))
+        replies = [wire.reply("PUT" if "PUT" in str(sent[:3]) else "GET") for sent in requests]
+
+    assert expected == [(each.status, b"" if each.status >= 400 else each.body) for each in replies]
+    assert len(replies) == len({each.headers["x-amz-request-id"] for each in replies})
+
+
+def test_idle_connections_keep_nobody_out(family):
+    """Hundreds who connect and say half a request leave room for others."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            wire = stack.enter_context(Wire(family.port))
+            wire.send(b"GET /out HTTP/1.1\r\nx: ")
+
+        assert b"alpha" == ask(family.port, "GET", "/labresults/a.txt").body
+
+
+def test_the_limit_on_open_files_is_raised(family):
+    """A gateway may have as many connections as the system lets it, whatever the shell said."""
+    for child in family.children():
+        soft, hard = child.rlimit(resource.RLIMIT_NOFILE)
+
+        assert min(1 << 16, hard) <= soft
+
+
+def test_a_connection_dropped_at_any_byte_leaves_nothing(family):
+    """However far a PUT came, without its end it has not been."""
+    body = os.urandom(300)
+    whole = request("PUT", "/out/dropped", {"x-amz-meta-a": "1"}, body)
+    for cut in range(0, len(whole), 7):
+        with Wire(family.port) as wire:
+            wire.send(whole[:cut])
+
+    assert 404 == ask(family.port, "GET", "/out/dropped").status
+    assert family.index.get("dropped") is None
