@@ -459,9 +459,9 @@ async def test_the_store_keeps_what_a_full_disk_refuses_to_publish(
 
 async def test_a_fault_of_our_own_is_a_result_too(a_request, log, monkeypatch):
     """Exit 70, and the log has the traceback."""
-    from worker.job import runner
+    from worker.job import conducting
 
-    monkeypatch.setattr(runner, "make_plan", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(conducting, "make_plan", lambda *_, **__: 1 / 0)
     result = await run(a_request(a_file_job()), log=log)
 
     assert (70, "a fault of worker's own: ZeroDivisionError: division by zero") == (

@@ -9,15 +9,14 @@ live: an agent that dies leaves no gateway behind, and a gateway that dies is an
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import trio
+from trio.to_thread import run_sync as in_thread
 
-import worker
 from worker.errors import Unavailable
+from worker.gateway.launch import launched
 from worker.gateway.nursery import open_plain_nursery
 from worker.gateway.plan import (
     BucketStatistics,
@@ -50,13 +49,6 @@ __all__ = [
     "start_parent",
 ]
 
-# Not "-m": that would put the current directory, which is the user's, before everything else.
-LAUNCH = """
-import sys
-sys.path.append(sys.argv[1])
-from worker.gateway.forkserver import main
-main()
-"""
 KILL_GRACE = 5.0
 """Seconds that a parent has to kill its children and end, before the agent does it."""
 
@@ -72,7 +64,7 @@ class GatewayDied(Unavailable):
 class Parent:
     """The running parent of a gateway: made by :func:`start_parent`, used by one task at a time."""
 
-    def __init__(self, process: trio.Process, messages: trio.MemoryReceiveChannel[Message]) -> None:
+    def __init__(self, process: "_Process", messages: trio.MemoryReceiveChannel[Message]) -> None:
         self._process = process
         self._messages = messages
 
@@ -104,27 +96,51 @@ class Parent:
         return drained.statistics
 
     async def _tell(self, message: Message) -> None:
-        assert self._process.stdin is not None
         try:
             await self._process.stdin.send_all(encode(message))
         except trio.BrokenResourceError:
             await _wait_to_be_cancelled()
 
 
+class _Process:
+    """A launched process, as tasks use it."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.pid = process.pid
+        self._process = process
+        self.stdin = trio.lowlevel.FdStream(os.dup(process.stdin.fileno()))
+        self.stdout = trio.lowlevel.FdStream(os.dup(process.stdout.fileno()))
+        # The end of its standard input is what ends it, so there is to be one of these alone.
+        process.stdin.close()
+        process.stdout.close()
+
+    async def wait(self) -> int:
+        """Wait for its end, and return its status."""
+        return await in_thread(self._process.wait, abandon_on_cancel=True)
+
+
 @asynccontextmanager
-async def start_parent() -> AsyncIterator[Parent]:
+async def start_parent(
+    process: "subprocess.Popen[bytes] | None" = None,
+) -> AsyncIterator[Parent]:
     """Run the parent of a gateway for as long as the block lasts; leaving it ends the whole family.
 
-    A death in the family cancels the block and raises :class:`GatewayDied` from it.
+    It is the *process* that was launched already, or a new one. A death in the family cancels the
+    block and raises :class:`GatewayDied` from it.
     """
-    root = str(Path(worker.__file__).parent.parent)
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-P", "-c", LAUNCH, root],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        # A Ctrl-C at the terminal is for the agent, which then ends the family in its own order.
-        start_new_session=True,
-    )
+    if process is None:
+        with launched() as new:
+            async with _started(_Process(new)) as parent:
+                yield parent
+    else:
+        async with _started(_Process(process)) as parent:
+            yield parent
+
+
+@asynccontextmanager
+async def _started(process: _Process) -> AsyncIterator[Parent]:
     send, receive = trio.open_memory_channel[Message](1)
     try:
         async with open_plain_nursery() as nursery:
@@ -136,8 +152,7 @@ async def start_parent() -> AsyncIterator[Parent]:
             await _end(process)
 
 
-async def _read_messages(process: trio.Process, messages: trio.MemorySendChannel[Message]) -> None:
-    assert process.stdout is not None
+async def _read_messages(process: _Process, messages: trio.MemorySendChannel[Message]) -> None:
     line = b""
     async for data in process.stdout:
         *lines, line = (line + data).split(b"\n")
@@ -176,10 +191,8 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
-async def _end(process: trio.Process) -> None:
+async def _end(process: _Process) -> None:
     """End the family: when its standard input ends, the parent kills its children and goes."""
-    assert process.stdin is not None
-    assert process.stdout is not None
     await process.stdin.aclose()
     with trio.move_on_after(KILL_GRACE):
         await process.wait()

@@ -1,0 +1,285 @@
+"""The order of a run: fetch, resolve, open output, serve, work, drain, commit, report."""
+
+import errno
+import secrets
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+from structlog.typing import FilteringBoundLogger
+from trio.to_thread import run_sync as in_thread
+
+from worker.errors import CommandFailed, Conflict, Denied, Invalid, NotFound, Unavailable
+from worker.gateway.nursery import open_plain_nursery
+from worker.gateway.processes import start_parent
+from worker.job.containers import EngineMissing, EngineOptionWrong, ImageRefused
+from worker.job.folders import scratch_folder
+from worker.job.journal import Journal
+from worker.job.lifecycle import Cause, Event
+from worker.job.output import Output, open_output
+from worker.job.planning import Unrunnable, make_plan
+from worker.job.process import adopt_orphans, reap_orphans
+from worker.job.publish import Draft, NotPublished, Published, finish, keep, publish
+from worker.job.request import RunRequest, Watch
+from worker.job.result import Result
+from worker.job.secrets import SecretMissing
+from worker.job.signals import Stop
+from worker.job.workplace import Workplace, aside, open_workplace
+from worker.store.model import CommitName
+from worker.store.opening import open_store
+from worker.store.repository import Store
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+@attrs.frozen
+class Outcome:
+    """What the work on the datums came to, before anything is published."""
+
+    cause: Cause
+    reason: str = ""
+    code: int | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the work was done, so that what it wrote can be committed."""
+        return self.cause.exit_code == 0
+
+
+Work = Callable[[Workplace], Awaitable[Outcome]]
+
+# What an error means for the run; the most specific first, the first match wins.
+CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
+    (Unrunnable, Cause.UNRUNNABLE),
+    (SecretMissing, Cause.CONFIGURATION),
+    (EngineMissing, Cause.CONFIGURATION),
+    (EngineOptionWrong, Cause.CONFIGURATION),
+    (ImageRefused, Cause.CONFIGURATION),
+    (NotPublished, Cause.NOT_PUBLISHED),
+    (CommandFailed, Cause.COMMAND_FAILED),
+    (Invalid, Cause.INVALID),
+    (NotFound, Cause.UNAVAILABLE),
+    (Conflict, Cause.UNAVAILABLE),
+    (Denied, Cause.UNAVAILABLE),
+    (Unavailable, Cause.UNAVAILABLE),
+    (OSError, Cause.UNAVAILABLE),
+)
+
+
+async def conduct(
+    request: RunRequest,
+    work: Work,
+    *,
+    launched: "subprocess.Popen[bytes] | None",
+    stop: Stop,
+    log: FilteringBoundLogger,
+    watch: Watch,
+    ignored: Collection[signal.Signals] = (),
+) -> Result:
+    """Do all that is around *work*: before it the buckets, after it the commit and tidying up."""
+    job = request.spec.job_id or uuid.uuid4().hex
+    journal = Journal(job, log.bind(job=job), watch)
+    adopt_orphans()
+    try:
+        async with open_plain_nursery() as nursery:
+            await nursery.start(partial(stop.watch, journal.log, ignored=ignored))
+            nursery.start_soon(reap_orphans)
+            result = await _run(request, work, stop, journal, launched)
+            nursery.cancel_scope.cancel()
+    except Exception as error:
+        result = _failed(journal, stop, error)
+    tell = journal.log.error if result.exit_code else journal.log.info
+    why = {"reason": result.reason} if result.reason else {}
+    tell("run.ended", state=result.state.value, cause=result.cause.value, **why)
+    return result
+
+
+async def _run(
+    request: RunRequest,
+    work: Work,
+    stop: Stop,
+    journal: Journal,
+    launched: "subprocess.Popen[bytes] | None",
+) -> Result:
+    journal.note(Event.STARTED)
+    for warning in request.spec.warnings:
+        journal.warn(str(warning))
+    store = await in_thread(open_store, request.store, request.store_options)
+    async with (
+        aside(scratch_folder(request.scratch)) as scratch,
+        open_output(
+            store,
+            stage=f"{journal.job}-{secrets.token_hex(4)}",
+            scratch=scratch,
+            log=journal.log,
+        ) as output,
+    ):
+        outcome = None
+        with stop.scope:
+            if request.spec.job_timeout is not None:
+                stop.scope.deadline = trio.current_time() + request.spec.job_timeout
+            outcome = await _work(request, work, stop, journal, launched, store, output, scratch)
+        if outcome is None:
+            result = _stopped(journal, stop)
+        else:
+            # Nothing is broken off from here on: a signal that comes now comes too late.
+            with trio.CancelScope(shield=True):
+                result = await in_thread(_conclude, request, outcome, journal, store, output)
+    return result
+
+
+async def _work(
+    request: RunRequest,
+    work: Work,
+    stop: Stop,
+    journal: Journal,
+    launched: "subprocess.Popen[bytes] | None",
+    store: Store,
+    output: Output,
+    scratch: Path,
+) -> Outcome:
+    async with AsyncExitStack() as stack:
+        parent = await stack.enter_async_context(start_parent(launched)) if launched else None
+        with journal.step("resolve"):
+            plan = await in_thread(partial(make_plan, store, request.spec, job=journal.job))
+            journal.plan = plan
+        if plan.published is not None:
+            journal.note(Event.FOUND)
+            return Outcome(Cause.PUBLISHED_BEFORE)
+        place = await stack.enter_async_context(
+            open_workplace(
+                request,
+                plan,
+                parent=parent,
+                store=store,
+                output=output,
+                scratch=scratch,
+                journal=journal,
+                patience=stop.patience,
+            )
+        )
+        journal.note(Event.READY)
+        with journal.step("run"):
+            outcome = await work(place)
+        if outcome.succeeded:
+            journal.note(Event.SUCCEEDED)
+        if parent is not None and (outcome.succeeded or request.running.keep_failed):
+            with journal.step("drain"):
+                journal.statistics = await parent.drain(request.serving.drain)
+        return outcome
+
+
+def _conclude(
+    request: RunRequest, outcome: Outcome, journal: Journal, store: Store, output: Output
+) -> Result:
+    """Commit what there is to commit, and return what the run came to. This one blocks."""
+    assert journal.plan is not None
+    if outcome.cause is Cause.PUBLISHED_BEFORE:
+        assert journal.plan.published is not None
+        return _published(journal, outcome, finish(store, journal.plan.published))
+    if outcome.cause is Cause.DISCARDED:
+        journal.note(Event.PUBLISHED)
+        return journal.result(outcome.cause, outcome.reason, code=outcome.code)
+    if not outcome.succeeded:
+        if request.running.keep_failed:
+            _keep(journal, outcome, store, output)
+        journal.note(Event.FAILED)
+        return journal.result(outcome.cause, outcome.reason, code=outcome.code)
+    try:
+        with journal.step("publish"):
+            found = _publish(journal, store, output)
+    except (Unavailable, Denied, OSError) as error:
+        raise NotPublished(f"the output could not be committed: {error}") from error
+    output.wanted = found.ours
+    return _published(journal, outcome, found)
+
+
+def _publish(journal: Journal, store: Store, output: Output) -> Published:
+    assert journal.plan is not None
+    output.settle()
+    for text in output.unfinished():
+        journal.warn(text)
+    # Whether a commit that was refused is there all the same, nobody knows: its blobs stay.
+    output.wanted = True
+    name = CommitName(journal.plan.output.repo, journal.job)
+    return publish(store, _draft(journal, name, "success"), output.entries())
+
+
+def _published(journal: Journal, outcome: Outcome, found: Published) -> Result:
+    journal.note(Event.PUBLISHED)
+    commit = found.commit
+    cause = outcome.cause
+    if not found.ours:
+        cause = Cause.PUBLISHED_BEFORE
+        journal.log.info("run.published_before", commit=str(commit.name))
+    if not found.branch_moved:
+        journal.warn(f"the branch {journal.plan and journal.plan.output} has a newer head")
+    journal.log.info("run.published", commit=str(commit.name), files=commit.files, size=commit.size)
+    return journal.result(cause, output=commit, branch_moved=found.branch_moved, code=outcome.code)
+
+
+def _keep(journal: Journal, outcome: Outcome, store: Store, output: Output) -> None:
+    """Make a commit, on no branch, of what the last failed try wrote."""
+    assert journal.plan is not None
+    output.settle()
+    output.wanted = True
+    name = CommitName(journal.plan.output.repo, uuid.uuid4().hex)
+    draft = _draft(journal, name, "failure", reason=outcome.reason)
+    journal.kept = keep(store, draft, output.entries()).name
+    journal.log.info("run.kept", commit=str(journal.kept))
+
+
+def _draft(journal: Journal, name: CommitName, state: str, *, reason: str = "") -> Draft:
+    assert journal.plan is not None
+    return Draft(
+        name=name,
+        branch=journal.plan.output,
+        inputs=tuple(each.record for each in journal.plan.inputs),
+        # The run's own mark, by which it tells its commit from that of another run of the job.
+        job={**journal.record(), "state": state, "reason": reason, "run": uuid.uuid4().hex},
+        started=journal.started,
+        finished=time.time(),
+        message=reason,
+    )
+
+
+def _stopped(journal: Journal, stop: Stop) -> Result:
+    """Return the result of a run that was ended from outside before it could publish."""
+    journal.note(Event.STOPPED)
+    if stop.signal is None:
+        return journal.result(
+            Cause.JOB_TIMEOUT, "the job took longer than its jobTimeout, before it could publish"
+        )
+    return journal.result(Cause.STOPPED, f"stopped by {stop.signal} before it could publish")
+
+
+def _failed(journal: Journal, stop: Stop, error: Exception) -> Result:
+    """Return the result of a run that an error ended."""
+    if journal.final is not None:
+        # What was decided stays decided; only the tidying up went wrong.
+        journal.log.error("run.untidy", reason=str(error), exc_info=error)
+        return journal.final
+    cause = _cause(error)
+    if stop.signal is not None and cause is not Cause.NOT_PUBLISHED:
+        # What breaks while the run is being ended is no news.
+        journal.log.info("run.broke_off", reason=str(error))
+        return _stopped(journal, stop)
+    reason = str(error)
+    if cause is Cause.INTERNAL:
+        journal.log.error("run.fault", exc_info=error)
+        reason = f"a fault of worker's own: {type(error).__name__}: {error}"
+    journal.note(Event.INPUT_MISSING if cause is Cause.UNRUNNABLE else Event.FAILED)
+    return journal.result(cause, reason)
+
+
+def _cause(error: Exception) -> Cause:
+    if getattr(error, "errno", None) in NO_ROOM:
+        return Cause.NOT_PUBLISHED
+    return next((cause for kind, cause in CAUSES if isinstance(error, kind)), Cause.INTERNAL)

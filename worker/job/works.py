@@ -1,0 +1,114 @@
+"""What is done between serving the buckets and committing: every datum, a shell, or nothing."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from worker.errors import Invalid
+from worker.job.conducting import Outcome, conduct
+from worker.job.datums import DatumFailed, prepare, run_datum
+from worker.job.lifecycle import Cause
+from worker.job.request import RunRequest, Watch
+from worker.job.result import Result
+from worker.job.signals import Stop
+from worker.job.workplace import Workplace
+
+Launched = subprocess.Popen[bytes] | None
+
+
+async def run(
+    request: RunRequest, *, launched: Launched, log: FilteringBoundLogger, watch: Watch
+) -> Result:
+    """Run a job to its end; see ``runner.run``."""
+    stop = Stop(request.running.grace)
+    return await conduct(request, _every_datum, launched=launched, stop=stop, log=log, watch=watch)
+
+
+async def shell(
+    request: RunRequest,
+    *,
+    argv: tuple[str, ...],
+    commit: bool,
+    launched: Launched,
+    log: FilteringBoundLogger,
+    watch: Watch,
+) -> Result:
+    """Run *argv* on the terminal in place of the job's command; see ``runner.shell``."""
+
+    async def work(place: Workplace) -> Outcome:
+        environment = await _first_datum(place)
+        ended = await place.runtime.on_terminal(
+            place.order(argv, {**_own(place), **environment}),
+            patience=place.patience,
+            account=place.journal.account,
+        )
+        if commit and ended.code == 0:
+            return Outcome(Cause.PUBLISHED, code=0)
+        why = f"the shell {ended}" if ended.code else "that was not asked for (--commit)"
+        return Outcome(Cause.DISCARDED, f"nothing was committed: {why}", ended.code)
+
+    return await conduct(
+        request,
+        work,
+        launched=launched,
+        stop=Stop(request.running.grace),
+        log=log,
+        watch=watch,
+        # At the terminal, Ctrl-C is for what runs in the shell.
+        ignored=(signal.SIGINT, signal.SIGQUIT),
+    )
+
+
+async def gateway(
+    request: RunRequest,
+    *,
+    ready: Callable[[Mapping[str, str]], None],
+    launched: Launched,
+    log: FilteringBoundLogger,
+    watch: Watch,
+) -> Result:
+    """Serve the job's buckets until a signal; see ``runner.gateway``."""
+    stop = Stop(request.running.grace, cancels=False)
+
+    async def work(place: Workplace) -> Outcome:
+        environment, base = await _first_datum(place), place.given.base
+        ready({name: value for name, value in environment.items() if base.get(name) != value})
+        await stop.asked.wait()
+        return Outcome(Cause.DISCARDED, "a gateway without a command commits nothing")
+
+    return await conduct(request, work, launched=launched, stop=stop, log=log, watch=watch)
+
+
+async def _every_datum(place: Workplace) -> Outcome:
+    """Work on all datums, one after the other; the first that fails ends the work."""
+    cause = Cause.PUBLISHED
+    try:
+        for datum in place.plan.datums():
+            found = await run_datum(place, datum)
+            place.journal.datums.append(found)
+            if found.state == "recovered":
+                cause = Cause.RECOVERED
+    except DatumFailed as failed:
+        return Outcome(failed.cause, failed.reason, failed.code)
+    return Outcome(cause, code=0)
+
+
+async def _first_datum(place: Workplace) -> dict[str, str]:
+    """Lay out the first datum for somebody to look around in, and return its environment."""
+    datum = next(place.plan.datums(), None)
+    if datum is None:
+        raise Invalid("the job has no datum: the glob of an input selects nothing")
+    await prepare(place, datum)
+    return place.environment(datum)
+
+
+def _own(place: Workplace) -> dict[str, str]:
+    """Return what a person's shell keeps of the environment it was called from.
+
+    Nothing of AWS: a profile or a session there would win over the job's credentials.
+    """
+    if not place.runtime.shares_environment:
+        return {}
+    return {name: value for name, value in place.given.base.items() if not name.startswith("AWS_")}
