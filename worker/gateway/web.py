@@ -37,7 +37,10 @@ from worker.s3.errors import S3Error
 
 PAGES = b"/-/"
 RECEIVE = 1 << 19
-"""How many bytes are read from a socket at once; the server's own 64 KiB makes PUT half as fast."""
+"""How many bytes of a body are read from a socket at once; the server's own 64 KiB makes PUT half
+as fast."""
+RECEIVE_HEAD = 1 << 16
+"""How many are read where a request begins: most are all head, and a buffer costs by its size."""
 QUEUE = 2
 """How many of those may wait for a request that is busy: what a slow disk can cost in memory."""
 HEAD_LIMIT = 1 << 16
@@ -208,58 +211,54 @@ class Connection(TCPServer):
                 await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
+        http = self.protocol.protocol
+        assert isinstance(http, H11Protocol)
+        parser = http.connection
         try:
             while True:
-                data = bytes(await self.stream.receive_some(RECEIVE))
-                if not await self._passed_on(data):
-                    await self.protocol.handle(RawData(self._ascii_target(data)))
+                in_body = parser.their_state is h11.SEND_BODY
+                data = bytes(await self.stream.receive_some(RECEIVE if in_body else RECEIVE_HEAD))
+                if in_body and http.stream is not None and _is_inside(parser, data):
+                    await http.stream.handle(Body(stream_id=STREAM_ID, data=data))
+                else:
+                    await self.protocol.handle(RawData(_ascii_target(parser, data)))
                 if not data:
                     break
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             self.broken = True
         await self.protocol.handle(Closed())
 
-    async def _passed_on(self, data: bytes) -> bool:
-        """Hand *data* to the request it is the body of, if that is all it can be.
 
-        The parser copies a body three times on its way, which is a third of what a PUT costs beside
-        its hashes. Of a body with a length, all but the last bytes need no parsing.
-        """
-        http = self.protocol.protocol
-        connection = getattr(http, "connection", None)
-        reader = getattr(connection, "_reader", None)
-        if (
-            not data
-            or not isinstance(reader, ContentLengthReader)
-            or not isinstance(http, H11Protocol)
-            or http.stream is None
-            or len(data) >= reader._remaining
-            or http.connection.trailing_data[0]
-        ):
-            return False
-        reader._remaining -= len(data)
-        await http.stream.handle(Body(stream_id=STREAM_ID, data=data))
-        return True
+def _is_inside(parser: Any, data: bytes) -> bool:
+    """Say whether *data* is nothing but body and more of it is to come, and count it as parsed.
 
-    def _ascii_target(self, data: bytes) -> bytes:
-        """Return *data* with a target that was sent as raw UTF-8 percent-encoded.
+    The parser copies a body three times on its way, a third of what a PUT costs beside its hashes;
+    of a body with a length, only the last bytes need it. It is asked by its private names: should
+    they change one day, bodies go through it again.
+    """
+    reader = getattr(parser, "_reader", None)
+    if not isinstance(reader, ContentLengthReader) or parser.trailing_data[0]:
+        return False
+    if not 0 < len(data) < reader._remaining:
+        return False
+    reader._remaining -= len(data)
+    return True
 
-        One client library sends the key of a HEAD so, and the parser refuses it. That a head does
-        not begin with a packet, or is cut within its first line, is possible; it is then refused.
-        """
-        line, end, rest = data.partition(b"\r\n")
-        if line.isascii() or not REQUEST_LINE.match(line):
-            return data
-        connection = getattr(self.protocol.protocol, "connection", None)
-        # A head that comes in several packets must not have its headers taken for a target.
-        if (
-            not isinstance(connection, h11.Connection)
-            or connection.their_state is not h11.IDLE
-            or connection.trailing_data[0]
-        ):
-            return data
-        safe = bytes(range(0x20, 0x7F)).decode()
-        return quote_from_bytes(line, safe=safe).encode() + end + rest
+
+def _ascii_target(parser: Any, data: bytes) -> bytes:
+    """Return *data* with a target that was sent as raw UTF-8 percent-encoded.
+
+    One client library sends the key of a HEAD so, and the parser refuses it. That a head does
+    not begin with a packet, or is cut within its first line, is possible; it is then refused.
+    """
+    # A head that comes in several packets must not have its headers taken for a target.
+    if parser.their_state is not h11.IDLE or parser.trailing_data[0]:
+        return data
+    line, end, rest = data.partition(b"\r\n")
+    if line.isascii() or not REQUEST_LINE.match(line):
+        return data
+    safe = bytes(range(0x20, 0x7F)).decode()
+    return quote_from_bytes(line, safe=safe).encode() + end + rest
 
 
 class Protocol(H11Protocol):
@@ -295,6 +294,8 @@ class Protocol(H11Protocol):
         ):
             await self._send_h11_event(event)
 
+    _held = b""
+
     async def _send_h11_event(self, event: Any) -> None:
         # botocore, and so the AWS CLI, took a status line of two words for a broken answer until
         # 2023, and both send "Expect: 100-continue" with every body.
@@ -302,7 +303,20 @@ class Protocol(H11Protocol):
             event = h11.InformationalResponse(
                 status_code=event.status_code, headers=event.headers, reason=b"Continue"
             )
-        await super()._send_h11_event(event)
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            # The head waits for what follows: of a small answer, the way to the kernel and the
+            # waking of the client are the greatest part of the cost, and once is enough.
+            self._held = data
+            return
+        if data := self._held + data:
+            self._held = b""
+            await self.send(RawData(data=data))
 
 
 # Neither is for the application to choose.
