@@ -6,8 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from worker.lean import EventDict, FilteringBoundLogger, WrappedLogger, structlog
 
 HIDDEN = "***"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from worker.job import folders
 from worker.job.folders import pfs_folder, remove_tree, scratch_folder
 
 
@@ -76,6 +77,19 @@ def test_a_root_with_files_in_it_is_not_touched(tmp_path):
         assert tmp_path / "scratch" / "pfs" == root
 
     assert ["mine"] == os.listdir(tmp_path / "pfs")
+
+
+def test_what_a_killed_worker_left_in_its_root_is_removed(tmp_path):
+    """It had marked the folder; a folder without the mark is somebody else's."""
+    (tmp_path / "pfs" / "in").mkdir(parents=True)
+    try:
+        os.setxattr(tmp_path / "pfs", folders.MARK, b"")
+    except OSError:
+        pytest.skip("this file system has no marks")
+    with pfs_folder(tmp_path / "pfs", tmp_path) as root:
+        assert ([], tmp_path / "pfs") == (os.listdir(root), root)
+
+    assert [] == os.listxattr(tmp_path / "pfs")
 
 
 def test_links_are_removed_and_not_followed(tmp_path):

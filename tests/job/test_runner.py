@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import attrs
@@ -10,7 +11,7 @@ from builders import a_commit, a_job, an_id, an_input
 
 from worker.job.lifecycle import Cause, State
 from worker.job.request import Serving
-from worker.job.runner import run
+from worker.job.runner import gateway, run, shell
 from worker.store.backends.base import StoreUnavailable
 from worker.store.backends.local import LocalBackend
 from worker.store.model import BranchName, CommitName, Repo
@@ -438,6 +439,47 @@ async def test_what_user_code_reports_is_kept(store, a_request, log):
     assert dict(result.reports) == store.commit(result.output).job["reports"]
     assert 4 == len([step for step in steps if step.step == "report"])
     assert ["a report is a line of JSON"] == [w[:26] for w in result.warnings]
+
+
+@pytest.mark.parametrize(
+    ("commit", "code", "cause", "there"),
+    [
+        (True, 0, Cause.PUBLISHED, True),
+        (False, 0, Cause.DISCARDED, False),
+        (True, 3, Cause.DISCARDED, False),
+    ],
+    ids=["commit", "no commit", "failure"],
+)
+async def test_a_shell_among_the_buckets(store, a_request, log, commit, code, cause, there):
+    """It has the job's environment, and is committed when it ends well and that was asked for."""
+    a_commit(store, {"a": b"1"})
+    script = f'curl -sf "$S3_ENDPOINT/labresults/a" | curl -sfT - "$S3_ENDPOINT/out/b"; exit {code}'
+    result = await shell(a_request(a_job()), argv=("sh", "-c", script), commit=commit, log=log)
+
+    assert (cause, 0) == (result.cause, result.exit_code)
+    assert there == (store.head(COPY) is not None) == (result.output is not None)
+    assert code == result.command_code
+
+
+async def test_a_gateway_without_a_command(store, a_request, log, tmp_path):
+    """It tells the variables that clients need, serves until a signal, and commits nothing."""
+    a_commit(store, {"a": b"1"})
+    told = []
+
+    def ready(variables) -> None:
+        told.append(variables)
+        subprocess.Popen(  # a client that ends the gateway when it has been answered
+            f'curl -sf "$S3_ENDPOINT/labresults/a" > {tmp_path}/a; kill {os.getpid()}',
+            shell=True,
+            env={**os.environ, **variables},
+        )
+
+    result = await gateway(a_request(a_job()), ready=ready, log=log)
+
+    assert (Cause.DISCARDED, State.SUCCESS, 0) == (result.cause, result.state, result.exit_code)
+    assert b"1" == (tmp_path / "a").read_bytes()
+    assert "AWS_ENDPOINT_URL_S3" in told[0]
+    assert store.head(COPY) is None
 
 
 async def test_the_store_keeps_what_a_full_disk_refuses_to_publish(

@@ -108,6 +108,8 @@ def request_for(settings: Settings, spec: JobSpec) -> RunRequest:
             certificate=gateway.certificate,
             key=gateway.key,
             drain=gateway.drain,
+            log_style=settings.log.format,
+            log_level=settings.log.level,
         ),
         running=Running(
             grace=settings.grace,

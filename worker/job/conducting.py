@@ -52,6 +52,11 @@ class Outcome:
         """Whether the work was done, so that what it wrote can be committed."""
         return self.cause.exit_code == 0
 
+    @property
+    def publish(self) -> bool:
+        """Whether what was written is to be committed."""
+        return self.cause in (Cause.PUBLISHED, Cause.RECOVERED)
+
 
 Work = Callable[[Workplace], Awaitable[Outcome]]
 
@@ -170,7 +175,8 @@ async def _work(
             outcome = await work(place)
         if outcome.succeeded:
             journal.note(Event.SUCCEEDED)
-        if parent is not None and (outcome.succeeded or request.running.keep_failed):
+        keep = request.running.keep_failed and not outcome.succeeded
+        if parent is not None and (outcome.publish or keep):
             with journal.step("drain"):
                 journal.statistics = await parent.drain(request.serving.drain)
         return outcome

@@ -12,6 +12,8 @@ from pathlib import Path
 PREFIX = "worker-job-"
 LOCK = "lock"
 PFS = Path("/pfs")
+MARK = "user.worker.job"
+"""The extended attribute of a root that a worker has claimed."""
 
 
 @contextlib.contextmanager
@@ -47,10 +49,11 @@ def pfs_folder(chosen: Path | None, scratch: Path) -> Iterator[Path]:
             try:
                 yield wish
             finally:
-                for child in wish.iterdir():
-                    remove_tree(child)
+                _empty(wish)
                 if made:
                     wish.rmdir()
+                elif MARK in _marks(wish):
+                    os.removexattr(wish, MARK)
                 os.close(lock)
             return
     folder = scratch / "pfs"
@@ -73,7 +76,10 @@ def remove_tree(path: Path) -> None:
 
 
 def _claim(folder: Path, *, make: bool) -> tuple[int, bool] | None:
-    """Return a lock on an empty folder, and whether it was made; None if it cannot be had."""
+    """Return a lock on an empty folder, and whether it was made; None if it cannot be had.
+
+    What a worker that was killed left there is removed: it had marked the folder as its own.
+    """
     made = False
     try:
         if make or os.access(folder.parent, os.W_OK):
@@ -87,10 +93,26 @@ def _claim(folder: Path, *, make: bool) -> tuple[int, bool] | None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Another job may have removed this folder and made it again since we opened it.
         same = os.path.samestat(os.fstat(lock), os.stat(folder))
-        if same and os.access(folder, os.W_OK | os.X_OK) and not os.listdir(folder):
-            return lock, made
+        if same and os.access(folder, os.W_OK | os.X_OK):
+            if MARK in _marks(folder):
+                _empty(folder)
+            if not os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    os.setxattr(folder, MARK, b"")
+                return lock, made
     os.close(lock)
     return None
+
+
+def _empty(folder: Path) -> None:
+    for child in folder.iterdir():
+        remove_tree(child)
+
+
+def _marks(folder: Path) -> list[str]:
+    with contextlib.suppress(OSError, AttributeError):
+        return os.listxattr(folder)
+    return []  # Not every file system, and not every system, has such marks.
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -24,6 +24,9 @@ class Serving:
     key: Path | None = None
     drain: float = 30.0
     """Seconds that requests in flight have after the command has ended."""
+    log_style: Literal["auto", "console", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How the gateway's processes log to standard error."""
 
 
 @attrs.frozen

@@ -60,6 +60,8 @@ def gateway_plan(
         port=serving.port,
         processes=serving.processes,
         options=options,
+        log_style=serving.log_style,
+        log_level=serving.log_level,
     )
 
 
