@@ -1,10 +1,26 @@
 """Objects over HTTP: read, put, copied, deleted, tagged, as boto3 asks for it."""
 
 import hashlib
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+import trio
 from botocore.exceptions import ClientError
 from trio.to_thread import run_sync as in_thread
+
+from worker.gateway.plan import BucketStatistics
+
+LARGE = bytes(range(256)) * 4096 * 3 + b"end"
+
+
+def refused(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
+    """Return status and code of the error that a call is answered with."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    response = caught.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 async def test_a_put_object_is_read_back(gateway):
@@ -12,13 +28,29 @@ async def test_a_put_object_is_read_back(gateway):
     client = gateway.client()
 
     def use():
-        put = client.put_object(Bucket="out", Key="k", Body=b"data", Metadata={"colour": "blue"})
+        put = client.put_object(
+            Bucket="out",
+            Key="k",
+            Body=b"data",
+            Metadata={"colour": "blue"},
+            ContentType="text/x-data",
+            CacheControl="no-cache",
+        )
         got = client.get_object(Bucket="out", Key="k")
-        return put["ETag"], got["ETag"], got["Body"].read(), got["Metadata"]
+        return (
+            put["ETag"],
+            got["ETag"],
+            got["Body"].read(),
+            got["Metadata"],
+            got["ContentType"],
+            got["CacheControl"],
+        )
 
     tag = f'"{hashlib.md5(b"data").hexdigest()}"'
 
-    assert (tag, tag, b"data", {"colour": "blue"}) == await in_thread(use)
+    assert (tag, tag, b"data", {"colour": "blue"}, "text/x-data", "no-cache") == await in_thread(
+        use
+    )
 
 
 async def test_an_input_is_read(gateway):
@@ -31,29 +63,393 @@ async def test_an_input_is_read(gateway):
     assert b"umlaut" == await in_thread(use)
 
 
-async def test_an_input_refuses_writes_and_says_where_to_write(gateway):
-    """A write to an input names the bucket that can be written."""
+async def test_a_bucket_can_be_named_by_the_host(gateway):
+    """The virtual-host style reaches the same objects."""
+    answer = await gateway.ask(
+        b"GET /a.txt HTTP/1.1\r\nhost: labresults.localhost\r\nconnection: close\r\n\r\n"
+    )
+
+    assert answer.endswith(b"\r\n\r\nalpha")
+
+
+WRITES = {
+    "put": ("put_object", {"Key": "k", "Body": b"x" * 3_000_000}),
+    "copy": ("copy_object", {"Key": "k", "CopySource": "out/a"}),
+    "delete": ("delete_object", {"Key": "a.txt"}),
+    "delete several": ("delete_objects", {"Delete": {"Objects": [{"Key": "a.txt"}]}}),
+    "upload": ("create_multipart_upload", {"Key": "k"}),
+    "tag": ("put_object_tagging", {"Key": "a.txt", "Tagging": {"TagSet": []}}),
+    "untag": ("delete_object_tagging", {"Key": "a.txt"}),
+}
+
+
+@pytest.mark.parametrize(("name", "arguments"), WRITES.values(), ids=WRITES)
+async def test_an_input_refuses_writes_and_says_where_to_write(gateway, name, arguments):
+    """A write to an input is denied, and the answer names the bucket that can be written."""
     client = gateway.client()
 
     def use():
-        with pytest.raises(ClientError) as refused:
-            client.put_object(Bucket="labresults", Key="k", Body=b"x" * 3_000_000)
-        error = refused.value.response["Error"]
-        return error["Code"], error["Message"]
+        with pytest.raises(ClientError) as caught:
+            getattr(client, name)(Bucket="labresults", **arguments)
+        return caught.value.response["Error"]
 
-    assert (
-        "AccessDenied",
-        "`labresults` is a read-only input; write to s3://out",
-    ) == await in_thread(use)
+    error = await in_thread(use)
+
+    assert "AccessDenied" == error["Code"]
+    assert "`labresults` is a read-only input; write to s3://out" == error["Message"]
+
+
+async def test_an_unknown_bucket_is_refused_with_those_that_exist(gateway):
+    """Who misspells a bucket is told the names."""
+    client = gateway.client()
+
+    def use():
+        with pytest.raises(ClientError) as caught:
+            client.get_object(Bucket="lab-results", Key="k")
+        return caught.value.response["Error"]
+
+    error = await in_thread(use)
+
+    assert "NoSuchBucket" == error["Code"]
+    assert "s3://labresults, s3://out" in error["Message"]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "expected"),
+    [
+        ("out", (409, "BucketAlreadyOwnedByYou")),
+        ("labresults", (409, "BucketAlreadyOwnedByYou")),
+        ("another", (403, "AccessDenied")),
+    ],
+)
+async def test_buckets_are_not_created(gateway, bucket, expected):
+    """Of a bucket that is there clients hear that it is theirs, and go on."""
+    client = gateway.client()
+
+    assert expected == await in_thread(lambda: refused(client.create_bucket, Bucket=bucket))
 
 
 async def test_a_large_object_is_streamed_both_ways(gateway):
-    """An object of many pieces comes back as it was sent."""
+    """An object of many pieces comes back as it was sent, also a range of it."""
     client = gateway.client()
-    data = bytes(range(256)) * 4096 * 12 + b"end"
 
     def use():
-        client.put_object(Bucket="out", Key="large", Body=data)
-        return client.get_object(Bucket="out", Key="large")["Body"].read() == data
+        client.put_object(Bucket="out", Key="large", Body=LARGE)
+        whole = client.get_object(Bucket="out", Key="large")["Body"].read()
+        part = client.get_object(Bucket="out", Key="large", Range="bytes=-5")
+        return whole == LARGE, part["Body"].read(), part["ContentRange"]
+
+    size = len(LARGE)
+
+    assert (True, LARGE[-5:], f"bytes {size - 5}-{size - 1}/{size}") == await in_thread(use)
+
+
+CONDITIONS = {
+    "new, where something is": ({"IfNoneMatch": "*"}, (412, "PreconditionFailed")),
+    "other, by its tag": ({"IfMatch": '"0"'}, (412, "PreconditionFailed")),
+}
+
+
+@pytest.mark.parametrize(("condition", "expected"), CONDITIONS.values(), ids=CONDITIONS)
+async def test_a_put_happens_only_under_its_condition(gateway, condition, expected):
+    """What is there stays when the condition does not hold."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="k", Body=b"old")
+        answer = refused(client.put_object, Bucket="out", Key="k", Body=b"new", **condition)
+        return answer, client.get_object(Bucket="out", Key="k")["Body"].read()
+
+    assert (expected, b"old") == await in_thread(use)
+
+
+async def test_if_match_on_nothing_is_not_found(gateway):
+    """A put that wants to replace what is not there is NoSuchKey."""
+    client = gateway.client()
+    arguments = {"Bucket": "out", "Key": "k", "Body": b"", "IfMatch": "0" * 32}
+
+    assert (404, "NoSuchKey") == await in_thread(lambda: refused(client.put_object, **arguments))
+
+
+async def test_of_hundreds_who_create_one_key_one_wins(gateway):
+    """Of concurrent `If-None-Match: *` on one key, exactly one succeeds, and its bytes stay."""
+    statuses: dict[int, int] = {}
+
+    async def create(number: int) -> None:
+        data = b"%d" % number
+        answer = await gateway.ask(
+            b"PUT /out/k HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%s" % (len(data), data)
+        )
+        statuses[number] = int(answer.split()[1])
+
+    async with trio.open_nursery() as nursery:
+        for number in range(200):
+            nursery.start_soon(create, number)
+    (winner,) = [number for number, status in statuses.items() if status == 200]
+    read = await gateway.ask(b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+
+    assert {200, 412} == set(statuses.values())
+    assert read.endswith(b"\r\n\r\n%d" % winner)
+
+
+async def test_a_read_in_flight_keeps_the_old_bytes(gateway):
+    """An overwrite while an object is being read changes nothing for who reads it."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="k", Body=LARGE)
+        body = client.get_object(Bucket="out", Key="k")["Body"]
+        begun = body.read(10)
+        client.put_object(Bucket="out", Key="k", Body=b"new")
+        client.delete_object(Bucket="out", Key="k")
+        return begun + body.read() == LARGE
 
     assert await in_thread(use)
+
+
+WRONG = {
+    "md5": ({"ContentMD5": "AAAAAAAAAAAAAAAAAAAAAA=="}, (400, "BadDigest")),
+    "no md5": ({"ContentMD5": "nonsense"}, (400, "InvalidDigest")),
+    "sha256": (
+        {"ChecksumSHA256": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
+        (400, "BadDigest"),
+    ),
+    "crc32": ({"ChecksumCRC32": "AAAAAA=="}, (400, "BadDigest")),
+}
+
+
+@pytest.mark.parametrize("size", [4, 3_000_000], ids=["small", "large"])
+@pytest.mark.parametrize(("digest", "expected"), WRONG.values(), ids=WRONG)
+async def test_a_body_that_is_not_what_its_digest_says_is_refused(gateway, digest, expected, size):
+    """Every digest that a client sends is compared, and what differs is not stored."""
+    client = gateway.client(request_checksum_calculation="when_required")
+    arguments = {"Bucket": "out", "Key": "k", "Body": b"x" * size, **digest}
+
+    assert expected == await in_thread(lambda: refused(client.put_object, **arguments))
+    assert gateway.index.get("k") is None
+    assert [] == [
+        blob
+        for blob in (gateway.plan.scratch.parent / "store" / "blobs").rglob("job-1/*")
+        if blob.stat().st_size
+    ]
+
+
+async def test_a_wrong_payload_hash_is_refused_without_any_authentication(gateway):
+    """x-amz-content-sha256 is compared whoever signed, or nobody."""
+    answer = await gateway.ask(
+        b"PUT /out/k HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nconnection: close\r\n"
+        b"x-amz-content-sha256: %s\r\n\r\ndata" % (b"0" * 64)
+    )
+
+    assert b"<Code>XAmzContentSHA256Mismatch</Code>" in answer
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
+async def test_checksums_are_stored_and_given_back(gateway, algorithm):
+    """A checksum that was sent comes back when it is asked for."""
+    client = gateway.client()
+
+    def use():
+        put = client.put_object(Bucket="out", Key="k", Body=b"d", ChecksumAlgorithm=algorithm)
+        got = client.head_object(Bucket="out", Key="k", ChecksumMode="ENABLED")
+        silent = client.head_object(Bucket="out", Key="k")
+        name = f"Checksum{algorithm}"
+        return put[name] == got[name], got["ChecksumType"], name in silent
+
+    assert (True, "FULL_OBJECT", False) == await in_thread(use)
+
+
+@pytest.mark.parametrize("size", [5, 3_000_000], ids=["small", "large"])
+async def test_aws_chunked_framing_is_taken_off(gateway, size):
+    """A body in signed-looking chunks with a trailer is stored as the object it frames."""
+    data = b"x" * size
+    half = size // 2
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (data[:half], data[half:]))
+    framed += b"0\r\nx-amz-checksum-sha1:AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n"
+    good = hashlib.sha1(data).digest()
+
+    async def put(body: bytes) -> bytes:
+        return await gateway.ask(
+            b"PUT /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
+            b"x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\n"
+            b"content-encoding: aws-chunked,gzip\r\nx-amz-trailer: x-amz-checksum-sha1\r\n"
+            b"x-amz-decoded-content-length: %d\r\ntransfer-encoding: chunked\r\n\r\n" % size,
+            b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body),
+        )
+
+    wrong = await put(framed)
+    right = await put(framed.replace(b"AAAAAAAAAAAAAAAAAAAAAAAAAAA=", b64encode(good)))
+    entry = gateway.index.get("k")
+
+    assert b"<Code>BadDigest</Code>" in wrong
+    assert right.startswith(b"HTTP/1.1 200 ")
+    assert (size, hashlib.md5(data).hexdigest(), "gzip") == (
+        entry.size,
+        entry.etag,
+        entry.headers["content-encoding"],
+    )
+
+
+async def test_a_copy_shares_the_bytes_of_its_source(gateway):
+    """Copies within `out` and from an input write no payload and carry the metadata over."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="a", Body=LARGE, Metadata={"n": "1"})
+        client.copy_object(Bucket="out", Key="b", CopySource={"Bucket": "out", "Key": "a"})
+        client.copy_object(Bucket="out", Key="c", CopySource="labresults/nested/deep/ü.txt")
+        return (
+            client.head_object(Bucket="out", Key="b")["Metadata"],
+            client.get_object(Bucket="out", Key="c")["Body"].read(),
+        )
+
+    assert ({"n": "1"}, b"umlaut") == await in_thread(use)
+    assert gateway.index.get("a").extents == gateway.index.get("b").extents
+
+
+async def test_a_copy_can_get_another_checksum(gateway):
+    """A copy that asks for an algorithm its source was not given has it computed."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="a", Body=LARGE)
+        copied = client.copy_object(
+            Bucket="out", Key="b", CopySource="out/a", ChecksumAlgorithm="SHA256"
+        )
+        return copied["CopyObjectResult"]["ChecksumSHA256"]
+
+    assert b64encode(hashlib.sha256(LARGE).digest()).decode() == await in_thread(use)
+
+
+async def test_a_copy_onto_itself_must_change_something(gateway):
+    """As in S3, it is refused unless metadata is replaced."""
+    client = gateway.client()
+    own = {"Bucket": "out", "Key": "a", "CopySource": "out/a"}
+
+    def use():
+        client.put_object(Bucket="out", Key="a", Body=b"1")
+        answer = refused(client.copy_object, **own)
+        client.copy_object(**own, MetadataDirective="REPLACE", Metadata={"n": "2"})
+        return answer, client.head_object(Bucket="out", Key="a")["Metadata"]
+
+    assert ((400, "InvalidRequest"), {"n": "2"}) == await in_thread(use)
+
+
+async def test_deletes_are_quiet_about_what_is_not_there(gateway):
+    """One or many, present or not: what is asked to be gone is gone, and named."""
+    client = gateway.client()
+
+    def use():
+        for key in "abc":
+            client.put_object(Bucket="out", Key=key, Body=b"")
+        client.delete_object(Bucket="out", Key="a")
+        client.delete_object(Bucket="out", Key="a")
+        several = {"Objects": [{"Key": "b"}, {"Key": "never was"}]}
+        deleted = client.delete_objects(Bucket="out", Delete=several)["Deleted"]
+        left = client.list_objects_v2(Bucket="out")["Contents"]
+        return [each["Key"] for each in deleted], [each["Key"] for each in left]
+
+    assert (["b", "never was"], ["c"]) == await in_thread(use)
+
+
+async def test_more_than_a_thousand_deletes_are_refused(gateway):
+    """DeleteObjects takes 1,000 keys; more are MalformedXML, and nothing is deleted."""
+    client = gateway.client()
+    many = {"Objects": [{"Key": str(number)} for number in range(1001)]}
+
+    assert (400, "MalformedXML") == await in_thread(
+        lambda: refused(client.delete_objects, Bucket="out", Delete=many)
+    )
+
+
+async def test_tags_are_kept_changed_and_dropped(gateway):
+    """Tags come with the object or later, and are counted where it is read."""
+    client = gateway.client()
+    name = {"Bucket": "out", "Key": "k"}
+
+    def tags():
+        return client.get_object_tagging(**name)["TagSet"]
+
+    def use():
+        client.put_object(**name, Body=b"", Tagging="a=1&b=2")
+        first = tags()
+        client.put_object_tagging(**name, Tagging={"TagSet": [{"Key": "c", "Value": "3"}]})
+        second = tags()
+        client.delete_object_tagging(**name)
+        return first, second, tags()
+
+    assert (
+        [{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}],
+        [{"Key": "c", "Value": "3"}],
+        [],
+    ) == await in_thread(use)
+
+
+async def test_attributes_are_given_as_asked(gateway):
+    """GetObjectAttributes gives what was asked for, and the ETag without quotes."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="k", Body=b"data", ChecksumAlgorithm="SHA1")
+        return client.get_object_attributes(
+            Bucket="out", Key="k", ObjectAttributes=["ETag", "ObjectSize", "Checksum"]
+        )
+
+    found = await in_thread(use)
+
+    assert hashlib.md5(b"data").hexdigest() == found["ETag"]
+    assert 4 == found["ObjectSize"]
+    assert "ChecksumSHA1" in found["Checksum"]
+
+
+async def test_what_goes_through_is_counted(gateway):
+    """Requests, refusals and payload bytes are counted by bucket."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="k", Body=b"12345")
+        client.get_object(Bucket="out", Key="k", Range="bytes=0-1")["Body"].read()
+        refused(client.get_object, Bucket="out", Key="none")
+        refused(client.put_object, Bucket="labresults", Key="k", Body=b"")
+        client.get_object(Bucket="labresults", Key="a.txt")["Body"].read()
+
+    await in_thread(use)
+
+    assert {
+        "labresults": BucketStatistics(reads=1, writes=1, refused=1, bytes_read=5),
+        "out": BucketStatistics(reads=2, writes=1, refused=1, bytes_read=2, bytes_written=5),
+    } == gateway.statistics().buckets
+
+
+async def test_an_output_that_is_decided_takes_no_more(gateway):
+    """A write after the freeze is denied, with the reason; reads go on."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="k", Body=b"1")
+        gateway.index.freeze()
+        answer = refused(client.put_object, Bucket="out", Key="k", Body=b"2")
+        return answer, client.get_object(Bucket="out", Key="k")["Body"].read()
+
+    assert ((403, "AccessDenied"), b"1") == await in_thread(use)
+
+
+async def test_a_write_of_an_earlier_try_changes_nothing(gateway):
+    """A put that began before the output went on is refused when it ends."""
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+        await stream.send_all(
+            b"PUT /out/late HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nconnection: close\r\n"
+            b"content-length: 4\r\n\r\nda"
+        )
+        # Another request of this process has been answered after this one has begun.
+        await stream.receive_some()
+        await gateway.ask(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        gateway.index.new_epoch()
+        await stream.send_all(b"ta")
+        answer = b""
+        async for data in stream:
+            answer += data
+
+    assert b"<Code>AccessDenied</Code>" in answer
+    assert gateway.index.get("late") is None

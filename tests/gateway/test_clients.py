@@ -1,0 +1,129 @@
+"""Real clients against real processes: the AWS CLI over http, boto3 over https."""
+
+import datetime
+import ipaddress
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from gateways import FILES, a_plan
+from trio.to_thread import run_sync as in_thread
+
+from worker.gateway.processes import Certificate, start_parent
+
+MIB = 1 << 20
+
+
+def aws(url: str, *arguments: str, folder: Path, stdin: bytes = b"") -> bytes:
+    """Run the AWS CLI against *url* and return what it printed."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "AWS_ACCESS_KEY_ID": "default",
+        "AWS_SECRET_ACCESS_KEY": "default",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+    command = [sys.executable, "-m", "awscli", "--endpoint-url", url, "s3", *arguments]
+    done = subprocess.run(
+        command, env=environment, cwd=folder, input=stdin, capture_output=True, check=False
+    )
+    assert 0 == done.returncode, done.stderr.decode()
+    return done.stdout
+
+
+async def test_the_aws_cli_copies_both_ways(tmp_path):
+    """Recursively, in parts, through pipes, moved and removed: what goes in comes out."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    large = os.urandom(17 * MIB)
+    (folder / "large").write_bytes(large)
+
+    def use(url: str) -> None:
+        def run(*arguments: str, stdin: bytes = b"") -> bytes:
+            return aws(url, *arguments, folder=folder, stdin=stdin)
+
+        assert [b"labresults", b"out"] == [line.split()[-1] for line in run("ls").splitlines()]
+        run("cp", "s3://labresults", "in", "--recursive", "--quiet")
+        run("cp", "in", "s3://out", "--recursive", "--quiet")
+        assert b"" == run("sync", "in", "s3://out")
+        run("cp", "large", "s3://out/large", "--quiet")
+        run("mv", "s3://out/large", "s3://out/moved", "--quiet")
+        assert large == run("cp", "s3://out/moved", "-")
+        run("cp", "-", "s3://out/piped", stdin=b"piped")
+        run("rm", "s3://out/nested", "--recursive", "--quiet")
+        listed = run("ls", "s3://out", "--recursive").decode().splitlines()
+        assert ["a.txt", "moved", "piped", "two words.txt"] == [line[31:] for line in listed]
+
+    async with start_parent() as parent:
+        endpoint = await parent.serve(a_plan(tmp_path, processes=2))
+        await in_thread(use, endpoint.url)
+
+    assert FILES == {
+        path.relative_to(folder / "in").as_posix(): path.read_bytes()
+        for path in (folder / "in").rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    """A certificate for 127.0.0.1 that has signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    found = Certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
+    found.certfile.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    found.keyfile.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return found
+
+
+async def test_boto3_trusts_the_certificate_and_sends_trailers(tmp_path, certificate):
+    """Over https boto3 frames its bodies, with a checksum behind them; large ones come back."""
+    data = os.urandom(3 * MIB)
+
+    def use(url: str) -> bytes:
+        client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="default",
+            aws_secret_access_key="default",
+            verify=str(certificate.certfile),
+        )
+        client.put_object(Bucket="out", Key="k", Body=data)
+        return client.get_object(Bucket="out", Key="k")["Body"].read()
+
+    async with start_parent() as parent:
+        endpoint = await parent.serve(a_plan(tmp_path, tls=certificate))
+
+        assert endpoint.url.startswith("https://127.0.0.1:")
+        assert data == await in_thread(use, endpoint.url)
+        await parent.drain(5)
