@@ -57,7 +57,16 @@ S3_ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 # One that has answered is worth waiting for: the work of days may stand behind the next put.
 FIRST_PATIENCE: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 FIRST_TIMEOUTS = {"connect_timeout": "5s", "timeout": "10s"}
-PATIENCE: "RetryConfig" = {"max_retries": 20, "retry_timeout": timedelta(minutes=3)}
+PATIENCE: "RetryConfig" = {
+    # The pauses are drawn by lot and can be short: let the time decide, not the number.
+    "max_retries": 1000,
+    "retry_timeout": timedelta(minutes=3),
+    "backoff": {
+        "init_backoff": timedelta(seconds=0.2),
+        "max_backoff": timedelta(seconds=10),
+        "base": 2,
+    },
+}
 # Of a whole request, body included: three parts on a slow line take more than the usual 30 s.
 TIMEOUTS = {"connect_timeout": "5s", "timeout": "120s"}
 # What services say in XML, among much that is no help, such as the signature that they expected.
