@@ -102,6 +102,18 @@ def test_a_log_goes_by_parents(store):
     assert commits[1::-1] == list(store.log(commits[1].name))
 
 
+def test_the_log_of_a_branch_has_commits_made_at_the_same_time(store):
+    """Of two jobs that commit to a branch at once, both are in its log, whatever their parents."""
+    first = a_commit(store, {"a": b"1"})
+    both = [attrs.evolve(commit_at(2.0**40, of=first), parent=first.name.id) for _ in range(2)]
+    for commit in both:
+        store.add_commit(commit)
+        store.advance(MASTER, commit)
+
+    assert [both[1], both[0], first] == list(store.log(MASTER))
+    assert [both[0], first] == list(store.history("labresults^"))
+
+
 def test_a_branch_keeps_its_heads(store):
     """Each move is a slot of its own; the head is the newest."""
     commits = [a_commit(store, {"a": b"%d" % n}) for n in range(12)]

@@ -49,7 +49,8 @@ def _log_row(commit: Commit) -> tuple[str, str, str, str, str]:
 def log(settings: Settings, *, ref: str, number: int | None, as_json: bool) -> None:
     """List the commits of a branch, the newest first.
 
-    Starts at the commit that REF names and goes back by parents.
+    Starts at the commit that REF names. A branch shows every commit that was its head; from a
+    commit on, the log goes back by parents.
 
     \b
     Examples:
@@ -58,7 +59,7 @@ def log(settings: Settings, *, ref: str, number: int | None, as_json: bool) -> N
       worker log --json labresults | jq -r .digest
     """
     store = open_store(settings.store, settings.store_options)
-    commits = islice(store.log(store.resolve(parse_ref(ref)).name), number)
+    commits = islice(store.history(parse_ref(ref)), number)
     if as_json:
         for commit in commits:
             output.print_json(commit_json(commit))

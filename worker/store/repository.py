@@ -152,20 +152,31 @@ class Store:
 
         What has the form of a commit's id is a commit if there is one, else a branch.
         """
+        return next(self.history(ref))
+
+    def history(self, ref: Ref | str) -> Iterator[Commit]:
+        """Yield the commit that *ref* means now, and then those that came before it."""
         if isinstance(ref, str):
             ref = parse_ref(ref)
         for generation, commit in enumerate(self.log(self._start(ref))):
-            if generation == ref.back:
-                return commit
-        raise AncestorMissing(ref, generation)
+            if generation >= ref.back:
+                yield commit
+        if generation < ref.back:
+            raise AncestorMissing(ref, generation)
 
     def log(self, start: BranchName | CommitName) -> Iterator[Commit]:
-        """Yield the commit, or the branch's head, and then parent by parent."""
+        """Yield the commits of a branch, the newest first; from a commit on, parent by parent.
+
+        A branch is not followed by parents: of two commits that were made from one head at the same
+        time, both were its head, and have the same parent.
+        """
         if isinstance(start, BranchName):
-            head = self.head(start)
+            head = None
+            for head in self.heads(start):
+                yield self.commit(head.commit)
             if head is None:
                 raise self._missing(start)
-            start = head.commit
+            return
         name: CommitName | None = start
         while name is not None:
             commit = self.commit(name)
