@@ -76,7 +76,8 @@ def command_environment(settings: Settings, found: Plan) -> dict[str, str]:
 
 
 def _input_variables(settings: Settings, datum: Datum) -> Iterator[InputVariables]:
-    root = settings.pfs_root or Path("/pfs")
+    chosen = settings.pfs_root if settings.runtime == "process" else None
+    root = chosen or Path("/pfs")
     for selection in datum.selections:
         path = "" if selection.input.spec.s3 else selection.match.path.lstrip("/")
         commit = selection.input.commit.name.id

@@ -96,7 +96,7 @@ async def run_datum(place: Workplace, datum: Datum) -> DatumResult:
 async def _try(place: Workplace, datum: Datum, attempt: int) -> Failure | None:
     """Run the command once; None means that it succeeded."""
     transform = place.plan.spec.transform
-    await _empty_out(place)
+    await empty_out(place)
     place.output.full.unlink(missing_ok=True)
     listener = place.listener(datum, attempt)
     failure = await _run(
@@ -107,9 +107,9 @@ async def _try(place: Workplace, datum: Datum, attempt: int) -> Failure | None:
     )
     place.journal.tail.clear()
     place.journal.tail.extend(listener.tail)
-    if failure is None and not place.plan.spec.s3_out:
+    if failure is None:
         try:
-            await in_thread(_collect, place, datum)
+            await take_output(place, datum)
         except (NotAnOutput, SamePath) as error:
             return Failure(Cause.COMMAND_FAILED, str(error), again=isinstance(error, NotAnOutput))
     return failure
@@ -174,13 +174,13 @@ async def _give_up(
     reason = f"{where}{failure.reason}" + (f" (try {attempt})" if attempt > 1 else "")
     if place.plan.spec.transform.err_cmd and await _recovered(place, datum, failure, attempt):
         place.output.index.roll_back()
-        await _empty_out(place)
+        await empty_out(place)
         place.log.warning("datum.recovered", number=datum.number, reason=reason)
         return _result(datum, "recovered", attempt, began, code=code, reason=reason)
     place.journal.datums.append(_result(datum, "failure", attempt, began, code=code, reason=reason))
-    if place.keep_failed and not place.plan.spec.s3_out:
+    if place.keep_failed:
         with contextlib.suppress(NotAnOutput, SamePath):
-            await in_thread(_collect, place, datum)
+            await take_output(place, datum)
     raise DatumFailed(failure.cause, reason, code)
 
 
@@ -206,7 +206,7 @@ async def _recovered(place: Workplace, datum: Datum, failure: Failure, attempt: 
     return refused is None
 
 
-async def _empty_out(place: Workplace) -> None:
+async def empty_out(place: Workplace) -> None:
     """Make ``/pfs/out`` an empty folder that the command may write to, where files are output."""
     if place.plan.spec.s3_out:
         return
@@ -216,6 +216,15 @@ async def _empty_out(place: Workplace) -> None:
     folder.chmod(0o755)
     if place.identity is not None:
         os.chown(folder, place.identity.uid, place.identity.gid)
+
+
+async def take_output(place: Workplace, datum: Datum) -> None:
+    """Take in what a command left in ``/pfs/out``, where files are output.
+
+    Raises NotAnOutput and SamePath.
+    """
+    if not place.plan.spec.s3_out:
+        await in_thread(_collect, place, datum)
 
 
 def _collect(place: Workplace, datum: Datum) -> None:

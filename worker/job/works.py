@@ -4,12 +4,14 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping
 
+import attrs
 from structlog.typing import FilteringBoundLogger
 
 from worker.errors import Invalid
 from worker.job.conducting import Outcome, conduct
-from worker.job.datums import DatumFailed, prepare, run_datum
+from worker.job.datums import DatumFailed, empty_out, prepare, run_datum, take_output
 from worker.job.lifecycle import Cause
+from worker.job.planning import Datum
 from worker.job.request import RunRequest, Watch
 from worker.job.result import Result
 from worker.job.signals import Stop
@@ -38,13 +40,15 @@ async def shell(
     """Run *argv* on the terminal in place of the job's command; see ``runner.shell``."""
 
     async def work(place: Workplace) -> Outcome:
-        environment = await _first_datum(place)
+        datum = await _first_datum(place)
+        environment = place.environment(datum)
         ended = await place.runtime.on_terminal(
             place.order(argv, {**_own(place), **environment}),
             patience=place.patience,
             account=place.journal.account,
         )
         if commit and ended.code == 0:
+            await take_output(place, datum)
             return Outcome(Cause.PUBLISHED, code=0)
         why = f"the shell {ended}" if ended.code else "that was not asked for (--commit)"
         return Outcome(Cause.DISCARDED, f"nothing was committed: {why}", ended.code)
@@ -73,12 +77,14 @@ async def gateway(
     stop = Stop(request.running.grace, cancels=False)
 
     async def work(place: Workplace) -> Outcome:
-        environment, base = await _first_datum(place), place.given.base
+        environment, base = place.environment(await _first_datum(place)), place.given.base
         ready({name: value for name, value in environment.items() if base.get(name) != value})
         await stop.asked.wait()
         return Outcome(Cause.DISCARDED, "a gateway without a command commits nothing")
 
-    return await conduct(request, work, launched=launched, stop=stop, log=log, watch=watch)
+    # Whoever uses the buckets is on this machine, whatever the command would have run in.
+    here = attrs.evolve(request, running=attrs.evolve(request.running, runtime="process"))
+    return await conduct(here, work, launched=launched, stop=stop, log=log, watch=watch)
 
 
 async def _every_datum(place: Workplace) -> Outcome:
@@ -95,13 +101,14 @@ async def _every_datum(place: Workplace) -> Outcome:
     return Outcome(cause, code=0)
 
 
-async def _first_datum(place: Workplace) -> dict[str, str]:
-    """Lay out the first datum for somebody to look around in, and return its environment."""
+async def _first_datum(place: Workplace) -> Datum:
+    """Lay out the first datum for somebody to look around in, and return it."""
     datum = next(place.plan.datums(), None)
     if datum is None:
         raise Invalid("the job has no datum: the glob of an input selects nothing")
     await prepare(place, datum)
-    return place.environment(datum)
+    await empty_out(place)
+    return datum
 
 
 def _own(place: Workplace) -> dict[str, str]:
