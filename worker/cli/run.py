@@ -4,22 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import trio
 
-from worker import telemetry
 from worker.cli.options import RUN, job_option, json_option, with_settings
-from worker.cli.requests import (
-    check_folders,
-    import_folders,
-    parse_folders,
-    read_job,
-    request_for,
-)
-from worker.cli.results import ResultFile, report
-from worker.cli.status import with_status
-from worker.job.request import Watch
-from worker.job.result import Result
-from worker.job.runner import run as run_job
+from worker.gateway.launch import launched
 from worker.settings import Settings
 
 
@@ -56,18 +43,15 @@ def run(
       worker run --job - --store s3://bucket/prefix --result result.json < job.yaml
       worker run --job job.json --runtime podman --keep-failed
     """
-    with ResultFile(result) as file:
-        spec = read_job(job)
-        folders = parse_folders(inputs)
-        check_folders(spec, folders)
-        if folders:
-            spec = import_folders(settings, spec, folders)
-        request = request_for(settings, spec)
+    # The gateway begins before this process has imported what a job needs: that takes as long.
+    with launched() as gateway:
+        from worker.cli.running import run_document
 
-        async def watched(watch: Watch) -> Result:
-            return await run_job(request, log=telemetry.logger(), watch=watch)
-
-        found = trio.run(with_status, watched)
-        file.write(found)
-    report(found, as_json=as_json)
-    return found.exit_code
+        return run_document(
+            settings,
+            job,
+            inputs=inputs,
+            result=result,
+            as_json=as_json,
+            gateway=gateway,
+        )

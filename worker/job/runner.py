@@ -16,10 +16,17 @@ from worker.job.result import Result
 
 
 async def run(
-    request: RunRequest, *, log: FilteringBoundLogger, watch: Watch = unwatched
+    request: RunRequest,
+    *,
+    log: FilteringBoundLogger,
+    watch: Watch = unwatched,
+    gateway: "subprocess.Popen[bytes] | None" = None,
 ) -> Result:
-    """Run a job to its end and return what it came to; every error of the run is in the result."""
-    with _begun(request) as process:
+    """Run a job to its end and return what it came to; every error of the run is in the result.
+
+    *gateway* is what ``launched`` gave, if that was called even earlier.
+    """
+    with _begun(request, gateway) as process:
         from worker.job import works
 
         return await works.run(request, launched=process, log=log, watch=watch)
@@ -63,5 +70,11 @@ async def gateway(
         return await works.gateway(request, ready=ready, launched=process, log=log, watch=watch)
 
 
-def _begun(request: RunRequest) -> "AbstractContextManager[subprocess.Popen[bytes] | None]":
-    return launched() if request.spec.serves_s3 else nullcontext()
+def _begun(
+    request: RunRequest, early: "subprocess.Popen[bytes] | None" = None
+) -> "AbstractContextManager[subprocess.Popen[bytes] | None]":
+    if request.spec.serves_s3:
+        return launched() if early is None else nullcontext(early)
+    if early is not None:
+        early.kill()
+    return nullcontext()
