@@ -38,6 +38,15 @@ async def test_pages_and_probes_lie_under_a_dash(gateway):
         assert expected in answer
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("/-/healthz", 200), ("/-/readyz", 200), ("/-/metrics", 404), ("/-/", 404)],
+)
+async def test_only_probes_are_open_where_requests_are_signed(locked, path, expected):
+    """The names of buckets and commits are told to nobody who has not signed."""
+    assert expected == status(await locked.ask(closing(f"GET {path} HTTP/1.1")))
+
+
 async def test_readiness_ends_with_the_output(gateway):
     """Once the output is frozen, the gateway is not ready for anything new."""
     gateway.index.freeze()

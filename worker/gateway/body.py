@@ -136,8 +136,8 @@ async def _batches(gathered: Batch, pieces: AsyncIterator[Piece]) -> AsyncIterat
 
 def _worker(nursery: trio.Nursery, work: Callable[[Piece], None]) -> trio.MemorySendChannel[Batch]:
     """Start a task that does *work* on each piece sent to it, in a thread; return its channel."""
-    # Nothing waits in the channel: what is handed over is being worked on.
-    send, receive = trio.open_memory_channel[Batch](0)
+    # One batch waits, so that the thread finds its next when it comes back.
+    send, receive = trio.open_memory_channel[Batch](1)
 
     def work_on(batch: Batch) -> None:
         for piece in batch:

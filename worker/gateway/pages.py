@@ -66,9 +66,10 @@ def status(service: "Service") -> tuple[int, str, str]:
     )
 
 
-PAGES: Mapping[str, Page] = {
-    "/-/": status,
-    "/-/healthz": health,
-    "/-/readyz": ready,
-    "/-/metrics": metrics,
-}
+PROBES: Mapping[str, Page] = {"/-/healthz": health, "/-/readyz": ready}
+PAGES: Mapping[str, Page] = {**PROBES, "/-/": status, "/-/metrics": metrics}
+
+
+def pages_of(service: "Service") -> Mapping[str, Page]:
+    """Return the pages by path: where requests must be signed, only those that tell nothing."""
+    return PAGES if service.open_to_all else PROBES

@@ -114,7 +114,7 @@ class Gateway(QuartTrio):
     def __init__(self, service: Service) -> None:
         super().__init__("worker.gateway", static_folder=None)
         self._service = service
-        for path, page in pages.PAGES.items():
+        for path, page in pages.pages_of(service).items():
             self.add_url_rule(path, path, self._view(page))
 
     def _view(self, page: pages.Page) -> Callable[[], Response]:
