@@ -23,6 +23,7 @@ FILES = {
     "nested/deep/ü.txt": b"umlaut",
     "two words.txt": b"space",
     "empty": b"",
+    "part": bytes(range(256)) * (5 << 12),  # as large as a part must be
 }
 
 

@@ -1,0 +1,339 @@
+"""Random sequences of operations on a real gateway and on a dictionary come to the same."""
+
+from typing import ClassVar
+from urllib.parse import quote, unquote, urlencode
+from xml.sax.saxutils import escape
+
+import attrs
+import pytest
+from attacks.cases import completion, tag_set
+from attacks.family import FILES, Family
+from attacks.model import Thing, listed
+from attacks.wire import Reply, Wire, request
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+ODD = "ab/.%+ &<\"'\n\x01\x1füÀ\ud7ff\ue000\uffff𝄞-~?#=;:@*\\"
+# Few and short, so that they meet; and of letters that go wrong on the way or in the order.
+KEYS = st.one_of(
+    st.sampled_from(["a", "b", "a/", "a/b", "a//b", "/", "..", "ü", "\ue000", "𝄞", "a\x01", "a b"]),
+    st.text("ab/", min_size=1, max_size=3),
+    st.text(ODD, min_size=1, max_size=3),
+)
+PREFIXES = st.one_of(st.just(""), KEYS)
+DELIMITERS = st.sampled_from(["", "/", "/", "a", "ab", "ü", "//", "\x01"])
+DATA = st.one_of(st.binary(max_size=40), st.sampled_from([b"", b"x" * 70_000, b"y" * 300_000]))
+METADATA = st.dictionaries(
+    st.sampled_from(["a", "b-c", "d_e"]),
+    st.text("xyz ,=;\"'äé", max_size=8).map(str.strip),
+    max_size=2,
+)
+TAGS = st.dictionaries(
+    st.text("kü+ ", min_size=1, max_size=3), st.text("v=/:", max_size=3), max_size=2
+)
+PAGE = st.integers(min_value=1, max_value=6)
+SEEN = st.integers(min_value=0, max_value=9)
+
+
+class Buckets(RuleBasedStateMachine):
+    """The bucket ``out``, in two forms."""
+
+    family: ClassVar[Family]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.things: dict[str, Thing] = {}
+        self.wire = Wire(self.family.port)
+
+    def teardown(self) -> None:
+        self.wire.socket.close()
+
+    def ask(self, method, key, query=(), headers=None, body=None, *, bucket="out") -> Reply:
+        """Ask over the one connection, which must live through all answers."""
+        path = f"/{bucket}" if key is None else f"/{bucket}/{quote(key, safe='/~')}"
+        target = f"{path}?{urlencode(list(query), quote_via=quote)}" if query else path
+        self.wire.send(request(method, target, headers, body))
+        reply = self.wire.reply(method)
+        assert reply is not None, "the connection ended"
+        assert reply.status < 500, reply.body
+        return reply
+
+    @initialize(keys=st.lists(KEYS, max_size=12))
+    def begin_with_a_few(self, keys):
+        """A bucket with a few small objects, whatever ran before."""
+        index = self.family.index
+        for entry in list(index.entries()):
+            assert 204 == self.ask("DELETE", entry.key).status
+        for upload in list(index.uploads.listed()):
+            assert 204 == self.ask("DELETE", upload.key, [("uploadId", upload.id)]).status
+        for key in keys:
+            self.put(key=key, data=key.encode(), metadata={}, tags={}, fresh=False)
+
+    def near(self, key, seen):
+        """Return *key*, or mostly one that is there, for there are more keys than objects."""
+        there = sorted(self.things)
+        return there[seen % len(there)] if there and seen < 8 else key
+
+    # --- changes
+
+    @rule(key=KEYS, data=DATA, metadata=METADATA, tags=TAGS, fresh=st.booleans())
+    def put(self, key, data, metadata, tags, fresh):
+        """A put replaces all there was; on condition it leaves it all."""
+        headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+        headers["content-type"] = "text/x"
+        if tags:
+            headers["x-amz-tagging"] = urlencode(tags)
+        if fresh:
+            headers["if-none-match"] = "*"
+        thing = Thing((data,), metadata=metadata, content_type="text/x", tags=tags)
+
+        reply = self.ask("PUT", key, headers=headers, body=data)
+
+        if fresh and key in self.things:
+            assert "PreconditionFailed" == reply.code
+        else:
+            assert (200, thing.etag) == (reply.status, reply.headers["etag"])
+            self.things[key] = thing
+
+    @rule(seen=SEEN, source=KEYS, key=KEYS, replace=st.booleans(), metadata=METADATA)
+    def copy(self, seen, source, key, replace, metadata):
+        """A copy has the bytes, and with REPLACE metadata of its own."""
+        source = self.near(source, seen)
+        headers = {"x-amz-copy-source": quote(f"out/{source}", safe="")}
+        if replace:
+            headers |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+            headers["x-amz-metadata-directive"] = "REPLACE"
+
+        reply = self.ask("PUT", key, headers=headers)
+
+        if source not in self.things:
+            assert "NoSuchKey" == reply.code
+        elif source == key and not replace:
+            assert "InvalidRequest" == reply.code
+        else:
+            thing = self.things[source]
+            if replace:
+                content_type = "binary/octet-stream"
+                thing = attrs.evolve(thing, metadata=metadata, content_type=content_type)
+            assert (200, thing.etag) == (reply.status, reply.field("ETag"))
+            self.things[key] = thing
+
+    @rule(key=KEYS, data=DATA, begin=st.sampled_from([0, 0, 0, 1, 2]), tags=TAGS)
+    def upload_in_parts(self, key, data, begin, tags):
+        """Parts become one object; those before the last are copied from an input."""
+        headers = {"x-amz-tagging": urlencode(tags)} if tags else {}
+        upload = self.ask("POST", key, [("uploads", "")], headers).field("UploadId")
+        etags = []
+        for number in range(1, begin + 1):
+            query = [("partNumber", str(number)), ("uploadId", upload)]
+            source = {"x-amz-copy-source": "labresults/part"}
+            etags.append(self.ask("PUT", key, query, source).field("ETag"))
+        query = [("partNumber", str(begin + 1)), ("uploadId", upload)]
+        etags.append(self.ask("PUT", key, query, body=data).headers["etag"])
+        thing = Thing((FILES["part"],) * begin + (data,), multipart=True, tags=tags)
+        listing = self.ask("GET", key, [("uploadId", upload)])
+        assert etags == listing.fields("ETag")
+
+        reply = self.ask("POST", key, [("uploadId", upload)], body=completion(*enumerate(etags, 1)))
+
+        assert (200, thing.etag) == (reply.status, reply.field("ETag"))
+        self.things[key] = thing
+
+    @rule(seen=SEEN, key=KEYS)
+    def delete(self, seen, key):
+        """A delete is right whether or not there was anything."""
+        key = self.near(key, seen)
+        assert 204 == self.ask("DELETE", key).status
+        self.things.pop(key, None)
+
+    @rule(keys=st.lists(KEYS.filter(lambda key: not set(key) & set("\x01\x1f\uffff")), min_size=1))
+    def delete_many(self, keys):
+        """Each of many keys is deleted, and named in the answer."""
+        rows = "".join(
+            f"<Object><Key>{escape(key)}</Key></Object>".replace("\n", "&#10;") for key in keys
+        )
+
+        reply = self.ask("POST", None, [("delete", "")], body=f"<Delete>{rows}</Delete>".encode())
+
+        assert keys == reply.fields("Key")
+        for key in keys:
+            self.things.pop(key, None)
+
+    @rule(seen=SEEN, key=KEYS, tags=TAGS, remove=st.booleans())
+    def tag(self, seen, key, tags, remove):
+        """Tags are put and taken off and nothing else changes."""
+        key = self.near(key, seen)
+        reply = (
+            self.ask("DELETE", key, [("tagging", "")])
+            if remove
+            else self.ask("PUT", key, [("tagging", "")], body=tag_set(*tags.items()))
+        )
+
+        if key in self.things:
+            assert (204 if remove else 200) == reply.status
+            self.things[key] = attrs.evolve(self.things[key], tags={} if remove else tags)
+        else:
+            assert "NoSuchKey" == reply.code
+
+    # --- questions
+
+    @rule(seen=SEEN, key=KEYS, head=st.booleans())
+    def get(self, seen, key, head):
+        """An object comes back with all that it was given."""
+        key = self.near(key, seen)
+        reply = self.ask("HEAD" if head else "GET", key)
+
+        thing = self.things.get(key)
+        if thing is None:
+            assert 404 == reply.status
+            return
+        assert (b"" if head else thing.data) == reply.body
+        assert (str(len(thing.data)), thing.etag, thing.content_type) == (
+            reply.headers["content-length"],
+            reply.headers["etag"],
+            reply.headers["content-type"],
+        )
+        assert thing.metadata == {
+            name.removeprefix("x-amz-meta-"): value.encode("latin-1").decode()
+            for name, value in reply.headers.items()
+            if name.startswith("x-amz-meta-")
+        }
+        assert len(thing.tags) == int(reply.headers.get("x-amz-tagging-count", 0))
+
+    @rule(
+        seen=SEEN,
+        key=KEYS,
+        first=st.integers(0, 50),
+        length=st.integers(1, 50),
+        suffix=st.booleans(),
+    )
+    def get_a_range(self, seen, key, first, length, suffix):
+        """A range is a slice."""
+        key = self.near(key, seen)
+        span = f"-{length}" if suffix else f"{first}-{first + length - 1}"
+
+        reply = self.ask("GET", key, headers={"range": f"bytes={span}"})
+
+        thing = self.things.get(key)
+        if thing is None:
+            assert "NoSuchKey" == reply.code
+            return
+        expected = thing.data[-length:] if suffix else thing.data[first : first + length]
+        if expected:
+            assert (206, expected) == (reply.status, reply.body)
+        else:
+            assert "InvalidRange" == reply.code
+
+    @rule(seen=SEEN, key=KEYS, number=st.integers(1, 3))
+    def get_a_part(self, seen, key, number):
+        """A part is what was uploaded as one."""
+        key = self.near(key, seen)
+        reply = self.ask("GET", key, [("partNumber", str(number))])
+
+        thing = self.things.get(key)
+        if thing is None:
+            assert "NoSuchKey" == reply.code
+        elif number > len(thing.parts):
+            assert ("InvalidPart" if thing.multipart else "InvalidPartNumber") == reply.code
+        else:
+            assert thing.parts[number - 1] == reply.body
+
+    @rule(seen=SEEN, key=KEYS)
+    def get_tags(self, seen, key):
+        """Tags come back as they were put."""
+        key = self.near(key, seen)
+        reply = self.ask("GET", key, [("tagging", "")])
+
+        if key in self.things:
+            found = dict(zip(reply.fields("Key"), reply.fields("Value"), strict=True))
+            assert self.things[key].tags == found
+        else:
+            assert "NoSuchKey" == reply.code
+
+    @rule(prefix=PREFIXES, delimiter=DELIMITERS, after=PREFIXES, page=PAGE)
+    def list_v1(self, prefix, delimiter, after, page):
+        """All pages of a listing of version 1 are what a sorted list shows."""
+        expected = listed(self.things, prefix=prefix, delimiter=delimiter, after=after)
+        found, marker, more = [], after, True
+        while more:
+            reply = self._page(prefix, delimiter, page, ("marker", marker))
+            shown = self._shown(reply)
+            found += shown
+            more = self._goes_on(reply, len(shown), page)
+            # Without a delimiter there is no NextMarker: the last key is where it goes on.
+            marker = unquote(reply.field("NextMarker")) if delimiter else (shown or [("",)])[-1][0]
+
+        assert expected == found
+
+    @rule(prefix=PREFIXES, delimiter=DELIMITERS, after=PREFIXES, page=PAGE)
+    def list_v2(self, prefix, delimiter, after, page):
+        """So are all of a listing of version 2."""
+        expected = listed(self.things, prefix=prefix, delimiter=delimiter, after=after)
+        found, place, more = [], ("start-after", after), True
+        while more:
+            reply = self._page(prefix, delimiter, page, ("list-type", "2"), place)
+            shown = self._shown(reply)
+            assert len(shown) == int(reply.field("KeyCount"))
+            found += shown
+            more = self._goes_on(reply, len(shown), page)
+            place = ("continuation-token", reply.field("NextContinuationToken"))
+
+        assert expected == found
+
+    @rule(prefix=PREFIXES, delimiter=DELIMITERS, page=PAGE)
+    def list_versions(self, prefix, delimiter, page):
+        """And so are those of a listing of versions, of which each key has one."""
+        expected = listed(self.things, prefix=prefix, delimiter=delimiter, after="")
+        found, marker, more = [], "", True
+        while more:
+            reply = self._page(prefix, delimiter, page, ("versions", ""), ("key-marker", marker))
+            shown = self._shown(reply)
+            found += shown
+            more = self._goes_on(reply, len(shown), page)
+            marker = unquote(reply.field("NextKeyMarker"))
+
+        assert expected == found
+
+    def _page(self, prefix, delimiter, page, *more) -> Reply:
+        query = [("prefix", prefix), ("max-keys", str(page)), ("encoding-type", "url"), *more]
+        if delimiter:
+            query.append(("delimiter", delimiter))
+        reply = self.ask("GET", None, query)
+        assert 200 == reply.status, reply.body
+        keys = [unquote(key) for key in reply.fields("Key")]
+        assert [self.things[key].etag for key in keys] == reply.fields("ETag")
+        assert [len(self.things[key].data) for key in keys] == list(map(int, reply.fields("Size")))
+        return reply
+
+    def _shown(self, reply) -> list[tuple[str, bool]]:
+        folded = [unquote(each) for each in reply.fields("Prefix")[1:]]  # the first is the query's
+        names = [(unquote(key), False) for key in reply.fields("Key")]
+        names += [(prefix, True) for prefix in folded]
+        return sorted(names, key=lambda each: each[0].encode())
+
+    def _goes_on(self, reply, shown, page) -> bool:
+        assert shown <= page
+        more = reply.field("IsTruncated") == "true"
+        assert shown == page or not more
+        return more
+
+
+def run(family: Family, *, examples: int, steps: int) -> None:
+    """Try *examples* sequences of up to *steps* operations."""
+    Buckets.family = family
+    run_state_machine_as_test(
+        Buckets,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.timeout(300)
+def test_a_bucket_is_a_dictionary(family):
+    """Whatever is put, copied, completed, tagged and deleted, reads and listings tell just that."""
+    run(family, examples=8, steps=40)
