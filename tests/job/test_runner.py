@@ -392,6 +392,19 @@ async def test_secrets_reach_the_command_and_nothing_else(store, a_request, log,
     assert "hunter22" not in json.dumps(store.commit(result.output).job, default=str)
 
 
+async def test_debug_tells_what_is_run(store, a_request, log, logged):
+    """The command, and the names of its variables; their values may be secret."""
+    a_commit(store, {"a": b"1"})
+    job = a_file_job()
+    job["transform"] |= {"debug": True, "env": {"TOKEN": "hunter22"}}
+    await run(a_request(job), log=log)
+    told = next(e for e in logged.entries if e["event"] == "command.starting")
+
+    assert ["sh"] == told["command"]
+    assert {"TOKEN", "PACH_JOB_ID"} <= set(told["environment"])
+    assert "hunter22" not in json.dumps(logged.entries, default=str)
+
+
 async def test_a_gateway_with_keys_lets_in_the_command_alone(store, a_request, log):
     """The command signs with the job's own keys; who does not is refused."""
     a_commit(store, {"a": b"1"})

@@ -99,9 +99,18 @@ async def _try(place: Workplace, datum: Datum, attempt: int) -> Failure | None:
     await empty_out(place)
     place.output.full.unlink(missing_ok=True)
     listener = place.listener(datum, attempt)
+    order = place.order(transform.cmd, place.environment(datum))
+    if transform.debug:
+        place.log.info(
+            "command.starting",
+            command=list(order.argv),
+            directory=str(order.directory or ""),
+            user=str(transform.user or ""),
+            environment=sorted(order.environment),
+        )
     failure = await _run(
         place,
-        place.order(transform.cmd, place.environment(datum)),
+        order,
         stdin=transform.stdin,
         listener=listener,
     )

@@ -57,7 +57,8 @@ def pfs_folder(chosen: Path | None, scratch: Path) -> Iterator[Path]:
                 os.close(lock)
             return
     folder = scratch / "pfs"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)
     yield folder
 
 
@@ -84,8 +85,10 @@ def _claim(folder: Path, *, make: bool) -> tuple[int, bool] | None:
     try:
         if make or os.access(folder.parent, os.W_OK):
             with contextlib.suppress(FileExistsError):
-                folder.mkdir(mode=0o755, parents=make)
+                folder.mkdir(parents=make)
                 made = True
+                # Whatever the umask is: the command may be another user's.
+                folder.chmod(0o755)
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
@@ -97,7 +100,7 @@ def _claim(folder: Path, *, make: bool) -> tuple[int, bool] | None:
             if MARK in _marks(folder):
                 _empty(folder)
             if not os.listdir(folder):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, AttributeError):
                     os.setxattr(folder, MARK, b"")
                 return lock, made
     os.close(lock)

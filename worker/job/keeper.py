@@ -130,8 +130,9 @@ def become(order: dict[str, Any]) -> NoReturn:
         os.execvpe(order["argv"][0], order["argv"], order["environment"])
     except OSError as error:
         refusal = {"step": step, "errno": error.errno}
-    except ValueError as error:
-        # A NUL byte in an argument, or a variable whose name has an equals sign.
+    except Exception as error:
+        # A NUL byte in an argument, a variable whose name has an equals sign. Whatever it is, this
+        # process must not live on as a second keeper.
         refusal = {"step": step, "errno": errno.EINVAL, "text": str(error)}
     os.write(order["pipe"], json.dumps(refusal).encode())
     os._exit(127)
