@@ -1,6 +1,7 @@
 """Objects over HTTP: read, put, copied, deleted, tagged, as boto3 asks for it."""
 
 import hashlib
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -453,3 +454,16 @@ async def test_a_write_of_an_earlier_try_changes_nothing(gateway):
 
     assert b"<Code>AccessDenied</Code>" in answer
     assert gateway.index.get("late") is None
+
+
+async def test_an_object_is_listed_with_the_moment_it_was_written(gateway):
+    """Neither before its upload began nor ahead of the clock: clients decide by such times."""
+    client = gateway.client()
+
+    def use():
+        began = time.time_ns() // 1_000_000
+        client.put_object(Bucket="out", Key="k", Body=b"")
+        listed = client.list_objects_v2(Bucket="out")["Contents"][0]["LastModified"]
+        return began <= round(listed.timestamp() * 1000) <= time.time_ns() // 1_000_000
+
+    assert await in_thread(use)

@@ -86,12 +86,13 @@ def deciding(conditions: Conditions) -> Decide:
 
 
 def modified_now() -> int:
-    """Return the time of a change, in milliseconds, as clients see it: in whole seconds.
+    """Return the time of a change, in milliseconds, as listings tell it.
 
-    Rounded up. Rounded down it would lie before the file that was just uploaded was made, and
-    clients that synchronize by time would upload it again and again.
+    Not in whole seconds. Rounded down it would lie before the file that was just uploaded was
+    made, and `aws s3 sync` would upload it again and again; rounded up it would lie ahead, and
+    s5cmd lists nothing from the future.
     """
-    return -(-now_ms() // 1000) * 1000
+    return now_ms()
 
 
 async def copy_object(call: Call) -> Answer:
