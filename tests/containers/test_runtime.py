@@ -148,6 +148,56 @@ def test_the_environment_is_the_image_s_and_the_job_s(site):
     assert str(site.root) not in path
 
 
+def test_another_network_reaches_a_gateway_that_listens_there(site):
+    """Bound to all addresses, the gateway is told by the one that others can connect to."""
+    options = [site.more.get("WORKER_ENGINE_OPTIONS"), "--network=bridge"]
+    job = in_image(a_job(transform={"cmd": ["bash"], "stdin": ["set -e", S3]}))
+    found = ran(
+        site,
+        job,
+        WORKER_ENGINE_OPTIONS=",".join(filter(None, options)),
+        WORKER_GATEWAY_HOST="0.0.0.0",
+        WORKER_GATEWAY_AUTH="none",
+    )
+
+    assert (0, 2) == (found["exit_code"], found["files"]), found["reason"]
+
+
+def test_each_datum_has_a_container_of_its_own(site):
+    """Of a cross, each sees its own file, and one commit holds what all left."""
+    job = a_job(
+        "ls $PFS_ROOT/labresults | tr -d ' ' >> /tmp/seen",
+        'test "$(cat /tmp/seen | wc -l)" = 1',
+        "cp /tmp/seen $PFS_ROOT/out/$(cat /tmp/seen)",
+        inputs=(an_input(s3=False, glob="/*"),),
+        s3Out=False,
+    )
+    found = ran(site, in_image(job))
+
+    assert (0, 2, 2) == (found["exit_code"], found["files"], len(found["datums"]))
+
+
+def test_the_error_command_runs_in_the_image_too(site):
+    """And what the failed try left is not in the output."""
+    job = a_file_job(
+        "touch /pfs/out/half; exit 9",
+        transform={"errCmd": ["sh", "-c", 'test "$PACH_ERROR_CODE" = 9 && ! command -v python3']},
+    )
+    found = ran(site, job)
+
+    assert (0, "recovered", 0) == (found["exit_code"], found["cause"], found["files"])
+
+
+def test_a_shell_is_in_the_image(site):
+    """With --commit its files are the output."""
+    job = site.job(a_file_job())
+    script = "! command -v python3 && cp /pfs/labresults/a.txt /pfs/out/b"
+    said = site.worker("shell", "--job", job, "--commit", "--", "sh", "-c", script)
+
+    assert 0 == said.status, said.err
+    assert "hello" == site.worker("cat", "copy:b").out
+
+
 def test_clients_in_the_image_can_trust_a_certificate_made_for_the_job(site):
     """The authority is a file inside, and the variables say where."""
     job = in_image(a_job('grep -q "BEGIN CERTIFICATE" "$AWS_CA_BUNDLE"', "echo $S3_ENDPOINT >&2"))
@@ -287,7 +337,8 @@ def test_the_container_of_a_worker_that_is_no_more_is_removed(site, engine):
     names = []
     for agent in (dead, alive):
         labels = ("--label=worker.job=x", f"--label=worker.agent={agent}")
-        names.append(engine.call("create", *labels, IMAGE, "true").stdout.strip())
+        line = ("run", "--detach", "--init", *engine.options(), *labels, IMAGE, "sleep", "1000")
+        names.append(engine.call(*line).stdout.strip())
     try:
         ran(site, a_file_job("true"))
         left = engine.containers()

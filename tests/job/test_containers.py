@@ -148,6 +148,11 @@ def test_a_value_of_several_lines_goes_through_the_client():
     assert ("A=1\n", {"KEY": "-----BEGIN\nX"}) == (found.lines, found.inherited)
 
 
+def test_a_very_long_value_goes_through_the_client():
+    """The engines read such files by lines of 64 KiB."""
+    assert {"A": "x" * 65536} == hand_over({"A": "x" * 65536}, {}).inherited
+
+
 @pytest.mark.parametrize("name", ["PATH", "DOCKER_HOST", "LD_PRELOAD", "CONTAINERS_CONF"])
 def test_no_variable_of_a_job_changes_the_engine(name):
     """A value of several lines for what the client reads itself is refused."""
@@ -254,6 +259,14 @@ def test_what_names_exactly_this_image(found, digest):
         (containers.OF_START, 'exec: "x": executable file not found in $PATH: y', NotStarted),
         (containers.OF_START, 'exec: "/x": permission denied: OCI permission denied', NotStarted),
         (containers.OF_START, 'workdir "/n" does not exist on container 4b', NotStarted),
+        (containers.OF_START, 'exec: "/n": stat /n: no such file or directory', NotStarted),
+        (containers.OF_START, "crun: executable file `x` not found in $PATH: No such", NotStarted),
+        (containers.OF_START, "crun: open executable: Permission denied: OCI", NotStarted),
+        (
+            containers.OF_START,
+            "error setting rlimit type 7: operation not permitted: OCI permission denied",
+            EngineFailed,
+        ),
         (containers.OF_START, "cgroup: no such device", EngineFailed),
         (containers.OF_START, "", EngineFailed),
     ],

@@ -176,21 +176,24 @@ class Handover:
 def hand_over(variables: Mapping[str, str], client: Mapping[str, str]) -> Handover:
     """Split variables by how they get inside; *client* is the environment of the engine's client.
 
-    Raises NotStarted for one of several lines that would change the client itself.
+    Raises NotStarted for one that no line can hold and that would change the client itself.
     """
     lines, inherited = [], {}
     for name, value in variables.items():
-        if not any(character in value for character in "\n\r"):
+        if not any(character in value for character in "\n\r") and len(value) < LINE:
             lines.append(f"{name}={value}\n")
         elif name in client or name.startswith(OF_ENGINES):
             raise NotStarted(
-                f"{name}: its value has several lines, and the engine itself reads this variable"
+                f"{name}: its value has several lines or a very long one, and the engine itself "
+                "reads this variable"
             )
         else:
             inherited[name] = value
     return Handover("".join(lines), inherited)
 
 
+LINE = 60_000
+"""The engines read files of variables in lines of 64 KiB at most."""
 OF_ENGINES = ("DOCKER_", "CONTAINER", "PODMAN_", "BUILDAH_", "REGISTRY_", "XDG_", "LD_", "GO")
 
 
@@ -303,8 +306,10 @@ OF_CREATE: Meanings = (
     (r"no such image|image not known|unable to find image", ImageMissing),
 )
 OF_START: Meanings = (
-    (r"executable file not found|no such file or directory|not found in \$PATH", NotStarted),
-    (r"permission denied|exec format error|is a directory", NotStarted),
+    # As runc says it, and as crun does.
+    (r'exec: ".*": .*(not found|no such file|permission denied|is a directory)', NotStarted),
+    (r"executable.*: (not found|no such file|permission denied)|exec format error", NotStarted),
+    (r"executable file .* not found", NotStarted),
     (r"workdir|working directory|chdir|unable to find user|no matching entries", NotStarted),
 )
 
