@@ -12,6 +12,10 @@ class Invalid(WorkerError):
     """What was asked for is wrong in itself; asking again will not help."""
 
 
+class Misconfigured(Invalid):
+    """What was chosen for this worker cannot be; the job has no part in it."""
+
+
 class NotFound(WorkerError):
     """What was named is not there."""
 

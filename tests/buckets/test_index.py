@@ -1,5 +1,6 @@
 """The index of the out bucket."""
 
+import errno
 import multiprocessing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from out_scene import RUN, Refused, assemble, entry, part, refuse
 
 from worker.buckets.base import KeyMissing
-from worker.buckets.database import IndexThere, OutputClosed
+from worker.buckets.database import IndexThere, IndexUnavailable, OutputClosed
 from worker.buckets.index import Index, create
 from worker.buckets.uploads import Upload
 from worker.store.model import Checksum, Entry, Part
@@ -47,6 +48,21 @@ def test_an_index_is_created_once(tmp_path: Path) -> None:
 
     with pytest.raises(IndexThere):
         create(tmp_path / "index")
+
+
+def test_a_full_disk_changes_nothing_and_blocks_nobody(index: Index) -> None:
+    """A change for which there is no room is refused; with room again, the next one succeeds."""
+    index.put(entry("a"), epoch=0)
+    index.connection().execute("PRAGMA max_page_count = 1")
+    large = attrs.evolve(entry("b"), metadata={"m": "1" * 100_000})
+    with pytest.raises(IndexUnavailable) as caught:
+        index.put(large, epoch=0)
+
+    assert errno.ENOSPC == caught.value.errno
+    assert ["a"] == [found.key for found in index.entries()]
+    index.connection().execute("PRAGMA max_page_count = 1000000")
+    index.put(large, epoch=0)
+    assert large == index.get("b")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from builders import a_commit
 
-from worker.errors import Invalid
+from worker.errors import Misconfigured
 from worker.store.model import Repo
 from worker.store.opening import open_store
 
@@ -51,12 +51,20 @@ def test_finds_the_endpoint_in_the_environment(s3_url, s3_endpoint, monkeypatch)
     assert commit == open_store(store.url).commit(commit.name)
 
 
+def test_a_file_is_no_store(tmp_path):
+    """A file is refused at once, and not taken for an empty store."""
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(Misconfigured, match="file is not a directory"):
+        open_store(tmp_path / "file")
+
+
 @pytest.mark.parametrize(
     "where", ["ftp://host/store", "file://elsewhere/store", "file://", "s3://", "s3:///prefix"]
 )
 def test_refuses_what_it_can_not_open(where):
     """What is no store is refused with what could be one."""
-    with pytest.raises(Invalid, match="store"):
+    with pytest.raises(Misconfigured, match="store"):
         open_store(where)
 
 

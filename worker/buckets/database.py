@@ -8,12 +8,14 @@ A try of a datum is an epoch. What the epoch changes is remembered in an undo lo
 objects, so going back to what the datum found costs what the try changed, not what is there.
 """
 
+import errno
 import itertools
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 import msgspec
 
@@ -67,8 +69,38 @@ class IndexThere(Conflict):
     """An index is created once."""
 
 
+class IndexUnavailable(Unavailable):
+    """The disk under the index refused; nothing was changed."""
+
+    def __init__(self, path: Path, error: sqlite3.Error) -> None:
+        super().__init__(f"{path}: {error}")
+        full = _primary(error) == sqlite3.SQLITE_FULL
+        self.errno = errno.ENOSPC if full else errno.EIO
+        """As the system would have said it."""
+
+
+# What SQLite says when not a statement but the disk below is to blame.
+DISK = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CORRUPT,
+)
+
+
 encode = msgspec.msgpack.Encoder().encode
 decode_entry = msgspec.msgpack.Decoder(Entry).decode
+
+
+class _Held:
+    """A thread's connection: closed when the thread has ended, of which there may be thousands."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
 
 
 class Database:
@@ -77,12 +109,12 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: WeakSet[_Held] = WeakSet()
 
     def close(self) -> None:
         """Close every connection; nothing may be in use."""
-        while self._opened:
-            self._opened.pop().close()
+        for held in list(self._opened):
+            held.connection.close()
         self._local = threading.local()
 
     def epoch(self) -> int:
@@ -130,23 +162,27 @@ class Database:
 
     def connection(self) -> sqlite3.Connection:
         """Return the calling thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = _connect(self._path)
-            self._opened.append(connection)
-        return connection
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
+            held = self._local.held = _Held(_connect(self._path))
+            self._opened.add(held)
+        return held.connection
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Do all of a block, or nothing of it."""
-        db = self.connection()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+        with _explained(self._path):
+            db = self.connection()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                # A full disk may have ended the transaction; one that it left open would block
+                # every other process.
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def change(self, began: int) -> Iterator[sqlite3.Connection]:
@@ -162,9 +198,8 @@ def create_file(path: Path) -> None:
     """Create the file of an empty out bucket at *path*, once."""
     if path.exists():
         raise IndexThere(f"{path}: there is an index already")
-    connection = _connect(path)
-    connection.executescript(f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {SCHEMA}")
-    connection.close()
+    with _explained(path), closing(_connect(path)) as connection:
+        connection.executescript(f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {SCHEMA}")
 
 
 def object_at(db: sqlite3.Connection, key: bytes) -> Entry | None:
@@ -196,3 +231,19 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA cache_size = -8192")
     return connection
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Tell a disk that refuses apart from what would be a fault of our own."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if _primary(error) in DISK:
+            raise IndexUnavailable(path, error) from error
+        raise
+
+
+def _primary(error: sqlite3.Error) -> int:
+    """Return SQLite's result code, without what makes it an extended one; 0 if it gave none."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

@@ -25,6 +25,7 @@ READER_LEFT = 141
 # The most specific first; the first match wins.
 EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (SettingsWrong, MISCONFIGURED),
+    (errors.Misconfigured, MISCONFIGURED),
     (errors.Invalid, WRONG),
     (errors.NotFound, MISSING),
     (errors.Unavailable, UNAVAILABLE),
@@ -37,6 +38,7 @@ EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (NotADirectoryError, MISSING),
     (IsADirectoryError, MISSING),
     (PermissionError, MISSING),
+    (OSError, UNAVAILABLE),
 )
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -44,12 +46,9 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 def exit_status(error: BaseException) -> int:
     """Return the exit status for *error*; what nobody raised on purpose is a fault of our own."""
-    for kind, status in EXIT_STATUS:
-        if isinstance(error, kind):
-            return status
-    if isinstance(error, OSError):
-        return NOT_WRITTEN if error.errno in FULL else UNAVAILABLE
-    return OUR_FAULT
+    if getattr(error, "errno", None) in FULL:
+        return NOT_WRITTEN
+    return next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), OUR_FAULT)
 
 
 def explain(error: BaseException) -> str:

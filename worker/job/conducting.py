@@ -16,7 +16,15 @@ import trio
 from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
-from worker.errors import CommandFailed, Conflict, Denied, Invalid, NotFound, Unavailable
+from worker.errors import (
+    CommandFailed,
+    Conflict,
+    Denied,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    Unavailable,
+)
 from worker.gateway.nursery import open_plain_nursery
 from worker.gateway.processes import start_parent
 from worker.job.containers import EngineMissing, EngineOptionWrong, ImageRefused
@@ -64,6 +72,7 @@ Work = Callable[[Workplace], Awaitable[Outcome]]
 CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (Unrunnable, Cause.UNRUNNABLE),
     (SecretMissing, Cause.CONFIGURATION),
+    (Misconfigured, Cause.CONFIGURATION),
     (EngineMissing, Cause.CONFIGURATION),
     (EngineOptionWrong, Cause.CONFIGURATION),
     (ImageRefused, Cause.CONFIGURATION),

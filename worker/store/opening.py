@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from worker.errors import Invalid
+from worker.errors import Misconfigured
 from worker.store.backends.base import Backend
 from worker.store.backends.local import LocalBackend
 from worker.store.repository import Store
@@ -13,7 +13,7 @@ from worker.store.repository import Store
 REMOTE = ("s3", "gs", "az", "memory")
 
 
-class InvalidStore(Invalid):
+class InvalidStore(Misconfigured):
     """No store can be opened from this text."""
 
     def __init__(self, found: str, expected: str) -> None:

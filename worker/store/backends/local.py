@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from worker.errors import Misconfigured
 from worker.store.backends.base import (
     AlreadyThere,
     IllegalName,
@@ -24,6 +25,14 @@ SYNC_TOGETHER = 8
 ATTEMPTS = 100
 
 
+class NotADirectory(Misconfigured):
+    """What was called a store is something else than a directory."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"store: {path} is not a directory")
+        self.path = path
+
+
 class LocalBackend:
     """Objects as files below a directory, each under its own name."""
 
@@ -32,6 +41,8 @@ class LocalBackend:
         self.root = root.absolute()
         self.url = os.fspath(self.root)
         self._base = self.url.rstrip("/") + "/"
+        if self.root.exists() and not self.root.is_dir():
+            raise NotADirectory(self.url)
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes from *start* up to *stop* or the end."""
@@ -272,4 +283,6 @@ def _explained(doing: str, *, missing: str | None = None) -> Iterator[None]:
 
 def _unavailable(doing: str, error: OSError) -> StoreUnavailable:
     code = errno.errorcode.get(error.errno or 0, "unknown")
-    return StoreUnavailable(doing, f"{error.strerror or error} ({code})", errno=error.errno)
+    # The file tells which disk is full and which folder is not ours.
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    return StoreUnavailable(doing, f"{where}{error.strerror or error} ({code})", errno=error.errno)

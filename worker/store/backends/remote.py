@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import MemoryStore, ObjectStore, from_url
 
-from worker.errors import Invalid
+from worker.errors import Misconfigured
 from worker.store.backends.base import (
     AlreadyThere,
     IllegalName,
@@ -77,7 +77,7 @@ SERVICE_ERROR = re.compile(
 FAILED_REQUEST = re.compile(r"Error performing \w+ ([^\s?]+)\S* in .*? - (.*)")
 
 
-class UnusableStore(Invalid):
+class UnusableStore(Misconfigured):
     """The object-store library can't make a store of this URL and these options."""
 
     def __init__(self, url: str, cause: str) -> None:
