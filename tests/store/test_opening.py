@@ -70,7 +70,7 @@ def test_refuses_what_it_can_not_open(where):
 
 def test_takes_no_credentials_in_a_url():
     """A secret in a URL is refused, and not repeated."""
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(Misconfigured) as caught:
         open_store("s3://AKIA:secret@bucket/prefix")
     assert "secret" not in str(caught.value)
 
