@@ -176,7 +176,7 @@ def hints(access: Access) -> dict[str, str]:
         trusted = str(access.authority)
         for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
             found[name] = trusted
-        found["NODE_EXTRA_CA_CERTS"] = trusted
+        found["NODE_EXTRA_CA_CERTS"] = found["S3_CA_FILE"] = trusted
         store = access.authority.with_suffix(KEY_STORE)
         found["JAVA_TOOL_OPTIONS"] = f"-Djavax.net.ssl.trustStore={store}"
     return found
