@@ -2,6 +2,9 @@
 
     python tests/clients/matrix.py [--only NAME]... [--scheme http,https] [--write docs/clients.md]
 
+With ``--prove`` (which ``--write`` implies) it also shows which variables each client reads: it is
+run with none but those of its row, and then without each of them, which must fail.
+
 Each client gets an environment of its own below ``.worker/clients`` (from pip, npm, Maven or Go;
 what only a Debian package has must be on the PATH). What cannot be had is skipped, and the table
 says why.
@@ -17,10 +20,11 @@ import attrs
 import click
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 from clients import scene  # noqa: E402  (the path comes first)
 from clients.environments import CannotHave, Prepared  # noqa: E402
+from clients.proving import Proof, proofs  # noqa: E402
 from clients.rows import MODES, ROWS, Mode, Row  # noqa: E402
 from clients.running import Outcome, Place, run  # noqa: E402
 
@@ -34,14 +38,17 @@ class Line:
     skipped: str = ""
     """Why the client could not be had."""
     outcomes: tuple[tuple[Mode, Outcome], ...] = ()
+    proofs: tuple[Proof, ...] = ()
 
     @property
     def red(self) -> bool:
         """Whether any of its jobs went wrong."""
-        return any(outcome.reason for _, outcome in self.outcomes)
+        return any(outcome.reason for _, outcome in self.outcomes) or any(
+            not proof.holds for proof in self.proofs
+        )
 
 
-def _line(row: Row, modes: tuple[Mode, ...], cache: Path, place: Place) -> Line:
+def _line(row: Row, modes: tuple[Mode, ...], cache: Path, place: Place, *, prove: bool) -> Line:
     click.echo(f"{row.name}: ", nl=False)
     try:
         prepared: Prepared = row.needs.prepare(cache / row.name)
@@ -55,7 +62,12 @@ def _line(row: Row, modes: tuple[Mode, ...], cache: Path, place: Place) -> Line:
         said = click.style(f"red: {outcome.reason}", fg="red") if outcome.reason else "green"
         click.echo(f"  {mode.name:<12} {outcome.seconds:6.1f} s  {said}")
         outcomes.append((mode, outcome))
-    return Line(row, version=prepared.version, outcomes=tuple(outcomes))
+    shown = []
+    for proof in proofs(row, prepared, MODES[0], place) if prove and row.finds else ():
+        name = f"without {proof.variable}" if proof.variable else "with no others"
+        click.echo(f"  {name}: {'as it says' if proof.holds else proof.outcome.reason or 'green'}")
+        shown.append(proof)
+    return Line(row, version=prepared.version, outcomes=tuple(outcomes), proofs=tuple(shown))
 
 
 def table(lines: list[Line], modes: tuple[Mode, ...]) -> Iterator[str]:
@@ -73,17 +85,15 @@ def table(lines: list[Line], modes: tuple[Mode, ...]) -> Iterator[str]:
 
 def variables(lines: list[Line]) -> Iterator[str]:
     """Yield which variable of the job's environment is proven by which clients, as Markdown."""
-    names = sorted({name for line in lines for name in line.row.finds})
-    yield "| variable | found by |"
+    readers: dict[str, list[str]] = {}
+    for line in lines:
+        for proof in line.proofs:
+            if proof.variable and proof.holds:
+                readers.setdefault(proof.variable, []).append(line.row.title)
+    yield "| variable | read by |"
     yield "|---|---|"
-    for name in names:
-        green = [
-            line.row.title
-            for line in lines
-            if name in line.row.finds and line.outcomes and not line.red
-        ]
-        if green:
-            yield f"| `{name}` | {', '.join(green)} |"
+    for name in sorted(readers):
+        yield f"| `{name}` | {', '.join(readers[name])} |"
 
 
 PAGE = """\
@@ -102,7 +112,8 @@ commit was compared as well.
 
 ## The variables by which they find the gateway
 
-The job sets these unless `client_hints = false`; `transform.env` wins over them.
+The job sets these unless `client_hints = false`; `transform.env` wins over them. Each client was
+run with none of them but its own, which worked, and without each of its own, which did not.
 
 {variables}
 """
@@ -113,13 +124,16 @@ The job sets these unless `client_hints = false`; `transform.env` wins over them
 @click.option("--scheme", default="http,https", help="http, https, or both")
 @click.option("--auth", default="none,sigv4", help="none, sigv4, or both")
 @click.option("--write", type=click.Path(path_type=Path), help="the page to write")
+@click.option("--prove", is_flag=True, help="show which variables each client reads")
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
     default=ROOT / ".worker" / "clients",
     help="where the clients' environments are kept",
 )
-def main(only: tuple[str, ...], scheme: str, auth: str, write: Path | None, cache: Path) -> None:
+def main(
+    only: tuple[str, ...], scheme: str, auth: str, write: Path | None, prove: bool, cache: Path
+) -> None:
     """Run the rows and say how they ended."""
     modes = tuple(
         mode
@@ -133,7 +147,7 @@ def main(only: tuple[str, ...], scheme: str, auth: str, write: Path | None, cach
         place = attrs.evolve(Place.below(Path(folder)), logs=cache / "logs")
         place.logs.mkdir(exist_ok=True)
         scene.make(place.input)
-        lines = [_line(row, modes, cache, place) for row in rows]
+        lines = [_line(row, modes, cache, place, prove=prove or write is not None) for row in rows]
     click.echo("\n" + "\n".join(table(lines, modes)))
     if write:
         page = PAGE.format(

@@ -68,7 +68,7 @@ _RCLONE = tuple(
 _RCLONE_NOTE = "the buckets are `job:<name>`"
 _SDK = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 _SDK_2 = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
-_OBJECT_STORE = ("AWS_ENDPOINT", "AWS_ALLOW_HTTP", "AWS_REGION")
+_OBJECT_STORE = ("AWS_ENDPOINT", "AWS_ALLOW_HTTP")
 
 ROWS = (
     Row("aws-1", "AWS CLI 1", Pip(("awscli",)), _shell("use_aws.sh"), finds=_SDK),
@@ -103,7 +103,7 @@ ROWS = (
         "Polars",
         Pip(("polars",)),
         _python("use_polars.py"),
-        finds=_OBJECT_STORE,
+        finds=("AWS_ENDPOINT",),
         leaves=("sunk.parquet", "tables/naïve a+b parquet.parquet"),
     ),
     Row("obstore", "obstore", Pip(("obstore",)), _python("use_obstore.py"), finds=_OBJECT_STORE),
@@ -128,7 +128,8 @@ ROWS = (
         Found("rclone", ("version",), package="rclone"),
         _shell("use_rclone.sh"),
         finds=_RCLONE,
-        note=_RCLONE_NOTE,
+        hint=(("AWS_CA_BUNDLE", ""),),
+        note=f"{_RCLONE_NOTE}; its SDK cannot take `AWS_CA_BUNDLE`: give it an empty one",
     ),
     Row(
         "rclone",
@@ -167,6 +168,30 @@ ROWS = (
         _shell("use_mc.sh"),
         finds=("MC_HOST_job",),
         note="the buckets are `job/<name>`",
+    ),
+    Row(
+        "fsspec",
+        "pandas, by URL (fsspec)",
+        Pip(("pandas", "s3fs")),
+        _python("use_fsspec.py"),
+        finds=("FSSPEC_S3_ENDPOINT_URL",),
+        leaves=("frames/naïve a+b.csv",),
+    ),
+    Row(
+        "duckdb",
+        "DuckDB",
+        Pip(("duckdb==1.5.5", "duckdb-extension-httpfs==1.5.5")),
+        _python("use_duckdb.py"),
+        note="give it a secret: `ENDPOINT` from `S3_ENDPOINT`, and `URL_STYLE path`; "
+        "for https `SET ca_cert_file` to `AWS_CA_BUNDLE`",
+        leaves=("tables/naïve a+b.parquet",),
+    ),
+    Row(
+        "tensorflow",
+        "TensorFlow 2.16 (tensorflow-io)",
+        Pip(("tensorflow-io==0.37.*", "tensorflow-cpu==2.16.*", "setuptools<80")),
+        _python("use_tensorflow.py"),
+        finds=("S3_USE_HTTPS", "S3_VERIFY_SSL"),
     ),
     Row(
         "restic",

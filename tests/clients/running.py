@@ -14,6 +14,7 @@ from clients.environments import Prepared
 from clients.rows import SCRIPTS, Mode, Row
 from clients.scene import BUCKET, LEFT
 
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 900
 """Seconds that one job may take; none takes two minutes on two cores."""
 # What the matrix itself was started with must not help or hinder a client.
@@ -70,13 +71,13 @@ def agents_environment(prepared: Prepared, mode: Mode, place: Place) -> dict[str
         and name not in (*HIDDEN, *OWN_TRUST)
     }
     path = os.pathsep.join([*map(str, prepared.path), *os.get_exec_path()])
-    root = str(Path(__file__).parents[2])
-    return {**kept, "PATH": path, "HOME": str(place.home), "PYTHONPATH": root, **mode.settings}
+    return {**kept, "PATH": path, "HOME": str(place.home), **mode.settings}
 
 
 def _worker(words: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "worker", *words],
+        cwd=ROOT,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
