@@ -10,7 +10,6 @@ import attrs
 import trio
 
 from worker.gateway.nursery import open_plain_nursery
-from worker.job.keeper import alive, describe
 from worker.job.lines import Lines
 from worker.job.memory import memory_kills
 from worker.job.process import UNKILLABLE, Left, Order, Tree, start
@@ -137,12 +136,9 @@ async def _wait(tree: Tree, patience: Patience, account: Callable[[Usage], None]
         if found.left:
             with trio.move_on_after(LINGER):
                 await tree.ended()
-            # By now they are what they became: a shell's child was the shell when it was seen.
-            left = tuple(
-                Left(each.pid, describe(each.pid) or each.command)
-                for each in found.left
-                if alive(each.pid)
-            )
+            # By now they are what they became: a child was its shell when it was seen, and a
+            # daemon had still to leave its parents.
+            left = await tree.left()
     finally:
         with trio.CancelScope(shield=True):
             await _end(tree, patience)

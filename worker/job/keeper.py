@@ -6,10 +6,10 @@ command's process group, or is left behind by its parent, becomes its child: not
 is reaped, and what the kernel adds up for its children is what the whole tree used.
 
 It speaks in lines of JSON over the socket whose number is its argument. First the agent says what
-to run. Then it may say ``{"signal": N}`` (to everything that is left of the tree) and
-``{"kill": true}``. The keeper says ``started`` or ``refused``, then ``exited`` with what is left of
-the tree, and ``done`` once nothing is left; then it ends. If the agent dies, the socket closes and
-the keeper kills the tree: a worker that is killed leaves no command running.
+to run. Then it may say ``{"look": true}`` (what is left of the tree?), ``{"signal": N}`` (to
+everything that is) and ``{"kill": true}``. The keeper says ``started`` or ``refused``, then
+``exited``, and ``done`` once nothing is left; then it ends. If the agent dies, the socket closes
+and the keeper kills the tree: a worker that is killed leaves no command running.
 """
 
 import contextlib
@@ -222,18 +222,18 @@ class Keeper:
                 return True
             if pid == self._main and not self._exited:
                 self._exited = True
-                code = os.waitstatus_to_exitcode(status)
-                left = [p for p in descendants(os.getpid()) if alive(p)]
-                self._say(
-                    {
-                        "exited": code,
-                        "left": [{"pid": pid, "command": describe(pid)} for pid in left],
-                    }
-                )
+                self._say({"exited": os.waitstatus_to_exitcode(status), "left": self._left()})
+
+    def _left(self) -> list[dict[str, Any]]:
+        """Return what lives of the tree, in the words that the agent knows."""
+        found = [pid for pid in descendants(os.getpid()) if alive(pid)]
+        return [{"pid": pid, "command": describe(pid)} for pid in found]
 
     def _listen(self) -> bool:
         """Do what the agent says, and return whether there still is an agent."""
         for message in self._messages():
+            if "look" in message:
+                self._say({"left": self._left()})
             if "signal" in message:
                 self._signal(message["signal"])
             self._killing = self._killing or "kill" in message

@@ -106,7 +106,9 @@ class Tree:
         """The command's process, which leads its session and group."""
         self._exit: Exit | None = None
         self._usage: Usage | None = None
+        self._left: tuple[Left, ...] = ()
         self._exited = trio.Event()
+        self._looked = trio.Event()
         self._ended = trio.Event()
 
     async def exited(self) -> Exit:
@@ -120,6 +122,15 @@ class Tree:
         """Wait until nothing is left of the tree, and return what all of it used."""
         await self._ended.wait()
         return self._usage or Usage()
+
+    async def left(self) -> tuple[Left, ...]:
+        """Return what is left of the tree now."""
+        if self._ended.is_set():
+            return ()
+        self._left, self._looked = (), trio.Event()
+        await self._tell({"look": True})
+        await self._looked.wait()
+        return self._left
 
     async def signal(self, number: int) -> None:
         """Send a signal to every process of the tree."""
@@ -139,14 +150,17 @@ class Tree:
     ) -> None:
         with scope:
             async for message in messages:
+                left = tuple(Left(each["pid"], each["command"]) for each in message.get("left", ()))
                 if "exited" in message:
-                    left = tuple(Left(each["pid"], each["command"]) for each in message["left"])
                     self._exit = Exit(message["exited"], left)
                     self._exited.set()
+                elif "left" in message:
+                    self._left = left
+                    self._looked.set()
                 elif "done" in message:
                     self._usage = Usage(**message["done"])
-        self._exited.set()
-        self._ended.set()
+        for event in (self._exited, self._looked, self._ended):
+            event.set()
 
 
 @asynccontextmanager
