@@ -27,7 +27,7 @@ from worker.errors import (
 )
 from worker.gateway.nursery import open_plain_nursery
 from worker.gateway.processes import start_parent
-from worker.job.containers import EngineMissing, EngineOptionWrong, ImageRefused
+from worker.job.answers import EngineMissing, EngineOptionWrong, ImageRefused
 from worker.job.folders import scratch_folder
 from worker.job.journal import Journal
 from worker.job.lifecycle import Cause, Event

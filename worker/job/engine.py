@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from tarfile import TarError
 from tarfile import open as open_tar
+from typing import Literal
 from uuid import uuid4
 
 import attrs
@@ -17,19 +18,10 @@ import trio
 from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
-from worker.job import containers
+from worker.job import answers, containers
+from worker.job.answers import Agent, EngineFailed, EngineMissing, Image, ImageMissing, State
 from worker.job.command import Ended, Listener, Patience, run_command, run_on_terminal
-from worker.job.containers import (
-    Agent,
-    Container,
-    EngineFailed,
-    EngineMissing,
-    Image,
-    ImageMissing,
-    Inside,
-    Mount,
-    State,
-)
+from worker.job.containers import Container, Inside, Mount
 from worker.job.process import NotStarted, Order, birth
 from worker.job.result import Usage
 from worker.spec.values import Transform, User
@@ -85,7 +77,7 @@ class Engine:
 
 
 def find_engine(
-    name: containers.EngineName, arguments: tuple[str, ...], environment: Mapping[str, str]
+    name: Literal["docker", "podman"], arguments: tuple[str, ...], environment: Mapping[str, str]
 ) -> Engine:
     """Return the engine that ``--runtime`` names; raises EngineMissing."""
     program = shutil.which(name, path=environment.get("PATH"))
@@ -105,13 +97,13 @@ async def find_image(engine: Engine, name: str, log: FilteringBoundLogger) -> Im
         log.info("image.pulling", image=name)
         pulled = await engine.call("pull", "--quiet", name)
         if pulled.code:
-            raise containers.error_of(
-                containers.OF_PULL, pulled.err, f"transform.image {name}: it can't be had"
+            raise answers.error_of(
+                answers.OF_PULL, pulled.err, f"transform.image {name}: it can't be had"
             )
         said = await engine.call("image", "inspect", name)
     if said.code:
-        raise EngineFailed(f"image {name}: {containers.brief(said.err)}")
-    return containers.read_image(name, said.text)
+        raise EngineFailed(f"image {name}: {answers.brief(said.err)}")
+    return answers.read_image(name, said.text)
 
 
 async def find_user(engine: Engine, user: User | None, image: Image) -> Inside:
@@ -123,7 +115,7 @@ async def find_user(engine: Engine, user: User | None, image: Image) -> Inside:
             "create", "--pull=never", "--network=none", "--entrypoint=/", image.id
         )
         if made.code:
-            raise EngineFailed(f"image {image.name}: {containers.brief(made.err)}")
+            raise EngineFailed(f"image {image.name}: {answers.brief(made.err)}")
         try:
             passwd = _only_file(
                 (await engine.call("cp", f"{made.text.strip()}:/etc/passwd", "-")).out
@@ -160,18 +152,18 @@ def machine() -> str:
 async def remove_abandoned(engine: Engine, job: str, log: FilteringBoundLogger) -> None:
     """Remove the containers of workers that were killed and could not tidy up."""
     listed = await engine.call(
-        "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={containers.AGENT_LABEL}"
+        "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={answers.AGENT_LABEL}"
     )
     if listed.code:
-        raise containers.error_of(containers.OF_CREATE, listed.err, engine.program)
+        raise answers.error_of(answers.OF_CREATE, listed.err, engine.program)
     if not (names := listed.text.split()):
         return
     # One that is removed meanwhile makes this fail, and says so of the others all the same.
     said = await engine.call("container", "inspect", *names)
     here = machine()
     births = {int(name): birth(int(name)) for name in _processes()}
-    for seen in containers.read_containers(said.text):
-        if containers.abandoned(seen, job=job, machine=here, births=births):
+    for seen in answers.read_containers(said.text):
+        if answers.abandoned(seen, job=job, machine=here, births=births):
             log.warning("container.abandoned", container=seen.id[:12], job_of_it=seen.job)
             await engine.call("rm", "--force", "--volumes", seen.id)
 
@@ -259,8 +251,8 @@ class Containers:
             )
             said = await self.engine.call("container", "inspect", name)
             if said.code:
-                raise EngineFailed(f"the command's container is gone: {containers.brief(said.err)}")
-            state = containers.read_state(said.text)
+                raise EngineFailed(f"the command's container is gone: {answers.brief(said.err)}")
+            state = answers.read_state(said.text)
         last = list(errors)
         _check_started(state, last, order)
         killed = state.out_of_memory or (
@@ -281,8 +273,8 @@ class Containers:
             image=self.ready.image,
             argv=order.argv,
             labels={
-                containers.JOB_LABEL: self.job,
-                containers.AGENT_LABEL: str(this_agent()),
+                answers.JOB_LABEL: self.job,
+                answers.AGENT_LABEL: str(this_agent()),
             },
             mounts=self.mounts,
             user=self.ready.inside.user,
@@ -301,8 +293,8 @@ class Containers:
             finally:
                 env_file.unlink(missing_ok=True)
             if made.code:
-                raise containers.error_of(
-                    containers.OF_CREATE, made.err, f"a container of {self.ready.image.name}"
+                raise answers.error_of(
+                    answers.OF_CREATE, made.err, f"a container of {self.ready.image.name}"
                 )
             yield name
         finally:
@@ -328,8 +320,8 @@ def _check_started(state: State, said: list[str], order: Order) -> None:
         raise EngineFailed("the engine's client ended while the command was still running")
     if not state.started:
         why = state.error or "\n".join(said)
-        raise containers.error_of(containers.OF_START, why, f"{command}: it could not be started")
-    if (refusal := containers.refused_by_init(state.code, said)) is not None:
+        raise answers.error_of(answers.OF_START, why, f"{command}: it could not be started")
+    if (refusal := answers.refused_by_init(state.code, said)) is not None:
         raise NotStarted(f"{command}: it could not be started in the image: {refusal}")
 
 
