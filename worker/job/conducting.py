@@ -204,7 +204,11 @@ def _conclude(
         return journal.result(outcome.cause, outcome.reason, code=outcome.code)
     if not outcome.succeeded:
         if request.running.keep_failed:
-            _keep(journal, outcome, store, output)
+            try:
+                _keep(journal, outcome, store, output)
+            except (Unavailable, Denied, OSError) as error:
+                # That the job failed, and why, matters more.
+                journal.warn(f"what the failed try wrote could not be kept: {error}")
         journal.note(Event.FAILED)
         return journal.result(outcome.cause, outcome.reason, code=outcome.code)
     try:
