@@ -4,7 +4,9 @@ import contextlib
 import os
 import resource
 import socket
+import struct
 
+import psutil
 import pytest
 from attacks.wire import Wire, ask, head, request
 
@@ -160,3 +162,62 @@ def test_a_connection_dropped_at_any_byte_leaves_nothing(family):
 
     assert 404 == ask(family.port, "GET", "/out/dropped").status
     assert family.index.get("dropped") is None
+
+
+def connections(family):
+    """Return the connections that the gateway still has, its listening socket left out."""
+    return [
+        each.status
+        for child in family.children()
+        for each in child.net_connections("tcp")
+        if each.status != psutil.CONN_LISTEN
+    ]
+
+
+def ended(family):
+    """Return once every connection has ended, and within the timeout of the test."""
+    while connections(family):
+        # It is busy with ending them; a question gives it a turn, and takes one.
+        ask(family.port, "GET", "/-/healthz", {"connection": "close"})
+    return True
+
+
+@pytest.mark.timeout(60)
+def test_a_connection_that_is_closed_when_idle_is_gone(family):
+    """Of clients who have been answered and have left, nothing stays behind."""
+    for _ in range(50):
+        with Wire(family.port) as wire:
+            wire.send(request("GET", "/labresults/a.txt"))
+            assert 200 == wire.reply().status
+
+    assert ended(family)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("cut", [0, 1, 500, 300_000, 2_999_999])
+def test_a_client_that_resets_its_connection_is_gone(family, cut):
+    """Nor of those who break off a body that is refused, or taken, without a word."""
+    for target in ("/labresults/refused", "/out/taken"):
+        for _ in range(5):
+            with Wire(family.port) as wire:
+                sent = request("PUT", target, {}, bytes(3_000_000))
+                wire.send(sent[: len(sent) - 3_000_000 + cut])
+                # Closed with this, a socket says reset, and not that all is said.
+                linger = struct.pack("ii", 1, 0)
+                wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    assert ended(family)
+
+
+@pytest.mark.timeout(60)
+def test_readers_that_leave_in_the_middle_are_gone(family):
+    """Nor of those who ask for much and read little of it."""
+    ask(family.port, "PUT", "/out/much", {}, bytes(30_000_000))
+    for reset in (True, False) * 3:
+        with Wire(family.port) as wire:
+            wire.send(request("GET", "/out/much") * 3)
+            wire.socket.recv(1000)
+            linger = struct.pack("ii", reset, 0)
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    assert ended(family)

@@ -1,0 +1,313 @@
+"""Send a real gateway what nobody sends, for as long as it is told.
+
+    python tests/attacks/fuzz.py [--minutes 10] [--seed 7] [--clients 4]
+
+Sound requests are taken apart and put together wrongly, alone and several on one connection, in
+packets cut anywhere, with connections half closed or dropped. Whatever is sent: no answer is a 500,
+each is well-formed and in its turn, its ids agree, none takes long, no process ends or grows, no
+traceback is logged, and every object still has the bytes of its ETag. Findings are printed as the
+bytes that were sent; the exit status says whether there were any.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[level]) for level in (1, 2)]
+
+from attacks.family import Family, serving
+from attacks.mutations import MUTATIONS, Draft, bytes_changed, sound
+from attacks.signing import Signer
+from attacks.wire import Hung, Reply, Wire, ask, request
+
+from worker.gateway.plan import KeyPair
+
+KEYS = KeyPair("AKIAJOB", "secret")
+SLOW = 20.0
+"""Seconds after which an answer counts as missing, on a machine that is busy."""
+GROWTH = 256 << 20
+"""Bytes by which the processes together may grow."""
+ALLOWED = {501}
+"""Statuses of 500 and more that are answers."""
+KEPT = 300
+"""Objects that are left in the bucket before it is emptied again."""
+
+
+class Wrong(AssertionError):
+    """An answer that must not be."""
+
+
+class Fuzzer:
+    """One client: what it sends is decided by its seed."""
+
+    def __init__(self, family: Family, seed: int, *, signer: Signer | None) -> None:
+        self.family = family
+        self.pick = random.Random(seed)
+        self.signer = signer
+        self.outcomes: Counter[str] = Counter()
+        self.findings: list[tuple[str, bytes]] = []
+        self._turn = 0
+        self._upload = self._new_upload()
+
+    def _new_upload(self) -> str:
+        target = "/out/big?uploads"
+        headers = self.signer.headers("POST", target) if self.signer else {}
+        return ask(self.family.port, "POST", target, headers).field("UploadId")
+
+    def round(self) -> None:
+        """Send something and judge what comes back."""
+        self._turn += 1
+        if self._turn % 500 == 0:
+            self._tidy()
+        sent = b"".join(self._sent() for _ in range(self.pick.choice([1, 1, 1, 2, 4])))
+        mark = f"canary-{self.pick.randrange(1 << 60)}"
+        canary = self._signed(Draft("GET", f"/out/{mark}", {})).raw()
+        try:
+            self._exchange(sent + canary, mark)
+        except (AssertionError, ValueError, SyntaxError) as error:
+            self.findings.append((f"{type(error).__name__}: {error}", sent))
+            self.outcomes["findings"] += 1
+
+    def _sent(self) -> bytes:
+        draft = self.pick.choice(sound(self._upload))
+        late = self.pick.random() < 0.5
+        if not late:
+            self._signed(draft)
+        for _ in range(self.pick.choice([0, 1, 1, 2, 3])):
+            self.pick.choice(MUTATIONS)(self.pick, draft)
+        if late:
+            self._signed(draft)
+        raw = draft.raw()
+        return bytes_changed(self.pick, raw) if self.pick.random() < 0.2 else raw
+
+    def _signed(self, draft: Draft) -> Draft:
+        if self.signer is not None:
+            payload = draft.headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
+            # What cannot be signed is sent as it is.
+            with suppress(UnicodeError, KeyError):
+                given = {name: value for name, value in draft.headers.items() if name != "host"}
+                draft.headers = self.signer.headers(
+                    draft.method, draft.target, given, payload=payload
+                )
+        return draft
+
+    def _exchange(self, sent: bytes, mark: str) -> None:
+        with Wire(self.family.port, deadline=SLOW) as wire:
+            if self.pick.random() < 0.3:
+                cuts = sorted(self.pick.randrange(len(sent)) for _ in range(3))
+                for start, stop in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+                    wire.send(sent[start:stop])
+            else:
+                wire.send(sent)
+            if self.pick.random() < 0.05:
+                self.outcomes["dropped"] += 1
+                return
+            with suppress(OSError):
+                wire.half_close()
+            self._judge(wire.rest(), mark)
+
+    def _judge(self, received: bytes, mark: str) -> None:
+        """Take apart all that came back: answers, one after the other, and nothing between them."""
+        replies = list(replies_in(received))
+        seen = set()
+        for number, reply in enumerate(replies):
+            self.outcomes[f"{reply.status} {reply.code}".strip()] += 1
+            if reply.status >= 500 and reply.status not in ALLOWED:
+                raise Wrong(f"{reply.status} {reply.body[:300]!r}")
+            if "x-amz-request-id" not in reply.headers:
+                if not is_page(reply):
+                    raise Wrong(f"an answer without an id: {reply}")
+                continue
+            own = reply.headers["x-amz-request-id"]
+            if own in seen:
+                raise Wrong(f"an id twice: {own}")
+            seen.add(own)
+            if reply.field("RequestId") not in ("", own):
+                raise Wrong(f"ids that do not agree: {reply}")
+            if reply.field("Key").startswith("canary-"):
+                if reply.field("Key") != mark or number + 1 != len(replies):
+                    raise Wrong(f"an answer out of its turn: {reply}")
+        if not replies:
+            self.outcomes["nothing"] += 1
+
+    def _tidy(self) -> None:
+        """Empty the bucket, and see to it that there is an upload again."""
+        index = self.family.index
+        entries = list(index.entries())
+        for entry in entries[KEPT:] + entries[: KEPT // 2]:
+            index.remove(entry.key, epoch=index.epoch())
+        for upload in list(index.uploads.listed())[20:]:
+            index.uploads.abort(upload.key, upload.id, epoch=index.epoch())
+        self._upload = self._new_upload()
+
+
+def replies_in(received: bytes) -> list[Reply]:
+    """Return the answers in what a connection said; raises where there is anything else."""
+    replies = []
+    while received:
+        head, blank, rest = received.partition(b"\r\n\r\n")
+        if not blank or not head.startswith(b"HTTP/1.1 "):
+            raise Wrong(f"no answer begins with {received[:200]!r}")
+        status, *lines = head.decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+        exact = dict(line.split(": ", 1) for line in lines if ": " in line)
+        headers.update({name.lower(): value for name, value in exact.items()})
+        number = int(status[9:12])
+        if number < 200:
+            received = rest
+            continue
+        size = int(headers.get("content-length", 0))
+        # An answer to HEAD has the length of a body that is not there.
+        absent = number in (204, 304) or rest.startswith(b"HTTP/1.1 ") or not rest
+        body = b"" if absent else rest[:size]
+        if len(body) < size and not absent:
+            raise Wrong(f"a body of {len(body)} of {size} bytes")
+        replies.append(Reply(number, headers, body))
+        received = rest[len(body) :]
+    return replies
+
+
+def is_page(reply: Reply) -> bool:
+    """Whether an answer is one of the pages for people, which have no ids."""
+    return reply.headers.get("content-type", "").startswith("text/")
+
+
+class Watch:
+    """What is watched beside the answers: the processes, their memory, their log, the objects."""
+
+    def __init__(self, family: Family, log: Path) -> None:
+        self.family = family
+        self.log = log
+        self.pids = {each.pid for each in family.children()}
+        self.first = self.most = family.rss()
+
+    def look(self) -> list[str]:
+        """Return what is wrong now."""
+        wrong = []
+        if {each.pid for each in self.family.children()} != self.pids:
+            wrong.append("a process of the gateway is gone")
+            return wrong
+        self.most = max(self.most, self.family.rss())
+        if self.most - self.first > GROWTH:
+            wrong.append(f"memory grew by {(self.most - self.first) >> 20} MiB")
+        begun = time.monotonic()
+        ask(self.family.port, "GET", "/-/healthz")
+        if time.monotonic() - begun > SLOW / 2:
+            wrong.append("a simple answer takes long")
+        return wrong
+
+    def objects(self) -> list[str]:
+        """Return the objects whose bytes are not those of their ETags."""
+        wrong = []
+        for entry in self.family.index.entries():
+            digest = hashlib.md5()
+            for extent in entry.extents:
+                blob = Path(self.family.plan.store) / "blobs" / extent.blob
+                data = blob.read_bytes()[extent.offset : extent.offset + extent.length]
+                digest.update(data)
+            if "-" not in entry.etag and digest.hexdigest() != entry.etag:
+                wrong.append(f"{entry.key!r} has not the bytes of its ETag")
+        return wrong
+
+    def tracebacks(self) -> list[str]:
+        """Return what the processes said on standard error."""
+        return [self.log.read_text()[:5000]] if self.log.stat().st_size else []
+
+
+def fuzz(*, seconds: float, seed: int, clients: int, report: float = 30.0) -> list[str]:
+    """Fuzz two gateways, one open and one signed, by *clients* each; return what was found."""
+    found: list[str] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        log = folder / "stderr"
+        families = []
+        for name, auth in (("open", None), ("locked", KEYS)):
+            with _standard_error(log):
+                families.append(stack.enter_context(serving(folder / name, auth=auth)))
+        watches = [Watch(each, log) for each in families]
+        fuzzers = [
+            Fuzzer(
+                each,
+                seed * 1000 + number,
+                signer=Signer(KEYS.access, KEYS.secret) if each.plan.auth else None,
+            )
+            for number in range(clients)
+            for each in families
+        ]
+        end = time.monotonic() + seconds
+        threads = [threading.Thread(target=_client, args=(each, end)) for each in fuzzers]
+        for thread in threads:
+            thread.start()
+        told = time.monotonic()
+        while any(each.is_alive() for each in threads):
+            threads[0].join(1.0)
+            try:
+                found += [wrong for watch in watches for wrong in watch.look()]
+            except (Hung, OSError) as error:
+                found.append(f"no answer to a simple question: {error}")
+            if time.monotonic() - told > report:
+                told = time.monotonic()
+                _say(fuzzers, watches)
+        _say(fuzzers, watches)
+        for watch in watches:
+            found += watch.objects()
+        found += watches[0].tracebacks()
+        for each in fuzzers:
+            found += [f"{reason}\n    {sent!r}" for reason, sent in each.findings]
+    return found
+
+
+def _client(fuzzer: Fuzzer, end: float) -> None:
+    while time.monotonic() < end and len(fuzzer.findings) < 20:
+        fuzzer.round()
+
+
+class _standard_error:
+    """What is started within the block has its standard error in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._kept = os.dup(2)
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, 2)
+        os.close(file)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 2)
+        os.close(self._kept)
+
+
+def _say(fuzzers: list[Fuzzer], watches: list[Watch]) -> None:
+    total: Counter[str] = sum((each.outcomes for each in fuzzers), Counter())
+    rounds = sum(each._turn for each in fuzzers)
+    memory = ", ".join(f"{w.first >> 20} MiB, at most {w.most >> 20}" for w in watches)
+    print(f"{rounds} connections; memory {memory}; {total['findings']} findings", flush=True)
+    print("   ", ", ".join(f"{what}: {n}" for what, n in total.most_common(60)), flush=True)
+
+
+def main() -> int:
+    """Run as the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--clients", type=int, default=3)
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    found = fuzz(seconds=arguments.minutes * 60, seed=arguments.seed, clients=arguments.clients)
+    for each in found:
+        print("FOUND", each)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
