@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import Conflict, Invalid, NotFound, Unavailable
+from worker.errors import Conflict, Invalid, Unavailable
 from worker.store import blobs
-from worker.store.blobs import BlobReader, Stage, drop_stage
+from worker.store.backends.base import Damaged
+from worker.store.blobs import BlobReader, Stage, check, drop_stage
 from worker.store.model import Extent
 
 READ_ELSEWHERE = """
@@ -205,9 +206,24 @@ def test_a_blob_that_is_too_short_is_damaged(stage, reader):
 
 
 def test_a_blob_that_is_not_there_is_named(reader):
-    """A blob that is missing raises NotFound."""
-    with pytest.raises(NotFound, match="job-9/w-0"):
+    """A blob that is missing is damage: what names it was made when it was there."""
+    with pytest.raises(Damaged, match="blobs/job-9/w-0: the object is gone"):
         reader.read("job-9/w-0", 0, 1)
+
+
+def test_a_run_that_changed_is_never_whole(stage, reader, store):
+    """Damage is told before the last piece of a run that was read whole."""
+    extent = stage.append(b"12345")
+    stage.settle()
+    store.backend.put(f"blobs/{extent.blob}", b"12045")
+    pieces = reader.verified((extent,))
+
+    with pytest.raises(Damaged, match=extent.blob):
+        next(pieces)
+    with pytest.raises(Damaged, match=extent.blob):
+        check((extent,), b"12045")
+    assert [b"45"] == list(reader.verified((extent.slice(3, 2),)))
+    check((extent,), b"12345")
 
 
 def test_yields_extents_in_pieces(stage, reader):

@@ -133,14 +133,16 @@ def test_replaces_files_whole(store, tmp_path):
 
 
 def test_a_damaged_blob_leaves_no_half_file(local, tmp_path):
-    """Where the store can't be read to the end, no file appears under the name."""
-    commit = a_commit(local, {"a": b"1" * 3_000_000})
+    """What the store has lost is named and does not appear; all other files do."""
+    commit = a_commit(local, {"a": b"1" * 3_000_000, "empty": b""})
     blob = next(local.backend.list_from("blobs/")).name
     os.truncate(local.backend.path(blob), 2_000_000)
 
-    with pytest.raises(Unavailable, match="blobs/"):
-        get_directory(local, commit, tmp_path / "target")
-    assert [] == os.listdir(tmp_path / "target")
+    (unwritten,) = get_directory(local, commit, tmp_path / "target")
+
+    assert ("a", True) == (unwritten.key, unwritten.damaged)
+    assert blob in unwritten.reason
+    assert ["empty"] == os.listdir(tmp_path / "target")
 
 
 def test_a_target_that_can_not_be_is_named(store, tmp_path):

@@ -130,6 +130,6 @@ def cat(settings: Settings, *, ref: str) -> None:
     entry = store.tree(store.resolve(wanted)).entry(wanted.path)
     if entry is None:
         raise FileMissing(wanted)
-    for piece in BlobReader(store.backend).pieces(entry.extents):
+    for piece in BlobReader(store.backend).verified(entry.extents):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()

@@ -120,8 +120,9 @@ def get(
             output.print_json({"key": each.key, "reason": each.reason})
         else:
             exits.say(f"worker: {printable(each.key)}: {each.reason}")
-    if unwritten and not as_json:
-        keys = output.number(len(unwritten), "key")
+    unfit = sum(not each.damaged for each in unwritten)
+    if unfit and not as_json:
+        keys = output.number(unfit, "key")
         exits.say(f"worker: {keys} can't be files here; `worker get {ref} --tar FILE` takes all")
     return exits.SOMETHING_FOUND if unwritten else exits.OK
 

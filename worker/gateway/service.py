@@ -26,6 +26,7 @@ from worker.s3.request import Request, parse
 from worker.s3.routing import Operation, route
 from worker.s3.signatures import verify
 from worker.s3.sigv4 import Credentials, Signed
+from worker.store.backends.base import Damaged, ObjectMissing
 from worker.store.blobs import BlobReader, Stage
 from worker.store.opening import open_store
 
@@ -126,7 +127,14 @@ class Service:
                 with suppress(OSError):
                     self._full.touch()
             if fault.status >= 500 and fault is not error:
-                log.error("gateway.failed", request=request_id, resource=resource, exc_info=True)
+                log.error(
+                    "gateway.failed",
+                    request=request_id,
+                    resource=resource,
+                    reason=str(error),
+                    # What is raised on purpose says enough, and may come with every request.
+                    exc_info=not isinstance(error, WorkerError),
+                )
             self._count(bucket, writes, refused=1)
             return refusal(fault, resource=resource, request_id=request_id, host_id=self._host_id)
         answer.headers.extend(identity(request_id, self._host_id))
@@ -178,6 +186,9 @@ class Service:
             self.counters.add(bucket, reads=1, refused=refused)
 
 
+FULL = "The disk that the output is written to is full."
+LOST = "The store under this bucket has lost the object's data; the log of the job says more."
+
 # What the errors of our own rooms are to an S3 client, where their meaning alone says too little.
 FAULTS: tuple[tuple[type[WorkerError], Callable[[WorkerError], S3Error]], ...] = (
     (KeyMissing, lambda error: S3Error("NoSuchKey", Key=getattr(error, "key", ""))),
@@ -187,6 +198,9 @@ FAULTS: tuple[tuple[type[WorkerError], Callable[[WorkerError], S3Error]], ...] =
     ),
     # Not a 503, which clients try again and again: no later try can succeed.
     (OutputClosed, lambda error: S3Error("AccessDenied", str(error))),
+    # Not a 404 either, which means that there is no such object, and many clients go on from that.
+    (ObjectMissing, lambda _: S3Error("InternalError", LOST)),
+    (Damaged, lambda _: S3Error("InternalError", LOST)),
 )
 
 
@@ -194,6 +208,8 @@ def _fault(error: Exception) -> S3Error:
     """Return the S3 error that answers *error*."""
     if isinstance(error, S3Error):
         return error
+    if getattr(error, "errno", None) in NO_ROOM:
+        return S3Error("ServiceUnavailable", FULL)
     if isinstance(error, WorkerError):
         meant = next((make for kind, make in FAULTS if isinstance(error, kind)), translate)
         return meant(error)

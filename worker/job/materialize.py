@@ -155,7 +155,7 @@ class _Writer:
         copied = 0 if path is None else _copy_range(path, extent, file)
         if copied < extent.length:
             rest = extent.slice(copied, extent.length - copied)
-            for piece in self._reader.pieces((rest,)):
+            for piece in self._reader.verified((rest,)):
                 view = memoryview(piece)
                 while view:
                     view = view[os.write(file, view) :]

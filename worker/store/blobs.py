@@ -22,6 +22,8 @@ PACK_LIMIT = 64 << 20
 UPLOAD_PIECE = 8 << 20
 OPEN_FILES = 128
 PIECE = 1 << 20
+# What is named by an entry was there, so that it is not is no lack but damage.
+GONE = "the object is gone"
 # What preadv says where it may not wait: not in the page cache, or this file system can't tell.
 NOT_NOW = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS)
 NOWAIT = getattr(os, "RWF_NOWAIT", None)
@@ -152,7 +154,10 @@ class BlobReader:
         file = self._file(blob)
         name = FOLDER + blob
         if file is None:
-            data = self._backend.get(name, offset, offset + length)
+            try:
+                data = self._backend.get(name, offset, offset + length)
+            except ObjectMissing as error:
+                raise Damaged(name, GONE) from error
         else:
             try:
                 data = read_exactly(file.fd, offset, length)
@@ -196,6 +201,20 @@ class BlobReader:
                 yield data
                 offset += len(data)
 
+    def verified(self, extents: Iterable[Extent]) -> Iterator[bytes]:
+        """Yield the bytes of *extents* as ``pieces`` does, and check each run that is read whole.
+
+        If its bytes are not those that were stored, Damaged is raised in place of the last piece.
+        """
+        for extent in extents:
+            sha256, left = hashlib.sha256(), extent.length
+            for data in self.pieces((extent,)):
+                sha256.update(data)
+                left -= len(data)
+                if not left and extent.whole and sha256.digest() != extent.sha256:
+                    raise _changed(extent)
+                yield data
+
     def close(self) -> None:
         """Close the files. Reading opens them again."""
         with self._lock:
@@ -214,7 +233,7 @@ class BlobReader:
         except FileNotFoundError as error:
             if self._backend.path(FOLDER + blob) is None:
                 return None  # a spooled pack that is in the store by now, or was never here
-            raise ObjectMissing(FOLDER + blob) from error
+            raise Damaged(FOLDER + blob, GONE) from error
         except OSError as error:
             raise _refused(FOLDER + blob, error) from error
         with self._lock:
@@ -228,6 +247,16 @@ class BlobReader:
         if path is None and self._spool is not None:
             return self._spool.path(FOLDER + blob)
         return path
+
+
+def check(extents: Iterable[Extent], data: bytes) -> None:
+    """Raise Damaged if *data*, read from *extents*, is not what was stored, where that shows."""
+    position = 0
+    for extent in extents:
+        run = memoryview(data)[position : position + extent.length]
+        position += extent.length
+        if extent.whole and hashlib.sha256(run).digest() != extent.sha256:
+            raise _changed(extent)
 
 
 def drop_stage(backend: Backend, stage_id: str) -> None:
@@ -267,3 +296,8 @@ class _File:
 
 def _refused(name: str, error: OSError) -> StoreUnavailable:
     return StoreUnavailable(f"reading {name}", error.strerror or str(error), errno=error.errno)
+
+
+def _changed(extent: Extent) -> Damaged:
+    name, offset = FOLDER + extent.blob, extent.offset
+    return Damaged(name, f"its bytes from {offset} on are not those that were stored")

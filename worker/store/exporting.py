@@ -8,6 +8,7 @@ from typing import BinaryIO
 import attrs
 
 from worker.errors import NotFound
+from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader
 from worker.store.model import Commit, CommitName, Entry
 from worker.store.repository import Store
@@ -36,6 +37,8 @@ class Unwritten:
 
     key: str
     reason: str
+    damaged: bool = False
+    """Whether not the key is to blame but the store, which has lost the file."""
 
 
 def get_directory(
@@ -50,8 +53,9 @@ def get_directory(
 
     With *path*, only the file of that key, by its last part, and what is below it, by the rest of
     its key. An empty key that ends in ``/`` is a folder. Of ``a`` and ``a/b`` only the latter can
-    be a file. Each file appears whole or not at all, in place of one that was there; nothing is
-    written outside of *directory*, also not by way of links that are in it.
+    be a file. Each file appears whole, with the bytes that were stored, or not at all, in place of
+    one that was there; nothing is written outside of *directory*, also not by way of links that are
+    in it.
     """
     tree = store.tree(commit)
     reader = BlobReader(store.backend)
@@ -63,7 +67,11 @@ def get_directory(
                 reason = _folder(target, name, entry)
             elif reason is None:
                 modified = entry.modified * 1_000_000
-                reason = target.write(name, reader.pieces(entry.extents), modified=modified)
+                try:
+                    reason = target.write(name, reader.verified(entry.extents), modified=modified)
+                except Damaged as error:
+                    unwritten.append(Unwritten(entry.key, str(error), damaged=True))
+                    continue
             if reason is not None:
                 unwritten.append(Unwritten(entry.key, reason))
             elif progress is not None:
@@ -97,7 +105,7 @@ def write_tar(
             if name.endswith("/") and entry.size == 0:
                 member.type = tarfile.DIRTYPE
                 member.mode = 0o755
-            tar.addfile(member, _Stream(reader.pieces(entry.extents)))
+            tar.addfile(member, _Stream(reader.verified(entry.extents)))
             if progress is not None:
                 progress(entry.key, entry.size)
     reader.close()

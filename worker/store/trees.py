@@ -13,7 +13,7 @@ import msgspec
 
 from worker.errors import Invalid
 from worker.store import segments
-from worker.store.backends.base import Backend, Damaged
+from worker.store.backends.base import Backend, Damaged, ObjectMissing
 from worker.store.model import Entry
 from worker.store.segments import LIMIT, Segment, UnknownFormat
 
@@ -154,7 +154,7 @@ def apply(base: Tree, changes: Iterable[tuple[str, Entry | None]]) -> Tree:
 def read_root(backend: Backend, root: str) -> tuple[SegmentRow, ...]:
     """Return what the root says, its bytes checked against its address."""
     name = TREES + root
-    data = _checked(name, backend.get(name), root)
+    data = _checked(backend, name, root)
     raw = segments.decompress(name, data)
     try:
         if (found := _decode_format.decode(raw)[0]) > FORMAT:
@@ -167,7 +167,7 @@ def read_root(backend: Backend, root: str) -> tuple[SegmentRow, ...]:
 def read_segment(backend: Backend, address: bytes) -> Segment:
     """Return the segment, its bytes checked against its address."""
     name = SEGMENTS + address.hex()
-    return segments.decode(name, _checked(name, backend.get(name), address.hex()))
+    return segments.decode(name, _checked(backend, name, address.hex()))
 
 
 def _store_root(base: Tree, rows: tuple[SegmentRow, ...]) -> Tree:
@@ -182,7 +182,12 @@ def _encode_root(rows: tuple[SegmentRow, ...]) -> bytes:
     return segments.compress(_encode.encode((FORMAT, [attrs.astuple(row) for row in rows])))
 
 
-def _checked(name: str, data: bytes, address: str) -> bytes:
+def _checked(backend: Backend, name: str, address: str) -> bytes:
+    try:
+        data = backend.get(name)
+    except ObjectMissing as error:
+        # A commit or a root says that it is there.
+        raise Damaged(name, "the object is gone") from error
     found = hashlib.sha256(data).hexdigest()
     if found != address:
         raise Damaged(name, f"its bytes have the SHA-256 {found}")

@@ -1,0 +1,82 @@
+"""A store that has lost or changed bytes: nobody is given wrong ones, and the object is named."""
+
+import pytest
+from builders import a_commit, a_job
+
+SMALL, LARGE = b"small", b"1" * 300_000
+READ = "curl -s -o got -w '%{http_code}\\n' $S3_ENDPOINT/labresults/small; cat got"
+
+
+def spoil(store, folder):
+    """Change the first byte of what was stored in *folder* first, and return its name."""
+    name = next(listed.name for listed in store.backend.list_from(folder))
+    data = store.backend.get(name)
+    store.backend.put(name, bytes([data[0] ^ 1]) + data[1:])
+    return name
+
+
+@pytest.fixture
+def damaged(site):
+    """A function that commits two files and spoils an object below a folder of the store."""
+
+    def damage(folder):
+        a_commit(site.open(), {"small": SMALL, "sound": LARGE})
+        return spoil(site.open(), folder)
+
+    return damage
+
+
+COMMITS = "repos/default/labresults/commits/"
+
+
+@pytest.mark.parametrize("folder", ["blobs/", "segments/", "trees/", COMMITS])
+def test_verify_names_what_is_damaged(site, damaged, folder):
+    """`worker verify` exits with 1 and names each object."""
+    name = damaged(folder)
+
+    said = site.worker("verify")
+
+    assert 1 == said.status
+    assert name.rpartition("/")[2] in said.out
+
+
+def test_a_damaged_file_is_not_written(site, damaged):
+    """`get` names it and writes the others; `cat` and a tar end with an error."""
+    name = damaged("blobs/")
+
+    got = site.worker("get", "labresults", "target")
+    cat = site.worker("cat", "labresults:small")
+    tar = site.worker("get", "labresults", "--tar", "got.tar")
+
+    assert 1 == got.status
+    assert got.err.startswith(f"worker: small: {name}: its bytes from 0 on are not those")
+    assert ["sound"] == [path.name for path in (site.root / "target").iterdir()]
+    assert (69, 69) == (cat.status, tar.status)
+    assert name in cat.err
+    assert name in tar.err
+
+
+def test_the_gateway_does_not_serve_a_small_object_that_changed(site, damaged):
+    """A client is told that there is an error, and the log which object it is."""
+    name = damaged("blobs/")
+
+    said = site.worker("run", "--job", site.job(a_job(READ)))
+
+    lines = [event["line"] for event in said.events if "line" in event]
+    assert "500" in lines
+    assert any("<Code>InternalError</Code>" in line for line in lines)
+    failed = next(event for event in said.events if event["event"] == "gateway.failed")
+    assert name in failed["reason"]
+    assert "exception" not in failed
+
+
+def test_what_the_store_has_lost_is_not_said_to_be_missing(site):
+    """A lost segment is no 404, from which clients would go on."""
+    a_commit(site.open(), {"small": SMALL})
+    lost = next(site.open().backend.list_from("segments/")).name
+    site.open().backend.delete(lost)
+
+    said = site.worker("run", "--job", site.job(a_job(READ)))
+
+    assert "500" in [event.get("line") for event in said.events]
+    assert 69 == site.worker("cat", "labresults:small").status
