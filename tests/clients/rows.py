@@ -71,7 +71,9 @@ _SDK_2 = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
 _OBJECT_STORE = ("AWS_ENDPOINT", "AWS_ALLOW_HTTP")
 
 ROWS = (
-    Row("aws-1", "AWS CLI 1", Pip(("awscli",)), _shell("use_aws.sh"), finds=_SDK),
+    Row(
+        "aws-1", "AWS CLI 1", Pip(("awscli",)), _shell("use_aws.sh"), finds=("AWS_ENDPOINT_URL_S3",)
+    ),
     Row(
         "aws-2",
         "AWS CLI 2",
@@ -120,7 +122,7 @@ ROWS = (
         "smart_open",
         Pip(("smart_open[s3]",)),
         _python("use_smart_open.py"),
-        finds=_SDK,
+        finds=("AWS_ENDPOINT_URL_S3",),
     ),
     Row(
         "rclone-debian",

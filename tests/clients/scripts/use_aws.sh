@@ -40,8 +40,8 @@ aws s3 cp s3://out/one/stream - | cmp - "$EXPECTED/big.bin" 2>"$WORK/cmp" && fai
 grep -q 'EOF on -' "$WORK/cmp" || fail "stream: $(cat "$WORK/cmp")"
 refused "a write to an input" aws s3 cp "$EXPECTED/small.txt" s3://labresults/x
 grep -q 's3://out' "$WORK/refused" || fail "the refusal does not name s3://out: $(cat "$WORK/refused")"
-curl_link=$(aws s3 presign "s3://out/all/empty.bin")
-case $curl_link in *ignature=*) ;; *) fail "presign: $curl_link" ;; esac
+link=$(aws s3 presign "s3://out/all/empty.bin")
+case $link in *ignature=*) ;; *) fail "presign: $link" ;; esac
 
 aws s3 sync --only-show-errors "$WORK/kept" s3://out/kept/
 aws s3 rm --recursive --only-show-errors s3://out/all/
