@@ -56,6 +56,8 @@ def test_takes_ten_tags():
         pytest.param([("a", "v" * 257)], "InvalidTag", id="a long value"),
         pytest.param([("a!", "1")], "InvalidTag", id="a character in the name"),
         pytest.param([("a", "<")], "InvalidTag", id="a character in the value"),
+        pytest.param([("a\n", "1")], "InvalidTag", id="a line break in the name"),
+        pytest.param([("a", "\x1c")], "InvalidTag", id="a control character that is a space"),
     ],
 )
 def test_refuses_tags(pairs, code):

@@ -10,8 +10,9 @@ MAX_TAGS = 10
 MAX_KEY = 128
 MAX_VALUE = 256
 
-# Letters, digits and spaces of any script, and + - = . _ : / @
-_ALLOWED = re.compile(r"[\w\s+\-=.:/@]*")
+# Letters, digits and spaces of any script, and + - = . _ : / @; but no control characters, of
+# which some count as spaces here, and none could be given back in XML.
+_ALLOWED = re.compile(r"(?:[\w+\-=.:/@]|[^\S\x00-\x1f\x7f-\x9f])*")
 
 
 def parse_header(value: str) -> dict[str, str]:
