@@ -146,6 +146,22 @@ def test_debug_shows_the_traceback(worker):
     assert 70 == said.status
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("run", "--job", "a\x1b]0;t\x07"), id="command-line"),
+        pytest.param(("put", "lab", "a\x1b]0;t\x07"), id="path"),
+        pytest.param(("a\x9b31m",), id="command"),
+    ],
+)
+def test_a_name_in_an_error_does_not_drive_the_terminal(worker, arguments):
+    """Control characters of what somebody called something are written out."""
+    said = worker(*arguments)
+
+    assert 0 != said.status
+    assert not set("\x1b\x07\x9b") & set(said.err)
+
+
 def test_an_error_is_an_event_where_json_is_asked_for(worker):
     """With --log-format json standard error holds nothing but JSON lines."""
     said = worker("ls", "nothing", "--log-format", "json")

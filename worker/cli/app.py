@@ -118,10 +118,8 @@ def call(arguments: Sequence[str]) -> int:
         status = root.main(list(arguments), prog_name="worker", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else exits.OK
-    except click.UsageError as error:
-        error.show()
-        return exits.WRONG
     except click.ClickException as error:
+        error.message = exits.harmless(error.message)
         error.show()
         return exits.WRONG
     except click.Abort:

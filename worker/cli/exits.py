@@ -2,6 +2,7 @@
 
 import errno
 import platform
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -67,6 +68,15 @@ def explain(error: BaseException) -> str:
     )
 
 
+# A name in an error may be anybody's. Lines and tabs are all that an error needs.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def harmless(text: str) -> str:
+    """Return *text* with control characters written out, colours too; lines stay lines."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -92,7 +102,7 @@ def report(error: BaseException, *, debug: bool) -> None:
     if telemetry is None or telemetry.for_people():
         if debug:
             say(full_report(error))
-        say(f"worker: {explain(error)}")
+        say(f"worker: {harmless(explain(error))}")
         return
     facts = {"exception": full_report(error)} if debug else {}
     telemetry.logger().error(

@@ -97,7 +97,7 @@ def _say_failure(result: Result) -> None:
         exits.say("The last lines of the command:")
         for line in tail:
             exits.say(f"  │ {output.printable_lines(line)[0]}")
-    exits.say(f"worker: {result.reason or result.cause.value}")
+    exits.say(f"worker: {exits.harmless(result.reason or result.cause.value)}")
     if result.kept is not None:
         exits.say(f"What it wrote is kept: worker ls {result.kept}")
     if result.cause is Cause.INTERNAL:
