@@ -23,7 +23,7 @@ from worker.gateway.plan import Certificate
 from worker.gateway.service import Service
 
 PAGES = b"/-/"
-QUEUE = 2
+QUEUE = 1
 """How many pieces of a body may wait for a request that is busy: what a slow disk can cost."""
 HEAD_LIMIT = 1 << 16
 """Bytes of a request's head: a key of 1,024 bytes is 3 KiB of a target, a token may be 4 KiB."""
