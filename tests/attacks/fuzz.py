@@ -31,6 +31,7 @@ from attacks.mutations import MUTATIONS, Draft, bytes_changed, sound
 from attacks.signing import Signer
 from attacks.wire import Hung, Reply, Wire, ask
 
+from worker.buckets.uploads import UploadMissing
 from worker.gateway.plan import KeyPair
 
 KEYS = KeyPair("AKIAJOB", "secret")
@@ -148,7 +149,9 @@ class Fuzzer:
         for entry in entries[KEPT:] + entries[: KEPT // 2]:
             index.remove(entry.key, epoch=index.epoch())
         for upload in list(index.uploads.listed())[20:]:
-            index.uploads.abort(upload.key, upload.id, epoch=index.epoch())
+            # Another client may be tidying up as well, or may just have completed it.
+            with suppress(UploadMissing):
+                index.uploads.abort(upload.key, upload.id, epoch=index.epoch())
         self._upload = self._new_upload()
 
 
