@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from worker import __version__
-from worker.cli import exits
+from worker.cli import exits, streams
 from worker.errors import Interrupted
 
 # Name, module, and the line of `worker --help`. Modules are imported when a command is called.
@@ -103,11 +103,11 @@ def root() -> None:
 
 
 class Terminated(Interrupted):
-    """SIGTERM arrived while a command without a run of its own was at work."""
+    """SIGTERM or SIGHUP arrived while a command without a run of its own was at work."""
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated("stopped by SIGTERM")
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated(f"stopped by {signal.Signals(number).name}")
 
 
 def call(arguments: Sequence[str]) -> int:
@@ -136,5 +136,12 @@ def call(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process and leave with its exit status."""
-    signal.signal(signal.SIGTERM, _terminate)
+    streams.prepare()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Under nohup, the end of the terminal is not the end of the command.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _terminate)
+    if reason := streams.working_directory():
+        exits.say(f"worker: {reason}")
+        sys.exit(exits.MISSING)
     sys.exit(call(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""A command with streams and a working directory that are not as they usually are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import a_commit
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def shell(place):
+    """A function that runs a line of shell in which ``$WORKER`` is the command."""
+
+    def run(line, **environment):
+        return subprocess.run(
+            ["sh", "-c", line],
+            capture_output=True,
+            check=False,
+            cwd=place.parent,
+            env={
+                **os.environ,
+                "WORKER": f"{sys.executable} -m worker",
+                "PYTHONPATH": str(ROOT),
+                **environment,
+            },
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_stream_leads_nowhere(shell, store, tmp_path, closed):
+    """A command whose streams are closed works, and its files are not taken for streams."""
+    (tmp_path / "a").write_bytes(b"1")
+    found = shell(f"$WORKER put labresults:a a {closed}")
+
+    assert (0, b"") == (found.returncode, found.stderr)
+    entry = store.tree(store.resolve("labresults")).entry("a")
+    assert b"1" == store.backend.get(f"blobs/{entry.extents[0].blob}")
+
+
+def test_a_key_is_printed_whatever_the_terminal_speaks(shell, store):
+    """What the output's encoding can't say is written out."""
+    a_commit(store, {"é": b""})
+    found = shell("$WORKER ls labresults", PYTHONIOENCODING="ascii")
+
+    assert (0, True) == (found.returncode, found.stdout.endswith(b"\t\\xe9\n")), found.stderr
+
+
+def test_a_working_directory_that_was_removed_is_named(shell):
+    """The error says that it is the working directory that is not there."""
+    found = shell("mkdir gone && cd gone && rmdir ../gone && $WORKER repos")
+
+    assert 66 == found.returncode
+    assert b"the working directory" in found.stderr
