@@ -99,7 +99,13 @@ ROWS = (
         note="its constructor takes the address and the keys: give it `S3_ENDPOINT` and `AWS_…`",
     ),
     Row("s3fs", "s3fs", Pip(("s3fs",)), _python("use_s3fs.py"), finds=("AWS_ENDPOINT_URL_S3",)),
-    Row("pyarrow", "PyArrow", Pip(("pyarrow",)), _python("use_pyarrow.py"), finds=_SDK_2),
+    Row(
+        "pyarrow",
+        "PyArrow",
+        Pip(("pyarrow",)),
+        _python("use_pyarrow.py"),
+        finds=("AWS_ENDPOINT_URL_S3",),
+    ),
     Row(
         "polars",
         "Polars",

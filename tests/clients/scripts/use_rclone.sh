@@ -3,6 +3,8 @@
 export RCLONE_CONFIG="$WORK/rclone.conf"
 : >"$RCLONE_CONFIG"
 
+rclone lsd job: 2>"$WORK/said" >"$WORK/lsd"
+same "" "$(cat "$WORK/said")" "what rclone has to say of its remote"
 same "labresults out" "$(rclone lsd job: | awk '{print $5}' | xargs)" "rclone lsd"
 same "$TOTAL" "$(rclone lsf -R --files-only job:labresults | wc -l)" "rclone lsf"
 rclone copy job:labresults "$WORK/in"
