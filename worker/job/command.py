@@ -117,7 +117,7 @@ async def run_command(
             for pump in pumps:
                 await pump.finish()
             nursery.cancel_scope.cancel()
-    return attrs.evolve(ended, out_of_memory=memory_kills() > kills)
+    return attrs.evolve(ended, out_of_memory=ended.out_of_memory or memory_kills() > kills)
 
 
 async def run_on_terminal(
@@ -144,7 +144,12 @@ async def _wait(tree: Tree, patience: Patience, account: Callable[[Usage], None]
             await _end(tree, patience)
             with trio.move_on_after(UNKILLABLE):
                 account(await tree.ended())
-    return Ended(None if found.signal else found.code, found.signal, left)
+    return Ended(
+        None if found.signal else found.code,
+        found.signal,
+        left,
+        out_of_memory=tree.memory_kills > 0,
+    )
 
 
 async def _end(tree: Tree, patience: Patience) -> None:

@@ -167,6 +167,7 @@ async def _work(
         if plan.published is not None:
             journal.note(Event.FOUND)
             return Outcome(Cause.PUBLISHED_BEFORE)
+        await in_thread(output.stage.prove)
         place = await stack.enter_async_context(
             open_workplace(
                 request,
@@ -290,12 +291,18 @@ def _failed(journal: Journal, stop: Stop, error: Exception) -> Result:
         # What breaks while the run is being ended is no news.
         journal.log.info("run.broke_off", reason=str(error))
         return _stopped(journal, stop)
-    reason = str(error)
+    reason = _told(error)
     if cause is Cause.INTERNAL:
         journal.log.error("run.fault", exc_info=error)
         reason = f"a fault of worker's own: {type(error).__name__}: {error}"
     journal.note(Event.INPUT_MISSING if cause is Cause.UNRUNNABLE else Event.FAILED)
     return journal.result(cause, reason)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _cause(error: Exception) -> Cause:

@@ -1,9 +1,11 @@
 """A small program between the agent and the user's command: parent of all that the command begins.
 
-It is run as a script of its own, by ``python -I -S``, and imports next to nothing, so that it
+It is a process of its own, begun by ``python -I -S``, and imports next to nothing, so that it
 starts in some ten milliseconds and stays small. It is a child subreaper, so whatever leaves the
 command's process group, or is left behind by its parent, becomes its child: nothing escapes, all
-is reaped, and what the kernel adds up for its children is what the whole tree used.
+is reaped, and what the kernel adds up for its children is what the whole tree used. Where there
+can be a cgroup for the command, that says the same once more, and still holds the tree together
+when the keeper itself is killed.
 
 It speaks in lines of JSON over the socket whose number is its argument. First the agent says what
 to run. Then it may say ``{"look": true}`` (what is left of the tree?), ``{"signal": N}`` (to
@@ -25,6 +27,8 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
+
+from worker.job import cgroups
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -149,6 +153,7 @@ class Keeper:
         self._gone = False
         self._killing = False
         self._peak = 0
+        self._cgroup: cgroups.Cgroup | None = None
         self._passes_signals_on = False
 
     def keep(self) -> None:
@@ -166,14 +171,28 @@ class Keeper:
         # On a terminal these go to everybody in front; they are meant for the command.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-        if not self._start(order):
-            return
+        # What an engine begins for its client has cgroups of the engine's own.
+        self._cgroup = None if self._passes_signals_on else cgroups.make()
+        try:
+            if not self._start(order):
+                return
+            self._watch(awake)
+            used = self._used()
+        finally:
+            if self._cgroup is not None:
+                self._cgroup.remove()
+        self._say({"done": used})
+        if self._gone and order["farewell"]:
+            os.execvpe(order["farewell"][0], order["farewell"], order["environment"])
+
+    def _watch(self, awake: int) -> None:
+        """Do what the agent says until nothing is left of the tree."""
         poll = select.poll()
         poll.register(awake, select.POLLIN)
         poll.register(self._agent, select.POLLIN)
         pause, longest = SAMPLES
         look = time.monotonic() + pause
-        while self._reap():
+        while self._reap() or self._below():
             # A process that forks faster than it can be found must be looked for again and again.
             wait = 0.01 if self._killing else max(0.0, look - time.monotonic())
             for ready, _ in poll.poll(wait * 1000):
@@ -185,17 +204,16 @@ class Keeper:
             if self._killing:
                 self._kill()
             elif time.monotonic() >= look:
-                self._peak = max(self._peak, memory(descendants(os.getpid())))
+                self._peak = max(self._peak, memory(self._below()))
                 pause = min(longest, pause * 2)
                 look = time.monotonic() + pause
-        self._finish()
-        if self._gone and order["farewell"]:
-            os.execvpe(order["farewell"][0], order["farewell"], order["environment"])
 
     def _start(self, order: dict[str, Any]) -> bool:
         told, order["pipe"] = os.pipe()
         self._main = os.fork()
         if not self._main:
+            if self._cgroup is not None:
+                self._cgroup.join()
             become(order)
         os.close(order["pipe"])
         # The ends of the command's pipes are the command's alone, so that they close when it ends.
@@ -224,9 +242,16 @@ class Keeper:
                 self._exited = True
                 self._say({"exited": os.waitstatus_to_exitcode(status), "left": self._left()})
 
+    def _below(self) -> list[int]:
+        """Return every process that belongs to the command."""
+        found = set(descendants(os.getpid()))
+        if self._cgroup is not None:
+            found.update(self._cgroup.members())
+        return list(found)
+
     def _left(self) -> list[dict[str, Any]]:
         """Return what lives of the tree, in the words that the agent knows."""
-        found = [pid for pid in descendants(os.getpid()) if alive(pid)]
+        found = [pid for pid in self._below() if alive(pid)]
         return [{"pid": pid, "command": describe(pid)} for pid in found]
 
     def _listen(self) -> bool:
@@ -241,10 +266,9 @@ class Keeper:
         return not self._gone
 
     def _signal(self, number: int) -> None:
+        found = self._below()
         if self._passes_signals_on:
             found = [] if self._exited else [self._main]
-        else:
-            found = descendants(os.getpid())
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
@@ -253,9 +277,12 @@ class Keeper:
 
     def _kill(self) -> None:
         """Stop all that is there until nothing new appears, and kill it then."""
+        if self._cgroup is not None:
+            self._cgroup.kill()
+        # There may be none, or somebody with the right to leave it.
         seen: set[int] = set()
         for _ in range(100):
-            found = set(descendants(os.getpid()))
+            found = set(self._below())
             if not found - seen:
                 break
             for pid in found - seen:
@@ -266,20 +293,22 @@ class Keeper:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _finish(self) -> None:
+    def _used(self) -> dict[str, Any]:
+        """Return what the tree used, and how much of it was killed for memory."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         read, written = disk()
         largest = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        self._say(
-            {
-                "done": {
-                    "cpu_seconds": used.ru_utime + used.ru_stime,
-                    "peak_memory": max(self._peak, largest),
-                    "read_bytes": read,
-                    "written_bytes": written,
-                }
-            }
-        )
+        # Not memory.peak of the cgroup: it counts each page of a file that was ever read.
+        counted = self._cgroup.cpu_seconds() if self._cgroup is not None else 0.0
+        return {
+            "usage": {
+                "cpu_seconds": max(used.ru_utime + used.ru_stime, counted),
+                "peak_memory": max(self._peak, largest),
+                "read_bytes": read,
+                "written_bytes": written,
+            },
+            "memory_kills": self._cgroup.memory_kills() if self._cgroup is not None else 0,
+        }
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         """Yield what the agent says, at least one message: to kill, if the agent is gone."""
@@ -299,7 +328,8 @@ class Keeper:
             self._agent.sendall(json.dumps(message).encode() + b"\n")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Keep one command for the agent at the other end of the socket."""
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         channel.set_inheritable(False)
         Keeper(channel).keep()

@@ -18,9 +18,15 @@ import trio
 
 from worker.errors import CommandFailed, Unavailable
 from worker.gateway.nursery import open_plain_nursery
-from worker.job import keeper
+from worker.job import cgroups, keeper
 from worker.job.result import Usage
 
+# With -S and -I nothing of ours is in its path, so it is told where it comes from; at the end,
+# behind all that is Python's own.
+KEEPER = (
+    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
+    "from worker.job.keeper import main; main()"
+)
 UNKILLABLE = 5.0
 """Seconds after which a tree that was killed and did not end is left to the kernel (and logged)."""
 
@@ -106,6 +112,8 @@ class Tree:
         """The command's process, which leads its session and group."""
         self._exit: Exit | None = None
         self._usage: Usage | None = None
+        self.memory_kills = 0
+        """How many of its processes were killed for memory, as its own cgroup tells at the end."""
         self._left: tuple[Left, ...] = ()
         self._exited = trio.Event()
         self._looked = trio.Event()
@@ -158,7 +166,8 @@ class Tree:
                     self._left = left
                     self._looked.set()
                 elif "done" in message:
-                    self._usage = Usage(**message["done"])
+                    self._usage = Usage(**message["done"]["usage"])
+                    self.memory_kills = message["done"]["memory_kills"]
         for event in (self._exited, self._looked, self._ended):
             event.set()
 
@@ -175,7 +184,7 @@ async def start(
     with theirs:
         process = await trio.lowlevel.open_process(
             # -I and -S: what the user's code or environment puts in Python's way is not ours.
-            [sys.executable, "-I", "-S", keeper.__file__, str(theirs.fileno())],
+            [sys.executable, "-I", "-S", "-c", KEEPER, str(theirs.fileno())],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -213,6 +222,7 @@ async def start(
                 if process.returncode:
                     # It was killed, and as a subreaper the agent inherited what it kept.
                     await trio.to_thread.run_sync(_kill_inherited, born)
+                    await trio.to_thread.run_sync(cgroups.remove_abandoned, cgroups.own())
 
 
 async def _messages(channel: trio.SocketStream) -> AsyncIterator[dict[str, Any]]:
