@@ -14,6 +14,7 @@ from worker.store import blobs
 from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader, Stage, check, drop_stage
 from worker.store.model import Extent
+from worker.store.opening import open_backend
 
 READ_ELSEWHERE = """
 import sys
@@ -209,6 +210,17 @@ def test_a_blob_that_is_not_there_is_named(reader):
     """A blob that is missing is damage: what names it was made when it was there."""
     with pytest.raises(Damaged, match="blobs/job-9/w-0: the object is gone"):
         reader.read("job-9/w-0", 0, 1)
+
+
+def test_a_stage_proves_that_it_can_be_written_to(store, stage, tmp_path):
+    """Nothing is left of the proof; a store that takes nothing is told by its own error."""
+    stage.prove()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "blobs").write_bytes(b"in the way")
+
+    assert [] == stored(store)
+    with pytest.raises(Unavailable, match="blobs"):
+        Stage(open_backend(tmp_path / "full"), "job", writer="w", scratch=tmp_path).prove()
 
 
 def test_a_run_that_changed_is_never_whole(stage, reader, store):

@@ -62,6 +62,14 @@ class Stage:
         self._spooled: list[str] = []
         self._unsettled: list[str] = []
 
+    def prove(self) -> None:
+        """Write an object and remove it: that this can't be done is told now, not after hours."""
+        name = FOLDER + self._name()
+        sink = self._backend.create(name)
+        sink.write(b"?")
+        sink.close()
+        self._backend.delete(name)
+
     def append(self, data: bytes, *, sha256: bytes | None = None) -> Extent:
         """Append a small object to the current pack and return where it lies.
 
