@@ -199,7 +199,7 @@ ROWS = (
         "TensorFlow 2.16 (tensorflow-io)",
         Pip(("tensorflow-io==0.37.*", "tensorflow-cpu==2.16.*", "setuptools<80")),
         _python("use_tensorflow.py"),
-        finds=("S3_USE_HTTPS", "S3_VERIFY_SSL"),
+        note="reads `S3_ENDPOINT`",
     ),
     Row(
         "restic",

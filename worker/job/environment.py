@@ -138,7 +138,10 @@ def of_access(access: Access) -> dict[str, str]:
 
 
 def hints(access: Access) -> dict[str, str]:
-    """Return what today's S3 clients read, so that they find the gateway with no flag."""
+    """Return what today's S3 clients read, so that they find the gateway with no flag.
+
+    Each variable is here because a client fails without it: ``tests/clients`` shows which.
+    """
     url, keys = access.endpoint.url, access.keys
     scheme, _, address = url.partition("://")
     secure = scheme == "https"
@@ -146,7 +149,6 @@ def hints(access: Access) -> dict[str, str]:
         "AWS_ENDPOINT_URL_S3": url,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
         # object_store, so also polars, delta-rs and obstore
         "AWS_ENDPOINT": url,
         "AWS_ALLOW_HTTP": "false" if secure else "true",
@@ -158,14 +160,10 @@ def hints(access: Access) -> dict[str, str]:
         "AWS_S3_ENDPOINT": address,
         "AWS_HTTPS": "YES" if secure else "NO",
         "AWS_VIRTUAL_HOSTING": "FALSE",
-        # TensorFlow
-        "S3_USE_HTTPS": "1" if secure else "0",
-        "S3_VERIFY_SSL": "1" if secure else "0",
         # rclone, as the remote "job:"
         "RCLONE_CONFIG_JOB_TYPE": "s3",
         "RCLONE_CONFIG_JOB_PROVIDER": "Other",
         "RCLONE_CONFIG_JOB_ENDPOINT": url,
-        "RCLONE_CONFIG_JOB_REGION": REGION,
         "RCLONE_CONFIG_JOB_ACCESS_KEY_ID": keys.access,
         "RCLONE_CONFIG_JOB_SECRET_ACCESS_KEY": keys.secret,
         # mc, as the alias "job"
@@ -176,7 +174,8 @@ def hints(access: Access) -> dict[str, str]:
         trusted = str(access.authority)
         for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
             found[name] = trusted
-        found["NODE_EXTRA_CA_CERTS"] = found["S3_CA_FILE"] = trusted
+        found["NODE_EXTRA_CA_CERTS"] = trusted
+        found["S3_CA_FILE"] = trusted  # TensorFlow, which finds the rest in S3_ENDPOINT
         store = access.authority.with_suffix(KEY_STORE)
         found["JAVA_TOOL_OPTIONS"] = f"-Djavax.net.ssl.trustStore={store}"
     return found
