@@ -98,11 +98,7 @@ def test_with_tls_clients_are_told_so_and_what_to_trust():
     )
     found = hints(access)
 
-    assert ("false", "YES", "1") == (
-        found["AWS_ALLOW_HTTP"],
-        found["AWS_HTTPS"],
-        found["S3_USE_HTTPS"],
-    )
+    assert ("false", "YES") == (found["AWS_ALLOW_HTTP"], found["AWS_HTTPS"])
     assert "/scratch/trusted.pem" == found["AWS_CA_BUNDLE"] == found["NODE_EXTRA_CA_CERTS"]
     assert "-Djavax.net.ssl.trustStore=/scratch/trusted.jks" == found["JAVA_TOOL_OPTIONS"]
 
