@@ -2,7 +2,14 @@ import stat
 
 import pytest
 
-from worker.job.secrets import SecretFile, SecretMissing, find_secrets, write_secrets
+from worker.job.secrets import (
+    SecretFile,
+    SecretMissing,
+    find_secrets,
+    secret_values,
+    without_secrets,
+    write_secrets,
+)
 from worker.spec.values import Secret
 
 AS_VARIABLE = Secret("db", "user-name", "DB_USER", None)
@@ -69,3 +76,25 @@ def test_files_stay_below_their_root(tmp_path):
 
     assert b"v" == file.read_bytes()
     assert 0o400 == stat.S_IMODE(file.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["PGPASSWORD", "API_TOKEN", "Secret", "X_API_KEY", "PRIVATE_KEY"])
+def test_a_telling_name_makes_a_value_secret(name):
+    """It is hidden from logs, and not kept with the document."""
+    document = {"a": 1, "transform": {"cmd": ["sh"], "env": {name: "value", "LEVEL": "debug"}}}
+    kept = without_secrets(document)
+
+    assert (b"value",) == secret_values(document["transform"]["env"])
+    assert {name: "***", "LEVEL": "debug"} == kept["transform"]["env"]
+    assert "value" == document["transform"]["env"][name]
+
+
+@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "MAX_TOKENS", "AWS_ACCESS_KEY_ID"])
+def test_a_name_that_only_sounds_alike_does_not(name):
+    """It stays as it is."""
+    assert () == secret_values({name: "value"})
+
+
+def test_a_document_without_variables_is_kept_as_it_is():
+    """Nothing is added to it."""
+    assert {"transform": {"cmd": ["sh"]}} == without_secrets({"transform": {"cmd": ["sh"]}})

@@ -14,6 +14,7 @@ from worker.job.lifecycle import Cause, Event, State, after
 from worker.job.planning import Plan
 from worker.job.request import Progress, Watch
 from worker.job.result import DatumResult, Result, Usage
+from worker.job.secrets import without_secrets
 from worker.store.model import Commit, CommitName
 
 TAIL = 50
@@ -80,7 +81,7 @@ class Journal:
             "project": spec.project,
             "pipeline": spec.pipeline,
             "description": spec.description,
-            "spec": dict(spec.document),
+            "spec": without_secrets(spec.document),
             "command": list(spec.transform.cmd),
             "image": spec.transform.image,
             "image_digest": self.image,

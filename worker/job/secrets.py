@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -11,6 +12,14 @@ from worker.errors import NotFound
 from worker.spec.values import Secret
 
 VARIABLE = "WORKER_SECRET_"
+
+# What people call variables whose values are nobody's business, though they are in the document.
+TELLING = re.compile(
+    r"(secrets?|passw(or)?d|passphrase|token|credentials?|(api|access|private|signing)_?key)$", re.I
+)
+HIDDEN = "***"
+SHORTEST = 4
+"""Anything shorter would be found, and hidden, in half of what a command prints."""
 
 
 class SecretMissing(NotFound):
@@ -51,6 +60,25 @@ class Secrets:
             *(os.fsencode(value) for value in self.variables.values()),
             *(file.value for file in self.files),
         )
+
+
+def secret_values(env: Mapping[str, str]) -> tuple[bytes, ...]:
+    """Return the values of those variables whose names say that they are secret."""
+    return tuple(
+        os.fsencode(value)
+        for name, value in env.items()
+        if len(value) >= SHORTEST and TELLING.search(name)
+    )
+
+
+def without_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job document as it may be kept: without the values of ``secret_values``."""
+    transform = document.get("transform")
+    env = transform.get("env") if isinstance(transform, Mapping) else None
+    if not isinstance(transform, Mapping) or not isinstance(env, Mapping):
+        return dict(document)
+    kept = {name: HIDDEN if TELLING.search(name) else value for name, value in env.items()}
+    return {**document, "transform": {**transform, "env": kept}}
 
 
 def find_secrets(

@@ -25,7 +25,7 @@ from worker.job.process import Identity, Order
 from worker.job.redaction import Redactor
 from worker.job.request import Progress, Running, RunRequest
 from worker.job.runtimes import Here, Runtime
-from worker.job.secrets import Secrets, find_secrets, write_secrets
+from worker.job.secrets import Secrets, find_secrets, secret_values, write_secrets
 from worker.job.serving import gateway_plan, serve
 from worker.job.truststore import KEY_STORE
 from worker.job.users import resolve_user
@@ -121,6 +121,7 @@ async def open_workplace(
     access = await _access(request, plan, parent, store, output, scratch, journal)
     hidden = [
         *secrets.values,
+        *secret_values(spec.transform.env),
         *([access.keys.secret.encode()] if request.serving.authenticated and access else []),
     ]
     redactor = Redactor(hidden)
