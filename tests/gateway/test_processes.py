@@ -75,6 +75,19 @@ async def test_several_processes_share_one_socket_and_one_output(tmp_path):
     await gone(children)
 
 
+async def test_what_went_through_is_said_while_it_serves(tmp_path):
+    """As often as it is asked for; the gateway goes on."""
+    async with start_parent() as parent:
+        endpoint = await parent.serve(a_plan(tmp_path, processes=2))
+        found = [await parent.count()]
+        for number in range(2):
+            await put(endpoint.port, f"k{number}", b"data")
+            found.append(await parent.count())
+        found.append(await parent.drain(5))
+
+    assert [0, 4, 8, 8] == [each.buckets["out"].bytes_written for each in found]
+
+
 async def test_a_drained_gateway_accepts_nothing(tmp_path):
     """After a drain the port is closed, and the blobs lie in the store."""
     plan = a_plan(tmp_path)

@@ -305,6 +305,29 @@ async def test_an_error_command_that_fails_recovers_nothing(store, a_request, lo
     assert (10, 7) == (result.exit_code, result.command_code)
 
 
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("exit 1", 10), ("sleep 60", 12), ("kill -TERM $AGENT; sleep 60", 75)],
+    ids=["failure", "job timeout", "signal"],
+)
+async def test_a_run_that_failed_tells_what_went_through_its_buckets(
+    store, a_request, log, end, code
+):
+    """Who looks for the reason sees what was read and written."""
+    a_commit(store, {"a.txt": b"123"})
+    get = 'curl -sf "$S3_ENDPOINT/labresults/a.txt"'
+    job = a_job(f'{get} | curl -sfT - "$S3_ENDPOINT/out/b"; {end}', datumTries=1)
+    job["transform"]["env"] = {"AGENT": str(os.getpid())}
+    if code == 12:
+        job["jobTimeout"] = "5s"
+    result = await run(a_request(job), log=log)
+
+    assert code == result.exit_code, result.reason
+    assert {"labresults": (3, 0), "out": (0, 3)} == {
+        name: (each.bytes_read, each.bytes_written) for name, each in result.buckets.items()
+    }
+
+
 async def test_what_the_last_failed_try_wrote_can_be_kept(store, a_request, log):
     """A commit off every branch, which says that it is one of a failed job."""
     a_commit(store, {"a.txt": b"1"})

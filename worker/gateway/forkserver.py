@@ -24,6 +24,8 @@ from worker.errors import WorkerError
 from worker.gateway import child
 from worker.gateway.counters import Counters
 from worker.gateway.plan import (
+    Count,
+    Counted,
     Drain,
     Drained,
     Failed,
@@ -36,6 +38,7 @@ from worker.gateway.plan import (
     decode,
     encode,
 )
+from worker.gateway.privacy import keep_private
 
 BACKLOG = 1024
 OPEN_FILES = 1 << 16
@@ -100,6 +103,7 @@ class Child:
 def main() -> NoReturn:
     """Run the parent until its agent has drained it, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_private()
     _allow_connections()
     orders, reports = _take_standard_streams()
     gc.collect()
@@ -110,7 +114,7 @@ def main() -> NoReturn:
         telemetry.configure(plan.log_style, plan.log_level)
         telemetry.bind_job(plan.job)
         reports.write(family.start(plan))
-        reports.write(family.watch())
+        reports.write(family.watch(reports))
     except AgentGone:
         pass
     except (WorkerError, OSError) as error:
@@ -152,11 +156,16 @@ class Family:
             self._step(None)
         return Serving(host, port)
 
-    def watch(self) -> Drained:
-        """Wait for the order to drain, carry it out, and return what went through."""
+    def watch(self, reports: Line) -> Drained:
+        """Wait for the order to drain, carry it out, and return what went through.
+
+        Until then, say on *reports* what has gone through as often as that is asked.
+        """
         deadline: float | None = None
         while not all(each.settled for each in self._children):
             order = self._step(deadline)
+            if isinstance(order, Count):
+                reports.write(Counted(self._counters.total()))
             if isinstance(order, Drain):
                 deadline = time.monotonic() + order.deadline + SETTLE_GRACE
                 for each in self._children:

@@ -131,6 +131,16 @@ class Drain(msgspec.Struct, tag=True, frozen=True):
     """Seconds that requests in flight have left."""
 
 
+class Count(msgspec.Struct, tag=True, frozen=True):
+    """Told to a parent: say what has gone through so far."""
+
+
+class Counted(msgspec.Struct, tag=True, frozen=True):
+    """Told by a parent that goes on serving: this has gone through."""
+
+    statistics: Statistics
+
+
 class Serving(msgspec.Struct, tag=True, frozen=True):
     """Told by a parent: every process accepts connections there."""
 
@@ -158,7 +168,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-Message = Serve | Drain | Serving | Ready | Settled | Drained | Failed
+Message = Serve | Drain | Count | Counted | Serving | Ready | Settled | Drained | Failed
 
 
 def encode(message: Message) -> bytes:

@@ -21,6 +21,8 @@ from worker.gateway.nursery import open_plain_nursery
 from worker.gateway.plan import (
     BucketStatistics,
     Certificate,
+    Count,
+    Counted,
     Drain,
     Drained,
     Endpoint,
@@ -83,6 +85,13 @@ class Parent:
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         return Endpoint(serving.host, serving.port, f"{scheme}://{host}:{serving.port}")
 
+    async def count(self) -> Statistics:
+        """Return what has gone through so far; the gateway goes on serving."""
+        await self._tell(Count())
+        counted = await self._messages.receive()
+        assert isinstance(counted, Counted), counted
+        return counted.statistics
+
     async def drain(self, deadline: float) -> Statistics:
         """Stop accepting, let requests in flight finish, settle the stage, say what went through.
 
@@ -144,26 +153,33 @@ async def _started(process: _Process) -> AsyncIterator[Parent]:
     send, receive = trio.open_memory_channel[Message](1)
     try:
         async with open_plain_nursery() as nursery:
-            nursery.start_soon(_read_messages, process, send)
-            yield Parent(process, receive)
-            nursery.cancel_scope.cancel()
+            # Shielded by itself: what went through is told to a run that is being cancelled, too.
+            reading = trio.CancelScope(shield=True)
+            nursery.start_soon(_read_messages, process, send, reading)
+            try:
+                yield Parent(process, receive)
+            finally:
+                reading.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await _end(process)
 
 
-async def _read_messages(process: _Process, messages: trio.MemorySendChannel[Message]) -> None:
+async def _read_messages(
+    process: _Process, messages: trio.MemorySendChannel[Message], scope: trio.CancelScope
+) -> None:
     line = b""
-    async for data in process.stdout:
-        *lines, line = (line + data).split(b"\n")
-        for message in map(decode, lines):
-            if isinstance(message, Failed):
-                raise GatewayDied(message.reason)
-            await messages.send(message)
-            if isinstance(message, Drained):
-                return
-    status = await process.wait()
-    raise GatewayDied(f"its parent process {process.pid} ended with status {status}")
+    with scope:
+        async for data in process.stdout:
+            *lines, line = (line + data).split(b"\n")
+            for message in map(decode, lines):
+                if isinstance(message, Failed):
+                    raise GatewayDied(message.reason)
+                await messages.send(message)
+                if isinstance(message, Drained):
+                    return
+        status = await process.wait()
+        raise GatewayDied(f"its parent process {process.pid} ended with status {status}")
 
 
 async def _prove_ready(serving: Serving, *, tls: bool) -> None:

@@ -26,7 +26,8 @@ from worker.errors import (
     Unavailable,
 )
 from worker.gateway.nursery import open_plain_nursery
-from worker.gateway.processes import start_parent
+from worker.gateway.privacy import keep_private
+from worker.gateway.processes import Parent, start_parent
 from worker.job.answers import EngineMissing, EngineOptionWrong, ImageRefused
 from worker.job.folders import scratch_folder
 from worker.job.journal import Journal
@@ -44,6 +45,8 @@ from worker.store.model import CommitName
 from worker.store.opening import open_store
 from worker.store.repository import Store
 
+COUNTING = 1.0
+"""Seconds for the gateway to say what went through it; one that has died says nothing."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -101,6 +104,7 @@ async def conduct(
     job = request.spec.job_id or uuid.uuid4().hex
     journal = Journal(job, log.bind(job=job), watch)
     adopt_orphans()
+    keep_private()
     try:
         async with open_plain_nursery() as nursery:
             await nursery.start(partial(stop.watch, journal.log, ignored=ignored))
@@ -182,7 +186,11 @@ async def _work(
         )
         journal.note(Event.READY)
         with journal.step("run"):
-            outcome = await work(place)
+            try:
+                outcome = await work(place)
+            finally:
+                if parent is not None:
+                    await _count(parent, journal)
         if outcome.succeeded:
             journal.note(Event.SUCCEEDED)
         keep = request.running.keep_failed and not outcome.succeeded
@@ -190,6 +198,12 @@ async def _work(
             with journal.step("drain"):
                 journal.statistics = await parent.drain(request.serving.drain)
         return outcome
+
+
+async def _count(parent: Parent, journal: Journal) -> None:
+    """Note what went through the buckets until now: who debugs a failed run wants to know."""
+    with trio.move_on_after(COUNTING, shield=True):
+        journal.statistics = await parent.count()
 
 
 def _conclude(
