@@ -73,6 +73,17 @@ def test_the_same_files_are_the_same_datum(store):
     assert first[1] != second[1]
 
 
+def test_the_salt_makes_another_datum_of_the_same_files(store):
+    """As in Pachyderm: where it is the same, so are the ids."""
+    a_commit(store, {"a": b"1"})
+    files = an_input(s3=False, glob="/*")
+    jobs = [spec(files), spec(files, salt="x"), spec(files, salt="y"), spec(files, salt="x")]
+    ids = [next(make_plan(store, job, job=an_id()).datums()).id for job in jobs]
+
+    assert 3 == len(set(ids))
+    assert ids[1] == ids[3]
+
+
 def test_inputs_are_pinned_to_commits(store):
     """A branch is its head when the plan is made; a pinned commit is itself."""
     old = a_commit(store, {"a": b"1"})

@@ -66,12 +66,14 @@ class Datum:
     number: int
     """Counted from 1."""
     selections: tuple[Selection, ...]
+    salt: str = ""
+    """The job's own; with another salt the same files are another datum."""
 
     @property
     def id(self) -> str:
         """The same wherever and whenever the same files are given under the same names."""
         parts = [(each.name, each.match.path, each.digest) for each in self.selections]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return hashlib.sha256(repr((self.salt, parts)).encode()).hexdigest()
 
     @property
     def paths(self) -> dict[str, str]:
@@ -101,7 +103,7 @@ class Plan:
     def datums(self) -> Iterator[Datum]:
         """Yield the datums in order: that of the inputs, and of the paths in each."""
         for number, selections in enumerate(itertools.product(*self.choices), start=1):
-            yield Datum(number, selections)
+            yield Datum(number, selections, self.spec.salt)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, for ``worker plan``."""
