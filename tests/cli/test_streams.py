@@ -1,6 +1,8 @@
 """A command with streams and a working directory that are not as they usually are."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,24 @@ def test_a_key_is_printed_whatever_the_terminal_speaks(shell, store):
     found = shell("$WORKER ls labresults", PYTHONIOENCODING="ascii")
 
     assert (0, True) == (found.returncode, found.stdout.endswith(b"\t\\xe9\n")), found.stderr
+
+
+def test_a_signal_ends_a_command_that_waits_for_a_silent_store(place):
+    """A store that takes connections and says nothing does not hold the command for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        options = f"endpoint={endpoint},region=r,access_key_id=a,secret_access_key=b,timeout=60s"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker", "repos", "--store", "s3://bucket"],
+            stderr=subprocess.PIPE,
+            cwd=place.parent,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "WORKER_STORE_OPTIONS": options},
+        )
+        silent.accept()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert (75, True) == (process.returncode, err.startswith(b"worker: stopped"))
 
 
 def test_a_working_directory_that_was_removed_is_named(shell):

@@ -4,6 +4,19 @@ Each group of commands has a module that is imported when one of its commands is
 help and ``worker run`` start fast.
 """
 
-from worker.cli.app import main
+import signal
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and leave with its exit status."""
+    # Until there is something to end in order, a Ctrl-C just ends the process, and no traceback
+    # tells of what was being imported.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from worker.cli import app
+
+    app.main()
+
 
 __all__ = ["main"]

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from worker import __version__
-from worker.cli import exits, streams
+from worker.cli import exits, stopping, streams
 from worker.errors import Interrupted
 
 # Name, module, and the line of `worker --help`. Modules are imported when a command is called.
@@ -136,11 +136,16 @@ def call(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process and leave with its exit status."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     streams.prepare()
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Under nohup, the end of the terminal is not the end of the command.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _terminate)
+    # A job has its own way to end in order.
+    if sys.argv[1:2] not in (["run"], ["shell"], ["gateway"]):
+        stopping.insist()
     if reason := streams.working_directory():
         exits.say(f"worker: {reason}")
         sys.exit(exits.MISSING)
