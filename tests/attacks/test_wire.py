@@ -221,3 +221,24 @@ def test_readers_that_leave_in_the_middle_are_gone(family):
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     assert ended(family)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("form", ["HTTP", "aws-chunked"])
+def test_a_body_of_single_bytes_keeps_nobody_waiting(family, form):
+    """Tens of thousands of chunks of a byte are one object, and others are answered meanwhile."""
+    size = 30_000
+    body = b"1\r\nx\r\n" * size + b"0\r\n\r\n"
+    headers = {"transfer-encoding": "chunked"}
+    if form != "HTTP":
+        headers = {
+            "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+            "x-amz-decoded-content-length": str(size),
+        }
+
+    with Wire(family.port) as wire:
+        wire.send(request("PUT", "/out/bytes", headers, body))
+        assert 200 == ask(family.port, "GET", "/labresults/a.txt").status
+        assert 200 == wire.reply("PUT").status
+
+    assert b"x" * size == ask(family.port, "GET", "/out/bytes").body

@@ -23,8 +23,11 @@ SMALL = 256 << 10
 """Objects up to this size are gathered in memory and appended to a pack."""
 INLINE = 16 << 10
 """Up to this size, hashing takes less than the trip to a thread that would hash meanwhile."""
+SLICE = 64 << 10
+SMALL_SLICE = 4 << 10
+"""How much of a framed body is taken apart at once, in large chunks and in tiny ones."""
 PIECES = 16
-"""In how many pieces what came at once may be handed on when its framing is off."""
+"""In how many pieces it may then be handed on."""
 BATCH = 1 << 20
 """How much is handed to the threads at once; one batch is hashed while the next is received."""
 
@@ -39,14 +42,24 @@ class Content:
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """Yield the content as it arrives; raises for framing that is broken or not complete."""
         decoder = self._decoder
+        step = SLICE
         while data := await self._incoming.read():
             if decoder is None:
                 yield data
                 continue
-            pieces = decoder.feed(data)
-            # Of chunks of a byte, the views would weigh hundreds of times what they show.
-            for piece in pieces if len(pieces) <= PIECES else [b"".join(pieces)]:
-                yield piece
+            start = 0
+            while start < len(data):
+                pieces = decoder.feed(data[start : start + step])
+                start += step
+                step = SLICE
+                if len(pieces) > PIECES:
+                    # Of chunks of a byte, the views would weigh hundreds of times what they show,
+                    # and taking them apart would keep the loop from its other clients.
+                    pieces = [memoryview(b"".join(pieces))]
+                    step = SMALL_SLICE
+                    await trio.lowlevel.checkpoint()
+                for piece in pieces:
+                    yield piece
         if decoder is not None:
             decoder.finish()
 

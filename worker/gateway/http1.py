@@ -5,7 +5,6 @@ Importing this module puts these ways in the place of the server's, which offers
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import quote_from_bytes
 
@@ -24,6 +23,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import AppWrapper
 
+from worker.gateway.inbox import Inbox
 from worker.gateway.refusals import refusal
 from worker.s3.errors import S3Error
 
@@ -101,7 +101,8 @@ class Tasks(TaskGroup):
     """The tasks of a connection, and the way from the one that reads it to the application.
 
     The server's own way is a channel that nobody closes. Whoever puts something into one that is
-    full, and that no task reads any more, waits for ever, and the connection with it.
+    full, and that no task reads any more, waits for ever, and the connection with it. And it takes
+    two changes of tasks for each piece of a body, be it a byte.
     """
 
     async def spawn_app(
@@ -112,27 +113,16 @@ class Tasks(TaskGroup):
         send: Callable[[Any], Awaitable[None]],
     ) -> Callable[[Any], Awaitable[None]]:
         """Start *app* and return how it is told of what comes; once it has ended, nobody is."""
-        teller, listener = trio.open_memory_channel[Any](config.max_app_queue_size)
-
-        async def receive() -> Any:
-            try:
-                return await listener.receive()
-            except trio.EndOfChannel:
-                return {"type": "http.disconnect"}
+        inbox = Inbox()
 
         async def run(*arguments: Any) -> None:
-            with listener:
-                await app(scope, receive, *arguments[2:])
-
-        async def tell(event: Any) -> None:
-            if event["type"] == "http.disconnect":
-                teller.close()
-                return
-            with suppress(*GONE):
-                await teller.send(event)
+            try:
+                await app(scope, cast(Any, inbox.hear), *arguments[2:])
+            finally:
+                inbox.close()
 
         await super().spawn_app(cast(AppWrapper, run), config, scope, send)
-        return tell
+        return inbox.tell
 
 
 def _is_inside(parser: Any, data: bytes) -> bool:
