@@ -1,0 +1,143 @@
+"""Each field of a transform and of a job, as a command that runs finds it."""
+
+import os
+
+import pytest
+from builders import a_commit, a_job, an_input
+
+from worker.job.lifecycle import Cause
+from worker.job.runner import run
+from worker.store.model import BranchName, Repo
+
+COPY = BranchName(Repo("default", "copy"))
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command as somebody else")
+
+
+def a_file_job(transform, **changes) -> dict:
+    """Return a job of files alone, tried once."""
+    fields = {"datumTries": 1, "s3Out": False, **changes}
+    return a_job(inputs=(an_input(s3=False),), **fields) | {"transform": transform}
+
+
+@pytest.mark.parametrize(
+    ("transform", "said"),
+    [
+        pytest.param({"cmd": ["echo", "$HOME", "a  b"]}, ["$HOME a  b"], id="cmd: no shell"),
+        pytest.param({"cmd": ["cat"], "stdin": ["a", "", "b"]}, ["a", "", "b"], id="stdin"),
+        pytest.param({"cmd": ["true"], "stdin": ["x" * 500_000]}, [], id="stdin not read"),
+        pytest.param(
+            {"cmd": ["sh"], "stdin": ["printf x | cat; echo y"]}, ["xy"], id="stdin of a shell"
+        ),
+        pytest.param(
+            {"cmd": ["sh", "-c", "echo $A $PACH_JOB_ID"], "env": {"A": "1", "PACH_JOB_ID": "mine"}},
+            ["1 mine"],
+            id="env over ours",
+        ),
+        pytest.param({"cmd": ["pwd"], "workingDir": "/usr"}, ["/usr"], id="workingDir"),
+        pytest.param({"cmd": ["pwd"], "workingDir": "usr/bin"}, ["/usr/bin"], id="below the root"),
+        pytest.param(
+            {"cmd": ["sh", "-c", "id -u; id -g; id -G"], "user": "1234:2345"},
+            ["1234", "2345", "2345"],
+            id="user by uid and gid",
+            marks=root,
+        ),
+        pytest.param(
+            {"cmd": ["sh", "-c", "id -un; echo $HOME"], "user": "nobody"},
+            ["nobody", "/nonexistent"],
+            id="user by name",
+            marks=root,
+        ),
+        pytest.param(
+            {"cmd": ["sh", "-c", "exit 137"], "acceptReturnCode": [3, 137]},
+            [],
+            id="acceptReturnCode",
+        ),
+        pytest.param({"cmd": ["true"], "image": "not:pulled"}, [], id="image"),
+    ],
+)
+async def test_a_field_is_what_the_command_finds(store, a_request, log, transform, said):
+    """And the job succeeds."""
+    a_commit(store, {"a": b"1"})
+    result = await run(a_request(a_file_job(transform)), log=log)
+
+    assert ("", 0) == (result.reason, result.exit_code)
+    assert said == list(result.log_tail)
+    kept = store.commit(result.output).job
+    assert (transform["cmd"], transform.get("image", "")) == (kept["command"], kept["image"])
+
+
+async def test_a_signal_is_never_accepted(store, a_request, log):
+    """Not even where its number, as a shell tells it, is among the codes."""
+    a_commit(store, {"a": b"1"})
+    transform = {"cmd": ["sh", "-c", "kill -9 $$"], "acceptReturnCode": [9, 137]}
+    result = await run(a_request(a_file_job(transform)), log=log)
+
+    assert (10, None) == (result.exit_code, result.command_code)
+
+
+async def test_a_datum_is_tried_three_times(store, a_request, log, tmp_path):
+    """Where nothing else is said; and a job that only the last try saves has succeeded."""
+    a_commit(store, {"a": b"1"})
+    count = f"echo >> {tmp_path}/tries; [ $(wc -l < {tmp_path}/tries) = 3 ]"
+    job = a_file_job({"cmd": ["sh", "-c", count]})
+    del job["datumTries"]
+    result = await run(a_request(job), log=log)
+
+    assert (0, 3) == (result.exit_code, result.datums[0].tries)
+
+
+async def test_the_error_command_has_a_clock_of_its_own(store, a_request, log, tmp_path):
+    """It runs once, after the last try, also of a datum whose time was over."""
+    a_commit(store, {"a": b"1"})
+    transform = {
+        "cmd": ["sleep", "60"],
+        "errCmd": ["sh"],
+        "errStdin": [f"echo $PACH_ERROR_CAUSE $PACH_ERROR_TRIES >> {tmp_path}/found; sleep 0.3"],
+    }
+    job = a_file_job(transform, datumTries=2, datumTimeout="1500ms")
+    result = await run(a_request(job, grace=0.5), log=log)
+
+    assert (Cause.RECOVERED, 0) == (result.cause, result.exit_code), result.reason
+    assert "datum timeout 2\n" == (tmp_path / "found").read_text()
+
+
+async def test_what_says_why_a_job_was_run_is_kept(store, a_request, log):
+    """The commit has the parent, the description, the metadata and all of the pipeline's spec."""
+    a_commit(store, {"a": b"1"})
+    told = {
+        "description": "why",
+        "metadata": {"labels": {"team": "lab"}, "annotations": {"a_b": "c"}},
+        "reprocessSpec": "every_job",
+        "salt": "x",
+    }
+    job = a_file_job({"cmd": ["true"]}, job={"parent": "https://ci/7"}, **told)
+    kept = store.commit((await run(a_request(job), log=log)).output).job
+
+    assert ("https://ci/7", "why") == (kept["parent"], kept["description"])
+    assert told == {name: kept["spec"][name] for name in told}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"parallelismSpec": {"constant": "4"}},
+        {"resourceRequests": {"memory": "1G"}},
+        {"resourceLimits": {"cpu": 1}},
+        {"schedulingSpec": {"nodeSelector": {"a": "b"}}},
+        {"tolerations": [{"key": "k"}]},
+        {"podSpec": "{}"},
+        {"podPatch": "[]"},
+        {"autoscaling": True},
+        {"datumSetSpec": {"number": 1}},
+    ],
+    ids=lambda field: next(iter(field)),
+)
+async def test_what_is_for_the_scheduler_changes_nothing(store, a_request, log, field):
+    """The job runs, and the commit says nothing of how it was scheduled."""
+    a_commit(store, {"a": b"1"})
+    request = a_request(a_file_job({"cmd": ["true"]}, **field))
+    result = await run(request, log=log)
+
+    assert [f"/{name}" for name in field] == list(request.spec.for_scheduler)
+    assert 0 == result.exit_code
+    assert not field.keys() & store.commit(result.output).job["spec"].keys()

@@ -1,0 +1,100 @@
+"""Each exit code of a worker, by making that thing happen for real."""
+
+import json
+
+import pytest
+from builders import a_commit, a_job, an_id, an_input
+
+from worker.job.lifecycle import EXIT_CODES, Cause
+
+AGENT = "$(ps -o ppid= -p $PPID)"
+"""The parent of the command's keeper."""
+ELSEWHERE = {
+    Cause.OUT_OF_MEMORY: "test_struck, in a cgroup with a limit",
+    Cause.NOT_PUBLISHED: "test_struck, on a disk of 8 MiB",
+    Cause.INTERNAL: "test_runner: a fault is put in, as there is none to be had",
+    Cause.PUBLISHED_BEFORE: "below",
+    Cause.DISCARDED: "test_buckets_for_people",
+}
+
+ROWS = [
+    pytest.param({}, Cause.PUBLISHED, "", id="success"),
+    pytest.param(
+        {"stdin": ["exit 7"], "errCmd": ["true"]}, Cause.RECOVERED, "", id="recovered by errCmd"
+    ),
+    pytest.param({"stdin": ["exit 7"]}, Cause.COMMAND_FAILED, "exited with code 7", id="a code"),
+    pytest.param({"stdin": ["kill $$"]}, Cause.COMMAND_FAILED, "by SIGTERM", id="a signal"),
+    pytest.param({"cmd": ["nosuch"]}, Cause.COMMAND_FAILED, "not found", id="no such command"),
+    pytest.param(
+        {"cmd": ["sleep", "60"], "datumTimeout": "1s"},
+        Cause.DATUM_TIMEOUT,
+        "datumTimeout of 1 s",
+        id="datum timeout",
+    ),
+    pytest.param(
+        {"cmd": ["sleep", "60"], "jobTimeout": "3s"}, Cause.JOB_TIMEOUT, "jobTimeout", id="timeout"
+    ),
+    pytest.param({"s3Out": "yes"}, Cause.INVALID, "/s3Out", id="a wrong document"),
+    pytest.param({"user": "nosuch"}, Cause.INVALID, "no such user", id="no such user"),
+    pytest.param(
+        {"input": an_input("nosuch")}, Cause.UNRUNNABLE, "nosuch@master has no commit", id="no repo"
+    ),
+    pytest.param(
+        {"input": an_input(commit="0" * 32)}, Cause.UNRUNNABLE, "0" * 32, id="no such commit"
+    ),
+    pytest.param(
+        {"stdin": [f"kill -9 $(pgrep -P {AGENT} | grep -vx $PPID); sleep 60"]},
+        Cause.UNAVAILABLE,
+        "the gateway ended unexpectedly",
+        id="the gateway is killed",
+    ),
+    pytest.param(
+        {"stdin": ["kill -9 $PPID; sleep 60"]},
+        Cause.UNAVAILABLE,
+        "kept the command was killed",
+        id="the keeper is killed",
+    ),
+    pytest.param(
+        {"stdin": [f"kill {AGENT}; sleep 60"]}, Cause.STOPPED, "SIGTERM", id="stopped by a signal"
+    ),
+    pytest.param(
+        {"secrets": [{"name": "db", "key": "k", "envVar": "K"}]},
+        Cause.CONFIGURATION,
+        "secret 'db/k'",
+        id="a secret is not there",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "cause", "reason"), ROWS)
+def test_each_end_has_its_code(site, changes, cause, reason):
+    """The process's status, the result's cause, and a commit exactly when the status is 0."""
+    store = site.open()
+    a_commit(store, {"a": b"1"})
+    outer = {"input", "s3Out", "datumTimeout", "jobTimeout"} & changes.keys()
+    job = a_job("true", datumTries=1, **{name: changes[name] for name in outer})
+    job["transform"] |= {name: value for name, value in changes.items() if name not in outer}
+    said = site.worker("run", "--job", site.job(job), "--result", "r.json")
+    result = json.loads((site.root / "r.json").read_text())
+
+    assert (cause.exit_code, cause.value) == (said.status, result["cause"]), result["reason"]
+    assert said.status == result["exit_code"]
+    assert reason in result["reason"]
+    there = "copy" in [repo.name for repo in store.repos()]
+    assert (said.status == 0) == there == (result["output"] is not None)
+    assert [] == site.left_over()
+
+
+def test_published_before_is_success(site):
+    """The same job again reports the commit that is there."""
+    a_commit(site.open(), {"a": b"1"})
+    job = site.job(a_job("true", job={"id": an_id()}))
+    ends = [site.worker("run", "--job", job, "--result", "r.json").status for _ in range(2)]
+
+    assert [0, 0] == ends
+    assert "published before" == json.loads((site.root / "r.json").read_text())["cause"]
+
+
+def test_there_is_a_row_for_each_cause():
+    """What has none here is made to happen where it can be."""
+    assert set(EXIT_CODES) == {row.values[1] for row in ROWS} | ELSEWHERE.keys()
