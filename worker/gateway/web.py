@@ -23,8 +23,6 @@ from worker.gateway.plan import Certificate
 from worker.gateway.service import Service
 
 PAGES = b"/-/"
-QUEUE = 1
-"""How many pieces of a body may wait for a request that is busy: what a slow disk can cost."""
 HEAD_LIMIT = 1 << 16
 """Bytes of a request's head: a key of 1,024 bytes is 3 KiB of a target, a token may be 4 KiB."""
 KEEP_ALIVE = 600.0
@@ -69,7 +67,6 @@ async def serve(
     if tls is not None:
         config.certfile, config.keyfile = str(tls.certfile), str(tls.keyfile)
     config.h11_max_incomplete_size = HEAD_LIMIT
-    config.max_app_queue_size = QUEUE
     config.keep_alive_timeout = KEEP_ALIVE
     config.keep_alive_max_requests = 1 << 62
     config.include_server_header = False
