@@ -6,7 +6,7 @@ import pytest
 from builders import a_commit
 
 from worker.job import materialize as module
-from worker.job.materialize import NotAFileName, file_path, materialize
+from worker.job.materialize import NotAFileName, file_path, fingerprint, materialize
 from worker.job.planning import choices, resolve
 from worker.spec.values import PfsInput
 
@@ -138,3 +138,41 @@ def test_it_can_be_stopped(store, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         materialize(store, selections(store)[0], tmp_path / "in", spool=tmp_path, check=stop)
+
+
+def rewrite(path: Path) -> None:
+    """Change a byte and hide it: the size, the rights and the times are what they were."""
+    before = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(b"3")
+    path.chmod(stat.S_IMODE(before.st_mode))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: rewrite(folder / "a.txt"),
+        lambda folder: (folder / "a.txt").unlink(),
+        lambda folder: (folder / "dir" / "new").touch(),
+        lambda folder: (folder / "dir" / "b").rename(folder / "dir" / "bb"),
+        lambda folder: (folder / "dir" / "sub").chmod(0o777),
+        lambda folder: folder.rename(folder.with_name("old")) and folder.mkdir(),
+        lambda folder: folder.rename(folder.with_name("old")),
+        lambda folder: folder.rename(folder.with_name("old")) and folder.touch(),
+    ],
+    ids=["content", "removed", "added", "renamed", "rights", "replaced", "gone", "a file now"],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="the folders are read-only for everybody but root")
+def test_a_change_is_seen(store, tmp_path, change):
+    """Whatever a command does to its inputs, the next datum is not given that."""
+    a_commit(store, FILES)
+    folder = lay_out(store, tmp_path)
+    before = fingerprint(folder)
+    assert b"1" == (folder / "a.txt").read_bytes()
+    assert before == fingerprint(folder)
+    while os.stat(tmp_path).st_ctime_ns <= os.stat(folder / "a.txt").st_ctime_ns:
+        tmp_path.touch()  # The clock of a file system may be coarse.
+    change(folder)
+
+    assert before != fingerprint(folder)

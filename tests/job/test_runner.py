@@ -276,6 +276,25 @@ async def test_a_cross_with_files_is_one_commit_of_all_datums(store, a_request, 
     assert [f"/{n}.txt" for n in range(5)] == [datum.paths["files"] for datum in result.datums]
 
 
+async def test_what_the_next_datum_has_too_stays_where_it_is(store, a_request, log, logged):
+    """A big input beside a small one is laid out once; what was touched, again."""
+    a_commit(store, {"a": b"1", "b": b"2"}, repo="big")
+    a_commit(store, {f"{number}": b"x" for number in range(4)}, repo="small")
+    job = a_job(
+        "cat $PFS_ROOT/big/a $PFS_ROOT/big/b > $PFS_ROOT/out/$(basename $small)",
+        "case $small in */1) chmod u+w $PFS_ROOT/big/a; echo 3 > $PFS_ROOT/big/a;; esac",
+        inputs=(an_input("big", s3=False), an_input("small", s3=False, glob="/*")),
+        s3Out=False,
+    )
+    result = await run(a_request(job), log=log)
+    laid_out = [each["input"] for each in logged.entries if each["event"] == "datum.materialized"]
+
+    assert {f"{number}": b"12" for number in range(4)} == contents(
+        store, store.commit(result.output)
+    )
+    assert (2, 4) == (laid_out.count("big"), laid_out.count("small"))
+
+
 async def test_a_datum_can_be_recovered(store, a_request, log):
     """The error command succeeds: what the try wrote is dropped, and the job succeeds."""
     a_commit(store, {"good": b"1", "bad": b"2"})

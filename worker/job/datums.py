@@ -6,7 +6,6 @@ import random
 import signal
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import attrs
 import trio
@@ -17,8 +16,8 @@ from worker.job.collecting import Inputs, NotAnOutput, SamePath, collect
 from worker.job.command import Ended, Listener
 from worker.job.folders import remove_tree
 from worker.job.lifecycle import Cause
-from worker.job.materialize import materialize
-from worker.job.planning import Datum
+from worker.job.materialize import fingerprint, materialize
+from worker.job.planning import Datum, Selection
 from worker.job.process import NotStarted, Order
 from worker.job.request import Progress
 from worker.job.result import DatumResult
@@ -55,15 +54,23 @@ class Failure:
 
 async def prepare(place: Workplace, datum: Datum) -> None:
     """Lay out the inputs of a datum, and nothing but these."""
-    check = trio.from_thread.check_cancelled
     for each in datum.selections:
-        folder = place.root / each.name
-        await in_thread(remove_tree, folder)
-        count = await in_thread(
-            partial(materialize, place.store, each, folder, spool=place.scratch, check=check)
-        )
-        if not each.input.spec.s3:
+        count = await in_thread(_lay_out, place, each)
+        if count is not None and not each.input.spec.s3:
             place.log.info("datum.materialized", input=each.name, path=each.match.path, files=count)
+
+
+def _lay_out(place: Workplace, selection: Selection) -> int | None:
+    """Lay out one input, and return its number of files; None if it lay there, untouched."""
+    folder, check = place.root / selection.name, trio.from_thread.check_cancelled
+    match, mark = place.laid_out.pop(selection.name, (None, b""))
+    count = None
+    if match != selection.match or mark != fingerprint(folder, check=check):
+        remove_tree(folder)
+        count = materialize(place.store, selection, folder, spool=place.scratch, check=check)
+        mark = fingerprint(folder, check=check) if place.plan.count > 1 else b""
+    place.laid_out[selection.name] = selection.match, mark
+    return count
 
 
 async def run_datum(place: Workplace, datum: Datum) -> DatumResult:

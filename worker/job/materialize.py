@@ -1,5 +1,6 @@
 """File inputs as files: what a datum selects of a commit is laid out below a folder, read-only."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -116,6 +117,31 @@ def materialize(
     for folder, _, _ in os.walk(root, topdown=False):
         os.chmod(folder, 0o555)
     return count
+
+
+def fingerprint(root: Path, *, check: Callable[[], None] = lambda: None) -> bytes:
+    """Return what changes when anything at or below *root* does; empty if that is no folder.
+
+    The kernel sets the ctime of a file at each change of it, and nobody can set it back.
+    """
+    if root.is_symlink() or not root.is_dir():
+        return b""
+    digest = hashlib.sha256()
+
+    def add(name: str, found: os.stat_result) -> None:
+        facts = found.st_ino, found.st_ctime_ns, found.st_mode, found.st_size
+        digest.update(repr((name, *facts)).encode())
+
+    add("", os.lstat(root))
+    todo = [str(root)]
+    while todo:
+        check()
+        with os.scandir(todo.pop()) as entries:
+            for entry in sorted(entries, key=lambda each: each.path):
+                add(entry.path, entry.stat(follow_symlinks=False))
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+    return digest.digest()
 
 
 def _make_folder(target: Path, key: str) -> None:

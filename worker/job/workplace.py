@@ -29,6 +29,7 @@ from worker.job.secrets import Secrets, find_secrets, secret_values, write_secre
 from worker.job.serving import gateway_plan, serve
 from worker.job.truststore import KEY_STORE
 from worker.job.users import resolve_user
+from worker.spec.glob import Match
 from worker.store.repository import Store
 
 Value = TypeVar("Value")
@@ -56,6 +57,8 @@ class Workplace:
     runtime: Runtime = attrs.field(factory=Here)
     writers: dict[str, Datum] = attrs.field(factory=dict)
     """By path, the datum that wrote it; for files as output, when there are several datums."""
+    laid_out: dict[str, tuple[Match, bytes]] = attrs.field(factory=dict)
+    """By input, what lies below the root, and the fingerprint that says whether it still does."""
 
     def environment(self, datum: Datum) -> dict[str, str]:
         """Return the environment of the command for one datum."""
