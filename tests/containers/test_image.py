@@ -136,7 +136,7 @@ def test_sigterm_at_a_step_before_the_commit(engine, image, volume, step):
     assert before == sorted(os.listdir(volume / "blobs"))
 
 
-@pytest.mark.parametrize("moment", ["step:publish", "write:2", "write:4"])
+@pytest.mark.parametrize("moment", ["step:publish", "write:4", "write:6"])
 def test_sigterm_after_the_commit_began(engine, image, volume, moment):
     """Exit 0, with the commit."""
     job = a_job(AWS, job={"id": an_id()})
