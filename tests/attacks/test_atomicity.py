@@ -11,8 +11,8 @@ import pytest
 from attacks.cases import completion
 from attacks.wire import Reply, Wire, ask, head, request
 
-LARGE = os.urandom(1 << 20) * 24
-OTHER = os.urandom(1 << 20) * 24
+LARGE = os.urandom(1 << 20) * 12
+OTHER = os.urandom(1 << 20) * 12
 
 
 def at_once(port: int, requests: list[bytes]) -> list[Reply]:
