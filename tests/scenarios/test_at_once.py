@@ -1,0 +1,73 @@
+"""Several workers at the same time, and an input that changes while a job reads it."""
+
+import json
+import shlex
+import sys
+
+from builders import a_commit, a_job, an_id
+
+
+def outcomes(site, documents):
+    """Run all jobs at once; return their exit statuses and results."""
+    jobs = [site.job(document, f"{n}.json") for n, document in enumerate(documents)]
+    processes = [site.start("run", "--job", job, "--json") for job in jobs]
+    answers = [process.communicate(timeout=120)[0] for process in processes]
+    return [process.returncode for process in processes], list(map(json.loads, answers))
+
+
+def test_workers_on_one_job_make_one_commit(site):
+    """Each exits with 0 and names the same commit; what it holds is what one of them wrote."""
+    a_commit(site.open(), {"a": b"1"})
+    job = {"id": an_id()}
+    documents = [a_job(f"echo {n} | curl -sf -T - $S3_ENDPOINT/out/n", job=job) for n in range(3)]
+
+    statuses, results = outcomes(site, documents)
+
+    assert [0, 0, 0] == statuses
+    assert {f"copy@{job['id']}"} == {result["output"] for result in results}
+    assert 1 == [result["cause"] for result in results].count("published")
+    winner = next(n for n, result in enumerate(results) if result["cause"] == "published")
+    assert f"{winner}\n" == site.worker("cat", "copy:n").out
+    assert 1 == len(site.worker("log", "copy", "--json").out.splitlines())
+    assert [] == site.left_over()
+    assert "all is well" in site.worker("verify").out
+
+
+def test_jobs_that_commit_to_one_branch_at_once_are_all_in_its_log(site):
+    """No commit is lost, and each branch's head is one of them."""
+    a_commit(site.open(), {"a": b"1"})
+    ids = [an_id() for _ in range(3)]
+    documents = [
+        a_job(
+            f"echo {each} | curl -sf -T - $S3_ENDPOINT/out/n",
+            job={"id": each},
+            pipeline={"name": "copy"},
+        )
+        for each in ids
+    ]
+
+    statuses, results = outcomes(site, documents)
+
+    assert [0, 0, 0] == statuses
+    moved = {result["output"] for result in results if result["branch_moved"]}
+    log = site.worker("log", "copy", "--json").out.splitlines()
+    assert moved == {json.loads(line)["name"] for line in log}
+    assert sorted(ids) == [name.id for name in site.open().commits(next(site.open().repos()))]
+
+
+def test_an_input_stays_what_it_was_when_the_job_began(site, tmp_path):
+    """A commit that arrives on its branch while the job runs is not seen by it."""
+    a_commit(site.open(), {"a": b"old"})
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "a").write_bytes(b"new")
+    put = [sys.executable, "-m", "worker", "put", "--store", site.store, "labresults"]
+    document = a_job(
+        f"cd / && {shlex.join([*put, str(tmp_path / 'new')])}",
+        "curl -sf $S3_ENDPOINT/labresults/a | curl -sf -T - $S3_ENDPOINT/out/a",
+    )
+
+    said = site.worker("run", "--job", site.job(document))
+
+    assert 0 == said.status, said.err
+    assert "new" == site.worker("cat", "labresults:a").out
+    assert "old" == site.worker("cat", "copy:a").out
