@@ -78,6 +78,7 @@ class Fuzzer:
             self._exchange(sent + canary, mark)
         except (AssertionError, ValueError, SyntaxError) as error:
             self.findings.append((f"{type(error).__name__}: {error}", sent))
+            print("FOUND", *self.findings[-1], flush=True)
             self.outcomes["findings"] += 1
 
     def _sent(self) -> bytes:
@@ -280,6 +281,8 @@ def fuzz(*, seconds: float, seed: int, clients: int, report: float = 30.0) -> li
         for watch in watches:
             found += watch.objects() + watch.connections()
         found += watches[0].tracebacks()
+        for wrong in found:
+            print("FOUND", wrong, flush=True)
         for each in fuzzers:
             found += [f"{reason}\n    {sent!r}" for reason, sent in each.findings]
     return found
@@ -324,8 +327,6 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     found = fuzz(seconds=arguments.minutes * 60, seed=arguments.seed, clients=arguments.clients)
-    for each in found:
-        print("FOUND", each)
     return 1 if found else 0
 
 
