@@ -40,6 +40,20 @@ def test_what_is_no_scratch_of_ours_is_left_alone(tmp_path):
     assert ["worker-job-mine"] == os.listdir(tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    """Where everybody can make folders, a pipe for a lock does not hold the next run for ever."""
+    theirs = tmp_path / "worker-job-theirs"
+    theirs.mkdir()
+    os.mkfifo(theirs / "lock")
+    os.chown(theirs, 65534, 65534)
+    (tmp_path / "worker-job-link").symlink_to(tmp_path / "elsewhere")
+    with scratch_folder(tmp_path):
+        pass
+
+    assert {"worker-job-theirs", "worker-job-link"} == set(os.listdir(tmp_path))
+
+
 def test_a_chosen_root_is_made_and_removed(tmp_path):
     """Nothing of it is left."""
     with pfs_folder(tmp_path / "a" / "pfs", tmp_path) as root:

@@ -28,8 +28,10 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     # Another user's command must be able to reach its inputs below.
     folder.chmod(0o711)
-    with open(folder / LOCK, "wb") as lock:
+    with open(folder / f"{LOCK}.new", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # It appears locked: a free one, even for a moment, would be taken for that of the dead.
+        os.rename(lock.name, folder / LOCK)
         try:
             yield folder
         finally:
@@ -119,7 +121,12 @@ def _marks(folder: Path) -> list[str]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    # Somebody else's folder, or one that is just being removed, is left alone.
-    with contextlib.suppress(OSError), open(folder / LOCK, "rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        remove_tree(folder)
+    # Somebody else's folder, or one that is just being removed, is left alone. Where everybody can
+    # make folders, such as in /tmp, anything may be called so: a link, or a pipe for a lock.
+    with contextlib.suppress(OSError):
+        found = folder.lstat()
+        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+            return
+        with open(folder / LOCK, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(folder)
