@@ -106,6 +106,13 @@ def test_no_other_protocol_is_spoken(family, headers):
         assert [b"alpha", b"alive\n"] == [wire.reply().body, wire.reply().body]
 
 
+@pytest.mark.parametrize("host", ["a" * 300, "a..b", ".", "[::1", "ü.example", "a:b:c", "-", "%00"])
+@pytest.mark.parametrize("target", ["/-/healthz", "/-/metrics", "/-/", "/labresults/a.txt"])
+def test_any_host_is_answered(family, host, target):
+    """Whatever a client calls the gateway, it gets what it asks for."""
+    assert 200 == ask(family.port, "GET", target, {"host": host}).status
+
+
 def test_http2_is_refused_by_its_first_words(family):
     """Whoever begins with HTTP/2 gets an answer in HTTP/1.1."""
     with Wire(family.port) as wire:

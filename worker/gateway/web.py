@@ -88,6 +88,7 @@ class Gateway(QuartTrio):
     def __init__(self, service: Service) -> None:
         super().__init__("worker.gateway", static_folder=None)
         self._service = service
+        self.url_map.merge_slashes = False  # which would be a redirect, to a host
         for path, page in pages.pages_of(service).items():
             self.add_url_rule(path, path, self._view(page))
 
@@ -101,7 +102,10 @@ class Gateway(QuartTrio):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request; ASGI's other kinds of scope are Quart's."""
         if scope["type"] != "http" or self._is_page(scope):
-            await super().__call__(scope, receive, send)
+            # Pages are the same at every host, and Quart fails at hosts that no name can have.
+            others = [each for each in scope.get("headers", ()) if each[0] != b"host"]
+            own: Any = {**scope, "headers": [(b"host", b"gateway"), *others]}
+            await super().__call__(own, receive, send)
             return
         head = Head(
             method=scope["method"],
