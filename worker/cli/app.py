@@ -1,6 +1,7 @@
 """The ``worker`` command itself: which commands there are, and how every one of them ends."""
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -119,8 +120,9 @@ def call(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) else exits.OK
     except click.ClickException as error:
-        error.message = exits.harmless(error.message)
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        exits.say(exits.harmless(shown.getvalue().rstrip()))
         return exits.WRONG
     except click.Abort:
         exits.say("worker: stopped")
