@@ -85,11 +85,11 @@ def page(lines: list[Line]) -> str:
 PAGE = """\
 # The clients
 
-Each client below ran as the command of a job: a script that does what its users do (list more
-than 1,000 keys, read whole and by ranges, write small, empty and large objects, copy, move,
-delete, metadata, names with spaces, `+`, `%` and characters beyond ASCII), on the environment that
-the job gives and no flag but those noted. It checked each answer and all bytes itself; the output
-commit was compared as well.
+Each client below ran as the command of a job: a script that does what its users do (as far as the
+client can: list more than 1,000 keys, read whole and by ranges, write small, empty and large
+objects, copy, move, delete, metadata, names with spaces, `+`, `%` and characters beyond ASCII; the
+table formats write, change and query tables), on the environment that the job gives and no flag but
+those noted. It checked each answer and all bytes itself; the output commit was looked at as well.
 
 `http` and `https` ask for no signature, `+sigv4` is `gateway.auth = "sigv4"`; https is
 `gateway.tls = "self-signed"`. Made by `python tests/clients/matrix.py --prove --write

