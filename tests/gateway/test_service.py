@@ -1,11 +1,14 @@
 """Who may ask, and what becomes of what nobody expected."""
 
+import io
+
 import pytest
 import requests
 from botocore.exceptions import ClientError
 from gateways import a_plan
 from trio.to_thread import run_sync as in_thread
 
+from worker import telemetry
 from worker.gateway import service
 from worker.gateway.plan import KeyPair
 from worker.gateway.service import HANDLERS
@@ -63,18 +66,19 @@ async def test_unsigned_requests_are_refused(locked, path):
     assert b"<Code>AccessDenied</Code>" in answer
 
 
-async def test_a_failure_of_our_own_is_an_error_document(gateway, monkeypatch, capfd):
+async def test_a_failure_of_our_own_is_an_error_document(gateway, monkeypatch):
     """What nobody expected is InternalError with an id that the log has too."""
+    shown = io.StringIO()
+    telemetry.configure("json", stream=shown)
     broken = {**HANDLERS, "GetObject": lambda _call: 1 / 0}
     monkeypatch.setattr(service, "HANDLERS", broken)
     answer = await gateway.ask(b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
     request_id = answer.partition(b"x-amz-request-id: ")[2].partition(b"\r")[0].decode()
-    shown = capfd.readouterr()
 
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b"<Code>InternalError</Code>" in answer
-    assert request_id in shown.err + shown.out
-    assert "ZeroDivisionError" in shown.err + shown.out
+    assert request_id in shown.getvalue()
+    assert "ZeroDivisionError" in shown.getvalue()
 
 
 def test_a_plan_says_nothing_of_its_secret(tmp_path):
