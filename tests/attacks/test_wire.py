@@ -113,6 +113,16 @@ def test_any_host_is_answered(family, host, target):
     assert 200 == ask(family.port, "GET", target, {"host": host}).status
 
 
+@pytest.mark.parametrize("target", ["/labresults/a.txt", "/labresults/none", "/out", "/-/healthz"])
+def test_a_method_in_small_letters_is_that_method(family, target):
+    """No answer has the length of a body that does not come; the connection goes on."""
+    with Wire(family.port) as wire:
+        wire.send(request("HeaD", target) + request("get", "/labresults/a.txt"))
+
+        assert wire.reply("HEAD").status in (200, 404)
+        assert b"alpha" == wire.reply().body
+
+
 def test_http2_is_refused_by_its_first_words(family):
     """Whoever begins with HTTP/2 gets an answer in HTTP/1.1."""
     with Wire(family.port) as wire:

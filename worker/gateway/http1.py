@@ -171,6 +171,10 @@ class Protocol(H11Protocol):
         headers = [each for each in request.headers if each[0] != b"upgrade"]
         if len(headers) < len(request.headers):
             request = h11.Request(method=request.method, target=request.target, headers=headers)
+        if isinstance(self.connection, h11.Connection):
+            # The server takes "head" for HEAD, and so must the parser: or one of them waits for a
+            # body that the other leaves out.
+            self.connection._request_method = request.method.upper()
         await super()._create_stream(request)
 
     async def _send_error_response(self, status_code: int) -> None:
