@@ -5,6 +5,7 @@ help and ``worker run`` start fast.
 """
 
 import signal
+import sys
 from typing import NoReturn
 
 
@@ -14,6 +15,14 @@ def main() -> NoReturn:
     # tells of what was being imported.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from worker.cli import streams
+
+    streams.prepare()
+    if sys.argv[1:2] == ["run"]:
+        # Nearly every job is served, and to wait for its gateway is most of what a short one costs.
+        from worker.gateway import launch
+
+        launch.begin()
     from worker.cli import app
 
     app.main()

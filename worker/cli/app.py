@@ -140,7 +140,6 @@ def main() -> NoReturn:
     """Run the command line of this process and leave with its exit status."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    streams.prepare()
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Under nohup, the end of the terminal is not the end of the command.
         if signal.getsignal(number) != signal.SIG_IGN:

@@ -108,6 +108,7 @@ def main() -> NoReturn:
     orders, reports = _take_standard_streams()
     gc.collect()
     gc.freeze()
+    gc.enable()
     family = Family(orders)
     try:
         plan = family.wait_for_plan()
