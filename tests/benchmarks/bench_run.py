@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from worker.buckets.index import Index, create
-from worker.job.publish import Draft, publish
+
 from worker.store.importing import put_directory
 from worker.store.model import BranchName, CommitName, Entry, Extent, Repo
 from worker.store.opening import open_store

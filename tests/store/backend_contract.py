@@ -96,6 +96,13 @@ class BackendContract:
             backend.put_new("slot", b"2")
         assert b"1" == backend.get("slot")
 
+    def test_the_same_bytes_are_the_same_write(self, backend):
+        """A writer whose answer was lost writes again, and its own object is no conflict."""
+        backend.put_new("slot", b"token 1")
+        backend.put_new("slot", b"token 1")
+
+        assert b"token 1" == backend.get("slot")
+
     def test_one_of_many_is_first(self, backend):
         """Of many writers at once who say "new", exactly one succeeds."""
 
@@ -135,6 +142,23 @@ class BackendContract:
         backend.put("a/b/c", b"2")
 
         assert b"2" == backend.get("a/b/c")
+
+    def test_tells_whether_there_is_an_object(self, backend):
+        """Neither a folder nor what was deleted is an object."""
+        backend.put("a/b", b"")
+
+        assert [True, False, False] == [backend.exists(name) for name in ("a/b", "a", "a/c")]
+        backend.delete("a/b")
+        assert not backend.exists("a/b")
+
+    def test_lists_folders(self, backend):
+        """Only what has something below it is a folder; names come without the slash, sorted."""
+        for name in ("r/b/1", "r/a-b/x/y", "r/a/1", "r/file", "s/1"):
+            backend.put(name, b"")
+
+        assert ["a", "a-b", "b"] == backend.folders("r/")
+        assert ["r", "s"] == backend.folders("")
+        assert [] == backend.folders("r/b/") == backend.folders("nothing/")
 
     def test_lists_sizes(self, backend):
         """A listing says name and size, and a time that is not in the future of a later one."""
@@ -215,8 +239,23 @@ class BackendContract:
             sink.write(piece)
         sink.close()
         backend.sync(["blobs/s/1"])
+        whole = b"".join(pieces)
 
-        assert b"".join(pieces) == backend.get("blobs/s/1")
+        assert whole == backend.read("blobs/s/1", 0, len(whole))
+        for start in (0, 9, 10, (6 << 20) + 10, (8 << 20) - 1, 8 << 20, len(whole) - 1):
+            for length in (1, 2, 3 << 20):
+                found = backend.read("blobs/s/1", start, start + length)
+                assert whole[start : start + length] == found
+
+    def test_an_object_that_ends_early_reads_short(self, backend):
+        """Beyond its end an object has no bytes; one that is not there is missing."""
+        sink = backend.create("blobs/s/1")
+        sink.write(b"123")
+        sink.close()
+
+        assert (b"23", b"") == (backend.read("blobs/s/1", 1, 9), backend.read("blobs/s/1", 3, 9))
+        with pytest.raises(NotFound, match="blobs/s/2"):
+            backend.read("blobs/s/2", 0, 1)
 
     def test_discards(self, backend):
         """An object that is discarded while it is being written leaves nothing."""

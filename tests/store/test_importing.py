@@ -319,7 +319,7 @@ def test_a_lost_race_begins_again(store):
 
 
 def test_the_clock_of_another_machine_does_not_matter(store):
-    """A put goes on the branch also if the head was made by a clock that is ahead."""
+    """A put moves the branch although the head was made by a clock that is ahead."""
     head = a_commit(store, {"a": b"1"}, repo="lab")
     ahead = attrs.evolve(
         head, name=attrs.evolve(head.name, id="ab" * 16), finished=time.time() + 1000

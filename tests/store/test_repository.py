@@ -5,6 +5,7 @@ import pytest
 from builders import a_commit, an_id
 
 from worker.errors import NotFound, Unavailable
+from worker.store.backends.base import Damaged
 from worker.store.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.store.repository import (
     Advance,
@@ -14,6 +15,7 @@ from worker.store.repository import (
     Head,
     Move,
     RepoMissing,
+    Store,
 )
 
 LAB = Repo("default", "labresults")
@@ -26,7 +28,7 @@ def commit_at(moment: float, *, of: Commit) -> Commit:
 
 
 def head_of(commit: Commit, slot: int) -> Head:
-    return Head(slot, commit.name, commit.finished)
+    return Head(slot, commit.name)
 
 
 def test_an_empty_store_has_nothing(store):
@@ -132,15 +134,106 @@ def test_a_move_says_how_it_ended(store):
     assert store.advance(MASTER, new).arrived
 
 
-def test_a_branch_never_goes_back(store):
-    """A commit that finished before the head did stays off the branch: something newer is there."""
+def test_no_clock_keeps_a_commit_off_a_branch(store):
+    """A commit that says that it finished before the head did is the next head all the same."""
     new = a_commit(store, {"a": b"1"})
     old = store.add_commit(commit_at(new.finished - 1, of=new))
-    ended = store.advance(MASTER, old)
 
-    assert Advance(Move.NEWER, head_of(new, 0)) == ended
-    assert not ended.arrived
-    assert head_of(new, 0) == store.head(MASTER)
+    assert Advance(Move.MOVED, head_of(old, 1)) == store.advance(MASTER, old)
+    assert [old, new] == list(store.log(MASTER))
+
+
+def test_a_commit_is_in_a_log_once(store):
+    """A commit that is appended again, also after others, keeps its place."""
+    first = a_commit(store, {"a": b"0"})
+    made = [attrs.evolve(commit_at(1.0, of=first), parent=first.name.id) for _ in range(5)]
+    for commit in made:
+        store.add_commit(commit)
+        store.advance(MASTER, commit)
+
+    for slot, commit in enumerate([first, *made]):
+        assert Advance(Move.ALREADY, head_of(commit, slot)) == store.advance(MASTER, commit)
+    assert 6 == len(list(store.heads(MASTER)))
+
+
+@pytest.mark.parametrize("hint", [None, b"0", b"3", b"29", b"30", b"9999", b"-1", b"", b"x"])
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 30])
+def test_the_head_is_found_whatever_the_hint_says(store, length, hint):
+    """A hint that is missing, old, ahead or garbage costs time, and is never believed."""
+    name = "repos/default/labresults/heads/master"
+    commits = [a_commit(store, {"a": b"%d" % n}) for n in range(length)]
+    store.backend.delete(name)
+    if hint is not None:
+        store.backend.put(name, hint)
+
+    expected = head_of(commits[-1], length - 1) if commits else None
+    assert expected == store.head(MASTER)
+    assert length == len(list(store.heads(MASTER)))
+
+
+def test_a_gap_in_a_log_is_damage(store):
+    """A head that is gone is told by its name."""
+    for n in range(3):
+        a_commit(store, {"a": b"%d" % n})
+    store.backend.delete("repos/default/labresults/branches/master/000000000001")
+
+    with pytest.raises(Damaged, match="branches/master/000000000001"):
+        list(store.heads(MASTER))
+
+
+class Counting:
+    """A backend that counts the requests it is sent."""
+
+    def __init__(self, backend):
+        self._backend = backend
+        self.count = 0
+
+    def __getattr__(self, name):
+        found = getattr(self._backend, name)
+        if not callable(found) or name == "path":
+            return found
+
+        def counted(*arguments, **named):
+            self.count += 1
+            return found(*arguments, **named)
+
+        return counted
+
+
+def test_a_head_costs_the_same_however_long_the_log_is(store):
+    """Three requests look up a head, and six append to a log, at 2 commits as at 200."""
+    counting = Counting(store.backend)
+    counted = Store(counting)
+    commit = a_commit(store, {"a": b"1"})
+    costs = []
+    for n in range(200):
+        following = attrs.evolve(
+            commit, name=CommitName(LAB, an_id()), parent=commit.name.id, message=str(n)
+        )
+        store.add_commit(following)
+        counting.count = 0
+        counted.advance(MASTER, following)
+        appended, counting.count = counting.count, 0
+        counted.head(MASTER)
+        costs.append((appended, counting.count))
+        commit = following
+
+    assert {(5, 3)} == set(costs)
+
+
+def test_repos_and_branches_cost_a_listing_each(store):
+    """The number of requests grows with the number of repos, not with what is in them."""
+    for n in range(20):
+        a_commit(store, {"a": b"1"}, repo=f"r{n:02d}")
+        for _ in range(n % 3):
+            a_commit(store, {"a": b"2"}, repo=f"r{n:02d}")
+    counting = Counting(store.backend)
+    counted = Store(counting)
+    repos = list(counted.repos())
+
+    assert (20, 2) == (len(repos), counting.count)
+    assert 20 == sum(len(list(counted.branches(repo))) for repo in repos)
+    assert 22 == counting.count
 
 
 def test_a_branch_moves_only_from_the_expected_head(store):
@@ -184,6 +277,16 @@ def test_a_marker_alone_is_no_provenance(store):
     assert [output.name] == [marker.output for marker in store.markers(LAB)]
 
 
+def test_attempts_at_a_job_are_one_output(store):
+    """Each attempt marks the input; what was made from it is told once."""
+    lab = a_commit(store, {"a": b"1"})
+    output = a_commit(store, {"r": b"1"}, repo="out", inputs=made_of(lab))
+    store.add_commit(output)
+
+    assert 2 == len(list(store.markers(LAB)))
+    assert [output.name] == list(store.made_from(lab.name))
+
+
 def test_the_longest_names_fit(store):
     """Names of 255 characters make no object that can't be stored."""
     lab = a_commit(store, {"a": b"1"}, repo="l" * 255, branch="b" * 255)
@@ -192,10 +295,10 @@ def test_the_longest_names_fit(store):
     assert [output.name] == list(store.made_from(lab.name))
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b'{"commit": "../x", "finished": 1}'])
+@pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b'{"commit": "../x"}', b'{"commit": 1}'])
 def test_knows_a_damaged_head(store, data):
     """A slot that names no commit is called damaged."""
-    store.backend.put("repos/default/labresults/branches/master/999999999999", data)
+    store.backend.put("repos/default/labresults/branches/master/000000000000", data)
 
     with pytest.raises(Unavailable, match="branches/master"):
         store.head(MASTER)

@@ -77,8 +77,6 @@ def _print_output(result: Result) -> None:
         f"{output.number(result.files, 'file')}, {output.size(result.size)}, in {took}"
         + (f" ({result.cause.value})" if result.cause is not Cause.PUBLISHED else "")
     )
-    if not result.branch_moved:
-        output.print_line(f"The branch {result.branch} has a newer head and stays there.")
 
 
 def _say_failure(result: Result) -> None:

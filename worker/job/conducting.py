@@ -35,7 +35,6 @@ from worker.job.lifecycle import Cause, Event
 from worker.job.output import Output, open_output
 from worker.job.planning import Unrunnable, make_plan
 from worker.job.process import adopt_orphans, reap_orphans
-from worker.job.publish import Draft, NotPublished, Published, finish, keep, publish
 from worker.job.request import RunRequest, Watch
 from worker.job.result import Result
 from worker.job.secrets import SecretMissing
@@ -43,11 +42,17 @@ from worker.job.signals import Stop
 from worker.job.workplace import Workplace, aside, open_workplace
 from worker.store.model import CommitName
 from worker.store.opening import open_store
+from worker.store.publish import BranchNotMoved, Draft, Published, finish, keep, publish
 from worker.store.repository import Store
+from worker.store.trees import Tree, apply
 
 COUNTING = 1.0
 """Seconds for the gateway to say what went through it; one that has died says nothing."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+class NotPublished(Unavailable):
+    """The output could not be made a commit; another run of the same job can."""
 
 
 @attrs.frozen
@@ -171,7 +176,7 @@ async def _work(
         if plan.published is not None:
             journal.note(Event.FOUND)
             return Outcome(Cause.PUBLISHED_BEFORE)
-        await in_thread(output.stage.prove)
+        await in_thread(output.stage.preflight)
         place = await stack.enter_async_context(
             open_workplace(
                 request,
@@ -209,11 +214,8 @@ async def _count(parent: Parent, journal: Journal) -> None:
 def _conclude(
     request: RunRequest, outcome: Outcome, journal: Journal, store: Store, output: Output
 ) -> Result:
-    """Commit what there is to commit, and return what the run came to. This one blocks."""
+    """Commit what there is to commit, and return the result of the run. This one blocks."""
     assert journal.plan is not None
-    if outcome.cause is Cause.PUBLISHED_BEFORE:
-        assert journal.plan.published is not None
-        return _published(journal, outcome, finish(store, journal.plan.published))
     if outcome.cause is Cause.DISCARDED:
         journal.note(Event.PUBLISHED)
         return journal.result(outcome.cause, outcome.reason, code=outcome.code)
@@ -226,24 +228,35 @@ def _conclude(
                 journal.warn(f"what the failed try wrote could not be kept: {error}")
         journal.note(Event.FAILED)
         return journal.result(outcome.cause, outcome.reason, code=outcome.code)
+    again = f'run the job again as the same job ("job": {{"id": "{journal.job}"}})'
     try:
-        with journal.step("publish"):
-            found = _publish(journal, store, output)
+        if outcome.cause is Cause.PUBLISHED_BEFORE:
+            assert journal.plan.published is not None
+            found = finish(store, journal.plan.published)
+        else:
+            with journal.step("publish"):
+                found = _publish(journal, store, output)
+    except BranchNotMoved as error:
+        journal.note(Event.FAILED)
+        reason = f"{error}; {again} to move it"
+        return journal.result(Cause.NOT_PUBLISHED, reason, output=error.commit, code=outcome.code)
     except (Unavailable, Denied, OSError) as error:
-        raise NotPublished(f"the output could not be committed: {error}") from error
-    output.wanted = found.ours
+        raise NotPublished(f"the output could not be committed: {error}; {again}") from error
     return _published(journal, outcome, found)
 
 
 def _publish(journal: Journal, store: Store, output: Output) -> Published:
     assert journal.plan is not None
+    name = CommitName(journal.plan.output.repo, journal.job)
     output.settle()
     for text in output.unfinished():
         journal.warn(text)
-    # Whether a commit that was refused is there all the same, nobody knows: its blobs stay.
-    output.wanted = True
-    name = CommitName(journal.plan.output.repo, journal.job)
-    return publish(store, _draft(journal, name, "success"), output.entries())
+    tree = _tree(store, output)
+    return publish(store, output.stage, tree, _draft(journal, name, "success"))
+
+
+def _tree(store: Store, output: Output) -> Tree:
+    return apply(store.empty_tree(), ((entry.key, entry) for entry in output.entries()))
 
 
 def _published(journal: Journal, outcome: Outcome, found: Published) -> Result:
@@ -253,20 +266,17 @@ def _published(journal: Journal, outcome: Outcome, found: Published) -> Result:
     if not found.ours:
         cause = Cause.PUBLISHED_BEFORE
         journal.log.info("run.published_before", commit=str(commit.name))
-    if not found.branch_moved:
-        journal.warn(f"the branch {journal.plan and journal.plan.output} has a newer head")
     journal.log.info("run.published", commit=str(commit.name), files=commit.files, size=commit.size)
-    return journal.result(cause, output=commit, branch_moved=found.branch_moved, code=outcome.code)
+    return journal.result(cause, output=commit, branch_moved=found.on_branch, code=outcome.code)
 
 
 def _keep(journal: Journal, outcome: Outcome, store: Store, output: Output) -> None:
     """Make a commit, on no branch, of what the last failed try wrote."""
     assert journal.plan is not None
     output.settle()
-    output.wanted = True
     name = CommitName(journal.plan.output.repo, uuid.uuid4().hex)
     draft = _draft(journal, name, "failure", reason=outcome.reason)
-    journal.kept = keep(store, draft, output.entries()).name
+    journal.kept = keep(store, output.stage, _tree(store, output), draft).name
     journal.log.info("run.kept", commit=str(journal.kept))
 
 
@@ -276,8 +286,7 @@ def _draft(journal: Journal, name: CommitName, state: str, *, reason: str = "") 
         name=name,
         branch=journal.plan.output,
         inputs=tuple(each.record for each in journal.plan.inputs),
-        # The run's own mark, by which it tells its commit from that of another run of the job.
-        job={**journal.record(), "state": state, "reason": reason, "run": uuid.uuid4().hex},
+        job={**journal.record(), "state": state, "reason": reason},
         started=journal.started,
         finished=time.time(),
         message=reason,

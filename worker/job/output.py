@@ -12,7 +12,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.buckets.index import Index, create
 from worker.errors import WorkerError
 from worker.gateway.plan import GatewayPlan
-from worker.store.blobs import Stage, drop_stage
+from worker.store.blobs import Stage
 from worker.store.model import Entry
 from worker.store.repository import Store
 
@@ -29,8 +29,6 @@ class Output:
     """The agent's own writer in the stage that the gateway's processes write to as well."""
     full: Path
     """A file that the gateway makes when a disk is full."""
-    wanted: bool = False
-    """Whether the blobs stay: they are in a commit, or may be in one."""
 
     def settle(self) -> None:
         """Let nothing change any more, and make durable what the agent itself wrote."""
@@ -54,7 +52,7 @@ class Output:
 async def open_output(
     store: Store, *, stage: str, scratch: Path, log: FilteringBoundLogger
 ) -> AsyncIterator[Output]:
-    """Begin an empty output; unless it is wanted at the end, nothing is left of it."""
+    """Begin an empty output; unless a commit may name what was written, nothing is left of it."""
     plan = GatewayPlan(store.url, scratch, "", stage)
     index = create(plan.index)
     writer = Stage(store.backend, stage, writer="agent", scratch=scratch)
@@ -63,14 +61,8 @@ async def open_output(
         yield output
     finally:
         output.index.close()
-        if not output.wanted:
-            with trio.move_on_after(CLEANING, shield=True):
-                try:
-                    await in_thread(_drop, store, output.stage, abandon_on_cancel=True)
-                except WorkerError as error:
-                    log.warning("run.blobs_left", stage=stage, reason=str(error))
-
-
-def _drop(store: Store, stage: Stage) -> None:
-    stage.close()
-    drop_stage(store.backend, stage.id)
+        with trio.move_on_after(CLEANING, shield=True):
+            try:
+                await in_thread(output.stage.drop, abandon_on_cancel=True)
+            except WorkerError as error:
+                log.warning("run.blobs_left", stage=stage, reason=str(error))

@@ -62,7 +62,7 @@ class Result:
     """The output commit, if it is there."""
     branch: str | None = None
     branch_moved: bool = False
-    """Whether the branch's head is the output commit now."""
+    """Whether the output commit is in the log of the branch."""
     kept: CommitName | None = None
     """What the last failed try wrote, kept on no branch."""
     files: int = 0

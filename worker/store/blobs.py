@@ -5,13 +5,21 @@ import hashlib
 import itertools
 import os
 import re
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from worker.errors import Invalid
-from worker.store.backends.base import Backend, Damaged, ObjectMissing, StoreUnavailable
+from worker.store.backends.base import (
+    AlreadyThere,
+    Backend,
+    Damaged,
+    NoPutIfAbsent,
+    ObjectMissing,
+    StoreUnavailable,
+)
 from worker.store.backends.local import LocalBackend, read_exactly
 from worker.store.model import Extent
 
@@ -54,6 +62,8 @@ class Stage:
                 raise InvalidStage(kind, name)
         self.id = stage_id
         self.writer = writer
+        self.kept = False
+        """Whether a commit names the blobs, or may name them: then ``drop`` leaves them alone."""
         self._backend = backend
         self._local = backend.path(FOLDER + stage_id) is not None
         self._packs: Backend = backend if self._local else LocalBackend(scratch)
@@ -62,13 +72,32 @@ class Stage:
         self._spooled: list[str] = []
         self._unsettled: list[str] = []
 
-    def prove(self) -> None:
-        """Write an object and remove it: that this can't be done is told now, not after hours."""
-        name = FOLDER + self._name()
-        sink = self._backend.create(name)
+    def preflight(self) -> None:
+        """Try every primitive that the commit will need, and leave nothing behind.
+
+        Raises NoPutIfAbsent where the store cannot hold commits, and StoreUnavailable where it
+        cannot be written to: before the work, not after hours of it.
+        """
+        blob = f"{FOLDER}{self._name()}"
+        sink = self._backend.create(blob)
         sink.write(b"?")
         sink.close()
-        self._backend.delete(name)
+        self._backend.sync((blob,))
+        name = f"{FOLDER}{self.id}/preflight-{self.writer}"
+        self._backend.put_new(name, secrets.token_bytes(16))
+        try:
+            self._backend.put_new(name, secrets.token_bytes(16))
+        except AlreadyThere:
+            sink.discard()
+            self._backend.delete(name)
+            return
+        raise NoPutIfAbsent(self._backend.url, "it replaces an object that must not be replaced")
+
+    def drop(self) -> None:
+        """Delete every blob of the stage, of all writers, unless they are kept."""
+        self.close()
+        if not self.kept:
+            drop_stage(self._backend, self.id)
 
     def append(self, data: bytes, *, sha256: bytes | None = None) -> Extent:
         """Append a small object to the current pack and return where it lies.
@@ -163,7 +192,7 @@ class BlobReader:
         name = FOLDER + blob
         if file is None:
             try:
-                data = self._backend.get(name, offset, offset + length)
+                data = self._backend.read(name, offset, offset + length)
             except ObjectMissing as error:
                 raise Damaged(name, GONE) from error
         else:

@@ -1,5 +1,6 @@
 """Commits as JSON: one object each, which a person can read."""
 
+import secrets
 from typing import Any
 
 import attrs
@@ -51,10 +52,11 @@ class _Document:
     message: str = ""
     inputs: tuple[_Input, ...] = ()
     job: dict[str, Any] = attrs.field(factory=dict)
+    token: str = ""
 
 
 def encode(commit: Commit) -> bytes:
-    """Return *commit* as JSON, indented."""
+    """Return *commit* as indented JSON, with a random token that makes it this writer's own."""
     document = _Document(
         format=FORMAT,
         project=commit.name.repo.project,
@@ -68,6 +70,7 @@ def encode(commit: Commit) -> bytes:
         message=commit.message,
         inputs=tuple(_input(record) for record in commit.inputs),
         job=dict(commit.job),
+        token=secrets.token_hex(8),
     )
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from worker.errors import Invalid
-from worker.store.blobs import BlobReader, Stage, drop_stage
+from worker.store.blobs import BlobReader, Stage
 from worker.store.folders import Found, Problem, walk
 from worker.store.intake import Intake, NotAFile
 from worker.store.model import BranchName, Commit, CommitName, Entry
-from worker.store.repository import Head, Store
+from worker.store.publish import Draft, Guard, publish
+from worker.store.repository import Store
 from worker.store.trees import Tree, apply
 
 KEY_LIMIT = 1024
@@ -53,6 +54,7 @@ def put_directory(
     message: str = "",
     scratch: Path | None = None,
     progress: Progress | None = None,
+    publishing: Guard = contextlib.nullcontext,
 ) -> Commit:
     """Put a folder on *branch* and return the commit that is its head then.
 
@@ -65,6 +67,8 @@ def put_directory(
     clients that synchronize by it would else copy again and again. Symbolic links are followed to
     files inside the folder; any other link, and what is neither file nor folder, raises
     CannotImport. A folder with nothing in it becomes an empty file whose key ends in ``/``.
+
+    *publishing* is entered for the time in which the commit is published and the branch moved.
     """
     prefix = f"{at.rstrip('/')}/" if at else ""
     _check(prefix or "a")
@@ -76,6 +80,7 @@ def put_directory(
         ),
         message=message,
         scratch=scratch,
+        publishing=publishing,
     )
 
 
@@ -88,6 +93,7 @@ def put_file(
     message: str = "",
     scratch: Path | None = None,
     progress: Progress | None = None,
+    publishing: Guard = contextlib.nullcontext,
 ) -> Commit:
     """Put one file on *branch* as *at*, or below it by its own name if *at* is empty or ends in /.
 
@@ -101,6 +107,7 @@ def put_file(
         lambda base, intake: _file_changes(base, intake, file=file, key=key, progress=progress),
         message=message,
         scratch=scratch,
+        publishing=publishing,
     )
 
 
@@ -113,6 +120,7 @@ def put_stream(
     message: str = "",
     scratch: Path | None = None,
     progress: Progress | None = None,
+    publishing: Guard = contextlib.nullcontext,
 ) -> Commit:
     """Put all that *stream* gives on *branch* as the file *at*; otherwise as ``put_file``."""
     if at.endswith("/"):
@@ -129,7 +137,7 @@ def put_stream(
         if known is None or not _same_content(known, taken[0]):
             yield at, taken[0]
 
-    return _put(store, branch, changes, message=message, scratch=scratch)
+    return _put(store, branch, changes, message=message, scratch=scratch, publishing=publishing)
 
 
 def _put(
@@ -139,6 +147,7 @@ def _put(
     *,
     message: str,
     scratch: Path | None,
+    publishing: Guard,
 ) -> Commit:
     """Commit what *changes* makes of the head's tree, again and again until the head has stayed."""
     started = time.time()
@@ -147,9 +156,8 @@ def _put(
         if scratch is None:
             scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="worker-put-")))
         stage = Stage(store.backend, stage_id, writer="put", scratch=scratch)
-        undo = cleanup.enter_context(contextlib.ExitStack())
-        undo.callback(drop_stage, store.backend, stage_id)
-        undo.callback(stage.close)
+        cleanup.callback(stage.drop)
+        stage.preflight()
         with Intake(stage, BlobReader(store.backend, scratch)) as intake:
             while True:
                 head = store.head(branch)
@@ -157,37 +165,23 @@ def _put(
                 base = store.tree(parent) if parent else store.empty_tree()
                 tree = apply(base, changes(base, intake))
                 if parent is not None and tree.digest == parent.digest:
+                    tree.discard()
                     return parent
-                stage.settle()
                 # A look before the commit exists: one that loses the race for the branch after
                 # this stays behind in the store, on no branch.
                 if store.head(branch) != head:
+                    tree.discard()
                     continue
-                commit = store.add_commit(
-                    _commit(branch, head, tree=tree, started=started, message=message)
+                draft = Draft(
+                    name=CommitName(branch.repo, uuid.uuid4().hex),
+                    branch=branch,
+                    started=started,
+                    finished=time.time(),
+                    message=message,
                 )
-                undo.pop_all()
-                if store.advance(branch, commit, expected=head).arrived:
-                    return commit
-
-
-def _commit(
-    branch: BranchName, head: Head | None, *, tree: Tree, started: float, message: str
-) -> Commit:
-    now = time.time()
-    return Commit(
-        name=CommitName(branch.repo, uuid.uuid4().hex),
-        branch=branch.name,
-        parent=head.commit.id if head else None,
-        started=started,
-        # Made after the head, whatever the clock of the machine that made the head said.
-        finished=max(now, head.finished) if head else now,
-        root=tree.root,
-        digest=tree.digest,
-        files=tree.count,
-        size=tree.size,
-        message=message,
-    )
+                found = publish(store, stage, tree, draft, expected=head, guard=publishing)
+                if found.on_branch:
+                    return found.commit
 
 
 def _folder_changes(

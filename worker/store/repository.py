@@ -1,20 +1,28 @@
-"""Repos, branches and commits: what is there, and the two puts that change it."""
+"""Repos, branches and commits: what there is, and the two puts that change it."""
 
+import contextlib
 import enum
 import json
+import secrets
 from collections.abc import Iterator
 
 import attrs
 
 from worker.errors import NotFound
 from worker.store import commits
-from worker.store.backends.base import AlreadyThere, Backend, Damaged, ObjectMissing
+from worker.store.backends.base import (
+    AlreadyThere,
+    Backend,
+    Damaged,
+    NoPutIfAbsent,
+    ObjectMissing,
+    StoreUnavailable,
+    WriteUncertain,
+)
+from worker.store.blobs import Stage
 from worker.store.model import COMMIT_ID, BranchName, Commit, CommitName, Repo
 from worker.store.refs import Ref, parse_ref
 from worker.store.trees import SegmentCache, Tree
-
-# Slots are counted down, so that the head is the first name of a listing.
-LAST_SLOT = 10**12 - 1
 
 
 class RepoMissing(NotFound):
@@ -52,44 +60,40 @@ class AncestorMissing(NotFound):
 
 @attrs.frozen
 class Head:
-    """A commit a branch points to, or once pointed to."""
+    """An entry of a branch's log: a commit that is, or was, its head."""
 
     slot: int
     """Counted from 0, one more with each move."""
     commit: CommitName
-    finished: float
-    """When the commit was finished, as it says itself."""
 
 
 class Move(enum.Enum):
-    """What became of the wish to move a branch."""
+    """How an attempt to move a branch ended."""
 
     MOVED = "moved"
-    """The commit is the head now, and was not before."""
+    """The commit was appended to the log."""
     ALREADY = "already"
-    """The commit was the head already."""
-    NEWER = "newer"
-    """The head finished after the commit did; the branch stays where it is."""
+    """The commit was in the log before."""
     CHANGED = "changed"
     """The head is not the expected one; the branch stays where it is."""
 
 
 @attrs.frozen
 class Advance:
-    """How moving a branch ended, and the head as it is now."""
+    """How an attempt to move a branch ended, and the commit's place in the log, if it has one."""
 
     move: Move
     head: Head | None
 
     @property
     def arrived(self) -> bool:
-        """Whether the commit is the head of the branch."""
+        """Whether the commit is in the log of the branch."""
         return self.move in (Move.MOVED, Move.ALREADY)
 
 
 @attrs.frozen
 class Marker:
-    """A mark beside a commit that *output* was made from it, or was to be."""
+    """A mark beside an input commit that *output* was, or was to be, made from it."""
 
     name: str
     """The name of the object."""
@@ -100,6 +104,12 @@ class Marker:
 
 class _Any(enum.Enum):
     ANY = "any"
+
+
+ANY = _Any.ANY
+"""The branch may move from whatever head it has."""
+Expected = Head | _Any | None
+"""The head from which a branch may move; None for a branch without one."""
 
 
 class Store:
@@ -117,13 +127,13 @@ class Store:
 
     def repos(self) -> Iterator[Repo]:
         """Yield every repo that was ever written to, sorted by project and name."""
-        for project in self._folders("repos/"):
-            for name in self._folders(f"repos/{project}/"):
+        for project in self.backend.folders("repos/"):
+            for name in self.backend.folders(f"repos/{project}/"):
                 yield Repo(project, name)
 
     def branches(self, repo: Repo) -> Iterator[BranchName]:
         """Yield the branches of *repo*, sorted; none if there is no such repo."""
-        for name in self._folders(f"{_folder(repo)}branches/"):
+        for name in self.backend.folders(f"{_folder(repo)}branches/"):
             yield BranchName(repo, name)
 
     def commits(self, repo: Repo) -> Iterator[CommitName]:
@@ -132,13 +142,38 @@ class Store:
             yield CommitName(repo, listed.name.rpartition("/")[2])
 
     def head(self, branch: BranchName) -> Head | None:
-        """Return the head of *branch*; None if it never had one."""
-        return next(self.heads(branch), None)
+        """Return the head of *branch*; None if it never had one.
+
+        Slots are numbered without gaps, so the head is the last one that is there. The search
+        starts from a hint, which costs three reads however long the log is; without a hint the
+        number of reads grows with the logarithm of the length.
+        """
+        known = self._head_at(branch, hint) if (hint := self._hint(branch)) else None
+        known = known or self._head_at(branch, 0)
+        if known is None:
+            return None
+        step = 1
+        while (further := self._head_at(branch, known.slot + step)) is not None:
+            known, step = further, 2 * step
+        missing = known.slot + step
+        while missing - known.slot > 1:
+            middle = (known.slot + missing) // 2
+            if (further := self._head_at(branch, middle)) is None:
+                missing = middle
+            else:
+                known = further
+        return known
 
     def heads(self, branch: BranchName) -> Iterator[Head]:
-        """Yield every head *branch* had, the newest first."""
-        for listed in self.backend.list_from(_slots(branch)):
-            yield self._head(branch, listed.name)
+        """Yield the log of *branch*: every head that it had, the newest first."""
+        head = self.head(branch)
+        while head is not None:
+            yield head
+            if head.slot == 0:
+                return
+            slot = head.slot - 1
+            if (head := self._head_at(branch, slot)) is None:
+                raise Damaged(_slot(branch, slot), "the object is gone")
 
     def commit(self, name: CommitName) -> Commit:
         """Return the commit; raise CommitMissing."""
@@ -191,65 +226,98 @@ class Store:
         """Return the tree without files, to apply changes to."""
         return Tree.empty(self.backend, self.tree_cache)
 
-    def add_commit(self, commit: Commit) -> Commit:
-        """Return the commit that has this name now: this one, or the one that was there first.
+    def add_commit(self, commit: Commit, stage: Stage | None = None) -> Commit:
+        """Publish *commit*, unless there is a commit of this name, and return the one there is.
 
-        Everything that the commit names must be durable before. The markers that lead from its
-        inputs to it go first, so that none is missing; one that leads nowhere does no harm.
+        It is *commit* itself if this call published it. Everything that it names must be durable
+        before. The markers that lead from its inputs to it go first, so that none is missing.
+
+        The blobs of *stage* are kept from the moment at which the commit may exist, whatever
+        interrupts this call, and released once it is certain that it does not name them. After
+        WriteUncertain nobody knows: the same commit id tried again finds out.
         """
+        data = commits.encode(commit)
+        token = secrets.token_hex(8)
         for record in commit.inputs:
-            self.backend.put(_marker(record.commit, commit.name), b"")
+            self.backend.put(_marker(record.commit, commit.name, token), b"")
+        kept_before = stage is not None and stage.kept
+        if stage is not None:
+            stage.kept = True
         try:
-            self.backend.put_new(_commit(commit.name), commits.encode(commit))
-        except AlreadyThere:
-            return self.commit(commit.name)
+            self.backend.put_new(_commit(commit.name), data)
+        except WriteUncertain:
+            raise
+        except (AlreadyThere, StoreUnavailable, NoPutIfAbsent) as error:
+            if stage is not None:
+                stage.kept = kept_before
+            if isinstance(error, AlreadyThere):
+                return self.commit(commit.name)
+            raise
         return commit
 
-    def advance(
-        self, branch: BranchName, commit: Commit, *, expected: Head | _Any | None = _Any.ANY
-    ) -> Advance:
-        """Make *commit* the head of *branch*, unless something newer is there.
+    def advance(self, branch: BranchName, commit: Commit, *, expected: Expected = ANY) -> Advance:
+        """Append *commit* to the log of *branch*, where it becomes the head, unless it is in it.
 
-        A branch never goes to a commit that finished before its head did: a worker that is run
-        again after a crash finishes its branch only if nothing newer arrived in between. With
-        *expected* (a head, or None for no head) the branch moves only from there.
+        The order of the log is that of these puts; no clock plays a part. With *expected* (a head,
+        or None for no head) the branch moves only from there.
         """
+        looked_down_to: int | None = None
         while True:
             head = self.head(branch)
-            if head is not None and head.commit == commit.name:
-                return Advance(Move.ALREADY, head)
+            found = self._find(branch, commit, head, looked_down_to)
+            if found is not None:
+                return Advance(Move.ALREADY, found)
             if not isinstance(expected, _Any) and head != expected:
                 return Advance(Move.CHANGED, head)
-            if head is not None and head.finished > commit.finished:
-                return Advance(Move.NEWER, head)
-            wished = Head(head.slot + 1 if head else 0, commit.name, commit.finished)
+            wished = Head(head.slot + 1 if head else 0, commit.name)
             try:
                 self.backend.put_new(_slot(branch, wished.slot), _encode_head(wished))
             except AlreadyThere:
+                looked_down_to = head.slot if head else -1
                 continue
+            # The hint only makes the next look-up fast.
+            with contextlib.suppress(StoreUnavailable):
+                self.backend.put(_hint(branch), b"%d\n" % wished.slot)
             return Advance(Move.MOVED, wished)
+
+    def _find(
+        self, branch: BranchName, commit: Commit, head: Head | None, looked_down_to: int | None
+    ) -> Head | None:
+        """Return the place of *commit* in the log up to *head*.
+
+        Its parent was the head when it was made, so it can only come after its parent. Slots up to
+        *looked_down_to* were searched before.
+        """
+        while head is not None:
+            if head.commit == commit.name:
+                return head
+            if head.commit.id == commit.parent or head.slot == 0:
+                return None
+            if looked_down_to is not None and head.slot <= looked_down_to:
+                return None
+            head = self._head_at(branch, head.slot - 1)
+        return None
 
     def made_from(self, name: CommitName) -> Iterator[CommitName]:
         """Yield the commits that have *name* among their inputs, sorted."""
+        last = None
         for marker in self._markers(name.repo, f"{name.id}/"):
-            if self.has(marker.output):
+            # Each attempt at a job has a marker of its own.
+            if marker.output != last and self.has(marker.output):
                 yield marker.output
+            last = marker.output
 
     def markers(self, repo: Repo) -> Iterator[Marker]:
-        """Yield the marks beside all commits of *repo*, also those of commits that never came."""
+        """Yield the markers beside all commits of *repo*, also those of commits that never came."""
         return self._markers(repo, "")
 
     def has(self, name: CommitName) -> bool:
         """Whether the store has this commit."""
-        try:
-            self.backend.get(_commit(name))
-        except ObjectMissing:
-            return False
-        return True
+        return self.backend.exists(_commit(name))
 
     def _markers(self, repo: Repo, below: str) -> Iterator[Marker]:
         for listed in self.backend.list_from(f"{_folder(repo)}made/{below}"):
-            *_, made_from, project, output, output_id = listed.name.split("/")
+            *_, made_from, project, output, output_id, _token = listed.name.split("/")
             yield Marker(
                 listed.name,
                 CommitName(repo, made_from),
@@ -268,19 +336,19 @@ class Store:
         known = next(self.backend.list_from(_folder(branch.repo)), None)
         return RepoMissing(branch.repo) if known is None else BranchMissing(branch)
 
-    def _head(self, branch: BranchName, name: str) -> Head:
-        return _decode_head(branch, name, self.backend.get(name))
+    def _head_at(self, branch: BranchName, slot: int) -> Head | None:
+        name = _slot(branch, slot)
+        try:
+            return _decode_head(branch, name, slot, self.backend.get(name))
+        except ObjectMissing:
+            return None
 
-    def _folders(self, prefix: str) -> list[str]:
-        """Return the names directly below *prefix*, sorted; the backend is asked once for each."""
-        names = []
-        after = ""
-        while (first := next(self.backend.list_from(prefix, after), None)) is not None:
-            name = first.name[len(prefix) :].partition("/")[0]
-            names.append(name)
-            after = f"{prefix}{name}0"  # "0" is the character after "/": past all that is below
-        # Listed were a-b/… and then a/…, by the slash that follows.
-        return sorted(names)
+    def _hint(self, branch: BranchName) -> int:
+        """Return a slot that was the head's once; 0 if there is no hint, or no readable one."""
+        try:
+            return max(0, int(self.backend.get(_hint(branch))))
+        except (ObjectMissing, ValueError):
+            return 0
 
 
 def _folder(repo: Repo) -> str:
@@ -296,28 +364,33 @@ def _slots(branch: BranchName) -> str:
 
 
 def _slot(branch: BranchName, slot: int) -> str:
-    return f"{_slots(branch)}{LAST_SLOT - slot:012d}"
+    return f"{_slots(branch)}{slot:012d}"
 
 
-def _marker(made_from: CommitName, output: CommitName) -> str:
+def _hint(branch: BranchName) -> str:
+    return f"{_folder(branch.repo)}heads/{branch.name}"
+
+
+def _marker(made_from: CommitName, output: CommitName, token: str) -> str:
     # The repo and the id are parts of their own, as a repo's name can be as long as a part can.
+    # The token lets no two attempts share a marker: gc may be deleting that of an earlier one.
     return (
         f"{_folder(made_from.repo)}made/{made_from.id}/"
-        f"{output.repo.project}/{output.repo.name}/{output.id}"
+        f"{output.repo.project}/{output.repo.name}/{output.id}/{token}"
     )
 
 
 def _encode_head(head: Head) -> bytes:
-    return json.dumps({"commit": head.commit.id, "finished": head.finished}).encode() + b"\n"
+    # The token tells this writer's slot from that of another who appends the same commit.
+    row = {"commit": head.commit.id, "token": secrets.token_hex(8)}
+    return json.dumps(row).encode() + b"\n"
 
 
-def _decode_head(branch: BranchName, name: str, data: bytes) -> Head:
+def _decode_head(branch: BranchName, name: str, slot: int, data: bytes) -> Head:
     try:
-        said = json.loads(data)
-        commit_id, finished = said["commit"], float(said["finished"])
-        slot = LAST_SLOT - int(name.rpartition("/")[2])
+        commit_id = json.loads(data)["commit"]
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(name, "this is not a head of a branch") from error
     if not isinstance(commit_id, str) or not COMMIT_ID.fullmatch(commit_id):
         raise Damaged(name, "this head of a branch names no commit")
-    return Head(slot, CommitName(branch.repo, commit_id), finished)
+    return Head(slot, CommitName(branch.repo, commit_id))

@@ -12,7 +12,7 @@ from worker.errors import Unavailable
 from worker.store.backends.base import Damaged
 from worker.store.model import Checksum, Entry, Extent, Part
 
-FORMAT = 1
+FORMAT = 2
 AVERAGE = 4096
 # A set of keys without any boundary is possible, if not by chance; no segment grows beyond this.
 LIMIT = 4 * AVERAGE
@@ -21,17 +21,18 @@ LEVEL = 3
 _encode = msgspec.msgpack.Encoder()
 _encode_meaning = msgspec.msgpack.Encoder(order="deterministic")
 _decode_row = msgspec.msgpack.Decoder()
-_decode_segment = msgspec.msgpack.Decoder(tuple[int, list[str], list[msgspec.Raw]])
-_decode_format = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw])
+_decode_segment = msgspec.msgpack.Decoder(tuple[int, bytes, list[str], list[msgspec.Raw]])
+_decode_array = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_decode_format = msgspec.msgpack.Decoder(int)
 
 
 class UnknownFormat(Unavailable):
-    """A newer worker wrote this."""
+    """Another version of worker wrote this."""
 
     def __init__(self, name: str, found: int, known: int) -> None:
         super().__init__(
-            f"{name}: found format {found}, and this version of worker reads up to {known}; "
-            "use the version that wrote it, or a newer one"
+            f"{name}: found format {found}, and this version of worker reads format {known}; "
+            "use the version that wrote it"
         )
         self.found = found
         self.known = known
@@ -119,10 +120,10 @@ class Segment:
         return entry(self.keys[index], self.rows[index])
 
 
-def encode(keys: Sequence[str], rows: Sequence[bytes | msgspec.Raw]) -> bytes:
-    """Return the bytes of a segment: msgpack of format, keys and rows, compressed."""
+def encode(salt: bytes, keys: Sequence[str], rows: Sequence[bytes | msgspec.Raw]) -> bytes:
+    """Return the bytes of a segment: msgpack of format, salt, keys and rows, compressed."""
     raw = [row if isinstance(row, msgspec.Raw) else msgspec.Raw(row) for row in rows]
-    return compress(_encode.encode((FORMAT, keys, raw)))
+    return compress(_encode.encode((FORMAT, salt, keys, raw)))
 
 
 def decode(name: str, data: bytes) -> Segment:
@@ -151,12 +152,18 @@ def digest(meanings: Sequence[bytes]) -> bytes:
     return hashlib.sha256(b"".join(meanings)).digest()
 
 
+def check_format(name: str, raw: bytes, known: int) -> None:
+    """Raise UnknownFormat unless the msgpack array *raw* begins with the format *known*."""
+    found = _decode_format.decode(_decode_array.decode(raw)[0])
+    if found != known:
+        raise UnknownFormat(name, found, known)
+
+
 def _parsed(name: str, raw: bytes) -> tuple[list[str], list[msgspec.Raw]]:
     try:
-        if (found := _decode_format.decode(raw)[0]) > FORMAT:
-            raise UnknownFormat(name, found, FORMAT)
-        _, keys, rows = _decode_segment.decode(raw)
-    except msgspec.DecodeError as error:
+        check_format(name, raw, FORMAT)
+        _, _, keys, rows = _decode_segment.decode(raw)
+    except (msgspec.DecodeError, IndexError) as error:
         raise Damaged(name, f"this is not a segment ({error})") from error
     if len(keys) != len(rows):
         raise Damaged(name, f"found {len(keys)} keys and {len(rows)} rows")

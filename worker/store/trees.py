@@ -1,10 +1,12 @@
 """Trees: all files of a commit, read lazily, and made from another tree by changes."""
 
+import contextlib
 import hashlib
+import secrets
 import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from operator import itemgetter
 
@@ -13,13 +15,13 @@ import msgspec
 
 from worker.errors import Invalid
 from worker.store import segments
-from worker.store.backends.base import Backend, Damaged, ObjectMissing
+from worker.store.backends.base import Backend, Damaged, ObjectMissing, StoreUnavailable
 from worker.store.model import Entry
-from worker.store.segments import LIMIT, Segment, UnknownFormat
+from worker.store.segments import LIMIT, Segment
 
 SEGMENTS = "segments/"
 TREES = "trees/"
-FORMAT = 1
+FORMAT = 2
 # Segments on their way to the store at the same time; more would only take memory.
 WRITERS = 4
 
@@ -50,8 +52,7 @@ class SegmentRow:
     """The sum of its files' sizes, in bytes."""
 
 
-_decode = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, bytes, bytes, int, int]]])
-_decode_format = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
+_decode = msgspec.msgpack.Decoder(tuple[int, bytes, list[tuple[str, bytes, bytes, int, int]]])
 
 
 class SegmentCache:
@@ -88,10 +89,20 @@ class Tree:
     """The files of a commit, sorted by the UTF-8 bytes of their keys. Immutable."""
 
     def __init__(
-        self, backend: Backend, root: str, rows: tuple[SegmentRow, ...], cache: SegmentCache
+        self,
+        backend: Backend,
+        root: str,
+        rows: tuple[SegmentRow, ...],
+        cache: SegmentCache,
+        *,
+        created: Sequence[str] = (),
     ) -> None:
-        """Take the tree of *rows*, whose root is (or will be) stored under the address *root*."""
+        """Take the tree of *rows*, whose root is (or will be) stored under the address *root*.
+
+        *created* names the objects that were stored for it alone.
+        """
         self.backend = backend
+        self._created = created
         self.cache = cache
         self.root = root
         self.rows = rows
@@ -108,7 +119,7 @@ class Tree:
     @classmethod
     def empty(cls, backend: Backend, cache: SegmentCache) -> "Tree":
         """Return the tree without files; its root is not stored, unlike that of ``apply``."""
-        return cls(backend, hashlib.sha256(_encode_root(())).hexdigest(), (), cache)
+        return cls(backend, hashlib.sha256(_encode_root(b"", ())).hexdigest(), (), cache)
 
     def entry(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None; at most one segment is read."""
@@ -128,6 +139,10 @@ class Tree:
                     return
                 yield segment.entry(at)
 
+    def discard(self) -> None:
+        """Delete what was stored for this tree alone; no commit may name it."""
+        _delete(self.backend, self._created)
+
     def at_hand(self, key: str) -> bool:
         """Whether ``entry(key)`` would answer from memory, without waiting for the store."""
         index = bisect_left(self._lasts, key)
@@ -143,12 +158,28 @@ def apply(base: Tree, changes: Iterable[tuple[str, Entry | None]]) -> Tree:
     A change is a key with its new entry, or with None for a key that goes (or was never there).
     They come sorted by key, each key once, and are taken as they come: memory is bounded. Only
     segments that a change touches are read and written; the root goes last.
+
+    Every segment and root that is written holds a salt of its own, so no object is ever stored
+    under a name that it, or another, had before. What a crashed writer left, and gc may be deleting
+    at this moment, is therefore never what a new commit relies on.
     """
-    with ThreadPoolExecutor(WRITERS) as pool:
-        builder = _Builder(base.backend, pool)
-        _merge(base, _Changes(changes), builder)
-        rows = builder.finish()
-    return base if rows and rows == base.rows else _store_root(base, rows)
+    salt = secrets.token_bytes(8)
+    created: list[str] = []
+    try:
+        with ThreadPoolExecutor(WRITERS) as pool:
+            builder = _Builder(base.backend, pool, salt, created)
+            _merge(base, _Changes(changes), builder)
+            rows = builder.finish()
+        if rows and rows == base.rows:
+            return base
+        data = _encode_root(salt, rows)
+        root = hashlib.sha256(data).hexdigest()
+        created.append(TREES + root)
+        base.backend.put(created[-1], data)
+    except BaseException:
+        _delete(base.backend, created)
+        raise
+    return Tree(base.backend, root, rows, base.cache, created=created)
 
 
 def read_root(backend: Backend, root: str) -> tuple[SegmentRow, ...]:
@@ -157,10 +188,9 @@ def read_root(backend: Backend, root: str) -> tuple[SegmentRow, ...]:
     data = _checked(backend, name, root)
     raw = segments.decompress(name, data)
     try:
-        if (found := _decode_format.decode(raw)[0]) > FORMAT:
-            raise UnknownFormat(name, found, FORMAT)
-        return tuple(SegmentRow(*row) for row in _decode.decode(raw)[1])
-    except msgspec.DecodeError as error:
+        segments.check_format(name, raw, FORMAT)
+        return tuple(SegmentRow(*row) for row in _decode.decode(raw)[2])
+    except (msgspec.DecodeError, IndexError) as error:
         raise Damaged(name, f"this is not the root of a tree ({error})") from error
 
 
@@ -170,16 +200,15 @@ def read_segment(backend: Backend, address: bytes) -> Segment:
     return segments.decode(name, _checked(backend, name, address.hex()))
 
 
-def _store_root(base: Tree, rows: tuple[SegmentRow, ...]) -> Tree:
-    """Store the root of *rows* beside *base* and return its tree."""
-    data = _encode_root(rows)
-    root = hashlib.sha256(data).hexdigest()
-    base.backend.put(TREES + root, data)
-    return Tree(base.backend, root, rows, base.cache)
+def _encode_root(salt: bytes, rows: tuple[SegmentRow, ...]) -> bytes:
+    return segments.compress(_encode.encode((FORMAT, salt, [attrs.astuple(row) for row in rows])))
 
 
-def _encode_root(rows: tuple[SegmentRow, ...]) -> bytes:
-    return segments.compress(_encode.encode((FORMAT, [attrs.astuple(row) for row in rows])))
+def _delete(backend: Backend, names: Sequence[str]) -> None:
+    """Delete what no commit names; where the store does not answer, gc does it later."""
+    with contextlib.suppress(StoreUnavailable):
+        for name in names:
+            backend.delete(name)
 
 
 def _checked(backend: Backend, name: str, address: str) -> bytes:
@@ -214,9 +243,13 @@ class _Changes:
 class _Builder:
     """Cuts sorted entries into segments and stores them, several at a time."""
 
-    def __init__(self, backend: Backend, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, backend: Backend, pool: ThreadPoolExecutor, salt: bytes, created: list[str]
+    ) -> None:
         self._backend = backend
         self._pool = pool
+        self._salt = salt
+        self._created = created
         self._writing: deque[Future[None]] = deque()
         self._done: list[SegmentRow] = []
         self._begin()
@@ -255,7 +288,7 @@ class _Builder:
         return tuple(self._done)
 
     def _end(self) -> None:
-        data = segments.encode(self._keys, self._rows)
+        data = segments.encode(self._salt, self._keys, self._rows)
         address = hashlib.sha256(data).digest()
         self._done.append(
             SegmentRow(
@@ -269,7 +302,8 @@ class _Builder:
         self._begin()
         while len(self._writing) >= WRITERS:
             self._writing.popleft().result()
-        self._writing.append(self._pool.submit(self._backend.put, SEGMENTS + address.hex(), data))
+        self._created.append(SEGMENTS + address.hex())
+        self._writing.append(self._pool.submit(self._backend.put, self._created[-1], data))
 
 
 def _merge(base: Tree, changes: _Changes, builder: _Builder) -> None:

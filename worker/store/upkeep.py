@@ -76,10 +76,14 @@ def gc(store: Store, *, grace: float = GRACE, now: float | None = None) -> Colle
 
     A stage is as old as its newest blob, so *grace* must be longer than a job can be silent. If a
     commit can't be read, it raises before anything is removed.
+
+    It is safe beside writers because a writer relies on two kinds of objects only: on those of
+    commits that were there when it began, and on its own, which are younger than the grace and have
+    names that no object ever had before. So what is old and unreachable stays unreachable.
     """
     before = (time.time() if now is None else now) - grace
-    # What to remove is listed before the commits are read: one that arrives meanwhile is read too,
-    # or stands on things younger than the grace.
+    # Candidates are listed before the commits are read: a commit that arrives meanwhile is read
+    # too, or stands on what is younger than the grace or belongs to an earlier commit.
     blobs = list(_old_stages(store.backend, before))
     trees = [
         listed
@@ -88,13 +92,13 @@ def gc(store: Store, *, grace: float = GRACE, now: float | None = None) -> Colle
         if listed.modified < before
     ]
     reached = _reached(store)
-    blobs = [listed for listed in blobs if listed.name not in reached]
+    blobs = [listed for listed in blobs if _blob(listed.name) not in reached]
     trees = [listed for listed in trees if listed.name not in reached]
     for listed in blobs + trees:
         store.backend.delete(listed.name)
     markers = _drop_markers(store, before)
     return Collected(
-        blobs=len(blobs),
+        blobs=len({_blob(listed.name) for listed in blobs}),
         trees=len(trees),
         size=sum(listed.size for listed in blobs + trees),
         leftovers=markers + store.backend.sweep(before),
@@ -220,6 +224,11 @@ def _old_stages(backend: Backend, before: float) -> Iterator[Listed]:
         stage = list(group)
         if max(listed.modified for listed in stage) < before:
             yield from stage
+
+
+def _blob(name: str) -> str:
+    """Return the name of the blob that the object *name* is, or is a chunk of."""
+    return "/".join(name.split("/")[:3])
 
 
 def _reached(store: Store) -> set[str]:

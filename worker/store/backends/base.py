@@ -1,4 +1,4 @@
-"""What a store stands on: named runs of bytes, and a put that succeeds for one of many."""
+"""The backend of a store: named immutable objects, and a put-if-absent that one writer wins."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from worker.errors import Conflict, Invalid, NotFound, Unavailable
+from worker.errors import Conflict, Invalid, Misconfigured, NotFound, Unavailable
 
 # A part that begins with a dot is never the name of an object. So "." and ".." cannot be said at
 # all, and the local backend has room for its temporary files beside the objects.
@@ -38,6 +38,22 @@ class StoreUnavailable(Unavailable):
         self.doing = doing
         self.cause = cause
         self.errno = errno
+
+
+class WriteUncertain(StoreUnavailable):
+    """A put-if-absent got no answer: the object may be there, or may still appear."""
+
+
+class NoPutIfAbsent(Misconfigured):
+    """The store lacks the one primitive that coordinates writers."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(
+            f"store: {url} cannot hold commits, which need an atomic put-if-absent: {cause}; "
+            "use a file system with hard links or an object store with conditional writes "
+            "(If-None-Match)"
+        )
+        self.url = url
 
 
 class Damaged(Unavailable):
@@ -84,23 +100,24 @@ class Sink(Protocol):
     """A new object while it is being written. One thread at a time."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append *data*; after an error the object is as long as before."""
+        """Append *data*; on an error nothing of it is part of the object."""
 
     def close(self) -> None:
-        """End the object: from now on it can be read. It is durable after ``Backend.sync``."""
+        """Complete the object: it can be read. It is durable after ``Backend.sync``."""
 
     def discard(self) -> None:
-        """Leave no object behind."""
+        """Delete what was written."""
 
 
 class Backend(Protocol):
     """Named immutable objects, in a directory or an object store.
 
-    Every method can raise StoreUnavailable. Safe to use from several threads.
+    Every method can raise StoreUnavailable, after it has tried again for as long as that can help.
+    Safe to use from several threads.
     """
 
     url: str
-    """Where it is, in a form that ``open_store`` takes; never with credentials in it."""
+    """The location, in a form that ``open_store`` takes; never with credentials in it."""
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes from *start* up to *stop* or the end; raise ObjectMissing.
@@ -109,14 +126,22 @@ class Backend(Protocol):
         """
         ...
 
+    def exists(self, name: str) -> bool:
+        """Return whether there is an object *name*, without reading it."""
+        ...
+
     def put(self, name: str, data: bytes) -> None:
-        """Store *data* as *name*, whole or not at all; durable when it returns."""
+        """Store *data* as *name* atomically; durable when it returns. Idempotent."""
 
     def put_new(self, name: str, data: bytes) -> None:
-        """Store *data* as *name* if nothing is there yet, else raise AlreadyThere.
+        """Store *data* as *name* if there is no such object, else raise AlreadyThere.
 
         Of any number of writers, anywhere, one succeeds. Durable when it returns or raises
-        AlreadyThere.
+        AlreadyThere. *data* must be unique to the caller (contain a random token): an object with
+        the same bytes is taken for the caller's own, whose answer was lost.
+
+        Raises WriteUncertain if it is not known whether the object was or will be stored. After any
+        other StoreUnavailable it is known that it was not.
         """
 
     def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
@@ -126,23 +151,40 @@ class Backend(Protocol):
         """
         ...
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the sorted names of the folders directly below *prefix*, without the slash.
+
+        Costs one directory read, or one request for a thousand folders.
+        """
+        ...
+
     def delete(self, name: str) -> None:
-        """See to it that there is no object *name*; that there was none is fine."""
+        """Delete the object *name*, if there is one. Idempotent."""
 
     def create(self, name: str) -> Sink:
-        """Begin a new object that is written piece by piece; raise AlreadyThere if it exists."""
+        """Begin a blob that is written piece by piece, and read with ``read``.
+
+        Raises AlreadyThere if it exists and the backend can tell.
+        """
+        ...
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """Return the bytes of a blob from *start* up to *stop*, fewer at its end only.
+
+        Raises ObjectMissing.
+        """
         ...
 
     def sync(self, names: Iterable[str]) -> None:
-        """Return when these objects, made by ``create`` and closed, are durable."""
+        """Return when these blobs, which are closed, are durable."""
 
     def path(self, name: str) -> Path | None:
-        """Return where the object's bytes lie as a file of this machine, if they do.
+        """Return the file of this machine that holds the bytes of a blob, if one does.
 
         A file is there from the first byte that its sink wrote.
         """
         ...
 
     def sweep(self, before: float, /) -> int:
-        """Remove what writes interrupted before the time *before* left; return how many."""
+        """Remove what writes interrupted before the time *before* left; return the number."""
         ...

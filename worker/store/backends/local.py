@@ -1,6 +1,7 @@
 """A store in a directory: files that appear whole, and stay when the power goes."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
@@ -13,8 +14,10 @@ from worker.store.backends.base import (
     AlreadyThere,
     IllegalName,
     Listed,
+    NoPutIfAbsent,
     ObjectMissing,
     StoreUnavailable,
+    WriteUncertain,
     checked,
 )
 
@@ -23,6 +26,11 @@ TEMPORARY = ".new-"
 SYNC_TOGETHER = 8
 # How often a folder that another process removes, because it was empty, is made again.
 ATTEMPTS = 100
+# link(2) on a file system without hard links: EPERM on Linux, others on FUSE and networks.
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+# From linux/fs.h; renameat2(2) is in glibc since 2.28 and in musl since 1.2.6, not in Python.
+AT_FDCWD = -100
+RENAME_NOREPLACE = 1
 
 
 class NotADirectory(Misconfigured):
@@ -54,14 +62,35 @@ class LocalBackend:
             finally:
                 os.close(fd)
 
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+        with _explained(f"looking for {name}"):
+            return os.path.isfile(self._base + checked(name))
+
     def put(self, name: str, data: bytes) -> None:
         """Store *data* as *name*, in place of what was there."""
-        self._publish(name, data, os.replace)
+        with self._written(name, data) as (temporary, path), _explained(f"writing {name}"):
+            os.replace(temporary, path)
+            _sync(os.path.dirname(path))
 
     def put_new(self, name: str, data: bytes) -> None:
-        """Store *data* as *name* if nothing is there."""
-        # link(2) makes the name and the whole content appear at once, and only if the name is free.
-        self._publish(name, data, os.link)
+        """Store *data* as *name* if there is no such file."""
+        with self._written(name, data) as (temporary, path):
+            try:
+                self._appear(temporary, path)
+            except FileExistsError as error:
+                if self.get(name) != data:
+                    # The winner may still be syncing; the caller builds on what is there.
+                    with _explained(f"syncing {name}"):
+                        _sync(os.path.dirname(path))
+                    raise AlreadyThere(name) from error
+            except OSError as error:
+                raise _unavailable(f"writing {name}", error) from error
+            try:
+                _sync(os.path.dirname(path))
+            except OSError as error:
+                failed = _unavailable(f"syncing {name}", error)
+                raise WriteUncertain(failed.doing, failed.cause, errno=failed.errno) from error
 
     def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
         """Yield the objects below *prefix* that sort after *after*."""
@@ -71,6 +100,21 @@ class LocalBackend:
             checked(prefix[:-1])
         with _explained(f"listing {prefix}"):
             yield from self._walk(prefix, after)
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly below *prefix*, after one directory read."""
+        if prefix:
+            checked(prefix.removesuffix("/"))
+        with _explained(f"listing {prefix}"):
+            try:
+                with os.scandir(self._base + prefix) as found:
+                    return sorted(
+                        entry.name
+                        for entry in found
+                        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+                    )
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def delete(self, name: str) -> None:
         """Remove the file, and the folders that it leaves empty."""
@@ -88,6 +132,10 @@ class LocalBackend:
                 return FileSink(name, path, self._in_folder(path, _open_new))
             except FileExistsError as error:
                 raise AlreadyThere(name) from error
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """Return the bytes of the file from *start* up to *stop*."""
+        return self.get(name, start, stop)
 
     def sync(self, names: Iterable[str]) -> None:
         """Return when these files and their folders are on the disk."""
@@ -113,29 +161,51 @@ class LocalBackend:
                         removed += 1
         return removed
 
-    def _publish(self, name: str, data: bytes, appear: Callable[[str, str], None]) -> None:
+    @contextlib.contextmanager
+    def _written(self, name: str, data: bytes) -> Iterator[tuple[str, str]]:
+        """Write and sync *data* to a temporary file; yield its path and the final one."""
         path = self._base + checked(name)
-        folder = os.path.dirname(path)
-        temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(8)}"
+        temporary = f"{os.path.dirname(path)}/{TEMPORARY}{secrets.token_hex(8)}"
         with _explained(f"writing {name}"):
             fd = self._in_folder(temporary, _open_new)
-            try:
+        try:
+            with _explained(f"writing {name}"):
                 try:
                     write_fully(fd, data, 0)
                     os.fsync(fd)
                 finally:
                     os.close(fd)
-                try:
-                    appear(temporary, path)
-                except FileExistsError as error:
-                    # The winner may still be waiting for the disk; the loser, too, may now build
-                    # on what is there.
-                    _sync(folder)
-                    raise AlreadyThere(name) from error
-                _sync(folder)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary)
+            yield temporary, path
+        finally:
+            # On success it is gone, or a second name of the object.
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+    def _appear(self, temporary: str, path: str) -> None:
+        """Give the whole file its final name in one step; raise FileExistsError if it is taken."""
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            self._rename_new(temporary, path)
+
+    def _rename_new(self, temporary: str, path: str) -> None:
+        """Rename without replacing: what exFAT and other file systems without links can do."""
+        call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if call is None:
+            raise NoPutIfAbsent(self.url, "the file system has no hard links")
+        names = (os.fsencode(temporary), os.fsencode(path))
+        if call(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise NoPutIfAbsent(
+                self.url, "the file system has neither hard links nor RENAME_NOREPLACE"
+            )
+        raise OSError(code, os.strerror(code), path)
 
     def _in_folder(self, path: str, open_it: Callable[[str], int]) -> int:
         for _ in range(ATTEMPTS):
@@ -270,7 +340,7 @@ def _sync_all(paths: Collection[str]) -> None:
 
 @contextlib.contextmanager
 def _explained(doing: str, *, missing: str | None = None) -> Iterator[None]:
-    """Turn what the system says into the store's errors."""
+    """Translate OSError to the store's errors."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:

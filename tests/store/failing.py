@@ -1,0 +1,42 @@
+"""A backend whose requests fail as a test says; a fault-injection point, not a sleep."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from worker.store.backends.base import Backend, Listed
+
+VERBS = ("get", "exists", "put", "put_new", "folders", "delete", "create", "read", "sync")
+WRITES = ("put", "put_new", "delete", "create", "sync")
+
+
+class FailingBackend:
+    """*backend*, with *fault* called around each request.
+
+    ``fault(verb, name, request)`` carries the request out by calling ``request()``, and may raise
+    before or after, or do something else in between.
+    """
+
+    def __init__(
+        self, backend: Backend, fault: Callable[[str, str, Callable[[], Any]], Any]
+    ) -> None:
+        self._backend = backend
+        self._fault = fault
+        self.url = backend.url
+
+    def __getattr__(self, verb: str) -> Any:
+        request = getattr(self._backend, verb)
+        if verb not in VERBS:
+            return request
+
+        def faulty(*arguments: Any) -> Any:
+            name = arguments[0] if arguments and isinstance(arguments[0], str) else ""
+            return self._fault(verb, name, lambda: request(*arguments))
+
+        return faulty
+
+    def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
+        """Yield what is there at the time of the request, as one page."""
+        page = self._fault(
+            "list_from", prefix, lambda: list(self._backend.list_from(prefix, after))
+        )
+        yield from page
