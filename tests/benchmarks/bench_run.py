@@ -20,10 +20,12 @@ from pathlib import Path
 import psutil
 
 from worker.buckets.index import Index, create
-
+from worker.store.blobs import Stage
 from worker.store.importing import put_directory
 from worker.store.model import BranchName, CommitName, Entry, Extent, Repo
 from worker.store.opening import open_store
+from worker.store.publish import Draft, publish
+from worker.store.trees import apply
 
 ROOT = Path(__file__).parents[2]
 INPUT = BranchName(Repo("default", "labresults"))
@@ -144,10 +146,13 @@ def _commit(folder: Path, count: int, size: int) -> tuple[float, float]:
     index.freeze()
     name = CommitName(OUTPUT.repo, hashlib.md5(f"{count} {size}".encode()).hexdigest())
     now = time.time()
-    draft = Draft(name, OUTPUT, inputs=(), job={"run": "1"}, started=now, finished=now)
+    draft = Draft(name, OUTPUT, started=now, finished=now)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    published = publish(open_store(folder / "commits"), draft, index.entries())
+    store = open_store(folder / "commits")
+    stage = Stage(store.backend, name.id, writer="agent", scratch=folder)
+    tree = apply(store.empty_tree(), ((entry.key, entry) for entry in index.entries()))
+    published = publish(store, stage, tree, draft)
     seconds = time.perf_counter() - began
     assert published.commit.files == count
     return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

@@ -68,7 +68,7 @@ def test_a_signal_ends_a_command_that_waits_for_a_silent_store(place):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
 
-    assert (75, True) == (process.returncode, err.startswith(b"worker: stopped"))
+    assert (75, True) == (process.returncode, err.lstrip().startswith(b"worker: stopped"))
 
 
 def test_a_working_directory_that_was_removed_is_named(shell):

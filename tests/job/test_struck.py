@@ -146,7 +146,7 @@ async def test_asked_to_stop_before_the_commit(store, tmp_path, step):
     assert await nothing_running(tmp_path)
 
 
-@pytest.mark.parametrize("moment", ["step:publish", "write:4", "write:6"])
+@pytest.mark.parametrize("moment", ["step:publish", "write:9", "write:12"])
 async def test_asked_to_stop_once_the_commit_began(store, tmp_path, moment):
     """It comes too late: exit 0, and the commit is there."""
     a_commit(store, {"a": b"1"})
