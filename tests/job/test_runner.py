@@ -12,8 +12,6 @@ from builders import a_commit, a_job, an_id, an_input
 from worker.job.lifecycle import Cause, State
 from worker.job.request import Serving
 from worker.job.runner import gateway, run, shell
-from worker.store.backends.base import StoreUnavailable
-from worker.store.backends.local import LocalBackend
 from worker.store.model import BranchName, CommitName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
@@ -534,23 +532,6 @@ async def test_a_gateway_without_a_command(store, a_request, log, tmp_path):
     assert (Cause.DISCARDED, State.SUCCESS, 0) == (result.cause, result.state, result.exit_code)
     assert b"1" == (tmp_path / "a").read_bytes()
     assert "AWS_ENDPOINT_URL_S3" in told[0]
-    assert store.head(COPY) is None
-
-
-async def test_the_store_keeps_what_a_full_disk_refuses_to_publish(
-    store, a_request, log, monkeypatch
-):
-    """Exit 73: the command succeeded, the commit could not be made, another try can."""
-    a_commit(store, {"a": b"1"})
-
-    def refuse(_backend, name, _data):
-        raise StoreUnavailable(f"writing {name}", "No space left on device", errno=28)
-
-    monkeypatch.setattr(LocalBackend, "put_new", refuse)
-    result = await run(a_request(a_file_job("echo 1 > $PFS_ROOT/out/f")), log=log)
-
-    assert (73, State.FAILURE) == (result.exit_code, result.state)
-    assert "No space left on device" in result.reason
     assert store.head(COPY) is None
 
 

@@ -1,0 +1,124 @@
+"""What a run reports, and leaves, when the store fails it at its commit or at its branch."""
+
+import errno
+import os
+
+import pytest
+from builders import a_commit, a_job, an_id, an_input
+
+from worker.job.lifecycle import Cause, State
+from worker.job.runner import run
+from worker.store.backends.base import NoPutIfAbsent, StoreUnavailable, WriteUncertain
+from worker.store.backends.local import LocalBackend
+from worker.store.model import BranchName, CommitName, Repo
+from worker.store.upkeep import verify
+
+COPY = BranchName(Repo("default", "copy"))
+COMMITS = "repos/default/copy/commits/"
+SLOTS = "repos/default/copy/branches/master/"
+NO_SPACE = StoreUnavailable("writing", "No space left on device (ENOSPC)", errno=errno.ENOSPC)
+UNANSWERED = WriteUncertain("writing", "error sending request")
+
+
+def the_job(*stdin: str):
+    return a_job(*stdin, inputs=(an_input(s3=False),), s3Out=False, job={"id": an_id()})
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """A function that makes put_new fail below a prefix, carried out or not."""
+    real = LocalBackend.put_new
+
+    def fail(prefix, error, *, carried_out=False):
+        def put_new(backend, name, data):
+            if name.startswith(prefix):
+                if carried_out:
+                    real(backend, name, data)
+                raise error
+            real(backend, name, data)
+
+        monkeypatch.setattr(LocalBackend, "put_new", put_new)
+
+    yield fail
+    monkeypatch.undo()
+
+
+def blobs(store) -> list[str]:
+    return [listed.name for listed in store.backend.list_from("blobs/")]
+
+
+async def test_a_full_disk_does_not_stay_full(store, a_request, log, failing):
+    """Exit 73; what the job wrote is deleted, since the commit is certainly not there."""
+    a_commit(store, {"a": b"1"})
+    before = [listed.name for listed in store.backend.list_from("")]
+    failing(COMMITS, NO_SPACE)
+    result = await run(a_request(the_job("echo 1 > $PFS_ROOT/out/f")), log=log)
+
+    assert (73, State.FAILURE, None) == (result.exit_code, result.state, result.output)
+    assert "No space left on device" in result.reason
+    left = [listed.name for listed in store.backend.list_from("")]
+    assert before == [name for name in left if "/made/" not in name]
+
+
+@pytest.mark.parametrize("carried_out", [True, False], ids=["carried out", "lost"])
+async def test_a_commit_without_an_answer_keeps_its_blobs(
+    store, a_request, log, failing, monkeypatch, carried_out
+):
+    """Exit 73 with a reason that says what is known; the same job again ends with 0."""
+    a_commit(store, {"a": b"1"})
+    job = the_job("echo 1 > $PFS_ROOT/out/f")
+    before = set(blobs(store))
+    failing(COMMITS, UNANSWERED, carried_out=carried_out)
+    result = await run(a_request(job), log=log)
+
+    assert (73, State.FAILURE) == (result.exit_code, result.state)
+    assert "may be there or not" in result.reason
+    assert f'"id": "{job["job"]["id"]}"' in result.reason
+    assert before < set(blobs(store))
+    assert () == verify(store).defects
+    monkeypatch.undo()
+    again = await run(a_request(job), log=log)
+    assert 0 == again.exit_code
+    assert carried_out == (again.cause is Cause.PUBLISHED_BEFORE)
+    assert [again.output] == [head.commit for head in store.heads(COPY)]
+
+
+@pytest.mark.parametrize("error", [NO_SPACE, UNANSWERED], ids=["no space", "no answer"])
+async def test_a_branch_that_was_not_moved_is_reported(
+    store, a_request, log, failing, monkeypatch, error
+):
+    """Exit 73, with the commit that is there; the same job again moves the branch."""
+    a_commit(store, {"a": b"1"})
+    job = the_job("echo 1 > $PFS_ROOT/out/f")
+    name = CommitName(COPY.repo, job["job"]["id"])
+    failing(SLOTS, error)
+    result = await run(a_request(job), log=log)
+
+    assert (73, name, False) == (result.exit_code, result.output, result.branch_moved)
+    assert f"{name} is published, but the branch copy@master could not be moved" in result.reason
+    assert () == verify(store).defects
+    monkeypatch.undo()
+    again = await run(a_request(job), log=log)
+    assert (0, Cause.PUBLISHED_BEFORE) == (again.exit_code, again.cause)
+    assert [name] == [head.commit for head in store.heads(COPY)]
+
+
+async def test_a_store_without_put_if_absent_is_refused_before_the_command(
+    store, a_request, log, monkeypatch, tmp_path
+):
+    """Exit 78: the command of hours is not run for nothing."""
+    a_commit(store, {"a": b"1"})
+
+    def link(*_arguments):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def rename(backend, _temporary, _path):
+        raise NoPutIfAbsent(backend.url, "the file system has neither")
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(LocalBackend, "_rename_new", rename)
+    result = await run(a_request(the_job(f"touch {tmp_path}/ran")), log=log)
+
+    assert (78, Cause.CONFIGURATION) == (result.exit_code, result.cause)
+    assert "put-if-absent" in result.reason
+    assert not (tmp_path / "ran").exists()
