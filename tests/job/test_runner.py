@@ -12,6 +12,8 @@ from builders import a_commit, a_job, an_id, an_input
 from worker.job.lifecycle import Cause, State
 from worker.job.request import Serving
 from worker.job.runner import gateway, run, shell
+from worker.store.backends.base import StoreUnavailable
+from worker.store.backends.local import LocalBackend
 from worker.store.model import BranchName, CommitName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
