@@ -10,6 +10,7 @@ import attrs
 import psutil
 import pytest
 import trio
+import trio.testing
 from gateways import a_plan
 from trio.to_thread import run_sync as in_thread
 
@@ -197,7 +198,7 @@ async def test_the_death_of_the_agent_ends_everything(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as agent:
-        agent.stdin.write(encode(Serve(plan)))
+        agent.stdin.write(encode(Serve(1, plan)))
         agent.stdin.flush()
         parent, _port = (await in_thread(agent.stdout.readline)).split()
         processes = family(int(parent))
@@ -241,3 +242,58 @@ async def test_the_parent_has_one_thread_when_it_forks(tmp_path):
         await parent.serve(a_plan(tmp_path))
 
         assert 1 == psutil.Process(parent.pid).num_threads()
+
+
+async def test_a_late_reply_is_not_taken_for_another(tmp_path):
+    """An agent that gave up waiting for a count drains: it gets the final statistics."""
+    async with start_parent() as parent:
+        endpoint = await parent.serve(a_plan(tmp_path))
+        await put(endpoint.port, "a", b"12")
+        os.kill(parent.pid, signal.SIGSTOP)
+        for _ in range(3):
+            with trio.move_on_after(0.05) as given_up:
+                await parent.count()
+            assert given_up.cancelled_caught
+        os.kill(parent.pid, signal.SIGCONT)
+        statistics = await parent.drain(10)
+
+    assert (1, 2) == (statistics.buckets["out"].writes, statistics.buckets["out"].bytes_written)
+
+
+async def test_a_count_and_a_drain_that_arrive_together_are_both_answered(tmp_path):
+    """Requests that the parent reads at once are each carried out."""
+    async with start_parent() as parent:
+        endpoint = await parent.serve(a_plan(tmp_path))
+        await put(endpoint.port, "a", b"12")
+        os.kill(parent.pid, signal.SIGSTOP)
+        found = {}
+
+        async def ask(name, request):
+            found[name] = await request
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "drained", parent.drain(10))
+            nursery.start_soon(ask, "counted", parent.count())
+            # Both requests are in the pipe before the parent goes on.
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            os.kill(parent.pid, signal.SIGCONT)
+
+    assert found["counted"] == found["drained"]
+
+
+@pytest.mark.parametrize("stopped", ["a child", "the parent"])
+async def test_a_stopped_process_does_not_hold_a_drain(tmp_path, stopped):
+    """A process that gives no sign of life ends the drain with an error that names it."""
+    everybody = []
+
+    async def drain() -> None:
+        async with start_parent() as parent:
+            await parent.serve(a_plan(tmp_path))
+            everybody.extend(family(parent.pid))
+            number = 0 if stopped == "the parent" else 1
+            os.kill(everybody[number].pid, signal.SIGSTOP)
+            await parent.drain(300, silence=1.0)
+
+    with pytest.raises(GatewayDied, match="no sign of life"):
+        await drain()
+    await gone(everybody)

@@ -12,7 +12,17 @@ from trio.to_thread import run_sync as in_thread
 from worker.errors import WorkerError
 from worker.gateway import web
 from worker.gateway.counters import Counters
-from worker.gateway.plan import Drain, Failed, GatewayPlan, Ready, Settled, decode, encode
+from worker.gateway.plan import (
+    ALIVE_EVERY,
+    Alive,
+    Drain,
+    Failed,
+    GatewayPlan,
+    Ready,
+    Settled,
+    decode,
+    encode,
+)
 from worker.gateway.service import Service, open_service
 
 STALLED_GRACE = 1.0
@@ -57,15 +67,25 @@ async def _live(
             await nursery.start(serve)
             await line.send_all(encode(Ready()))
             await draining.wait()
-            # What holds the server beyond the deadline has stalled, and is left behind.
-            with trio.move_on_after(draining.deadline + STALLED_GRACE):
-                await served.wait()
-            await in_thread(service.settle)
+            async with trio.open_nursery() as settling:
+                settling.start_soon(_show_life, line)
+                # What holds the server beyond the deadline has stalled, and is left behind.
+                with trio.move_on_after(draining.deadline + STALLED_GRACE):
+                    await served.wait()
+                await in_thread(service.settle)
+                settling.cancel_scope.cancel()
             await line.send_all(encode(Settled()))
             _exit(0)
     except BaseExceptionGroup as group:
         # One reason is told; what else happened on the way out follows from it.
         raise _first(group) from group
+
+
+async def _show_life(line: trio.SocketStream) -> None:
+    """Send signs of life while requests finish and a thread settles the stage."""
+    while True:
+        await line.send_all(encode(Alive()))
+        await trio.sleep(ALIVE_EVERY)
 
 
 async def _obey(line: trio.SocketStream, draining: web.Draining) -> None:

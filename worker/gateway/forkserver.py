@@ -24,6 +24,8 @@ from worker.errors import WorkerError
 from worker.gateway import child
 from worker.gateway.counters import Counters
 from worker.gateway.plan import (
+    ALIVE_EVERY,
+    Alive,
     Count,
     Counted,
     Drain,
@@ -42,8 +44,6 @@ from worker.gateway.privacy import keep_private
 
 BACKLOG = 1024
 OPEN_FILES = 1 << 16
-SETTLE_GRACE = 600.0
-"""Seconds that children have, beyond the deadline of a drain, to make durable what they wrote."""
 
 
 class ChildDied(WorkerError):
@@ -90,6 +90,8 @@ class Child:
     line: Line
     ready: bool = False
     settled: bool = False
+    heard: float = 0.0
+    """When it last sent a message, by the monotonic clock."""
 
     def reap(self) -> str:
         """Wait for the process to end; return how it did."""
@@ -111,10 +113,12 @@ def main() -> NoReturn:
     gc.enable()
     family = Family(orders)
     try:
-        plan = family.wait_for_plan()
+        request = family.wait_for_plan()
+        plan = request.plan
         telemetry.configure(plan.log_style, plan.log_level)
         telemetry.bind_job(plan.job)
-        reports.write(family.start(plan))
+        host, port = family.start(plan)
+        reports.write(Serving(request.id, host, port))
         reports.write(family.watch(reports))
     except AgentGone:
         pass
@@ -134,18 +138,18 @@ class Family:
         self._selector = selectors.DefaultSelector()
         self._selector.register(orders.descriptor, selectors.EVENT_READ)
 
-    def wait_for_plan(self) -> GatewayPlan:
-        """Return the plan when it comes."""
+    def wait_for_plan(self) -> Serve:
+        """Return the request to serve when it comes."""
         try:
             while True:
                 for message in self._orders.read():
                     if isinstance(message, Serve):
-                        return message.plan
+                        return message
         except EOFError:
             raise AgentGone from None
 
-    def start(self, plan: GatewayPlan) -> Serving:
-        """Listen, fork, and return where it serves once every child accepts connections."""
+    def start(self, plan: GatewayPlan) -> tuple[str, int]:
+        """Listen, fork, and return host and port once every child accepts connections."""
         listener = _listen(plan.host, plan.port)
         self._counters = Counters(plan.buckets, plan.processes)
         for number in range(plan.processes):
@@ -155,25 +159,40 @@ class Family:
         listener.close()
         while not all(each.ready for each in self._children):
             self._step(None)
-        return Serving(host, port)
+        return host, port
 
     def watch(self, reports: Line) -> Drained:
         """Wait for the order to drain, carry it out, and return what went through.
 
         Until then, say on *reports* what has gone through as often as that is asked.
         """
-        deadline: float | None = None
+        drain: Drain | None = None
         while not all(each.settled for each in self._children):
-            order = self._step(deadline)
-            if isinstance(order, Count):
-                reports.write(Counted(self._counters.total()))
-            if isinstance(order, Drain):
-                deadline = time.monotonic() + order.deadline + SETTLE_GRACE
-                for each in self._children:
-                    each.line.write(order)
+            for order in self._step(None if drain is None else ALIVE_EVERY):
+                if isinstance(order, Count):
+                    reports.write(Counted(order.id, self._counters.total()))
+                if isinstance(order, Drain) and drain is None:
+                    drain = order
+                    for each in self._children:
+                        each.heard = time.monotonic()
+                        each.line.write(order)
+            if drain is not None:
+                reports.write(Alive())
+                self._check_alive(drain.silence)
         while self._children:
             self._children.pop().reap()
-        return Drained(self._counters.total())
+        assert drain is not None
+        return Drained(drain.id, self._counters.total())
+
+    def _check_alive(self, limit: float) -> None:
+        """Raise ChildDied for a child that was silent for more than *limit* seconds."""
+        for each in self._children:
+            silent = time.monotonic() - each.heard
+            if not each.settled and silent > limit:
+                raise ChildDied(
+                    f"process {each.pid} gave no sign of life for {silent:.0f} s while it drained "
+                    "(stopped, or hanging)"
+                )
 
     def kill(self) -> None:
         """End every child that is left."""
@@ -200,27 +219,23 @@ class Family:
         self._children.append(new)
         self._selector.register(new.line.descriptor, selectors.EVENT_READ, new)
 
-    def _step(self, deadline: float | None) -> Message | None:
-        """Take in what has come from one side at least; return the agent's order, if any."""
-        order: Message | None = None
-        remaining = None if deadline is None else deadline - time.monotonic()
-        ready = self._selector.select(remaining)
-        if not ready:
-            raise ChildDied("its processes did not settle in time")
-        for key, _ in ready:
+    def _step(self, timeout: float | None) -> list[Message]:
+        """Take in what has come, within *timeout* seconds; return the agent's requests."""
+        orders: list[Message] = []
+        for key, _ in self._selector.select(timeout):
             if key.data is None:
                 try:
-                    for message in self._orders.read():
-                        order = message
+                    orders.extend(self._orders.read())
                 except EOFError:
                     raise AgentGone from None
             else:
                 self._hear(key.data)
-        return order
+        return orders
 
     def _hear(self, speaker: Child) -> None:
         try:
             for message in speaker.line.read():
+                speaker.heard = time.monotonic()
                 match message:
                     case Ready():
                         speaker.ready = True

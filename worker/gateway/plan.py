@@ -11,6 +11,10 @@ from worker.store.model import CommitName
 
 OUT = "out"
 """The name of the bucket that can be written."""
+ALIVE_EVERY = 1.0
+"""Seconds between two signs of life of a process that drains."""
+SILENCE = 30.0
+"""Seconds without one after which it hangs. A busy machine delays them by less than that."""
 
 
 @attrs.frozen
@@ -119,31 +123,40 @@ class Statistics:
 
 
 class Serve(msgspec.Struct, tag=True, frozen=True):
-    """Told to a parent: serve this."""
+    """Request to a parent: serve this plan."""
 
+    id: int
+    """Chosen by the agent; the reply repeats it."""
     plan: GatewayPlan
 
 
 class Drain(msgspec.Struct, tag=True, frozen=True):
-    """Told to a parent, and by it to its children: stop accepting, finish, settle, and end."""
+    """Request to a parent, and by it to its children: stop accepting, finish, settle, exit."""
 
+    id: int
     deadline: float
     """Seconds that requests in flight have left."""
+    silence: float = SILENCE
+    """Seconds without a sign of life after which a process counts as hanging."""
 
 
 class Count(msgspec.Struct, tag=True, frozen=True):
-    """Told to a parent: say what has gone through so far."""
+    """Request to a parent: the statistics so far."""
+
+    id: int
 
 
 class Counted(msgspec.Struct, tag=True, frozen=True):
-    """Told by a parent that goes on serving: this has gone through."""
+    """Reply of a parent that goes on serving: the statistics."""
 
+    id: int
     statistics: Statistics
 
 
 class Serving(msgspec.Struct, tag=True, frozen=True):
-    """Told by a parent: every process accepts connections there."""
+    """Reply of a parent: every process accepts connections there."""
 
+    id: int
     host: str
     port: int
 
@@ -157,9 +170,14 @@ class Settled(msgspec.Struct, tag=True, frozen=True):
 
 
 class Drained(msgspec.Struct, tag=True, frozen=True):
-    """Told by a parent: every child has settled, and this went through them."""
+    """Reply of a parent: every child has settled; the final statistics."""
 
+    id: int
     statistics: Statistics
+
+
+class Alive(msgspec.Struct, tag=True, frozen=True):
+    """Sign of life of a process that drains; settling may take long, silence is a fault."""
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
@@ -168,7 +186,8 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-Message = Serve | Drain | Count | Counted | Serving | Ready | Settled | Drained | Failed
+Reply = Counted | Serving | Drained
+Message = Serve | Drain | Count | Reply | Ready | Settled | Alive | Failed
 
 
 def encode(message: Message) -> bytes:

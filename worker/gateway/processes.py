@@ -6,11 +6,13 @@ over the parent's standard input and output. When either end is gone, so is the 
 live: an agent that dies leaves no gateway behind, and a gateway that dies is an error for the job.
 """
 
+import itertools
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeVar
 
 import trio
 from trio.to_thread import run_sync as in_thread
@@ -19,6 +21,7 @@ from worker.errors import Unavailable
 from worker.gateway.launch import launched
 from worker.gateway.nursery import open_plain_nursery
 from worker.gateway.plan import (
+    SILENCE,
     BucketStatistics,
     Certificate,
     Count,
@@ -30,6 +33,7 @@ from worker.gateway.plan import (
     GatewayPlan,
     KeyPair,
     Message,
+    Reply,
     Serve,
     ServedInput,
     Serving,
@@ -51,6 +55,8 @@ __all__ = [
     "start_parent",
 ]
 
+T = TypeVar("T", Counted, Serving, Drained)
+
 KILL_GRACE = 5.0
 """Seconds that a parent has to kill its children and end, before the agent does it."""
 
@@ -66,9 +72,10 @@ class GatewayDied(Unavailable):
 class Parent:
     """The running parent of a gateway: made by :func:`start_parent`, used by one task at a time."""
 
-    def __init__(self, process: "_Process", messages: trio.MemoryReceiveChannel[Message]) -> None:
+    def __init__(self, process: "_Process", replies: "_Replies") -> None:
         self._process = process
-        self._messages = messages
+        self._replies = replies
+        self._sending = trio.Lock()
 
     @property
     def pid(self) -> int:
@@ -77,9 +84,7 @@ class Parent:
 
     async def serve(self, plan: GatewayPlan) -> Endpoint:
         """Serve what *plan* says; return where, once a request has been answered there."""
-        await self._tell(Serve(plan))
-        serving = await self._messages.receive()
-        assert isinstance(serving, Serving), serving
+        serving = await self._ask(Serve(self._replies.new_id(), plan), Serving)
         await _prove_ready(serving, tls=plan.tls is not None)
         scheme = "https" if plan.tls else "http"
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
@@ -87,28 +92,83 @@ class Parent:
 
     async def count(self) -> Statistics:
         """Return what has gone through so far; the gateway goes on serving."""
-        await self._tell(Count())
-        counted = await self._messages.receive()
-        assert isinstance(counted, Counted), counted
-        return counted.statistics
+        return (await self._ask(Count(self._replies.new_id()), Counted)).statistics
 
-    async def drain(self, deadline: float) -> Statistics:
+    async def drain(self, deadline: float, *, silence: float = SILENCE) -> Statistics:
         """Stop accepting, let requests in flight finish, settle the stage, say what went through.
 
         Requests that still run after *deadline* seconds are broken off. When this returns, no
-        process of the gateway is left and all that was acknowledged is durable in the store.
+        process of the gateway is left and all that was acknowledged is durable in the store. That
+        may take long; a process that gives no sign of life for *silence* seconds is an error.
         """
-        await self._tell(Drain(deadline))
-        drained = await self._messages.receive()
-        assert isinstance(drained, Drained), drained
-        await self._process.wait()
+        async with open_plain_nursery() as nursery:
+            # The parent itself reports a silent child, so it has longer.
+            nursery.start_soon(self._watch_life, 1.5 * silence)
+            request = Drain(self._replies.new_id(), deadline, silence)
+            drained = await self._ask(request, Drained)
+            await self._process.wait()
+            nursery.cancel_scope.cancel()
         return drained.statistics
 
-    async def _tell(self, message: Message) -> None:
+    async def _watch_life(self, limit: float) -> None:
+        """Raise GatewayDied when the parent, which drains, was silent for *limit* seconds."""
+        self._replies.heard = trio.Event()
+        while True:
+            with trio.move_on_after(limit):
+                await self._replies.heard.wait()
+                self._replies.heard = trio.Event()
+                continue
+            raise GatewayDied(
+                f"its parent process {self.pid} gave no sign of life for "
+                f"{limit:.0f} s while it drained (stopped, or hanging)"
+            )
+
+    async def _ask(self, request: Serve | Count | Drain, kind: type[T]) -> T:
+        """Send *request* and return the reply with its id; replies to others are dropped.
+
+        A caller may give up. The reply that comes later is then nobody's.
+        """
+        with self._replies.expected(request.id) as expected:
+            try:
+                # Whole or not at all, also for a caller who gives up in the middle of it.
+                async with self._sending:
+                    with trio.CancelScope(shield=True):
+                        await self._process.stdin.send_all(encode(request))
+            except trio.BrokenResourceError:
+                await _wait_to_be_cancelled()
+            reply = await expected.receive()
+        assert isinstance(reply, kind), reply
+        return reply
+
+
+class _Replies:
+    """Routes replies to those who asked, by the ids of their requests."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._expected: dict[int, trio.MemorySendChannel[Reply]] = {}
+        self.heard = trio.Event()
+        """Set with each message."""
+
+    def new_id(self) -> int:
+        """Return an id for a request."""
+        return next(self._ids)
+
+    @contextmanager
+    def expected(self, request: int) -> Iterator[trio.MemoryReceiveChannel[Reply]]:
+        """Lend the channel in which the reply to *request* arrives while the block lasts."""
+        send, receive = trio.open_memory_channel[Reply](1)
+        self._expected[request] = send
         try:
-            await self._process.stdin.send_all(encode(message))
-        except trio.BrokenResourceError:
-            await _wait_to_be_cancelled()
+            yield receive
+        finally:
+            del self._expected[request]
+
+    def take(self, message: Message) -> None:
+        """Hand a message to whoever waits for it, if anybody does."""
+        self.heard.set()
+        if isinstance(message, Counted | Serving | Drained) and message.id in self._expected:
+            self._expected[message.id].send_nowait(message)
 
 
 class _Process:
@@ -150,14 +210,14 @@ async def start_parent(
 
 @asynccontextmanager
 async def _started(process: _Process) -> AsyncIterator[Parent]:
-    send, receive = trio.open_memory_channel[Message](1)
+    replies = _Replies()
     try:
         async with open_plain_nursery() as nursery:
             # Shielded by itself: what went through is told to a run that is being cancelled, too.
             reading = trio.CancelScope(shield=True)
-            nursery.start_soon(_read_messages, process, send, reading)
+            nursery.start_soon(_read_messages, process, replies, reading)
             try:
-                yield Parent(process, receive)
+                yield Parent(process, replies)
             finally:
                 reading.cancel()
     finally:
@@ -165,9 +225,7 @@ async def _started(process: _Process) -> AsyncIterator[Parent]:
             await _end(process)
 
 
-async def _read_messages(
-    process: _Process, messages: trio.MemorySendChannel[Message], scope: trio.CancelScope
-) -> None:
+async def _read_messages(process: _Process, replies: _Replies, scope: trio.CancelScope) -> None:
     line = b""
     with scope:
         async for data in process.stdout:
@@ -175,7 +233,7 @@ async def _read_messages(
             for message in map(decode, lines):
                 if isinstance(message, Failed):
                     raise GatewayDied(message.reason)
-                await messages.send(message)
+                replies.take(message)
                 if isinstance(message, Drained):
                     return
         status = await process.wait()
