@@ -3,17 +3,14 @@
 import importlib
 import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import NoReturn
 
 import click
 
 from worker import __version__
 from worker.cli import exits, stopping, streams
-from worker.errors import Interrupted
 
 # Name, module, and the line of `worker --help`. Modules are imported when a command is called.
 SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
@@ -103,14 +100,6 @@ def root() -> None:
     """
 
 
-class Terminated(Interrupted):
-    """SIGTERM or SIGHUP arrived while a command without a run of its own was at work."""
-
-
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated(f"stopped by {signal.Signals(number).name}")
-
-
 def call(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; every error has been reported then."""
     # Looked for by hand: an error can come before the options of a command are known.
@@ -138,16 +127,13 @@ def call(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process and leave with its exit status."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Under nohup, the end of the terminal is not the end of the command.
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _terminate)
+    stopping.install()
     # A job has its own way to end in order.
     if sys.argv[1:2] not in (["run"], ["shell"], ["gateway"]):
         stopping.insist()
     if reason := streams.working_directory():
         exits.say(f"worker: {reason}")
         sys.exit(exits.MISSING)
-    sys.exit(call(sys.argv[1:]))
+    status = call(sys.argv[1:])
+    stopping.too_late()
+    sys.exit(status)

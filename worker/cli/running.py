@@ -1,12 +1,13 @@
 """What ``run`` does once its command line is read; apart, for it imports all that a job needs."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
 
 from worker import telemetry
+from worker.cli import stopping
 from worker.cli.requests import (
     check_folders,
     import_folders,
@@ -16,7 +17,7 @@ from worker.cli.requests import (
 )
 from worker.cli.results import ResultFile, report
 from worker.cli.status import with_status
-from worker.job.request import Watch
+from worker.job.request import Progress, Watch
 from worker.job.result import Result
 from worker.job.runner import run
 from worker.settings import Settings
@@ -43,10 +44,17 @@ def run_document(
             spec = import_folders(settings, spec, folders)
         request = request_for(settings, spec)
 
-        async def watched(watch: Watch) -> Result:
-            return await run(request, log=telemetry.logger(), watch=watch, gateway=gateway)
+        def start(listening: Callable[[], None]) -> Result:
+            async def watched(watch: Watch) -> Result:
+                def note(progress: Progress) -> None:
+                    listening()
+                    watch(progress)
 
-        found = trio.run(with_status, watched)
+                return await run(request, log=telemetry.logger(), watch=note, gateway=gateway)
+
+            return trio.run(with_status, watched)
+
+        found = stopping.run_job(start)
         file.write(found)
     report(found, as_json=as_json)
     return found.exit_code

@@ -11,7 +11,7 @@ import click
 import trio
 
 from worker import telemetry
-from worker.cli import output
+from worker.cli import output, stopping
 from worker.cli.options import RUN, job_option, json_option, with_settings
 from worker.cli.requests import read_job, request_for
 from worker.cli.results import report
@@ -52,8 +52,17 @@ def shell(settings: Settings, *, job: str, commit: bool, command: tuple[str, ...
             err=True,
             dim=True,
         )
-    result = trio.run(
-        functools.partial(runner.shell, request, argv=argv, commit=commit, log=telemetry.logger())
+    result = stopping.run_job(
+        lambda listening: trio.run(
+            functools.partial(
+                runner.shell,
+                request,
+                argv=argv,
+                commit=commit,
+                log=telemetry.logger(),
+                watch=lambda _: listening(),
+            )
+        )
     )
     report(result, as_json=False)
     return result.exit_code
@@ -84,8 +93,16 @@ def gateway(settings: Settings, *, job: str, as_json: bool) -> int:
         sys.stdout.flush()
 
     request = request_for(settings, read_job(job))
-    result = trio.run(
-        functools.partial(runner.gateway, request, ready=ready, log=telemetry.logger())
+    result = stopping.run_job(
+        lambda listening: trio.run(
+            functools.partial(
+                runner.gateway,
+                request,
+                ready=ready,
+                log=telemetry.logger(),
+                watch=lambda _: listening(),
+            )
+        )
     )
     if result.exit_code:
         report(result, as_json=False)

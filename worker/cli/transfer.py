@@ -8,6 +8,7 @@ import click
 from worker.cli import exits, output
 from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.progress import transfer_progress
+from worker.cli.stopping import deferring_signals
 from worker.settings import Settings
 from worker.store.exporting import get_directory, write_tar
 from worker.store.importing import put_directory, put_file, put_stream
@@ -72,14 +73,35 @@ def _put(store: Store, ref: Ref, source: str, *, keep: bool, message: str) -> Co
             if not ref.path:
                 raise click.UsageError(f"standard input needs a name: {ref.repo}:PATH")
             return put_stream(
-                store, ref.branch, sys.stdin.buffer, at=ref.path, message=message, progress=watch
+                store,
+                ref.branch,
+                sys.stdin.buffer,
+                at=ref.path,
+                message=message,
+                progress=watch,
+                publishing=deferring_signals,
             )
         path = Path(source)
         if path.is_dir():
             return put_directory(
-                store, ref.branch, path, at=ref.path, keep=keep, message=message, progress=watch
+                store,
+                ref.branch,
+                path,
+                at=ref.path,
+                keep=keep,
+                message=message,
+                progress=watch,
+                publishing=deferring_signals,
             )
-        return put_file(store, ref.branch, path, at=ref.path, message=message, progress=watch)
+        return put_file(
+            store,
+            ref.branch,
+            path,
+            at=ref.path,
+            message=message,
+            progress=watch,
+            publishing=deferring_signals,
+        )
 
 
 @click.command()

@@ -1,0 +1,80 @@
+"""The command line, sent a signal at a chosen moment; run by test_signals.
+
+``signalled.py MOMENT SIGNAL ARGUMENT…``: moments are places in this program where the signal is
+sent to the process itself.
+"""
+
+import atexit
+import os
+import signal
+import sys
+
+import trio
+
+from worker.cli import app, exits, stopping
+from worker.store.backends.local import LocalBackend
+
+
+def main() -> None:
+    moment, name, *arguments = sys.argv[1:]
+    sys.argv[1:] = arguments
+
+    def strike() -> None:
+        os.kill(os.getpid(), signal.Signals[name])
+
+    def before(function):
+        def struck(*positional, **named):
+            strike()
+            return function(*positional, **named)
+
+        return struck
+
+    def after(function):
+        def struck(*positional, **named):
+            found = function(*positional, **named)
+            strike()
+            return found
+
+        return struck
+
+    def at_commit(when):
+        real = LocalBackend.put_new
+
+        def put_new(backend, name, data):
+            if "/commits/" in name and when == "before":
+                strike()
+            real(backend, name, data)
+            if "/commits/" in name and when == "after":
+                strike()
+            if "/branches/" in name and when == "branch":
+                strike()
+
+        LocalBackend.put_new = put_new
+
+    if moment == "at import":
+        # What a run does before it handles signals itself.
+        stopping.run_job = before(stopping.run_job)
+    elif moment == "before trio":
+        trio.run = before(trio.run)
+    elif moment == "after trio":
+        trio.run = after(trio.run)
+    elif moment == "while writing the result":
+        from worker.cli.results import ResultFile
+
+        ResultFile.write = before(ResultFile.write)
+    elif moment == "while printing":
+        from worker.cli import output
+
+        output.print_line = before(output.print_line)
+    elif moment == "when all is done":
+        exits.exit_status = before(exits.exit_status)
+        stopping.too_late = after(stopping.too_late)
+    elif moment == "at exit":
+        atexit.register(strike)
+    elif moment.startswith("commit: "):
+        at_commit(moment.partition(": ")[2])
+    app.main()
+
+
+if __name__ == "__main__":
+    main()
