@@ -114,3 +114,24 @@ def test_folders_go_with_their_last_object(backend):
     backend.delete("blobs/stage/1")
 
     assert [] == os.listdir(backend.root)
+
+
+@pytest.mark.parametrize("vanishes_before", ["stat", "unlink"])
+def test_sweeps_beside_writers(tmp_path, monkeypatch, vanishes_before):
+    """A temporary file that its writer finishes while it is looked at is no error."""
+    backend = LocalBackend(tmp_path / "store")
+    backend.put("a/b", b"1")
+    for number in range(3):
+        (tmp_path / "store" / "a" / f"{TEMPORARY}{number}").write_bytes(b"half")
+    real = getattr(os, vanishes_before)
+    unlink = os.unlink
+
+    def vanishing(path, *arguments, **named):
+        if str(path).endswith(f"{TEMPORARY}1"):
+            unlink(path)
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(os, vanishes_before, vanishing)
+
+    assert 2 == backend.sweep(2e10)
+    assert ["b"] == os.listdir(tmp_path / "store" / "a")

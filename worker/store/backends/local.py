@@ -156,9 +156,11 @@ class LocalBackend:
             for folder, _, files in os.walk(self._base):
                 for file in files:
                     path = os.path.join(folder, file)
-                    if file.startswith(TEMPORARY) and os.stat(path).st_mtime < before:
-                        os.unlink(path)
-                        removed += 1
+                    # One that is gone by now was finished by its writer.
+                    with contextlib.suppress(FileNotFoundError):
+                        if file.startswith(TEMPORARY) and os.stat(path).st_mtime < before:
+                            os.unlink(path)
+                            removed += 1
         return removed
 
     @contextlib.contextmanager
