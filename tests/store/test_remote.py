@@ -44,7 +44,7 @@ def test_a_service_that_is_not_there_is_named():
     )
 
     with pytest.raises(Unavailable, match="reading a/b") as caught:
-        RemoteBackend(s3, "s3://bucket").get("a/b")
+        RemoteBackend(s3, "s3://bucket", first=s3).get("a/b")
     assert "\n" not in str(caught.value)
     assert "very-secret" not in str(caught.value)
 
