@@ -1,6 +1,6 @@
 """S3 servers to test on: moto, and where its program is installed MinIO or versitygw.
 
-A program is looked for in the folder ``WORKER_TEST_S3_SERVERS``, then on ``PATH``. Servers listen on
+A program is looked for in ``WORKER_TEST_S3_SERVERS``, a folder, then on ``PATH``. Servers listen on
 loopback only and take one pair of keys, which protects nothing.
 """
 

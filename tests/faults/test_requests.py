@@ -9,7 +9,7 @@ from scenarios.machines import Site
 
 from worker.store.opening import open_store
 
-SAMPLES = {"put": 1, "gc": 1, "run": 12}
+SAMPLES = {"put": 1, "gc": 1, "run": 5}
 """One request of so many is struck, unless all are."""
 
 
