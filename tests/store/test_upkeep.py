@@ -2,17 +2,19 @@
 
 import os
 import time
+import tracemalloc
 
 import attrs
 import pytest
-from builders import a_commit, an_id
+from builders import a_commit, an_entry, an_id
 
 from worker.errors import Unavailable
 from worker.store.backends.local import TEMPORARY
 from worker.store.blobs import BlobReader, Stage
-from worker.store.model import BranchName, CommitName, InputRecord, Repo
+from worker.store.model import BranchName, Commit, CommitName, InputRecord, Repo
+from worker.store.repository import Store
 from worker.store.trees import apply
-from worker.store.upkeep import DAY, GRACE, gc, verify
+from worker.store.upkeep import DAY, GRACE, _Check, gc, verify
 
 FILES = {"a": b"1" * 10, "b/c": b"2" * 20, "empty": b""}
 LATER = GRACE + 60
@@ -198,3 +200,62 @@ def test_removes_what_interrupted_writes_left(local):
     assert [there.name] == [marker.output for marker in local.markers(lab.name.repo)]
     assert not left.exists()
     assert BranchName(lab.name.repo) in list(local.branches(lab.name.repo))
+
+
+def test_verify_takes_the_same_memory_for_many_small_files(store, tmp_path):
+    """Of ten times as many files it remembers no more."""
+
+    def peak(count: int) -> int:
+        stage = Stage(store.backend, f"many-{count}", writer="w", scratch=tmp_path / str(count))
+        changes = []
+        for number in range(count):
+            data = b"%d" % number
+            changes.append(
+                (f"{number:06d}", an_entry(f"{number:06d}", data, (stage.append(data),)))
+            )
+        stage.settle()
+        tree = apply(store.empty_tree(), changes)
+        commit = Commit(
+            CommitName(Repo("default", f"many{count}"), an_id()),
+            "master",
+            None,
+            0.0,
+            0.0,
+            tree.root,
+            tree.digest,
+            tree.count,
+            tree.size,
+        )
+        store.add_commit(commit)
+        check = _Check(Store(store.backend))
+        tracemalloc.start()
+        check.commit(commit.name)
+        found, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (count, ()) == (check.result().runs, check.result().defects)
+        return found
+
+    assert peak(20_000) < peak(2_000) + (200 << 10)
+
+
+def test_large_runs_that_commits_share_are_read_once(store):
+    """A file of 64 KiB and more that two commits hold is read once."""
+    commit = a_commit(store, {"large": b"1" * (64 << 10), "small": b"2"})
+    tree = apply(
+        store.tree(commit),
+        [("other", attrs.evolve(store.tree(commit).entry("small"), key="other"))],
+    )
+    store.add_commit(
+        attrs.evolve(
+            commit,
+            name=CommitName(commit.name.repo, an_id()),
+            root=tree.root,
+            digest=tree.digest,
+            files=tree.count,
+            size=tree.size,
+        )
+    )
+    found = verify(store)
+
+    assert (2, ()) == (found.commits, found.defects)
+    assert (64 << 10) + 3 == found.size

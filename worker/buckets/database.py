@@ -74,6 +74,7 @@ class IndexUnavailable(Unavailable):
 
     def __init__(self, path: Path, error: sqlite3.Error) -> None:
         super().__init__(f"{path}: {error}")
+        self.path = str(path)
         full = _primary(error) == sqlite3.SQLITE_FULL
         self.errno = errno.ENOSPC if full else errno.EIO
         """As the system would have said it."""

@@ -46,7 +46,7 @@ def run(
         if not isinstance(error, WorkerError | OSError):
             sys.excepthook(*sys.exc_info())
         control.setblocking(True)
-        control.sendall(encode(Failed(str(error) or repr(error))))
+        control.sendall(encode(Failed(str(error) or repr(error), getattr(error, "errno", None))))
     finally:
         _exit(1)
 

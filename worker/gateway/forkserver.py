@@ -49,6 +49,10 @@ OPEN_FILES = 1 << 16
 class ChildDied(WorkerError):
     """A child ended, or said that it is about to, before it had settled."""
 
+    def __init__(self, reason: str, errno: int | None = None) -> None:
+        super().__init__(reason)
+        self.errno = errno
+
 
 class AgentGone(Exception):
     """Nobody is left who could want this gateway."""
@@ -123,7 +127,7 @@ def main() -> NoReturn:
     except AgentGone:
         pass
     except (WorkerError, OSError) as error:
-        reports.write(Failed(str(error)))
+        reports.write(Failed(str(error), getattr(error, "errno", None)))
     finally:
         family.kill()
     sys.exit(0)
@@ -241,8 +245,8 @@ class Family:
                         speaker.ready = True
                     case Settled():
                         speaker.settled = True
-                    case Failed(reason):
-                        raise ChildDied(reason)
+                    case Failed(reason, errno):
+                        raise ChildDied(reason, errno)
         except (EOFError, ConnectionResetError):
             if speaker.settled:
                 self._selector.unregister(speaker.line.descriptor)

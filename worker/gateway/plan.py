@@ -77,12 +77,17 @@ class GatewayPlan:
         return self.scratch / "out.sqlite"
 
     @property
-    def full(self) -> Path:
-        """A file that is there once something could not be written because a disk was full.
+    def store_full(self) -> Path:
+        """An empty file that is made when the store's disk was full.
 
         What could not be written is dropped, so afterwards the disk need not be full any more.
         """
-        return self.scratch / "disk-full"
+        return self.scratch / "store-full"
+
+    @property
+    def scratch_full(self) -> Path:
+        """An empty file that is made when the disk of the scratch directory was full."""
+        return self.scratch / "scratch-full"
 
     @property
     def buckets(self) -> tuple[str, ...]:
@@ -184,6 +189,8 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     """Told by a child or a parent that is about to end for a reason nobody asked for."""
 
     reason: str
+    errno: int | None = None
+    """The system's error number, where it was the system that refused."""
 
 
 Reply = Counted | Serving | Drained

@@ -64,9 +64,10 @@ KILL_GRACE = 5.0
 class GatewayDied(Unavailable):
     """A process of the gateway ended although nobody asked it to."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, errno: int | None = None) -> None:
         super().__init__(f"the gateway ended unexpectedly: {reason}")
         self.reason = reason
+        self.errno = errno
 
 
 class Parent:
@@ -232,7 +233,7 @@ async def _read_messages(process: _Process, replies: _Replies, scope: trio.Cance
             *lines, line = (line + data).split(b"\n")
             for message in map(decode, lines):
                 if isinstance(message, Failed):
-                    raise GatewayDied(message.reason)
+                    raise GatewayDied(message.reason, message.errno)
                 replies.take(message)
                 if isinstance(message, Drained):
                     return

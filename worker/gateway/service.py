@@ -73,14 +73,14 @@ class Service:
         counters: Counters,
         credentials: Credentials | None = None,
         described: Mapping[str, str] | None = None,
-        full: Path | None = None,
+        plan: GatewayPlan | None = None,
     ) -> None:
         """Serve *buckets*; with *credentials* to those only who sign with them.
 
-        *described* says of a bucket by name what it serves, for people. The file *full* is made
-        when a disk is.
+        *described* says of a bucket by name what it serves, for people. *plan* names the files that
+        tell the job which disk is full.
         """
-        self._full = full
+        self._plan = plan
         self.job = job
         self.counters = counters
         self.described = described or {}
@@ -123,9 +123,12 @@ class Service:
             raise
         except Exception as error:
             fault = _fault(error)
-            if self._full is not None and getattr(error, "errno", None) in NO_ROOM:
+            if self._plan is not None and getattr(error, "errno", None) in NO_ROOM:
+                plan = self._plan
                 with suppress(OSError):
-                    self._full.touch()
+                    (plan.scratch_full if _in_scratch(error, plan) else plan.store_full).touch()
+                if _in_scratch(error, plan):
+                    fault = S3Error("ServiceUnavailable", SCRATCH_FULL)
             if fault.status >= 500 and fault is not error:
                 log.error(
                     "gateway.failed",
@@ -186,7 +189,8 @@ class Service:
             self.counters.add(bucket, reads=1, refused=refused)
 
 
-FULL = "The disk that the output is written to is full."
+FULL = "The disk of the store that the output is written to is full."
+SCRATCH_FULL = "The disk of the worker's scratch directory is full."
 LOST = "The store under this bucket has lost the object's data; the log of the job says more."
 
 # What the errors of our own rooms are to an S3 client, where their meaning alone says too little.
@@ -202,6 +206,12 @@ FAULTS: tuple[tuple[type[WorkerError], Callable[[WorkerError], S3Error]], ...] =
     (ObjectMissing, lambda _: S3Error("InternalError", LOST)),
     (Damaged, lambda _: S3Error("InternalError", LOST)),
 )
+
+
+def _in_scratch(error: Exception, plan: GatewayPlan) -> bool:
+    """Return whether *error* is about a file in the scratch directory."""
+    path = getattr(error, "path", None)
+    return path is not None and Path(path).is_relative_to(plan.scratch)
 
 
 def _fault(error: Exception) -> S3Error:
@@ -235,5 +245,5 @@ def open_service(plan: GatewayPlan, *, number: int, counters: Counters) -> Servi
         counters=counters,
         credentials=Credentials(plan.auth.access, plan.auth.secret) if plan.auth else None,
         described=described,
-        full=plan.full,
+        plan=plan,
     )

@@ -117,7 +117,7 @@ async def conduct(
             result = await _run(request, work, stop, journal, launched)
             nursery.cancel_scope.cancel()
     except Exception as error:
-        result = _failed(journal, stop, error)
+        result = _failed(journal, stop, error, request.scratch)
     tell = journal.log.error if result.exit_code else journal.log.info
     why = {"reason": result.reason} if result.reason else {}
     tell("run.ended", state=result.state.value, cause=result.cause.value, **why)
@@ -303,7 +303,7 @@ def _stopped(journal: Journal, stop: Stop) -> Result:
     return journal.result(Cause.STOPPED, f"stopped by {stop.signal} before it could publish")
 
 
-def _failed(journal: Journal, stop: Stop, error: Exception) -> Result:
+def _failed(journal: Journal, stop: Stop, error: Exception, scratch: Path) -> Result:
     """Return the result of a run that an error ended."""
     if journal.final is not None:
         # What was decided stays decided; only the tidying up went wrong.
@@ -315,6 +315,11 @@ def _failed(journal: Journal, stop: Stop, error: Exception) -> Result:
         journal.log.info("run.broke_off", reason=str(error))
         return _stopped(journal, stop)
     reason = _told(error)
+    if getattr(error, "errno", None) in NO_ROOM and str(scratch) in reason:
+        reason += (
+            f"; the disk of the scratch directory {scratch} is full: free space, or choose "
+            "another with --scratch"
+        )
     if cause is Cause.INTERNAL:
         journal.log.error("run.fault", exc_info=error)
         reason = f"a fault of worker's own: {type(error).__name__}: {error}"

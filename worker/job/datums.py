@@ -104,7 +104,8 @@ async def _try(place: Workplace, datum: Datum, attempt: int) -> Failure | None:
     """Run the command once; None means that it succeeded."""
     transform = place.plan.spec.transform
     await empty_out(place)
-    place.output.full.unlink(missing_ok=True)
+    for mark in (place.output.plan.store_full, place.output.plan.scratch_full):
+        mark.unlink(missing_ok=True)
     listener = place.listener(datum, attempt)
     order = place.order(transform.cmd, place.environment(datum))
     if transform.debug:
@@ -175,7 +176,7 @@ def _judge(place: Workplace, ended: Ended, listener: Listener) -> Failure | None
             ended,
         )
     if (full := _full_disk(place)) is not None:
-        return Failure(Cause.NOT_PUBLISHED, f"the disk of {full} is full; {reason}", ended)
+        return Failure(Cause.NOT_PUBLISHED, f"{full}; {reason}", ended)
     if ended.signal == signal.SIGKILL:
         reason += " (nobody here sent it; the kernel does when memory is short)"
     return Failure(Cause.COMMAND_FAILED, reason, ended)
@@ -270,18 +271,25 @@ def _called(datum: Datum) -> str:
 
 
 def _full_disk(place: Workplace) -> str | None:
-    """Return a folder whose disk has nothing left, if that is why things fail."""
-    if place.output.full.exists():
-        return place.store.url
-    store = place.store.backend.path("blobs/x")
-    folders = [place.scratch, place.root]
-    if store is not None:
-        folders += [folder for folder in store.parents if folder.exists()][:1]
-    for folder in folders:
+    """Return which disk has nothing left and what to do, if that is why things fail."""
+    scratch = (
+        f"the disk of the scratch directory {place.scratch.parent} is full: free space, or choose "
+        "another with --scratch"
+    )
+    store = f"the disk of the store {place.store.url} is full: free space"
+    if place.output.plan.scratch_full.exists():
+        return scratch
+    if place.output.plan.store_full.exists():
+        return store
+    blobs = place.store.backend.path("blobs/x")
+    folders = [(place.scratch, scratch), (place.root, f"the disk of {place.root} is full")]
+    if blobs is not None:
+        folders += [(folder, store) for folder in blobs.parents if folder.exists()][:1]
+    for folder, text in folders:
         with contextlib.suppress(OSError):
             found = os.statvfs(folder)
             if found.f_bavail * found.f_frsize < NEARLY_NOTHING:
-                return str(folder)
+                return text
     return None
 
 

@@ -173,6 +173,10 @@ class _Writer:
             os.fchmod(file, 0o444)
             times = entry.modified * 1_000_000
             os.utime(file, ns=(times, times))
+        except OSError as error:
+            # Writes to a descriptor do not say which file, and so which disk, they failed on.
+            error.filename = error.filename or str(target)
+            raise
         finally:
             os.close(file)
 

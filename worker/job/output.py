@@ -27,8 +27,8 @@ class Output:
     index: Index
     stage: Stage
     """The agent's own writer in the stage that the gateway's processes write to as well."""
-    full: Path
-    """A file that the gateway makes when a disk is full."""
+    plan: GatewayPlan
+    """Where the index is, and the files by which the gateway tells which disk is full."""
 
     def settle(self) -> None:
         """Let nothing change any more, and make durable what the agent itself wrote."""
@@ -56,7 +56,7 @@ async def open_output(
     plan = GatewayPlan(store.url, scratch, "", stage)
     index = create(plan.index)
     writer = Stage(store.backend, stage, writer="agent", scratch=scratch)
-    output = Output(index, writer, plan.full)
+    output = Output(index, writer, plan)
     try:
         yield output
     finally:

@@ -18,6 +18,10 @@ from worker.store.segments import Segment, UnknownFormat
 from worker.store.trees import SEGMENTS, TREES, SegmentRow, read_root, read_segment
 
 DAY = 24 * 3600.0
+# Runs of at least this size are remembered, and so read once. Their number is bounded by the bytes
+# of the store; that of smaller ones is not, and to read those again for another segment that names
+# them costs little.
+REMEMBERED = 64 << 10
 # Longer than any job: what a running one has written is in no commit yet.
 GRACE = 7 * DAY
 
@@ -38,8 +42,9 @@ class Verified:
     commits: int
     segments: int
     runs: int
+    """Runs of payload that were read; small ones once for each segment that names them."""
     size: int
-    """Payload bytes that were read and hashed; what commits share is read once."""
+    """Payload bytes that were read and hashed."""
     defects: tuple[Defect, ...]
 
 
@@ -113,7 +118,8 @@ class _Check:
         self._reader = BlobReader(store.backend)
         self._commits = 0
         self._segments: dict[bytes, SegmentRow | None] = {}
-        self._runs: set[bytes] = set()
+        self._large: set[bytes] = set()
+        self._runs = 0
         self._size = 0
         self._defects: list[Defect] = []
 
@@ -122,7 +128,7 @@ class _Check:
         return Verified(
             commits=self._commits,
             segments=len(self._segments),
-            runs=len(self._runs),
+            runs=self._runs,
             size=self._size,
             defects=tuple(self._defects),
         )
@@ -198,11 +204,13 @@ class _Check:
         run = Extent.of_run(
             extent.blob, offset=extent.run_offset, length=extent.run_length, sha256=extent.sha256
         )
-        # A digest of a run's name takes a third of the memory, and there may be many millions.
-        seen = hashlib.blake2b(repr(run).encode(), digest_size=16).digest()
-        if seen in self._runs:
-            return
-        self._runs.add(seen)
+        if extent.run_length >= REMEMBERED:
+            # A digest of a run's name takes a third of the memory.
+            seen = hashlib.blake2b(repr(run).encode(), digest_size=16).digest()
+            if seen in self._large:
+                return
+            self._large.add(seen)
+        self._runs += 1
         sha256 = hashlib.sha256()
         try:
             for piece in self._reader.pieces((run,)):

@@ -33,11 +33,15 @@ class AlreadyThere(Conflict):
 class StoreUnavailable(Unavailable):
     """The disk or the service under the store refused; *cause* is its own word for why."""
 
-    def __init__(self, doing: str, cause: str, *, errno: int | None = None) -> None:
+    def __init__(
+        self, doing: str, cause: str, *, errno: int | None = None, path: str | None = None
+    ) -> None:
         super().__init__(f"store: {doing}: {cause}")
         self.doing = doing
         self.cause = cause
         self.errno = errno
+        self.path = path
+        """The file of this machine that the system refused, if it was one."""
 
 
 class WriteUncertain(StoreUnavailable):

@@ -171,7 +171,7 @@ class LocalBackend:
         with _explained(f"writing {name}"):
             fd = self._in_folder(temporary, _open_new)
         try:
-            with _explained(f"writing {name}"):
+            with _explained(f"writing {name}", path=temporary):
                 try:
                     write_fully(fd, data, 0)
                     os.fsync(fd)
@@ -280,12 +280,12 @@ class FileSink:
         try:
             write_fully(self._fd, data, self._size)
         except OSError as error:
-            raise _unavailable(f"writing {self._name}", error) from error
+            raise _unavailable(f"writing {self._name}", error, path=self._path) from error
         self._size += len(data)
 
     def close(self) -> None:
         """Close the file, cut to what was written whole."""
-        with _explained(f"closing {self._name}"):
+        with _explained(f"closing {self._name}", path=self._path):
             fd, self._fd = self._fd, -1
             try:
                 os.ftruncate(fd, self._size)
@@ -341,20 +341,24 @@ def _sync_all(paths: Collection[str]) -> None:
 
 
 @contextlib.contextmanager
-def _explained(doing: str, *, missing: str | None = None) -> Iterator[None]:
+def _explained(
+    doing: str, *, missing: str | None = None, path: str | None = None
+) -> Iterator[None]:
     """Translate OSError to the store's errors."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         if missing is not None:
             raise ObjectMissing(missing) from error
-        raise _unavailable(doing, error) from error
+        raise _unavailable(doing, error, path=path) from error
     except OSError as error:
-        raise _unavailable(doing, error) from error
+        raise _unavailable(doing, error, path=path) from error
 
 
-def _unavailable(doing: str, error: OSError) -> StoreUnavailable:
+def _unavailable(doing: str, error: OSError, *, path: str | None = None) -> StoreUnavailable:
     code = errno.errorcode.get(error.errno or 0, "unknown")
     # The file tells which disk is full and which folder is not ours.
-    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-    return StoreUnavailable(doing, f"{where}{error.strerror or error} ({code})", errno=error.errno)
+    named = error.filename if isinstance(error.filename, str) else path
+    where = f"{named}: " if named else ""
+    cause = f"{where}{error.strerror or error} ({code})"
+    return StoreUnavailable(doing, cause, errno=error.errno, path=named)

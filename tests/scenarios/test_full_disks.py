@@ -1,0 +1,79 @@
+"""A disk that is full is named by its role, with the remedy, and the run ends with 73."""
+
+import json
+import subprocess
+
+import attrs
+import pytest
+from builders import a_commit, a_job, an_input
+from faults import servers
+
+from worker.store.opening import open_store
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 3 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be made here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+MANY_SMALL = (
+    "head -c 200000 /dev/urandom > part.tmp",
+    "for n in $(seq 30); do curl -sf -T part.tmp $S3_ENDPOINT/out/$n; done",
+)
+IN_THE_WAY = "the disk of the scratch directory {0} is full"
+
+
+def failed(said) -> str:
+    """Return the reason of a run that ended with 73."""
+    result = json.loads(said.out)
+    assert (73, 73) == (said.status, result["exit_code"]), said.err[-2000:]
+    return result["reason"]
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_scratch_is_full_while_packs_gather(site, small_disk, tries):
+    """With a store on a server, small objects gather in the scratch directory."""
+    with servers.serving("moto") as server:
+        url = f"s3://{servers.BUCKET}/prefix"
+        a_commit(open_store(url, servers.options(server.endpoint)), {"a": b"1"})
+        remote = attrs.evolve(
+            site,
+            store=url,
+            more={**servers.environment(server.endpoint), "WORKER_SCRATCH": str(small_disk)},
+        )
+        job = remote.job(a_job(*MANY_SMALL, datumTries=tries))
+        reason = failed(remote.worker("run", "--job", job, "--json"))
+
+    assert IN_THE_WAY.format(small_disk) in reason
+    assert "--scratch" in reason
+    assert url not in reason
+
+
+def test_scratch_is_full_while_files_are_laid_out(site, small_disk):
+    """File inputs that do not fit are scratch's fault, not the store's."""
+    a_commit(site.open(), {"a": b"1" * (4 << 20)})
+    job = a_job("true", inputs=(an_input(s3=False),), s3Out=False)
+    environment = {"WORKER_SCRATCH": str(small_disk), "WORKER_PFS_ROOT": str(small_disk / "pfs")}
+    reason = failed(site.worker("run", "--job", site.job(job), "--json", **environment))
+
+    assert IN_THE_WAY.format(small_disk) in reason
+
+
+def test_the_store_is_full(site, small_disk):
+    """A store without room is named, however much there is in scratch."""
+    small = attrs.evolve(site, store=str(small_disk / "store"))
+    a_commit(small.open(), {"a": b"1"})
+    job = small.job(a_job(*MANY_SMALL, datumTries=1))
+    reason = failed(small.worker("run", "--job", job, "--json"))
+
+    assert f"the disk of the store {small.store} is full" in reason
+    left = [listed.name for listed in small.open().backend.list_from("blobs/")]
+    assert 1 == len(left)
