@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 
@@ -297,3 +298,19 @@ async def test_a_stopped_process_does_not_hold_a_drain(tmp_path, stopped):
     with pytest.raises(GatewayDied, match="no sign of life"):
         await drain()
     await gone(everybody)
+
+
+@pytest.mark.parametrize("how", ["reset", "closed"])
+@pytest.mark.parametrize("size", [1_000, 5_000_000])
+async def test_a_dead_client_does_not_hold_a_drain(tmp_path, size, how):
+    """A client that sent 500 requests ahead, read nothing and died is gone at once."""
+    async with start_parent() as parent:
+        endpoint = await parent.serve(a_plan(tmp_path))
+        await put(endpoint.port, "big", b"x" * size)
+        with socket.create_connection(("127.0.0.1", endpoint.port)) as client:
+            client.sendall(b"GET /out/big HTTP/1.1\r\nhost: a\r\n\r\n" * 500)
+            client.recv(1)
+            if how == "reset":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Longer than a test may take.
+        await parent.drain(1000)

@@ -54,6 +54,7 @@ class Connection(TCPServer):
 
         super().__init__(cast(AppWrapper, with_connection), *arguments)
         self.broken = False
+        self._reading = trio.CancelScope()
 
     async def protocol_send(self, event: ServerEvent) -> None:
         """Send what the protocol has to say."""
@@ -64,6 +65,7 @@ class Connection(TCPServer):
                 except GONE:
                     # The task that reads tells the application, which may be the one that is here.
                     self.broken = True
+                    self._reading.cancel()
                     await trio.aclose_forcefully(self.stream)
             return
         # Quart cancels the task in which it has just ended its answer, and that one closes.
@@ -74,6 +76,8 @@ class Connection(TCPServer):
             # Not in the middle of an answer: that one is let out first.
             async with self.send_lock:
                 await self._close()
+        # Requests that a client sent ahead are dropped: the parser would wait for their turn.
+        self._reading.cancel()
         await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
@@ -81,15 +85,18 @@ class Connection(TCPServer):
         assert isinstance(http, H11Protocol)
         parser = http.connection
         try:
-            while True:
-                in_body = parser.their_state is h11.SEND_BODY
-                data = bytes(await self.stream.receive_some(RECEIVE if in_body else RECEIVE_HEAD))
-                if in_body and http.stream is not None and _is_inside(parser, data):
-                    await http.stream.handle(Body(stream_id=STREAM_ID, data=data))
-                else:
-                    await self.protocol.handle(RawData(_ascii_target(parser, data)))
-                if not data:
-                    break
+            with self._reading:
+                while True:
+                    in_body = parser.their_state is h11.SEND_BODY
+                    data = bytes(
+                        await self.stream.receive_some(RECEIVE if in_body else RECEIVE_HEAD)
+                    )
+                    if in_body and http.stream is not None and _is_inside(parser, data):
+                        await http.stream.handle(Body(stream_id=STREAM_ID, data=data))
+                    else:
+                        await self.protocol.handle(RawData(_ascii_target(parser, data)))
+                    if not data:
+                        break
         except GONE:
             self.broken = True
         await self.protocol.handle(Closed())
