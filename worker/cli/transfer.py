@@ -1,6 +1,7 @@
 """``put`` and ``get``: files of this machine into a commit, and out of one."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,22 +13,39 @@ from worker.cli.stopping import deferring_signals
 from worker.settings import Settings
 from worker.store.exporting import get_directory, write_tar
 from worker.store.importing import put_directory, put_file, put_stream
+from worker.store.intake import Compared
 from worker.store.model import Commit
 from worker.store.opening import open_store
 from worker.store.refs import Ref, parse_ref
 from worker.store.repository import Store
 from worker.telemetry import printable
 
+MANY_FILES = 100_000
+MANY_BYTES = 1 << 30
+"""From here on ``put`` says that it read unchanged files to compare them."""
+
 
 @click.command()
 @click.argument("ref")
 @click.argument("source", metavar="DIRECTORY|FILE|-")
 @click.option("--keep", is_flag=True, help="Keep files that the folder does not have")
+@click.option(
+    "--trust-mtime",
+    is_flag=True,
+    help="Do not read files of the same size that are older than the commit's (see docs/store.md)",
+)
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why, for the log")
 @json_option
 @with_settings(*STORE)
 def put(
-    settings: Settings, *, ref: str, source: str, keep: bool, message: str, as_json: bool
+    settings: Settings,
+    *,
+    ref: str,
+    source: str,
+    keep: bool,
+    trust_mtime: bool,
+    message: str,
+    as_json: bool,
 ) -> None:
     """Commit a folder, a file or standard input to a branch.
 
@@ -47,7 +65,20 @@ def put(
         raise click.UsageError(f"{ref} is a commit, which never changes; name a branch")
     store = open_store(settings.store, settings.store_options)
     before = store.head(wanted.branch)
-    commit = _put(store, wanted, source, keep=keep, message=message)
+    compared = Compared()
+
+    def note(found: Compared) -> None:
+        nonlocal compared
+        compared = found
+
+    commit = _put(
+        store, wanted, source, keep=keep, message=message, trust_mtime=trust_mtime, compared=note
+    )
+    if compared.files >= MANY_FILES or compared.size >= MANY_BYTES:
+        exits.say(
+            f"worker: read {output.size(compared.size)} in {compared.files:,} files that had not "
+            "changed; --trust-mtime compares their size and times instead"
+        )
     same = before is not None and before.commit == commit.name
     if as_json:
         output.print_json(
@@ -67,7 +98,16 @@ def put(
         output.print_line(f"{content}{', as before' if same else ''}")
 
 
-def _put(store: Store, ref: Ref, source: str, *, keep: bool, message: str) -> Commit:
+def _put(
+    store: Store,
+    ref: Ref,
+    source: str,
+    *,
+    keep: bool,
+    message: str,
+    trust_mtime: bool,
+    compared: Callable[[Compared], None],
+) -> Commit:
     with transfer_progress(f"put {ref}") as watch:
         if source == "-":
             if not ref.path:
@@ -90,6 +130,8 @@ def _put(store: Store, ref: Ref, source: str, *, keep: bool, message: str) -> Co
                 at=ref.path,
                 keep=keep,
                 message=message,
+                trust_mtime=trust_mtime,
+                compared=compared,
                 progress=watch,
                 publishing=deferring_signals,
             )

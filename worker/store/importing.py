@@ -13,7 +13,7 @@ from typing import BinaryIO
 from worker.errors import Invalid
 from worker.store.blobs import BlobReader, Stage
 from worker.store.folders import Found, Problem, walk
-from worker.store.intake import Intake, NotAFile
+from worker.store.intake import Compared, Intake, NotAFile
 from worker.store.model import BranchName, Commit, CommitName, Entry
 from worker.store.publish import Draft, Guard, publish
 from worker.store.repository import Store
@@ -55,6 +55,8 @@ def put_directory(
     scratch: Path | None = None,
     progress: Progress | None = None,
     publishing: Guard = contextlib.nullcontext,
+    trust_mtime: bool = False,
+    compared: Callable[[Compared], None] = lambda _: None,
 ) -> Commit:
     """Put a folder on *branch* and return the commit that is its head then.
 
@@ -68,7 +70,9 @@ def put_directory(
     files inside the folder; any other link, and what is neither file nor folder, raises
     CannotImport. A folder with nothing in it becomes an empty file whose key ends in ``/``.
 
-    *publishing* is entered for the time in which the commit is published and the branch moved.
+    *publishing* is entered for the time in which the commit is published and the branch moved. With
+    *trust_mtime*, files are not read whose size is that of the head's entry and whose mtime and
+    ctime are older than the entry. *compared* is told what was read and had not changed.
     """
     prefix = f"{at.rstrip('/')}/" if at else ""
     _check(prefix or "a")
@@ -76,11 +80,18 @@ def put_directory(
         store,
         branch,
         lambda base, intake: _folder_changes(
-            base, intake, directory=directory, prefix=prefix, keep=keep, progress=progress
+            base,
+            intake,
+            directory=directory,
+            prefix=prefix,
+            keep=keep,
+            progress=progress,
+            trust_mtime=trust_mtime,
         ),
         message=message,
         scratch=scratch,
         publishing=publishing,
+        compared=compared,
     )
 
 
@@ -148,6 +159,7 @@ def _put(
     message: str,
     scratch: Path | None,
     publishing: Guard,
+    compared: Callable[[Compared], None] = lambda _: None,
 ) -> Commit:
     """Commit what *changes* makes of the head's tree, again and again until the head has stayed."""
     started = time.time()
@@ -164,6 +176,7 @@ def _put(
                 parent = store.commit(head.commit) if head else None
                 base = store.tree(parent) if parent else store.empty_tree()
                 tree = apply(base, changes(base, intake))
+                compared(intake.compared)
                 if parent is not None and tree.digest == parent.digest:
                     tree.discard()
                     return parent
@@ -192,6 +205,7 @@ def _folder_changes(
     prefix: str,
     keep: bool,
     progress: Progress | None,
+    trust_mtime: bool,
 ) -> Changes:
     """Yield how *base* differs from the folder, reading both side by side in the order of keys."""
     problems: list[Problem] = []
@@ -212,7 +226,7 @@ def _folder_changes(
         if there is not None and there.key == found.key:
             same, there = there, next(known, None)
         try:
-            entry = intake.take(found, same)
+            entry = intake.take(found, same, trust_mtime=trust_mtime)
         except NotAFile as error:
             problems.append(error.problem)
             continue

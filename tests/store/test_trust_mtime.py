@@ -1,0 +1,126 @@
+"""Comparing by size and time: which files a put does not read, and which it does."""
+
+import os
+import time
+
+import attrs
+import pytest
+
+from worker.store import intake
+from worker.store.importing import put_directory
+from worker.store.intake import TRUST_MARGIN, Compared
+from worker.store.model import BranchName, Repo
+from worker.store.trees import apply
+
+LAB = BranchName(Repo("default", "lab"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / name).write_text(f"{name} old")
+    return folder
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of the files that are opened."""
+    names = []
+    real = intake._open
+
+    def note(found):
+        names.append(found.key)
+        return real(found)
+
+    monkeypatch.setattr(intake, "_open", note)
+    return names
+
+
+def later(monkeypatch, seconds: float) -> None:
+    """Let imports happen *seconds* from now."""
+    real = time.time_ns
+    monkeypatch.setattr(intake.time, "time_ns", lambda: real() + int(seconds * 1e9))
+
+
+def contents(store):
+    from worker.store.blobs import BlobReader
+
+    reader = BlobReader(store.backend)
+    tree = store.tree(store.resolve("lab"))
+    return {e.key: b"".join(reader.pieces(e.extents)).decode() for e in tree.entries()}
+
+
+def test_older_files_of_the_same_size_are_not_opened(store, folder, opened, monkeypatch):
+    """Only what is new is read; without trust everything is."""
+    later(monkeypatch, 60)
+    put_directory(store, LAB, folder)
+    (folder / "d").write_text("new")
+    opened.clear()
+    put_directory(store, LAB, folder, trust_mtime=True)
+    assert ["d"] == opened
+
+    opened.clear()
+    found = []
+    put_directory(store, LAB, folder, compared=lambda each: found.append(attrs.evolve(each)))
+    assert ["a", "b", "c", "d"] == opened
+    assert [Compared(4, 18)] == found
+
+
+def test_what_changed_after_the_import_is_read(store, folder, monkeypatch):
+    """Other bytes of the same length, with any mtime: the ctime tells."""
+    later(monkeypatch, -60)
+    put_directory(store, LAB, folder)
+    (folder / "a").write_text("a new")
+    os.utime(folder / "a", (1, 1))
+    put_directory(store, LAB, folder, trust_mtime=True)
+
+    assert "a new" == contents(store)["a"]
+
+
+def test_a_write_during_the_import_is_found_by_the_next(store, folder):
+    """What is written after a file was read is newer than the time of its entry."""
+
+    def meddle(key, _size):
+        if key == "a" and (folder / "a").read_text() == "a old":
+            (folder / "a").write_text("a new")
+
+    put_directory(store, LAB, folder, progress=meddle)
+    assert "a old" == contents(store)["a"]
+    put_directory(store, LAB, folder, trust_mtime=True)
+    assert "a new" == contents(store)["a"]
+
+
+@pytest.mark.parametrize(
+    ("margin", "size", "read"),
+    [
+        (TRUST_MARGIN + 0.5, 5, False),
+        (TRUST_MARGIN - 0.5, 5, True),
+        (0.0, 5, True),
+        (-60.0, 5, True),
+        (60.0, 6, True),
+    ],
+    ids=["older", "within the margin", "as old", "newer", "another size"],
+)
+def test_how_old_a_file_must_be(store, folder, opened, margin, size, read):
+    """A file is trusted if it was last changed a margin before its import, at the same size."""
+    commit = put_directory(store, LAB, folder)
+    tree = store.tree(commit)
+    changed = os.stat(folder / "a").st_ctime
+    entry = attrs.evolve(
+        tree.entry("a"), modified=int((changed + margin) * 1000), size=size, extents=()
+    )
+    moved = apply(tree, [("a", entry)])
+    new = attrs.evolve(
+        commit,
+        name=attrs.evolve(commit.name, id="ab" * 16),
+        parent=commit.name.id,
+        root=moved.root,
+        digest=moved.digest,
+    )
+    store.advance(LAB, store.add_commit(new))
+    opened.clear()
+    put_directory(store, LAB, folder, trust_mtime=True)
+
+    assert read == ("a" in opened)
