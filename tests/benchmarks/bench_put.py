@@ -1,0 +1,58 @@
+"""What a put of a folder costs when nine files changed: run it as a script.
+
+``python tests/benchmarks/bench_put.py [--files N] [--size BYTES]``. Prints the seconds of the first put, and of a put of the same folder with nine other files, with
+every file read again and with ``trust_mtime``; and the ratio of the two.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from worker.store import intake
+from worker.store.importing import put_directory
+from worker.store.model import BranchName, Repo
+from worker.store.opening import open_store
+
+LAB = BranchName(Repo("default", "lab"))
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--size", type=int, default=100, help="of each file, in bytes")
+    parsed = parser.parse_args()
+    count = parsed.files
+    with tempfile.TemporaryDirectory() as place:
+        folder, store = Path(place) / "folder", open_store(Path(place) / "store")
+        for number in range(count):
+            path = folder / f"{number // 1000:04d}" / f"{number:07d}"
+            if number % 1000 == 0:
+                path.parent.mkdir(parents=True)
+            path.write_bytes(b"%09d\n" % number * (parsed.size // 10))
+        time.sleep(intake.TRUST_MARGIN + 0.5)
+
+        def put(what: str, **named: bool) -> float:
+            began = time.perf_counter()
+            commit = put_directory(store, LAB, folder, **named)
+            seconds = time.perf_counter() - began
+            print(f"{what:<42} {seconds:8.2f} s  {commit.files:,} files")
+            return seconds
+
+        def change(text: str) -> None:
+            for number in range(9):
+                path = folder / f"{number * (count // 9) // 1000:04d}" / f"change {number}"
+                path.write_text(text)
+
+        put("first put")
+        change("a")
+        read = put("nine files changed, all read")
+        change("b")
+        trusted = put("nine files changed, trusting times", trust_mtime=True)
+        print(f"{'ratio':<42} {read / trusted:8.1f}    {os.cpu_count()} cores")
+
+
+if __name__ == "__main__":
+    main()
