@@ -1,7 +1,8 @@
 """What a put of a folder costs when nine files changed: run it as a script.
 
-``python tests/benchmarks/bench_put.py [--files N] [--size BYTES]``. Prints the seconds of the first put, and of a put of the same folder with nine other files, with
-every file read again and with ``trust_mtime``; and the ratio of the two.
+``python tests/benchmarks/bench_put.py [--files N] [--size BYTES]`` prints the seconds of the first
+put, and of a put of the same folder with nine other files, with every file read again and with
+``trust_mtime``; and the ratio of the two.
 """
 
 import argparse
