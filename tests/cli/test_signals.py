@@ -101,9 +101,9 @@ def test_a_put_that_has_not_published_is_stopped(tmp_path):
     driver = (
         "import os, signal; from worker.store.intake import Intake\n"
         "real = Intake.take\n"
-        "def take(*arguments):\n"
+        "def take(*arguments, **named):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    return real(*arguments)\n"
+        "    return real(*arguments, **named)\n"
         "Intake.take = take\n"
         "from worker.cli import app\n"
         "app.main()\n"

@@ -39,10 +39,12 @@ def main() -> None:
                 Path(count).write_text(str(mine))
             if mine == int(number) and when == "before":
                 strike()
-            found = method(*positional, **named)
-            if mine == int(number) and when == "after":
-                strike()
-            return found
+            try:
+                return method(*positional, **named)
+            finally:
+                # Also after one that was refused, as a preflight expects.
+                if mine == int(number) and when == "after":
+                    strike()
 
         return write
 
