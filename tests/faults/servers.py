@@ -59,20 +59,20 @@ class Server:
 
 
 def options(endpoint: str) -> dict[str, str]:
-    """Return the options of ``open_store`` for a store behind *endpoint*; a hang lasts a second."""
+    """Return the options of ``open_store`` for a store behind *endpoint*; a hang lasts two seconds."""
     return {
         "endpoint": endpoint,
         "region": REGION,
         "access_key_id": ACCESS_KEY,
         "secret_access_key": SECRET_KEY,
         "allow_http": "true",
-        "timeout": "1s",
+        "timeout": "2s",
     }
 
 
 def environment(endpoint: str) -> dict[str, str]:
     """Return the variables by which a ``worker`` process reaches a store behind *endpoint*."""
-    chosen = {"endpoint": endpoint, "region": REGION, "allow_http": "true", "timeout": "1s"}
+    chosen = {"endpoint": endpoint, "region": REGION, "allow_http": "true", "timeout": "2s"}
     return {
         "WORKER_STORE_OPTIONS": ",".join(f"{name}={value}" for name, value in chosen.items()),
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,

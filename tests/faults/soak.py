@@ -41,9 +41,9 @@ def a_site(folder: Path, kind: str) -> Iterator[tuple[Site, Store]]:
         return
     with servers.serving(kind) as server:
         url = f"s3://{servers.BUCKET}/soak"
-        # Under this load a request may take longer than a second.
+        # Under this load a request may take longer than that.
         more = servers.environment(server.endpoint)
-        more["WORKER_STORE_OPTIONS"] = more["WORKER_STORE_OPTIONS"].replace("=1s", "=30s")
+        more["WORKER_STORE_OPTIONS"] = more["WORKER_STORE_OPTIONS"].replace("=2s", "=30s")
         options = {**servers.options(server.endpoint), "timeout": "30s"}
         yield Site(folder, url, more), open_store(url, options)
 
