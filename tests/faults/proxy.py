@@ -36,7 +36,7 @@ class Fault(enum.Enum):
     CUT = "cut response"
     """The client receives the head and half of the body, or half of a head without a body."""
     BUSY = "503"
-    """The server is not asked; the client is told SlowDown."""
+    """The server is not asked; the client receives SlowDown."""
     HANG_BEFORE = "hang before"
     """The server is not asked, and the client is not answered."""
     HANG_AFTER = "hang after"

@@ -59,7 +59,7 @@ class Server:
 
 
 def options(endpoint: str) -> dict[str, str]:
-    """Return the options of ``open_store`` for a store behind *endpoint*; a hang lasts two seconds."""
+    """Return options of ``open_store`` for a store behind *endpoint*; a hang takes 2 s."""
     return {
         "endpoint": endpoint,
         "region": REGION,

@@ -140,7 +140,7 @@ def test_an_object_store_without_conditional_writes_is_refused(tmp_path, conditi
 
 
 def test_a_store_that_takes_no_writes_is_unavailable(tmp_path):
-    """What keeps the store from being written to is told in the system's own words."""
+    """The error carries the system's own reason."""
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "blobs").write_text("in the way")
     backend = LocalBackend(tmp_path / "store")

@@ -81,7 +81,7 @@ def test_the_entries_become_a_commit_on_its_branch(store, given, stage):
 
 
 def test_of_two_runs_the_first_is_there(store, given, stage, tmp_path):
-    """The second is told whose commit it is, and leaves nothing of its own."""
+    """The second gets the commit of the first, and leaves nothing of its own."""
     first = draft(given)
     publish(store, stage, written(store, stage), first)
     before = names(store)
@@ -280,7 +280,7 @@ def test_the_guard_is_held_from_the_commit_to_the_branch(store, given, stage):
 
 
 def test_another_object_is_no_answer_to_ours(store):
-    """A conflict with another writer's object is told as one."""
+    """A conflict with another writer's object raises AlreadyThere."""
     store.backend.put_new("slot", b"theirs")
     with pytest.raises(AlreadyThere):
         store.backend.put_new("slot", b"ours")

@@ -172,7 +172,7 @@ def test_the_head_is_found_whatever_the_hint_says(store, length, hint):
 
 
 def test_a_gap_in_a_log_is_damage(store):
-    """A head that is gone is told by its name."""
+    """A missing slot raises Damaged with its name."""
     for n in range(3):
         a_commit(store, {"a": b"%d" % n})
     store.backend.delete("repos/default/labresults/branches/master/000000000001")
@@ -278,7 +278,7 @@ def test_a_marker_alone_is_no_provenance(store):
 
 
 def test_attempts_at_a_job_are_one_output(store):
-    """Each attempt marks the input; what was made from it is told once."""
+    """Each attempt marks the input; each output is listed once."""
     lab = a_commit(store, {"a": b"1"})
     output = a_commit(store, {"r": b"1"}, repo="out", inputs=made_of(lab))
     store.add_commit(output)

@@ -127,7 +127,7 @@ class Parent:
     async def _ask(self, request: Serve | Count | Drain, kind: type[T]) -> T:
         """Send *request* and return the reply with its id; replies to others are dropped.
 
-        A caller may give up. The reply that comes later is then nobody's.
+        A caller may give up; a reply that comes later is dropped.
         """
         with self._replies.expected(request.id) as expected:
             try:
@@ -166,7 +166,7 @@ class _Replies:
             del self._expected[request]
 
     def take(self, message: Message) -> None:
-        """Hand a message to whoever waits for it, if anybody does."""
+        """Deliver a reply to the request with its id; drop it if the caller has given up."""
         self.heard.set()
         if isinstance(message, Counted | Serving | Drained) and message.id in self._expected:
             self._expected[message.id].send_nowait(message)

@@ -40,7 +40,7 @@ FAILED_REQUEST = re.compile(r"Error performing \w+ ([^\s?]+)\S* in .*? - (.*)")
 
 
 @attrs.frozen
-class Patience:
+class RetryPolicy:
     """How long a request is repeated; it is always sent twice."""
 
     timeouts: Mapping[str, str]
@@ -51,8 +51,8 @@ class Patience:
 
 # A store that has never answered is probably misconfigured, and the user is waiting. One that has
 # answered is worth waiting for: days of work may stand behind the next PUT.
-FIRST = Patience({"connect_timeout": "5s", "timeout": "10s"}, attempts=3, seconds=10.0)
-LATER = Patience({"connect_timeout": "5s", "timeout": "120s"}, attempts=1000, seconds=180.0)
+FIRST = RetryPolicy({"connect_timeout": "5s", "timeout": "10s"}, attempts=3, seconds=10.0)
+LATER = RetryPolicy({"connect_timeout": "5s", "timeout": "120s"}, attempts=1000, seconds=180.0)
 PAUSE = 0.1
 """Seconds before a request is first repeated; each further pause is up to twice as long."""
 LONGEST_PAUSE = 5.0
@@ -78,7 +78,7 @@ class Again(Exception):
 
 
 class Client:
-    """The client of an object store, patient once the store has answered."""
+    """The client of an object store; it retries for longer once the store has answered."""
 
     def __init__(self, store: ObjectStore, url: str, *, first: ObjectStore | None = None) -> None:
         """Send requests by *store*, and by *first* until the store has answered one of them."""
@@ -93,7 +93,7 @@ class Client:
         return self._later if self.answered or self._first is None else self._first
 
     def gave_up(self) -> None:
-        """Be impatient with what follows on a store that does not answer, such as cleaning up."""
+        """Retry briefly from now on: the store does not answer, and clean-up must not take long."""
         self.answered = self._first is None
 
     def ask(
@@ -134,9 +134,9 @@ class Attempts:
 
     def restart(self) -> None:
         """Count and wait from the start: the request has got on, as a listing does by pages."""
-        self._patience = LATER if self._client.answered else FIRST
+        self._policy = LATER if self._client.answered else FIRST
         self._count = 0
-        self._deadline = time.monotonic() + self._patience.seconds
+        self._deadline = time.monotonic() + self._policy.seconds
         self._pause = PAUSE
 
     @contextlib.contextmanager
@@ -158,7 +158,7 @@ class Attempts:
                 raise
             self._failed = True
             late = time.monotonic() + self._pause > self._deadline
-            if self._count >= self._patience.attempts or (late and self._count > 1):
+            if self._count >= self._policy.attempts or (late and self._count > 1):
                 client.gave_up()
                 raise self._unanswered(error.doing, error.cause) from error.__cause__
             time.sleep(self._pause * random.uniform(0.5, 1.0))

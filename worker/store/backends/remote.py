@@ -18,7 +18,7 @@ from worker.store.backends.attempts import (
     Again,
     Attempts,
     Client,
-    Patience,
+    RetryPolicy,
     first_line,
     is_not_implemented,
 )
@@ -87,12 +87,12 @@ def open_remote(url: str, options: Mapping[str, str]) -> "RemoteBackend":
         # The library would panic at the first request.
         raise UnusableStore(url, f"the endpoint {endpoint!r} is not http://HOST or https://HOST")
 
-    def store(patience: Patience) -> ObjectStore:
+    def store(policy: RetryPolicy) -> ObjectStore:
         # Which options there are depends on the service, and is the library's to say.
         return from_url(  # type: ignore[call-overload, no-any-return]
             url,
             config=config,
-            client_options={**patience.timeouts, **client},
+            client_options={**policy.timeouts, **client},
             retry_config=ONCE,
         )
 
