@@ -5,9 +5,11 @@ sent to the process itself.
 """
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
+import threading
 
 import trio
 
@@ -43,6 +45,14 @@ def main() -> None:
         def put_new(backend, name, data):
             if "/commits/" in name and when == "before":
                 strike()
+            if "/commits/" in name and when == "twice":
+                strike()
+                strike()
+                threading.Event().wait()
+            if "/commits/" in name and when == "for ever":
+                stopping.PUBLISHING_GRACE = 0.01
+                strike()
+                threading.Event().wait()
             real(backend, name, data)
             if "/commits/" in name and when == "after":
                 strike()
@@ -66,8 +76,37 @@ def main() -> None:
         from worker.cli import output
 
         output.print_line = before(output.print_line)
+    elif moment == "again while printing":
+        from worker.cli import output
+
+        at_commit("after")
+        insisted = threading.Event()
+        exits.say = lambda _: insisted.set()
+        stopping.GRACE = 60.0
+        print_line = output.print_line
+
+        def print_line_later(line):
+            strike()
+            # What must not happen would happen at once.
+            assert not insisted.wait(1)
+            print_line(line)
+
+        output.print_line = print_line_later
+    elif moment == "when the job hears no more":
+        real = trio.open_signal_receiver
+
+        @contextlib.contextmanager
+        def receiver(*numbers):
+            try:
+                with real(*numbers) as signals:
+                    yield signals
+            finally:
+                strike()
+
+        trio.open_signal_receiver = receiver
+    elif moment == "while reporting an error":
+        exits.report = before(exits.report)
     elif moment == "when all is done":
-        exits.exit_status = before(exits.exit_status)
         stopping.too_late = after(stopping.too_late)
     elif moment == "at exit":
         atexit.register(strike)

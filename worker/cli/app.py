@@ -4,7 +4,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import click
@@ -100,20 +100,26 @@ def root() -> None:
     """
 
 
-def call(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status; every error has been reported then."""
+def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None) -> int:
+    """Run one command line and return its exit status; every error has been reported then.
+
+    *decided* is called as soon as nothing changes that status any more.
+    """
     # Looked for by hand: an error can come before the options of a command are known.
     debug = "--debug" in arguments
     try:
-        status = root.main(list(arguments), prog_name="worker", standalone_mode=False)
-        sys.stdout.flush()
+        try:
+            status = root.main(list(arguments), prog_name="worker", standalone_mode=False)
+            sys.stdout.flush()
+        finally:
+            decided()
         return status if isinstance(status, int) else exits.OK
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
         exits.say(exits.harmless(shown.getvalue().rstrip()))
         return exits.WRONG
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         exits.say("worker: stopped")
         return exits.STOPPED
     except (ReaderLeft, BrokenPipeError):
@@ -134,6 +140,4 @@ def main() -> NoReturn:
     if reason := streams.working_directory():
         exits.say(f"worker: {reason}")
         sys.exit(exits.MISSING)
-    status = call(sys.argv[1:])
-    stopping.too_late()
-    sys.exit(status)
+    sys.exit(call(sys.argv[1:], decided=stopping.too_late))

@@ -4,6 +4,7 @@ A signal ends a command until its outcome is decided, and changes nothing from t
 whose work was published exits with 0.
 """
 
+import enum
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
 
 from worker.cli import exits
 from worker.errors import Interrupted
@@ -25,7 +26,22 @@ PUBLISHING_GRACE = 30.0
 
 T = TypeVar("T")
 
-_publishing = threading.Event()
+
+class Phase(enum.Enum):
+    """How far a command that publishes has come."""
+
+    WORKING = enum.auto()
+    PUBLISHING = enum.auto()
+    PUBLISHED = enum.auto()
+
+
+class _Process:
+    """What this process remembers of signals."""
+
+    installed = False
+    """Whether the handlers are ours to replace: not where the command line is only called."""
+    phase = Phase.WORKING
+    kept: ClassVar[list[int]] = []
 
 
 class Terminated(Interrupted):
@@ -36,6 +52,7 @@ def install() -> None:
     """Let SIGINT, SIGTERM and SIGHUP raise in the main thread, unless they are ignored."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _Process.installed = True
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Under nohup, the end of the terminal is not the end of the command.
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -63,22 +80,19 @@ def deferring_signals() -> Iterator[None]:
     After the block they are kept as well, since the work is done. Only if the branch was moved by
     another writer is the block entered again; a signal that was kept by then ends the command.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _Process.installed or threading.current_thread() is not threading.main_thread():
         yield
         return
-    if _publishing.is_set():
-        if _kept:
-            _terminate(_kept[0], None)
-    else:
-        for number in ENDING:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, _keep)
-        _publishing.set()
+    if _Process.kept:
+        _terminate(_Process.kept[0], None)
+    _handle(_keep)
+    _Process.phase = Phase.PUBLISHING
     try:
         yield
     except BaseException:
-        _publishing.clear()
+        _Process.phase = Phase.WORKING
         raise
+    _Process.phase = Phase.PUBLISHED
 
 
 def run_job(run: Callable[[Callable[[], None]], T]) -> T:
@@ -87,26 +101,31 @@ def run_job(run: Callable[[Callable[[], None]], T]) -> T:
     Signals that arrive before the job handles them are sent again when it does. Signals after its
     end change nothing.
     """
+    if not _Process.installed:
+        return run(lambda: None)
     early: list[int] = []
 
     def keep(number: int, _frame: FrameType | None) -> None:
         early.append(number)
 
     def listening() -> None:
-        while early:
-            os.kill(os.getpid(), early.pop(0))
+        # Each is sent once: after the job's end they are kept again.
+        sent, early[:] = early[:], []
+        for number in sent:
+            os.kill(os.getpid(), number)
 
-    for number in ENDING:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, keep)
+    _handle(keep)
     return run(listening)
 
 
-_kept: list[int] = []
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _keep(number: int, _frame: FrameType | None) -> None:
-    _kept.append(number)
+    _Process.kept.append(number)
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
@@ -117,20 +136,27 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 
 def _exit_after_signal(received: int) -> None:
     _wait_for_signal(received)
-    if not _publishing.is_set():
+    if _Process.phase is not Phase.WORKING:
+        hurry = threading.Thread(target=_wait_for_signal, args=(received,), daemon=True)
+        hurry.start()
+        hurry.join(PUBLISHING_GRACE)
+    if _Process.phase is not Phase.PUBLISHING:
         time.sleep(GRACE)
-        exits.say("worker: stopped, and not tidied up; `worker gc` will do that")
-        os._exit(exits.STOPPED)
-    hurry = threading.Thread(target=_wait_for_signal, args=(received,), daemon=True)
-    hurry.start()
-    hurry.join(PUBLISHING_GRACE)
-    exits.say(
-        "worker: stopped while publishing; whether the commit was made is not known. "
-        "Run the same command again: it finds out"
-    )
+    exits.say(f"worker: {LAST_WORDS[_Process.phase]}")
     os._exit(exits.STOPPED)
 
 
+LAST_WORDS = {
+    Phase.WORKING: "stopped, and not tidied up; `worker gc` will do that",
+    Phase.PUBLISHING: (
+        "stopped while publishing; whether the commit was made is not known. "
+        "Run the same command again: it finds out"
+    ),
+    Phase.PUBLISHED: "stopped after publishing: the commit was made and is not reported",
+}
+
+
 def _wait_for_signal(received: int) -> None:
-    while not ENDING & set(os.read(received, 64)):
+    # One at a time: two signals that arrive together are two.
+    while os.read(received, 1)[0] not in ENDING:
         pass
