@@ -2,6 +2,8 @@
 
 import errno
 import multiprocessing
+import os
+import subprocess
 from pathlib import Path
 
 import attrs
@@ -63,6 +65,30 @@ def test_a_full_disk_changes_nothing_and_blocks_nobody(index: Index) -> None:
     index.connection().execute("PRAGMA max_page_count = 1000000")
     index.put(large, epoch=0)
     assert large == index.get("b")
+
+
+@pytest.mark.parametrize("left", [0, 4096, 16384])
+def test_a_disk_without_room_to_open_an_index(tmp_path: Path, left: int) -> None:
+    """Opening one needs room too, for the memory that processes share."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be made here")
+    try:
+        create(folder / "index")
+        found = os.statvfs(folder)
+        (folder / "filling").write_bytes(b"1" * (found.f_bavail * found.f_frsize - left))
+        index = Index(folder / "index")
+        with pytest.raises(IndexUnavailable) as caught:
+            index.get("a")
+
+        assert errno.ENOSPC == caught.value.errno
+        (folder / "filling").unlink()
+        assert index.get("a") is None
+        index.close()
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize(

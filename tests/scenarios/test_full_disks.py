@@ -1,6 +1,7 @@
 """A disk that is full is named by its role, with the remedy, and the run ends with 73."""
 
 import json
+import os
 import subprocess
 
 import attrs
@@ -22,6 +23,12 @@ def small_disk(tmp_path):
         pytest.skip(f"no disk can be made here: {mounted.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def leave(folder, size: int) -> None:
+    """Fill the disk of *folder* but for *size* bytes, in whole blocks."""
+    found = os.statvfs(folder)
+    (folder / "filling").write_bytes(b"1" * (found.f_bavail * found.f_frsize - size))
 
 
 MANY_SMALL = (
@@ -63,6 +70,29 @@ def test_scratch_is_full_while_files_are_laid_out(site, small_disk):
     job = a_job("true", inputs=(an_input(s3=False),), s3Out=False)
     environment = {"WORKER_SCRATCH": str(small_disk), "WORKER_PFS_ROOT": str(small_disk / "pfs")}
     reason = failed(site.worker("run", "--job", site.job(job), "--json", **environment))
+
+    assert IN_THE_WAY.format(small_disk) in reason
+
+
+@pytest.mark.parametrize("left", [0, 4096, 16384, 65536])
+def test_scratch_is_full_when_the_run_begins(site, small_disk, left):
+    """Whichever file of the index does not fit, it is no failure of the store."""
+    a_commit(site.open(), {"a": b"1"})
+    leave(small_disk, left)
+    job = site.job(a_job("true"))
+    reason = failed(site.worker("run", "--job", job, "--json", WORKER_SCRATCH=str(small_disk)))
+
+    assert IN_THE_WAY.format(small_disk) in reason
+    assert site.store not in reason
+
+
+def test_scratch_has_no_room_for_a_folder(site, small_disk):
+    """A disk without free inodes is full too."""
+    a_commit(site.open(), {"a": b"1"})
+    remount = ["mount", "-o", "remount,nr_inodes=1", "tmpfs", str(small_disk)]
+    subprocess.run(remount, check=True)
+    job = site.job(a_job("true"))
+    reason = failed(site.worker("run", "--job", job, "--json", WORKER_SCRATCH=str(small_disk)))
 
     assert IN_THE_WAY.format(small_disk) in reason
 

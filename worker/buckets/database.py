@@ -10,6 +10,7 @@ objects, so going back to what the datum found costs what the try changed, not w
 
 import errno
 import itertools
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -75,10 +76,12 @@ class IndexUnavailable(Unavailable):
     def __init__(self, path: Path, error: sqlite3.Error) -> None:
         super().__init__(f"{path}: {error}")
         self.path = str(path)
-        full = _primary(error) == sqlite3.SQLITE_FULL
-        self.errno = errno.ENOSPC if full else errno.EIO
+        self.errno = errno.ENOSPC if _is_full(path, error) else errno.EIO
         """As the system would have said it."""
 
+
+# Both mean no room; the second is about the memory that processes share in a file beside the index.
+FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 # What SQLite says when not a statement but the disk below is to blame.
 DISK = (
@@ -165,7 +168,11 @@ class Database:
         """Return the calling thread's connection."""
         held: _Held | None = getattr(self._local, "held", None)
         if held is None:
-            held = self._local.held = _Held(_connect(self._path))
+            with _explained(self._path):
+                held = _Held(_connect(self._path))
+                # SQLite opens the files at the first statement, and may have to create some.
+                held.connection.execute("SELECT 1 FROM state").fetchone()
+            self._local.held = held
             self._opened.add(held)
         return held.connection
 
@@ -243,6 +250,18 @@ def _explained(path: Path) -> Iterator[None]:
         if _primary(error) in DISK:
             raise IndexUnavailable(path, error) from error
         raise
+
+
+def _is_full(path: Path, error: sqlite3.Error) -> bool:
+    """Return whether there is no room for the index at *path*."""
+    if getattr(error, "sqlite_errorcode", None) in FULL:
+        return True
+    # SQLite does not say why it could not create or extend a file.
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def _primary(error: sqlite3.Error) -> int:
