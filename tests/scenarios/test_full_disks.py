@@ -97,6 +97,19 @@ def test_scratch_has_no_room_for_a_folder(site, small_disk):
     assert IN_THE_WAY.format(small_disk) in reason
 
 
+def test_scratch_has_no_inodes_left_for_a_command(site, small_disk):
+    """A command that can create no more files fails for the same reason."""
+    a_commit(site.open(), {"a": b"1"})
+    remount = ["mount", "-o", "remount,nr_inodes=100", "tmpfs", str(small_disk)]
+    subprocess.run(remount, check=True)
+    command = "for n in $(seq 200); do : > $PFS_ROOT/out/$n || exit 1; done"
+    job = a_job(command, inputs=(an_input(s3=False),), s3Out=False, datumTries=1)
+    environment = {"WORKER_SCRATCH": str(small_disk), "WORKER_PFS_ROOT": str(small_disk / "pfs")}
+    reason = failed(site.worker("run", "--job", site.job(job), "--json", **environment))
+
+    assert IN_THE_WAY.format(small_disk) in reason
+
+
 def test_the_store_is_full(site, small_disk):
     """A store without room is named, however much there is in scratch."""
     small = attrs.evolve(site, store=str(small_disk / "store"))

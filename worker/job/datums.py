@@ -288,7 +288,9 @@ def _full_disk(place: Workplace) -> str | None:
     for folder, text in folders:
         with contextlib.suppress(OSError):
             found = os.statvfs(folder)
-            if found.f_bavail * found.f_frsize < NEARLY_NOTHING:
+            # File systems that create inodes as needed report none at all.
+            no_inodes = found.f_files > 0 and found.f_favail == 0
+            if no_inodes or found.f_bavail * found.f_frsize < NEARLY_NOTHING:
                 return text
     return None
 
