@@ -1,11 +1,14 @@
 """The family of gateway processes: starts, serves, drains, and dies with whoever needs it."""
 
+import fcntl
 import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 
 import attrs
 import psutil
@@ -15,6 +18,7 @@ import trio.testing
 from gateways import a_plan
 from trio.to_thread import run_sync as in_thread
 
+from worker.gateway.launch import launched
 from worker.gateway.plan import GatewayPlan, Serve, encode
 from worker.gateway.processes import GatewayDied, start_parent
 
@@ -247,18 +251,28 @@ async def test_the_parent_has_one_thread_when_it_forks(tmp_path):
 
 async def test_a_late_reply_is_not_taken_for_another(tmp_path):
     """An agent that gave up waiting for a count drains: it gets the final statistics."""
-    async with start_parent() as parent:
-        endpoint = await parent.serve(a_plan(tmp_path))
-        await put(endpoint.port, "a", b"12")
-        os.kill(parent.pid, signal.SIGSTOP)
-        for _ in range(3):
+    with launched() as process, open(os.dup(process.stdin.fileno()), "wb") as requests:
+        async with start_parent(process) as parent:
+            endpoint = await parent.serve(a_plan(tmp_path))
+            os.kill(parent.pid, signal.SIGSTOP)
             with trio.move_on_after(0.05) as given_up:
                 await parent.count()
-            assert given_up.cancelled_caught
-        os.kill(parent.pid, signal.SIGCONT)
-        statistics = await parent.drain(10)
+            os.kill(parent.pid, signal.SIGCONT)
+            # The parent replies to the count on its own, before it sees the drain.
+            await taken(requests)
+            requests.close()
+            await put(endpoint.port, "a", b"12")
+            statistics = await parent.drain(10)
 
+    assert given_up.cancelled_caught
     assert (1, 2) == (statistics.buckets["out"].writes, statistics.buckets["out"].bytes_written)
+
+
+async def taken(pipe) -> None:
+    """Return when the reader of *pipe* has taken all that was written to it."""
+    with trio.fail_after(20):
+        while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))) != (0,):
+            await trio.sleep(0.01)
 
 
 async def test_a_count_and_a_drain_that_arrive_together_are_both_answered(tmp_path):
@@ -314,3 +328,22 @@ async def test_a_dead_client_does_not_hold_a_drain(tmp_path, size, how):
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         # Longer than a test may take.
         await parent.drain(1000)
+
+
+async def test_a_drain_drops_requests_that_have_not_begun(tmp_path):
+    """A client that sent 500 requests ahead and reads on gets the answer that had begun."""
+    size = 20_000_000
+    async with start_parent() as parent:
+        endpoint = await parent.serve(a_plan(tmp_path))
+        await put(endpoint.port, "big", b"x" * size)
+        async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as client:
+            await client.send_all(b"GET /out/big HTTP/1.1\r\nhost: a\r\n\r\n" * 500)
+            received = len(await client.receive_some(1))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(parent.drain, 1000)
+                await refused(endpoint.port)
+                with suppress(trio.BrokenResourceError):
+                    async for data in client:
+                        received += len(data)
+
+    assert size < received < 2 * size
