@@ -314,6 +314,23 @@ async def test_a_stopped_process_does_not_hold_a_drain(tmp_path, stopped):
     await gone(everybody)
 
 
+async def test_a_stopped_parent_does_not_hold_a_request(tmp_path, monkeypatch):
+    """A request that does not fit into the pipe, and that nobody reads, is an error."""
+    monkeypatch.setattr("worker.gateway.processes.SILENCE", 1.0)
+    plan = attrs.evolve(a_plan(tmp_path), options={"key": "x" * 1_000_000})
+    everybody = []
+
+    async def serve() -> None:
+        async with start_parent() as parent:
+            everybody.extend(family(parent.pid))
+            os.kill(parent.pid, signal.SIGSTOP)
+            await parent.serve(plan)
+
+    with pytest.raises(GatewayDied, match="takes no requests"):
+        await serve()
+    await gone(everybody)
+
+
 @pytest.mark.parametrize("how", ["reset", "closed"])
 @pytest.mark.parametrize("size", [1_000, 5_000_000])
 async def test_a_dead_client_does_not_hold_a_drain(tmp_path, size, how):

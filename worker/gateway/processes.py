@@ -133,8 +133,12 @@ class Parent:
             try:
                 # Whole or not at all, also for a caller who gives up in the middle of it.
                 async with self._sending:
-                    with trio.CancelScope(shield=True):
+                    with trio.move_on_after(SILENCE, shield=True) as sending:
                         await self._process.stdin.send_all(encode(request))
+                    if sending.cancelled_caught:
+                        raise GatewayDied(
+                            f"its parent process {self.pid} takes no requests (stopped, or hanging)"
+                        )
             except trio.BrokenResourceError:
                 await _wait_to_be_cancelled()
             reply = await expected.receive()
