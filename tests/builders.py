@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from worker.model import BranchName, Commit, CommitName, Entry, Extent, InputRecord, Repo
 from worker.store.blobs import Stage
-from worker.store.model import BranchName, Commit, CommitName, Entry, Extent, InputRecord, Repo
 from worker.store.repository import Store
 from worker.store.trees import apply
 

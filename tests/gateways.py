@@ -14,10 +14,10 @@ from builders import a_commit
 from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.index import Index, create
-from worker.gateway import web
+from worker.gateway import server as web
+from worker.gateway.application import open_service
 from worker.gateway.counters import Counters
-from worker.gateway.plan import GatewayPlan, ServedInput, Statistics
-from worker.gateway.service import open_service
+from worker.gateway.messages import GatewayPlan, ServedInput, Statistics
 from worker.store.opening import open_store
 
 FILES = {

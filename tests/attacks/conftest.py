@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from attacks.family import Family, serving
 
-from worker.gateway.plan import KeyPair
+from worker.gateway.messages import KeyPair
 
 KEYS = KeyPair("AKIAJOB", "secret/of+the=job")
 

@@ -13,8 +13,8 @@ import trio
 from builders import a_commit
 
 from worker.buckets.index import Index, create
-from worker.gateway.plan import GatewayPlan, ServedInput
-from worker.gateway.processes import start_parent
+from worker.gateway.messages import GatewayPlan, ServedInput
+from worker.gateway.pool import start_parent
 from worker.store.opening import open_store
 
 FILES = {

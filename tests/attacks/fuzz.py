@@ -32,7 +32,7 @@ from attacks.signing import Signer
 from attacks.wire import Hung, Reply, Wire, ask
 
 from worker.buckets.uploads import UploadMissing
-from worker.gateway.plan import KeyPair
+from worker.gateway.messages import KeyPair
 
 KEYS = KeyPair("AKIAJOB", "secret")
 SLOW = 20.0

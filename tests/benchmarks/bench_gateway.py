@@ -24,7 +24,7 @@ from typing import Any
 import trio
 
 from worker.buckets.index import create
-from worker.gateway.processes import Endpoint, GatewayPlan, Parent, start_parent
+from worker.gateway.pool import Endpoint, GatewayPlan, Parent, start_parent
 
 MIB = 1 << 20
 PIECE = MIB

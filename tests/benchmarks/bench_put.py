@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from worker.model import BranchName, Repo
 from worker.store import intake
 from worker.store.importing import put_directory
-from worker.store.model import BranchName, Repo
 from worker.store.opening import open_store
 
 LAB = BranchName(Repo("default", "lab"))

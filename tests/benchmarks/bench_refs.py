@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 
 from worker.cli.history import branch_lines
-from worker.store.model import BranchName, Commit, CommitName, Repo
+from worker.model import BranchName, Commit, CommitName, Repo
 from worker.store.opening import open_store
 from worker.store.repository import Store
 from worker.store.trees import apply

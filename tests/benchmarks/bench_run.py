@@ -20,9 +20,9 @@ from pathlib import Path
 import psutil
 
 from worker.buckets.index import Index, create
+from worker.model import BranchName, CommitName, Entry, Extent, Repo
 from worker.store.blobs import Stage
 from worker.store.importing import put_directory
-from worker.store.model import BranchName, CommitName, Entry, Extent, Repo
 from worker.store.opening import open_store
 from worker.store.publish import Draft, publish
 from worker.store.trees import apply

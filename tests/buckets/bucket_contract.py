@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.buckets.base import PIECE, KeyMissing
+from worker.buckets.bucket import PIECE, KeyMissing
 
 LARGE = bytes(range(256)) * (PIECE // 256) + b"and a little more"
 FILES = {

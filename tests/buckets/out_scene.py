@@ -2,7 +2,7 @@
 
 from worker.buckets.uploads import StoredPart, Upload
 from worker.errors import Conflict
-from worker.store.model import Entry, Extent
+from worker.model import Entry, Extent
 
 RUN = Extent.of_run("blobs/s/0-0", offset=3, length=5, sha256=b"\x07" * 32)
 

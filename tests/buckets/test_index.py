@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from out_scene import RUN, Refused, assemble, entry, part, refuse
 
-from worker.buckets.base import KeyMissing
+from worker.buckets.bucket import KeyMissing
 from worker.buckets.database import IndexThere, IndexUnavailable, OutputClosed
 from worker.buckets.index import Index, create
 from worker.buckets.uploads import Upload
-from worker.store.model import Checksum, Entry, Part
+from worker.model import Checksum, Entry, Part
 
 
 def must_be_new(there: Entry | None) -> None:

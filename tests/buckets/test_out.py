@@ -7,7 +7,7 @@ from bucket_contract import FILES, BucketContract, read
 from builders import an_entry
 
 from worker.buckets.index import create
-from worker.buckets.out import OutBucket
+from worker.buckets.output import OutBucket
 from worker.store.blobs import BlobReader, Stage
 from worker.store.opening import open_store
 

@@ -73,11 +73,11 @@ def main() -> None:
 
         ResultFile.write = before(ResultFile.write)
     elif moment == "while printing":
-        from worker.cli import output
+        from worker.cli import terminal as output
 
         output.print_line = before(output.print_line)
     elif moment == "again while printing":
-        from worker.cli import output
+        from worker.cli import terminal as output
 
         at_commit("after")
         insisted = threading.Event()

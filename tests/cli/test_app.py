@@ -8,7 +8,7 @@ import pytest
 
 from worker import errors
 from worker.cli import app, exits
-from worker.settings import SettingsWrong
+from worker.config import InvalidConfig
 
 NAMES = [name for _, rows in app.SECTIONS for name, _, _ in rows]
 
@@ -83,7 +83,7 @@ def test_a_wrong_command_line_says_how_it_goes(worker, arguments):
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (SettingsWrong(["x"]), 78),
+        (InvalidConfig(["x"]), 78),
         (errors.Invalid("x"), 64),
         (errors.NotFound("x"), 66),
         (errors.Unavailable("x"), 69),

@@ -5,7 +5,7 @@ import json
 import pytest
 from builders import a_commit
 
-from worker.store.model import InputRecord
+from worker.model import InputRecord
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from worker.cli.options import COMMON, FLAGS, RUN, with_settings
-from worker.settings import OPTIONS
+from worker.config import OPTIONS
 
 SAMPLES = {
     "store": ("s3://b/p", "s3://b/p"),

@@ -11,7 +11,7 @@ import pytest
 from builders import a_commit, a_job, an_id, an_input
 
 from worker.cli import app, stopping
-from worker.store.model import BranchName, Repo
+from worker.model import BranchName, Repo
 from worker.store.opening import open_store
 from worker.store.upkeep import verify
 

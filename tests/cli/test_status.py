@@ -7,9 +7,9 @@ import trio
 
 from worker import telemetry
 from worker.cli.status import describe, with_status
-from worker.job.lifecycle import Cause, State
 from worker.job.request import Progress, unwatched
 from worker.job.result import Result
+from worker.job.state import Cause, State
 
 
 class Terminal(io.StringIO):

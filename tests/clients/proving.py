@@ -7,7 +7,7 @@ from clients.environments import Prepared
 from clients.rows import Mode, Row
 from clients.running import Outcome, Place, run
 
-from worker.gateway.plan import Endpoint
+from worker.gateway.messages import Endpoint
 from worker.job.environment import Access, hints
 
 HINTS = frozenset(hints(Access(Endpoint("127.0.0.1", 1, "http://127.0.0.1:1"))))

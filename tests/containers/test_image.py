@@ -11,7 +11,7 @@ from builders import a_commit, a_job, an_id, an_input
 from containers.engines import ROOT
 from scenarios.machines import EXAMPLES, files_of
 
-from worker.store.model import BranchName, Repo
+from worker.model import BranchName, Repo
 from worker.store.opening import open_store
 
 TAG = "localhost/worker-under-test"

@@ -8,8 +8,8 @@ import pytest
 from builders import a_commit, a_job, an_id, an_input
 from containers.engines import IMAGE
 
-from worker.job.engine import this_agent
-from worker.store.model import BranchName, Repo
+from worker.model import BranchName, Repo
+from worker.supervisor.engine import this_agent
 
 COPY = BranchName(Repo("default", "copy"))
 

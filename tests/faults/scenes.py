@@ -20,9 +20,9 @@ import attrs
 from builders import a_job, an_input
 
 from worker.cli import exits
+from worker.model import BranchName, Commit, CommitName, Repo
 from worker.store.exporting import get_directory
 from worker.store.importing import put_directory
-from worker.store.model import BranchName, Commit, CommitName, Repo
 from worker.store.opening import open_store
 from worker.store.repository import Store
 from worker.store.upkeep import GRACE, Collected, gc, verify

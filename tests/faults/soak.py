@@ -23,8 +23,8 @@ from builders import a_job, an_id  # noqa: E402 - the paths above
 from faults import servers  # noqa: E402
 from scenarios.machines import Site  # noqa: E402
 
+from worker.model import BranchName, Repo  # noqa: E402
 from worker.store.importing import put_directory  # noqa: E402
-from worker.store.model import BranchName, Repo  # noqa: E402
 from worker.store.opening import open_store  # noqa: E402
 from worker.store.repository import Store  # noqa: E402
 from worker.store.upkeep import verify  # noqa: E402

@@ -7,7 +7,7 @@ import pytest
 import trio
 from gateways import Running, a_plan, serving
 
-from worker.gateway.plan import KeyPair
+from worker.gateway.messages import KeyPair
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateways import FILES, a_plan
 from trio.to_thread import run_sync as in_thread
 
-from worker.gateway.processes import Certificate, start_parent
+from worker.gateway.pool import Certificate, start_parent
 
 MIB = 1 << 20
 

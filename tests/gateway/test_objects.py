@@ -11,7 +11,7 @@ import trio
 from botocore.exceptions import ClientError
 from trio.to_thread import run_sync as in_thread
 
-from worker.gateway.plan import BucketStatistics
+from worker.gateway.messages import BucketStatistics
 
 LARGE = bytes(range(256)) * 4096 * 3 + b"end"
 

@@ -7,8 +7,9 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from worker.job.request import Running, RunRequest, Serving
-from worker.spec.job import parse
+from worker.config import Config, GatewayConfig
+from worker.job.request import RunRequest
+from worker.spec.parse import parse
 from worker.store.opening import open_store
 from worker.store.repository import Store
 
@@ -34,16 +35,18 @@ def log(logged: LogCapture) -> Any:
 def a_request(tmp_path: Path, store: Store) -> Callable[..., RunRequest]:
     """Return a request to run a document on the store, in folders below tmp_path."""
 
-    def make(document: dict[str, Any], **running: Any) -> RunRequest:
+    def make(document: dict[str, Any], **settings: Any) -> RunRequest:
         import json
 
         return RunRequest(
             spec=parse(json.dumps(document)),
-            store=store.url,
-            scratch=tmp_path / "scratch",
+            config=Config(
+                store=store.url,
+                scratch=tmp_path / "scratch",
+                gateway=GatewayConfig(processes=1),
+                **{"grace": 5.0, "pfs_root": tmp_path / "pfs", **settings},
+            ),
             environment=dict(os.environ),
-            serving=Serving(processes=1),
-            running=Running(**{"grace": 5.0, "pfs_root": tmp_path / "pfs", **running}),
         )
 
     return make

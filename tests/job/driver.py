@@ -16,9 +16,10 @@ from typing import Any
 import structlog
 import trio
 
-from worker.job.request import Progress, Running, RunRequest, Serving
+from worker.config import Config, GatewayConfig
+from worker.job.request import Progress, RunRequest
 from worker.job.runner import run
-from worker.spec.job import parse
+from worker.spec.parse import parse
 from worker.store.backends.local import LocalBackend
 
 
@@ -58,11 +59,11 @@ def main() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     request = RunRequest(
         spec=parse(Path(document).read_bytes()),
-        store=store,
-        scratch=Path(folder) / "scratch",
         environment={**os.environ, "AGENT_PID": str(os.getpid())},
-        serving=Serving(processes=1),
-        running=Running(
+        config=Config(
+            store=store,
+            scratch=Path(folder) / "scratch",
+            gateway=GatewayConfig(processes=1),
             grace=float(os.environ.get("DRIVER_GRACE", "2")),
             pfs_root=Path(folder) / "pfs",
             pass_environment=("AGENT_PID", "DRIVER_MARK"),

@@ -7,8 +7,8 @@ from builders import a_commit
 
 from worker.job.collecting import Inputs, NotAnOutput, collect
 from worker.job.materialize import materialize
-from worker.job.planning import choices, resolve
-from worker.spec.values import PfsInput
+from worker.job.plan import choices, resolve
+from worker.spec.pipeline import PfsInput
 from worker.store.blobs import BlobReader, Stage
 from worker.store.intake import Intake
 

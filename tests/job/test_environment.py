@@ -3,9 +3,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from worker.gateway.plan import Endpoint, KeyPair
+from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.environment import Access, Given, InputVariables, compose, hints, passed
-from worker.job.process import Identity
+from worker.supervisor.tree import Identity
 
 PLAIN = Access(Endpoint("127.0.0.1", 4242, "http://127.0.0.1:4242"))
 GIVEN = Given(

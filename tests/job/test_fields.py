@@ -5,9 +5,9 @@ import os
 import pytest
 from builders import a_commit, a_job, an_input
 
-from worker.job.lifecycle import Cause
 from worker.job.runner import run
-from worker.store.model import BranchName, Repo
+from worker.job.state import Cause
+from worker.model import BranchName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command as somebody else")

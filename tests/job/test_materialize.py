@@ -7,8 +7,8 @@ from builders import a_commit
 
 from worker.job import materialize as module
 from worker.job.materialize import NotAFileName, file_path, fingerprint, materialize
-from worker.job.planning import choices, resolve
-from worker.spec.values import PfsInput
+from worker.job.plan import choices, resolve
+from worker.spec.pipeline import PfsInput
 
 
 def selections(store, **changes):

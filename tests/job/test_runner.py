@@ -9,14 +9,19 @@ import attrs
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.job.lifecycle import Cause, State
-from worker.job.request import Serving
 from worker.job.runner import gateway, run, shell
+from worker.job.state import Cause, State
+from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import StoreUnavailable
 from worker.store.backends.local import LocalBackend
-from worker.store.model import BranchName, CommitName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
+
+
+def with_gateway(request, **settings):
+    """Return *request* with other settings of its gateway."""
+    gateway = attrs.evolve(request.config.gateway, **settings)
+    return attrs.evolve(request, config=attrs.evolve(request.config, gateway=gateway))
 
 
 def a_file_job(*stdin: str, **changes) -> dict:
@@ -207,7 +212,10 @@ async def test_of_two_runs_of_one_job_one_is_published(store, a_request, log):
     async with trio.open_nursery() as nursery:
         for number in range(2):
             request = a_request(job, pfs_root=None)
-            request = attrs.evolve(request, scratch=request.scratch / str(number))
+            request = attrs.evolve(
+                request,
+                config=attrs.evolve(request.config, scratch=request.config.scratch / str(number)),
+            )
 
             async def one(request=request) -> None:
                 results.append(await run(request, log=log))
@@ -457,7 +465,7 @@ async def test_a_gateway_with_keys_lets_in_the_command_alone(store, a_request, l
             "aws --no-sign-request s3 ls s3://out && exit 1; true",
         )
     )
-    request = attrs.evolve(request, serving=Serving(processes=1, authenticated=True))
+    request = with_gateway(request, auth="sigv4")
     result = await run(request, log=log)
 
     assert (0, 1) == (result.exit_code, result.files)
@@ -472,7 +480,7 @@ async def test_a_gateway_with_its_own_certificate_is_trusted(store, a_request, l
             "aws s3 cp s3://labresults/a s3://out/a",
         )
     )
-    request = attrs.evolve(request, serving=Serving(processes=1, tls="self-signed"))
+    request = with_gateway(request, tls="self-signed")
     result = await run(request, log=log)
 
     assert ("", 1) == (result.reason, result.files)

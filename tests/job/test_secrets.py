@@ -10,7 +10,7 @@ from worker.job.secrets import (
     without_secrets,
     write_secrets,
 )
-from worker.spec.values import Secret
+from worker.spec.pipeline import Secret
 
 AS_VARIABLE = Secret("db", "user-name", "DB_USER", None)
 AS_FILES = Secret("db", None, None, "/etc/db")

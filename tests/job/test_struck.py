@@ -12,8 +12,8 @@ import pytest
 import trio
 from builders import a_commit, a_job, an_id, an_input
 
+from worker.model import BranchName, Commit, Repo
 from worker.store.blobs import BlobReader
-from worker.store.model import BranchName, Commit, Repo
 from worker.store.opening import open_store
 from worker.store.repository import Store
 

@@ -4,9 +4,9 @@ import os
 
 from builders import a_commit, a_job, an_input
 
-from worker.job.lifecycle import Cause
 from worker.job.runner import shell
-from worker.store.model import BranchName, Repo
+from worker.job.state import Cause
+from worker.model import BranchName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
 FILES = a_job(inputs=(an_input(s3=False),), s3Out=False)

@@ -5,7 +5,7 @@ import json
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.job.lifecycle import EXIT_CODES, Cause
+from worker.job.state import EXIT_CODES, Cause
 
 AGENT = "$(ps -o ppid= -p $PPID)"
 """The parent of the command's keeper."""

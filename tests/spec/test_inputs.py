@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from worker.spec.job import parse
+from worker.spec.parse import parse
+from worker.spec.pipeline import CrossInput, PfsInput
 from worker.spec.problems import DocumentErrors
-from worker.spec.values import CrossInput, PfsInput
 
 FILES = {"repo": "files", "glob": "/*"}
 BUCKET = {"repo": "bucket", "s3": True}

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.spec.job import parse
+from worker.spec.parse import parse
 from worker.spec.problems import DocumentErrors
 from worker.spec.schema import schema, schema_text
 

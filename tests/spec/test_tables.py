@@ -8,7 +8,7 @@ import pytest
 
 from worker.spec.fields import DOCUMENT, JOB, METADATA, OUTPUT, PIPELINE, PROJECT, SECRET, TRANSFORM
 from worker.spec.inputs import NODE, PFS
-from worker.spec.job import parse
+from worker.spec.parse import parse
 from worker.spec.problems import DocumentErrors
 from worker.spec.tables import snake_case
 

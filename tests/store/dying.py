@@ -12,8 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
+from worker.model import BranchName, Repo
 from worker.store.importing import put_directory
-from worker.store.model import BranchName, Repo
 from worker.store.opening import open_store
 
 CHANGING = ("mkdir", "open", "pwrite", "ftruncate", "fsync", "link", "replace", "unlink", "rmdir")

@@ -8,7 +8,7 @@ import sys
 
 import attrs
 
-from worker.store.model import BranchName, CommitName, Repo
+from worker.model import BranchName, CommitName, Repo
 from worker.store.opening import open_store
 
 OUT = Repo("default", "out")

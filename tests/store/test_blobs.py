@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from worker.errors import Conflict, Invalid, Unavailable
+from worker.model import Extent
 from worker.store import blobs
 from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader, Stage, check, drop_stage
-from worker.store.model import Extent
 from worker.store.opening import open_backend
 
 READ_ELSEWHERE = """

@@ -6,8 +6,8 @@ import pytest
 from builders import an_id
 
 from worker.errors import Unavailable
+from worker.model import Commit, CommitName, InputRecord, Repo
 from worker.store import commits
-from worker.store.model import Commit, CommitName, InputRecord, Repo
 
 NAME = CommitName(Repo("p", "out"), an_id())
 COMMIT = Commit(

@@ -8,8 +8,8 @@ import pytest
 from builders import a_commit, an_id
 from failing import WRITES, FailingBackend
 
+from worker.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.blobs import Stage
-from worker.store.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.opening import open_backend
 from worker.store.publish import Draft, publish
 from worker.store.repository import Store

@@ -12,10 +12,10 @@ import pytest
 from builders import a_commit
 
 from worker.errors import Invalid, NotFound
+from worker.model import BranchName, Repo
 from worker.store import importing, intake
 from worker.store.blobs import BlobReader
 from worker.store.importing import CannotImport, put_directory, put_file, put_stream
-from worker.store.model import BranchName, Repo
 from worker.store.trees import apply
 
 LAB = BranchName(Repo("default", "lab"))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from worker.model import BranchName, Repo
 from worker.store import intake
 from worker.store.blobs import BlobReader
 from worker.store.importing import put_directory
-from worker.store.model import BranchName, Repo
 from worker.store.opening import open_store
 from worker.store.upkeep import GRACE, gc, verify
 

@@ -8,7 +8,7 @@ import pytest
 from builders import a_commit
 
 from worker.errors import Misconfigured
-from worker.store.model import Repo
+from worker.model import Repo
 from worker.store.opening import open_store
 
 

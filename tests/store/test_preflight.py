@@ -11,11 +11,11 @@ import pytest
 
 from worker.cli import exits
 from worker.errors import Misconfigured
+from worker.model import BranchName, Repo
 from worker.store.backends.base import AlreadyThere, NoPutIfAbsent, StoreUnavailable
 from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
 from worker.store.importing import put_directory
-from worker.store.model import BranchName, Repo
 from worker.store.opening import open_backend, open_store
 
 

@@ -8,6 +8,7 @@ from builders import a_commit, an_entry, an_id
 from failing import FailingBackend
 
 from worker.errors import Misconfigured
+from worker.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.backends.base import (
     AlreadyThere,
     NoPutIfAbsent,
@@ -15,7 +16,6 @@ from worker.store.backends.base import (
     WriteUncertain,
 )
 from worker.store.blobs import BlobReader, Stage
-from worker.store.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.publish import (
     BranchNotMoved,
     Draft,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builders import a_commit
 
-from worker.store.model import BranchName, Repo
+from worker.model import BranchName, Repo
 
 OUT = Repo("default", "out")
 RACERS = 6

@@ -10,11 +10,11 @@ from obstore.store import MemoryStore, S3Store
 from store.backend_contract import BackendContract
 
 from worker.errors import Invalid, Unavailable
+from worker.model import BranchName, Repo
 from worker.store.backends.base import ObjectMissing
 from worker.store.backends.remote import RemoteBackend
 from worker.store.exporting import get_directory
 from worker.store.importing import put_directory
-from worker.store.model import BranchName, Repo
 from worker.store.opening import open_backend, open_store
 from worker.store.upkeep import verify
 

@@ -5,8 +5,8 @@ import pytest
 from builders import a_commit, an_id
 
 from worker.errors import NotFound, Unavailable
+from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.store.backends.base import Damaged
-from worker.store.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.store.repository import (
     Advance,
     AncestorMissing,

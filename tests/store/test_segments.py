@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import Unavailable
+from worker.model import Checksum, Entry, Extent, Part
 from worker.store import segments
-from worker.store.model import Checksum, Entry, Extent, Part
 
 RUN = Extent.of_run("stage-1/w-0", offset=100, length=50, sha256=b"\1" * 32)
 ENTRY = Entry(

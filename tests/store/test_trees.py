@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import Invalid, Unavailable
+from worker.model import Entry, Extent
 from worker.store import segments, trees
 from worker.store.backends.base import StoreUnavailable
-from worker.store.model import Entry, Extent
 from worker.store.opening import open_backend
 from worker.store.repository import Store
 from worker.store.trees import SegmentCache, SegmentRow, Tree, apply

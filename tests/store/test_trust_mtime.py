@@ -6,10 +6,10 @@ import time
 import attrs
 import pytest
 
+from worker.model import BranchName, Repo
 from worker.store import intake
 from worker.store.importing import put_directory
 from worker.store.intake import TRUST_MARGIN, Compared
-from worker.store.model import BranchName, Repo
 from worker.store.trees import apply
 
 LAB = BranchName(Repo("default", "lab"))

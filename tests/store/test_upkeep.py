@@ -9,9 +9,9 @@ import pytest
 from builders import a_commit, an_entry, an_id
 
 from worker.errors import Unavailable
+from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.store.backends.local import TEMPORARY
 from worker.store.blobs import BlobReader, Stage
-from worker.store.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.store.repository import Store
 from worker.store.trees import apply
 from worker.store.upkeep import DAY, GRACE, _Check, gc, verify

@@ -21,7 +21,7 @@ from weakref import WeakSet
 import msgspec
 
 from worker.errors import Conflict, Unavailable
-from worker.store.model import Entry
+from worker.model import Entry
 
 BUSY_MS = 60_000
 """How long a transaction waits for those of other processes, each of which takes microseconds."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from worker.buckets.base import KeyMissing
+from worker.buckets.bucket import KeyMissing
 from worker.buckets.database import (
     Database,
     batches,
@@ -14,7 +14,7 @@ from worker.buckets.database import (
     set_object,
 )
 from worker.buckets.uploads import Decide, Uploads
-from worker.store.model import Entry
+from worker.model import Entry
 
 
 def create(path: Path) -> "Index":

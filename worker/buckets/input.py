@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 
 from trio.to_thread import run_sync as in_thread
 
-from worker.buckets.base import KeyMissing, read_extents
+from worker.buckets.bucket import KeyMissing, read_extents
+from worker.model import Entry
 from worker.store.blobs import BlobReader
-from worker.store.model import Entry
 from worker.store.trees import Tree
 
 

@@ -16,7 +16,7 @@ from worker.buckets.database import (
     set_object,
 )
 from worker.errors import NotFound
-from worker.store.model import Checksum, Entry, Extent
+from worker.model import Checksum, Entry, Extent
 
 Decide = Callable[[Entry | None], None]
 """Given the object that is there, or None: return to go on, raise to refuse."""

@@ -19,7 +19,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("run", "run", "Run a job and commit what it wrote"),
             ("validate", "documents", "Check a job document and name every mistake"),
-            ("plan", "planning", "Show what a run would do, and run nothing"),
+            ("plan", "plan", "Show what a run would do, and run nothing"),
             ("shell", "serving", "Open a shell among a job's buckets"),
             ("gateway", "serving", "Serve a job's buckets until Ctrl-C"),
             ("schema", "documents", "Print the JSON Schema of the job document"),

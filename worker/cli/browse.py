@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import attrs
 import click
 
-from worker.cli import output
+from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
+from worker.config import Config
 from worker.errors import NotFound
-from worker.settings import Settings
+from worker.model import Entry
 from worker.store.blobs import BlobReader
-from worker.store.model import Entry
 from worker.store.opening import open_store
 from worker.store.refs import Ref, parse_ref
 from worker.store.trees import Tree
@@ -88,7 +88,7 @@ def _row(entry: Entry | Folder) -> tuple[str, str, str]:
 @click.option("-r", "--recursive", is_flag=True, help="List all files below, not just one level")
 @json_option
 @with_settings(*STORE)
-def ls(settings: Settings, *, ref: str, recursive: bool, as_json: bool) -> None:
+def ls(settings: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
     """List the files of a commit, with time and size.
 
     REF is [project/]repo[@branch-or-commit][^ or ~N][:path]; a branch means its head, and the
@@ -115,7 +115,7 @@ def ls(settings: Settings, *, ref: str, recursive: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("ref")
 @with_settings(*STORE)
-def cat(settings: Settings, *, ref: str) -> None:
+def cat(settings: Config, *, ref: str) -> None:
     """Write one file of a commit to standard output.
 
     \b

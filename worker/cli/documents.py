@@ -5,12 +5,13 @@ from collections.abc import Iterable
 import attrs
 import click
 
-from worker.cli import exits, output
+from worker.cli import exits
+from worker.cli import terminal as output
 from worker.cli.options import json_option, read_document, with_settings
-from worker.settings import Settings
-from worker.spec.job import parse
+from worker.config import Config
+from worker.spec.parse import parse
+from worker.spec.pipeline import JobSpec
 from worker.spec.problems import DocumentErrors, Problem
-from worker.spec.values import JobSpec
 
 
 def source_name(document: str) -> str:
@@ -22,7 +23,7 @@ def source_name(document: str) -> str:
 @click.argument("document", metavar="FILE|-")
 @json_option
 @with_settings()
-def validate(_settings: Settings, *, document: str, as_json: bool) -> int:
+def validate(_settings: Config, *, document: str, as_json: bool) -> int:
     """Check a job document and name every mistake at once.
 
     Each has its place as a JSON pointer, the reason, and what would be right. Nothing is run, and
@@ -69,7 +70,7 @@ def _print_right(source: str, spec: JobSpec) -> None:
 
 @click.command()
 @with_settings()
-def schema(_settings: Settings) -> None:
+def schema(_settings: Config) -> None:
     """Print the JSON Schema of the job document.
 
     For editors: it knows every key and its type. `worker validate` knows more: the rules between

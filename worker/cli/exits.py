@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from worker import __version__, errors
-from worker.settings import SettingsWrong
+from worker.config import InvalidConfig
 
 OK = 0
 SOMETHING_FOUND = 1
@@ -25,7 +25,7 @@ READER_LEFT = 141
 
 # The most specific first; the first match wins.
 EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
-    (SettingsWrong, MISCONFIGURED),
+    (InvalidConfig, MISCONFIGURED),
     (errors.Misconfigured, MISCONFIGURED),
     (errors.Invalid, WRONG),
     (errors.NotFound, MISSING),

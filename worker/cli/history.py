@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 import click
 
-from worker.cli import output
+from worker.cli import terminal as output
 from worker.cli.browse import FileMissing, entry_json
 from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.provenance import print_commit
-from worker.settings import Settings
-from worker.store.model import Commit, CommitName, Entry, Repo
+from worker.config import Config
+from worker.model import Commit, CommitName, Entry, Repo
 from worker.store.opening import open_store
 from worker.store.refs import parse_ref
 from worker.store.repository import Store
@@ -50,7 +50,7 @@ def _log_row(commit: Commit) -> tuple[str, str, str, str, str]:
 @click.option("-n", "--number", type=click.IntRange(min=1), help="Stop after so many commits")
 @json_option
 @with_settings(*STORE)
-def log(settings: Settings, *, ref: str, number: int | None, as_json: bool) -> None:
+def log(settings: Config, *, ref: str, number: int | None, as_json: bool) -> None:
     """List the commits of a branch, the newest first.
 
     Starts at the commit that REF names. A branch shows every commit that was its head; from a
@@ -116,7 +116,7 @@ def _branch_row(line: BranchLine) -> tuple[str, ...]:
 @click.command()
 @json_option
 @with_settings(*STORE)
-def repos(settings: Settings, *, as_json: bool) -> None:
+def repos(settings: Config, *, as_json: bool) -> None:
     """List the repos of the store with their branches.
 
     \b
@@ -154,7 +154,7 @@ def repos(settings: Settings, *, as_json: bool) -> None:
 @click.argument("ref")
 @json_option
 @with_settings(*STORE)
-def show(settings: Settings, *, ref: str, as_json: bool) -> None:
+def show(settings: Config, *, ref: str, as_json: bool) -> None:
     """Show a commit with its provenance, or one file of it.
 
     Of a job's output: the commits it was made from, the pipeline, command and job, times, and what

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from worker import telemetry
-from worker.settings import OPTIONS, load_settings, unread_variables
+from worker.config import OPTIONS, load_config, unread_variables
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -91,7 +91,7 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
         @functools.wraps(function)
         def call(config: Path | None, debug: bool, **arguments: Any) -> Any:
             flags = {name: arguments.pop(_parameter(name)) for name in chosen}
-            settings = load_settings(
+            settings = load_config(
                 {name: value for name, value in flags.items() if value not in (None, ())},
                 os.environ,
                 file=config,

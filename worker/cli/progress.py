@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from worker.cli import output
+from worker.cli import terminal as output
 
 Watch = Callable[[str, int], None]
 """Told the key and the size of each file that is done."""

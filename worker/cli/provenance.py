@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from worker.cli import output
-from worker.store.model import Commit, CommitName
+from worker.cli import terminal as output
+from worker.model import Commit, CommitName
 
 TRAFFIC = ("reads", "writes", "refused", "bytes read", "bytes written")
 

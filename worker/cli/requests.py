@@ -10,12 +10,12 @@ import click
 from worker.cli.documents import source_name
 from worker.cli.options import read_document
 from worker.cli.progress import transfer_progress
-from worker.job.request import Running, RunRequest, Serving
-from worker.settings import Settings
-from worker.spec.job import parse
-from worker.spec.values import CrossInput, Input, JobSpec, PfsInput
+from worker.config import Config
+from worker.job.request import RunRequest
+from worker.model import BranchName, Commit, Repo
+from worker.spec.parse import parse
+from worker.spec.pipeline import CrossInput, Input, JobSpec, PfsInput
 from worker.store.importing import put_directory
-from worker.store.model import BranchName, Commit, Repo
 from worker.store.opening import open_store
 
 
@@ -60,7 +60,7 @@ def check_folders(spec: JobSpec, folders: Sequence[Folder]) -> None:
             )
 
 
-def import_folders(settings: Settings, spec: JobSpec, folders: Sequence[Folder]) -> JobSpec:
+def import_folders(settings: Config, spec: JobSpec, folders: Sequence[Folder]) -> JobSpec:
     """Commit each folder to its input's branch and return the job pinned to these commits.
 
     Pinned, so that a commit that arrives meanwhile on the branch is not taken for the folder.
@@ -89,37 +89,6 @@ def read_job(document: str) -> JobSpec:
     return parse(read_document(document), source=source_name(document))
 
 
-def request_for(settings: Settings, spec: JobSpec) -> RunRequest:
+def request_for(settings: Config, spec: JobSpec) -> RunRequest:
     """Return the request for one run of *spec* under *settings*."""
-    gateway = settings.gateway
-    return RunRequest(
-        spec=spec,
-        store=settings.store,
-        store_options=settings.store_options,
-        scratch=settings.scratch,
-        environment=dict(os.environ),
-        document=spec.document,
-        serving=Serving(
-            processes=gateway.processes,
-            host=gateway.host,
-            port=gateway.port,
-            authenticated=gateway.authenticated,
-            tls=gateway.tls,
-            certificate=gateway.certificate,
-            key=gateway.key,
-            drain=gateway.drain,
-            log_style=settings.log.format,
-            log_level=settings.log.level,
-        ),
-        running=Running(
-            grace=settings.grace,
-            runtime=settings.runtime,
-            engine_arguments=settings.engine_arguments,
-            engine_options=settings.engine_options,
-            client_hints=settings.client_hints,
-            pass_environment=settings.pass_environment,
-            secrets=settings.secrets,
-            keep_failed=settings.keep_failed,
-            pfs_root=settings.pfs_root,
-        ),
-    )
+    return RunRequest(spec, settings, dict(os.environ))

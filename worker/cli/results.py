@@ -6,9 +6,10 @@ from types import TracebackType
 import click
 
 from worker import telemetry
-from worker.cli import exits, output
-from worker.job.lifecycle import Cause, State
+from worker.cli import exits
+from worker.cli import terminal as output
 from worker.job.result import Result
+from worker.job.state import Cause, State
 
 TAIL = 20
 """How many of the last lines of a failed command are repeated."""

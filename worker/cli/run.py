@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from worker.cli.options import RUN, job_option, json_option, with_settings
+from worker.config import Config
 from worker.gateway.launch import launched
-from worker.settings import Settings
 
 
 @click.command()
@@ -28,7 +28,7 @@ from worker.settings import Settings
 @json_option
 @with_settings(*RUN, logs=True)
 def run(
-    settings: Settings, *, job: str, inputs: Sequence[str], result: Path | None, as_json: bool
+    settings: Config, *, job: str, inputs: Sequence[str], result: Path | None, as_json: bool
 ) -> int:
     """Run a job and commit what it wrote.
 

@@ -17,14 +17,14 @@ from worker.cli.requests import (
 )
 from worker.cli.results import ResultFile, report
 from worker.cli.status import with_status
+from worker.config import Config
 from worker.job.request import Progress, Watch
 from worker.job.result import Result
 from worker.job.runner import run
-from worker.settings import Settings
 
 
 def run_document(
-    settings: Settings,
+    settings: Config,
     job: str,
     *,
     inputs: Sequence[str],

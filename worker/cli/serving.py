@@ -11,12 +11,13 @@ import click
 import trio
 
 from worker import telemetry
-from worker.cli import output, stopping
+from worker.cli import stopping
+from worker.cli import terminal as output
 from worker.cli.options import RUN, job_option, json_option, with_settings
 from worker.cli.requests import read_job, request_for
 from worker.cli.results import report
+from worker.config import Config
 from worker.job import runner
-from worker.settings import Settings
 
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -26,7 +27,7 @@ SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 @click.option("--commit", is_flag=True, help="Commit s3://out when the shell ends with exit 0")
 @click.argument("command", nargs=-1, metavar="[COMMAND...]")
 @with_settings(*RUN, logs=True)
-def shell(settings: Settings, *, job: str, commit: bool, command: tuple[str, ...]) -> int:
+def shell(settings: Config, *, job: str, commit: bool, command: tuple[str, ...]) -> int:
     """Open a shell among a job's buckets.
 
     The buckets and the environment of the job, and your shell ($SHELL) or COMMAND in place of its
@@ -72,7 +73,7 @@ def shell(settings: Settings, *, job: str, commit: bool, command: tuple[str, ...
 @job_option
 @json_option
 @with_settings(*RUN, logs=True)
-def gateway(settings: Settings, *, job: str, as_json: bool) -> int:
+def gateway(settings: Config, *, job: str, as_json: bool) -> int:
     """Serve a job's buckets until Ctrl-C.
 
     The inputs are read-only; s3://out is empty at first, writable, and discarded at the end. The

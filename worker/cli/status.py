@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from worker import telemetry
-from worker.gateway.nursery import open_plain_nursery
+from worker.concurrency import open_plain_nursery
 from worker.job.request import Progress, Watch, unwatched
 from worker.job.result import Result
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from worker.cli import exits, output
+from worker.cli import exits
+from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.progress import transfer_progress
 from worker.cli.stopping import deferring_signals
-from worker.settings import Settings
+from worker.config import Config
+from worker.model import Commit
 from worker.store.exporting import get_directory, write_tar
 from worker.store.importing import put_directory, put_file, put_stream
 from worker.store.intake import Compared
-from worker.store.model import Commit
 from worker.store.opening import open_store
 from worker.store.refs import Ref, parse_ref
 from worker.store.repository import Store
@@ -38,7 +39,7 @@ MANY_BYTES = 1 << 30
 @json_option
 @with_settings(*STORE)
 def put(
-    settings: Settings,
+    settings: Config,
     *,
     ref: str,
     source: str,
@@ -153,7 +154,7 @@ def _put(
 @json_option
 @with_settings(*STORE)
 def get(
-    settings: Settings, *, ref: str, directory: Path | None, tar: str | None, as_json: bool
+    settings: Config, *, ref: str, directory: Path | None, tar: str | None, as_json: bool
 ) -> int:
     """Write the files of a commit to a folder or a tar.
 

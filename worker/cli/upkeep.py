@@ -5,20 +5,21 @@ from pathlib import Path
 import attrs
 import click
 
-from worker.cli import exits, output
+from worker.cli import exits
+from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.progress import counting
+from worker.config import Config
+from worker.model import CommitName
 from worker.readers import Seconds, read_as
-from worker.settings import Settings
 from worker.store import upkeep
-from worker.store.model import CommitName
 from worker.store.opening import open_store
 
 
 @click.command()
 @json_option
 @with_settings(*STORE)
-def verify(settings: Settings, *, as_json: bool) -> int:
+def verify(settings: Config, *, as_json: bool) -> int:
     """Read everything again and check every digest.
 
     Every branch, commit, tree and byte. Damage is named by commit and file, nothing is changed, and
@@ -69,7 +70,7 @@ def _grace(_context: click.Context, parameter: click.Parameter, text: str | None
 )
 @json_option
 @with_settings(*STORE)
-def gc(settings: Settings, *, older_than: float | None, as_json: bool) -> None:
+def gc(settings: Config, *, older_than: float | None, as_json: bool) -> None:
     """Remove what no commit reaches.
 
     What crashed jobs left, and what failed ones could not take back. Commits and branches stay.

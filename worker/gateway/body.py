@@ -6,15 +6,15 @@ from contextlib import aclosing
 import trio
 from trio.to_thread import run_sync as in_thread
 
+from worker.concurrency import open_plain_nursery
 from worker.gateway.exchange import Incoming
-from worker.gateway.nursery import open_plain_nursery
+from worker.model import Extent
 from worker.s3.chunked import ChunkedDecoder
 from worker.s3.digests import Digests
 from worker.s3.errors import S3Error
 from worker.s3.payload import Payload
 from worker.s3.sigv4 import Signed
 from worker.store.blobs import Stage
-from worker.store.model import Extent
 
 Piece = bytes | memoryview
 Batch = list[Piece]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
-from worker.buckets.base import Bucket
-from worker.buckets.out import OutBucket
+from worker.buckets.bucket import Bucket
+from worker.buckets.output import OutBucket
 from worker.gateway.body import Content, read_document
 from worker.gateway.exchange import Answer, Headers, Incoming
+from worker.model import Checksum
 from worker.s3.checksums import ALGORITHMS
 from worker.s3.checksums import Checksum as Computed
 from worker.s3.digests import Digests
@@ -16,7 +17,6 @@ from worker.s3.payload import payload
 from worker.s3.request import Request
 from worker.s3.routing import MAX_DOCUMENT
 from worker.s3.sigv4 import Signed
-from worker.store.model import Checksum
 
 
 class Buckets:

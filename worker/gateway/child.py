@@ -10,9 +10,10 @@ import trio
 from trio.to_thread import run_sync as in_thread
 
 from worker.errors import WorkerError
-from worker.gateway import web
+from worker.gateway import server as web
+from worker.gateway.application import Service, open_service
 from worker.gateway.counters import Counters
-from worker.gateway.plan import (
+from worker.gateway.messages import (
     ALIVE_EVERY,
     Alive,
     Drain,
@@ -23,7 +24,6 @@ from worker.gateway.plan import (
     decode,
     encode,
 )
-from worker.gateway.service import Service, open_service
 
 STALLED_GRACE = 1.0
 """Seconds for what a drain's deadline broke off to be cleared away, before it is left behind."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from worker.gateway.plan import BucketStatistics, Statistics
+from worker.gateway.messages import BucketStatistics, Statistics
 
 FIELDS = tuple(field.name for field in attrs.fields(BucketStatistics))
 WORD = 8

@@ -23,7 +23,7 @@ from worker import telemetry
 from worker.errors import WorkerError
 from worker.gateway import child
 from worker.gateway.counters import Counters
-from worker.gateway.plan import (
+from worker.gateway.messages import (
     ALIVE_EVERY,
     Alive,
     Count,
@@ -40,7 +40,7 @@ from worker.gateway.plan import (
     decode,
     encode,
 )
-from worker.gateway.privacy import keep_private
+from worker.system import keep_private
 
 BACKLOG = 1024
 OPEN_FILES = 1 << 16

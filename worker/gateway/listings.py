@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from trio.to_thread import run_sync as in_thread
 
-from worker.buckets.out import OutBucket
+from worker.buckets.output import OutBucket
 from worker.gateway.call import Call, document, empty
 from worker.gateway.exchange import Answer
+from worker.model import Entry
 from worker.s3 import documents, listing
-from worker.store.model import Entry
 
 
 def list_objects(kind: str) -> Callable[[Call], Awaitable[Answer]]:

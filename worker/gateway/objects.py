@@ -7,12 +7,13 @@ import attrs
 import trio
 from trio.to_thread import run_sync as in_thread
 
-from worker.buckets.base import Bucket
+from worker.buckets.bucket import Bucket
 from worker.buckets.index import now_ms
 from worker.buckets.uploads import Decide
 from worker.gateway import body
 from worker.gateway.call import Call, document, empty, kept, tags_of
 from worker.gateway.exchange import Answer
+from worker.model import Checksum, Entry
 from worker.s3 import bodies, copying, documents, metadata, reading
 from worker.s3.attributes import attributes
 from worker.s3.checksums import checksum_of
@@ -29,7 +30,6 @@ from worker.s3.digests import Digests
 from worker.s3.errors import S3Error
 from worker.s3.payload import payload
 from worker.store.blobs import check
-from worker.store.model import Checksum, Entry
 
 ONE_PIECE = 1 << 20
 """Up to this size the payload goes out in one piece, with the end of the answer."""

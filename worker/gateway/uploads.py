@@ -10,12 +10,12 @@ from worker.gateway import body
 from worker.gateway.call import Call, document, empty, kept, tags_of
 from worker.gateway.exchange import Answer
 from worker.gateway.objects import deciding, modified_now, source_of
+from worker.model import Checksum, Entry, Part, cut
 from worker.s3 import bodies, copying, documents, listing, metadata, multipart, ranges
 from worker.s3.checksums import DEFAULT_ALGORITHM, upload_checksum
 from worker.s3.conditions import write_conditions
 from worker.s3.digests import Digests
 from worker.s3.payload import payload
-from worker.store.model import Checksum, Entry, Part, cut
 
 
 async def create(call: Call) -> Answer:

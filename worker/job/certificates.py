@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import trustme
 
-from worker.gateway.plan import Certificate
+from worker.gateway.messages import Certificate
 from worker.job.truststore import KEY_STORE, key_store
 
 SYSTEM = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")

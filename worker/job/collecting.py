@@ -9,11 +9,11 @@ from pathlib import Path
 import attrs
 
 from worker.errors import CommandFailed, Conflict
-from worker.job.planning import ResolvedInput
+from worker.job.plan import ResolvedInput
+from worker.model import Entry
 from worker.store.folders import Found, not_a_file
 from worker.store.importing import KEY_LIMIT
 from worker.store.intake import Intake
-from worker.store.model import Entry
 from worker.store.repository import Store
 
 LINKS = 40

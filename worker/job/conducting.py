@@ -16,6 +16,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
+from worker.concurrency import open_plain_nursery
 from worker.errors import (
     CommandFailed,
     Conflict,
@@ -25,26 +26,25 @@ from worker.errors import (
     NotFound,
     Unavailable,
 )
-from worker.gateway.nursery import open_plain_nursery
-from worker.gateway.privacy import keep_private
-from worker.gateway.processes import Parent, start_parent
-from worker.job.answers import EngineMissing, EngineOptionWrong, ImageRefused
-from worker.job.folders import scratch_folder
+from worker.gateway.pool import Parent, start_parent
 from worker.job.journal import Journal
-from worker.job.lifecycle import Cause, Event
 from worker.job.output import Output, open_output
-from worker.job.planning import Unrunnable, make_plan
-from worker.job.process import adopt_orphans, reap_orphans
+from worker.job.plan import Unrunnable, make_plan
 from worker.job.request import RunRequest, Watch
 from worker.job.result import Result
+from worker.job.scratch import scratch_folder
 from worker.job.secrets import SecretMissing
-from worker.job.signals import Stop
+from worker.job.state import Cause, Event
 from worker.job.workplace import Workplace, aside, open_workplace
-from worker.store.model import CommitName
+from worker.model import CommitName
 from worker.store.opening import open_store
 from worker.store.publish import BranchNotMoved, Draft, Published, finish, keep, publish
 from worker.store.repository import Store
 from worker.store.trees import Tree, apply
+from worker.supervisor.engine_output import EngineMissing, EngineOptionWrong, ImageRefused
+from worker.supervisor.signals import Stop
+from worker.supervisor.tree import adopt_orphans, reap_orphans
+from worker.system import keep_private
 
 COUNTING = 1.0
 """Seconds for the gateway to say what went through it; one that has died says nothing."""
@@ -117,7 +117,7 @@ async def conduct(
             result = await _run(request, work, stop, journal, launched)
             nursery.cancel_scope.cancel()
     except Exception as error:
-        result = _failed(journal, stop, error, request.scratch)
+        result = _failed(journal, stop, error, request.config.scratch)
     tell = journal.log.error if result.exit_code else journal.log.info
     why = {"reason": result.reason} if result.reason else {}
     tell("run.ended", state=result.state.value, cause=result.cause.value, **why)
@@ -134,9 +134,9 @@ async def _run(
     journal.note(Event.STARTED)
     for warning in request.spec.warnings:
         journal.warn(str(warning))
-    store = await in_thread(open_store, request.store, request.store_options)
+    store = await in_thread(open_store, request.config.store, request.config.store_options)
     async with (
-        aside(scratch_folder(request.scratch)) as scratch,
+        aside(scratch_folder(request.config.scratch)) as scratch,
         open_output(
             store,
             stage=f"{journal.job}-{secrets.token_hex(4)}",
@@ -198,10 +198,10 @@ async def _work(
                     await _count(parent, journal)
         if outcome.succeeded:
             journal.note(Event.SUCCEEDED)
-        keep = request.running.keep_failed and not outcome.succeeded
+        keep = request.config.keep_failed and not outcome.succeeded
         if parent is not None and (outcome.publish or keep):
             with journal.step("drain"):
-                journal.statistics = await parent.drain(request.serving.drain)
+                journal.statistics = await parent.drain(request.config.gateway.drain)
         return outcome
 
 
@@ -220,7 +220,7 @@ def _conclude(
         journal.note(Event.PUBLISHED)
         return journal.result(outcome.cause, outcome.reason, code=outcome.code)
     if not outcome.succeeded:
-        if request.running.keep_failed:
+        if request.config.keep_failed:
             try:
                 _keep(journal, outcome, store, output)
             except (Unavailable, Denied, OSError) as error:

@@ -13,17 +13,17 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.errors import WorkerError
 from worker.job.collecting import Inputs, NotAnOutput, SamePath, collect
-from worker.job.command import Ended, Listener
-from worker.job.folders import remove_tree
-from worker.job.lifecycle import Cause
 from worker.job.materialize import fingerprint, materialize
-from worker.job.planning import Datum, Selection
-from worker.job.process import NotStarted, Order
+from worker.job.plan import Datum, Selection
 from worker.job.request import Progress
 from worker.job.result import DatumResult
+from worker.job.scratch import remove_tree
+from worker.job.state import Cause
 from worker.job.workplace import Workplace
 from worker.store.blobs import BlobReader
 from worker.store.intake import Intake
+from worker.supervisor.command import Ended, Listener
+from worker.supervisor.tree import NotStarted, Order
 
 PAUSE = 0.5, 30.0
 """Seconds before the second try, and the most before any; in between they double."""

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import attrs
 
-from worker.gateway.plan import Endpoint, KeyPair
-from worker.job.process import Identity
+from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.truststore import KEY_STORE
+from worker.supervisor.tree import Identity
 
 # What the command gets of the agent's environment. An allow-list, because the agent's own
 # credentials for the store stand in that environment too.

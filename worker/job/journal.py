@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 from structlog.typing import FilteringBoundLogger
 
-from worker.gateway.plan import Statistics
-from worker.job.lifecycle import Cause, Event, State, after
-from worker.job.planning import Plan
+from worker.gateway.messages import Statistics
+from worker.job.plan import Plan
 from worker.job.request import Progress, Watch
-from worker.job.result import DatumResult, Result, Usage
+from worker.job.result import DatumResult, Result
 from worker.job.secrets import without_secrets
-from worker.store.model import Commit, CommitName
+from worker.job.state import Cause, Event, State, after
+from worker.model import Commit, CommitName
+from worker.supervisor.usage import Usage
 
 TAIL = 50
 """How many of the command's last lines are kept in the result."""

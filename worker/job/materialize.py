@@ -10,10 +10,10 @@ from pathlib import Path
 import attrs
 
 from worker.errors import Invalid
-from worker.job.planning import Selection
+from worker.job.plan import Selection
+from worker.model import Entry, Extent
 from worker.store.backends.base import Backend
 from worker.store.blobs import FOLDER, BlobReader
-from worker.store.model import Entry, Extent
 from worker.store.repository import Store
 
 WRITERS = 8

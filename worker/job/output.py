@@ -11,9 +11,9 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.index import Index, create
 from worker.errors import WorkerError
-from worker.gateway.plan import GatewayPlan
+from worker.gateway.messages import GatewayPlan
+from worker.model import Entry
 from worker.store.blobs import Stage
-from worker.store.model import Entry
 from worker.store.repository import Store
 
 CLEANING = 30.0

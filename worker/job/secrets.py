@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from worker.errors import NotFound
-from worker.spec.values import Secret
+from worker.spec.pipeline import Secret
 
 VARIABLE = "WORKER_SECRET_"
 

@@ -10,27 +10,28 @@ import trio
 from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
-from worker.gateway.processes import Parent
-from worker.job import containers
-from worker.job.command import Listener, Patience
-from worker.job.containers import Mount
-from worker.job.engine import Containers, Ready, find_engine, get_ready
+from worker.config import Config
+from worker.gateway.pool import Parent
+from worker.job.access import gateway_plan, serve
 from worker.job.environment import Access, Given, InputVariables, compose
-from worker.job.folders import pfs_folder
 from worker.job.journal import Journal
-from worker.job.messages import VARIABLES, Reports, listening
 from worker.job.output import Output
-from worker.job.planning import Datum, Plan
-from worker.job.process import Identity, Order
-from worker.job.redaction import Redactor
-from worker.job.request import Progress, Running, RunRequest
-from worker.job.runtimes import Here, Runtime
+from worker.job.plan import Datum, Plan
+from worker.job.reports import VARIABLES, Reports, listening
+from worker.job.request import Progress, RunRequest
+from worker.job.scratch import pfs_folder
 from worker.job.secrets import Secrets, find_secrets, secret_values, write_secrets
-from worker.job.serving import gateway_plan, serve
 from worker.job.truststore import KEY_STORE
-from worker.job.users import resolve_user
+from worker.redaction import Redactor
 from worker.spec.glob import Match
 from worker.store.repository import Store
+from worker.supervisor import container as containers
+from worker.supervisor.command import Listener, Patience
+from worker.supervisor.container import Mount
+from worker.supervisor.engine import Containers, Ready, find_engine, get_ready
+from worker.supervisor.runtime import Here, Runtime
+from worker.supervisor.tree import Identity, Order
+from worker.supervisor.users import resolve_user
 
 Value = TypeVar("Value")
 
@@ -105,15 +106,15 @@ async def open_workplace(
     patience: Patience,
 ) -> AsyncIterator[Workplace]:
     """Serve the buckets and make the folders of a run; its command could begin now."""
-    running, spec = request.running, plan.spec
+    config, spec = request.config, plan.spec
     secrets = await in_thread(
-        find_secrets, spec.transform.secrets, running.secrets, request.environment
+        find_secrets, spec.transform.secrets, config.secrets, request.environment
     )
     ready = None
-    if running.runtime != "process":
+    if config.runtime != "process":
         with journal.step("image"):
             ready = await get_ready(
-                find_engine(running.runtime, running.engine_arguments, request.environment),
+                find_engine(config.runtime, config.engine_arguments, request.environment),
                 spec.transform,
                 job=plan.job,
                 log=journal.log,
@@ -125,15 +126,13 @@ async def open_workplace(
     hidden = [
         *secrets.values,
         *secret_values(spec.transform.env),
-        *([access.keys.secret.encode()] if request.serving.authenticated and access else []),
+        *([access.keys.secret.encode()] if config.gateway.authenticated and access else []),
     ]
     redactor = Redactor(hidden)
     report = scratch / "report"
     async with (
         # Only a command that runs right here needs the machine's own /pfs.
-        aside(
-            pfs_folder(running.pfs_root or (scratch / "pfs" if ready else None), scratch)
-        ) as root,
+        aside(pfs_folder(config.pfs_root or (scratch / "pfs" if ready else None), scratch)) as root,
         listening(report, _reports(journal), redactor),
     ):
         place = Workplace(
@@ -149,8 +148,8 @@ async def open_workplace(
                 pipeline=spec.pipeline,
                 project=spec.project,
                 access=access,
-                client_hints=running.client_hints,
-                more=running.pass_environment,
+                client_hints=config.client_hints,
+                more=config.pass_environment,
                 secrets=secrets.variables,
                 spec=spec.transform.env,
                 identity=identity,
@@ -160,13 +159,13 @@ async def open_workplace(
             redactor=redactor,
             log=journal.log,
             journal=journal,
-            keep_failed=running.keep_failed,
+            keep_failed=config.keep_failed,
             identity=identity,
         )
-        yield place if ready is None else _in_containers(place, ready, running, secrets)
+        yield place if ready is None else _in_containers(place, ready, config, secrets)
 
 
-def _in_containers(place: Workplace, ready: Ready, running: Running, secrets: Secrets) -> Workplace:
+def _in_containers(place: Workplace, ready: Ready, config: Config, secrets: Secrets) -> Workplace:
     """Return the workplace as commands in containers see it, with paths of their own."""
     given, access = place.given, place.given.access
     mounts = [
@@ -196,7 +195,7 @@ def _in_containers(place: Workplace, ready: Ready, running: Running, secrets: Se
             job=place.plan.job,
             scratch=place.scratch,
             mounts=tuple(mounts),
-            options=running.engine_options,
+            options=config.engine_options,
             log=place.log,
         ),
     )
@@ -216,12 +215,11 @@ async def _access(
     with journal.step("serve"):
         access = await serve(
             parent,
-            request.serving,
+            request.config.gateway,
             gateway_plan(
-                request.serving,
+                request.config,
                 plan,
                 store=store.url,
-                options=dict(request.store_options),
                 scratch=scratch,
                 stage=output.stage.id,
             ),

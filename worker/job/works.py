@@ -10,12 +10,12 @@ from structlog.typing import FilteringBoundLogger
 from worker.errors import Invalid
 from worker.job.conducting import Outcome, conduct
 from worker.job.datums import DatumFailed, empty_out, prepare, run_datum, take_output
-from worker.job.lifecycle import Cause
-from worker.job.planning import Datum
+from worker.job.plan import Datum
 from worker.job.request import RunRequest, Watch
 from worker.job.result import Result
-from worker.job.signals import Stop
+from worker.job.state import Cause
 from worker.job.workplace import Workplace
+from worker.supervisor.signals import Stop
 
 Launched = subprocess.Popen[bytes] | None
 
@@ -24,7 +24,7 @@ async def run(
     request: RunRequest, *, launched: Launched, log: FilteringBoundLogger, watch: Watch
 ) -> Result:
     """Run a job to its end; see ``runner.run``."""
-    stop = Stop(request.running.grace)
+    stop = Stop(request.config.grace)
     return await conduct(request, _every_datum, launched=launched, stop=stop, log=log, watch=watch)
 
 
@@ -57,7 +57,7 @@ async def shell(
         request,
         work,
         launched=launched,
-        stop=Stop(request.running.grace),
+        stop=Stop(request.config.grace),
         log=log,
         watch=watch,
         # At the terminal, Ctrl-C is for what runs in the shell.
@@ -74,7 +74,7 @@ async def gateway(
     watch: Watch,
 ) -> Result:
     """Serve the job's buckets until a signal; see ``runner.gateway``."""
-    stop = Stop(request.running.grace, cancels=False)
+    stop = Stop(request.config.grace, cancels=False)
 
     async def work(place: Workplace) -> Outcome:
         environment, base = place.environment(await _first_datum(place)), place.given.base
@@ -83,7 +83,7 @@ async def gateway(
         return Outcome(Cause.DISCARDED, "a gateway without a command commits nothing")
 
     # Whoever uses the buckets is on this machine, whatever the command would have run in.
-    here = attrs.evolve(request, running=attrs.evolve(request.running, runtime="process"))
+    here = attrs.evolve(request, config=attrs.evolve(request.config, runtime="process"))
     return await conduct(here, work, launched=launched, stop=stop, log=log, watch=watch)
 
 

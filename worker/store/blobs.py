@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from worker.errors import Invalid
+from worker.model import Extent
 from worker.store.backends.base import (
     AlreadyThere,
     Backend,
@@ -21,7 +22,6 @@ from worker.store.backends.base import (
     StoreUnavailable,
 )
 from worker.store.backends.local import LocalBackend, read_exactly
-from worker.store.model import Extent
 
 FOLDER = "blobs/"
 # A pack this large is left alone and a new one is begun: a bound for what an interrupted upload has

@@ -6,8 +6,8 @@ from typing import Any
 import attrs
 import msgspec
 
+from worker.model import Commit, CommitName, InputRecord, InvalidName, Repo
 from worker.store.backends.base import Damaged
-from worker.store.model import Commit, CommitName, InputRecord, InvalidName, Repo
 from worker.store.segments import UnknownFormat
 
 FORMAT = 1

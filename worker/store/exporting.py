@@ -8,9 +8,9 @@ from typing import BinaryIO
 import attrs
 
 from worker.errors import NotFound
+from worker.model import Commit, CommitName, Entry
 from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader
-from worker.store.model import Commit, CommitName, Entry
 from worker.store.repository import Store
 from worker.store.target import Target
 from worker.store.trees import Tree

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from worker.errors import Invalid
+from worker.model import BranchName, Commit, CommitName, Entry
 from worker.store.blobs import BlobReader, Stage
 from worker.store.folders import Found, Problem, walk
 from worker.store.intake import Compared, Intake, NotAFile
-from worker.store.model import BranchName, Commit, CommitName, Entry
 from worker.store.publish import Draft, Guard, publish
 from worker.store.repository import Store
 from worker.store.trees import Tree, apply

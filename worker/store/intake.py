@@ -12,9 +12,9 @@ from typing import BinaryIO
 import attrs
 
 from worker.errors import Invalid
+from worker.model import Entry, Extent
 from worker.store.blobs import BlobReader, Stage
 from worker.store.folders import Found, Problem, not_a_file
-from worker.store.model import Entry, Extent
 
 # Up to this size a file shares a pack with others.
 SMALL = 1 << 20

@@ -15,9 +15,9 @@ from typing import Any
 import attrs
 
 from worker.errors import Unavailable
+from worker.model import BranchName, Commit, CommitName, InputRecord
 from worker.store.backends.base import NoPutIfAbsent, StoreUnavailable, WriteUncertain
 from worker.store.blobs import Stage
-from worker.store.model import BranchName, Commit, CommitName, InputRecord
 from worker.store.repository import ANY, Advance, Expected, Head, Store
 from worker.store.trees import Tree
 

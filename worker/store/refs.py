@@ -5,7 +5,7 @@ import re
 import attrs
 
 from worker.errors import Invalid
-from worker.store.model import COMMIT_ID, DEFAULT_BRANCH, DEFAULT_PROJECT, BranchName, Repo
+from worker.model import COMMIT_ID, DEFAULT_BRANCH, DEFAULT_PROJECT, BranchName, Repo
 
 FORM = re.compile(
     r"(?:(?P<project>[^/@:^~]*)/)?(?P<repo>[^/@:^~]*)"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import attrs
 
 from worker.errors import NotFound
+from worker.model import COMMIT_ID, BranchName, Commit, CommitName, Repo
 from worker.store import commits
 from worker.store.backends.base import (
     AlreadyThere,
@@ -20,7 +21,6 @@ from worker.store.backends.base import (
     WriteUncertain,
 )
 from worker.store.blobs import Stage
-from worker.store.model import COMMIT_ID, BranchName, Commit, CommitName, Repo
 from worker.store.refs import Ref, parse_ref
 from worker.store.trees import SegmentCache, Tree
 

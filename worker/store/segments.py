@@ -9,8 +9,8 @@ import msgspec
 import zstandard
 
 from worker.errors import Unavailable
+from worker.model import Checksum, Entry, Extent, Part
 from worker.store.backends.base import Damaged
-from worker.store.model import Checksum, Entry, Extent, Part
 
 FORMAT = 2
 AVERAGE = 4096

@@ -14,9 +14,9 @@ import attrs
 import msgspec
 
 from worker.errors import Invalid
+from worker.model import Entry
 from worker.store import segments
 from worker.store.backends.base import Backend, Damaged, ObjectMissing, StoreUnavailable
-from worker.store.model import Entry
 from worker.store.segments import LIMIT, Segment
 
 SEGMENTS = "segments/"

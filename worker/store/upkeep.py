@@ -8,11 +8,11 @@ from itertools import groupby, pairwise
 import attrs
 
 from worker.errors import NotFound
+from worker.model import CommitName, Extent, Repo
 from worker.store import segments
 from worker.store.backends.base import Backend, Damaged, Listed
 from worker.store.blobs import FOLDER as BLOBS
 from worker.store.blobs import BlobReader
-from worker.store.model import CommitName, Extent, Repo
 from worker.store.repository import Store
 from worker.store.segments import Segment, UnknownFormat
 from worker.store.trees import SEGMENTS, TREES, SegmentRow, read_root, read_segment

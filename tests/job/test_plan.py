@@ -1,0 +1,118 @@
+import json
+
+import pytest
+from builders import a_commit, a_job, an_id, an_input
+
+from worker.job.plan import Unrunnable, make_plan
+from worker.spec.parse import parse
+from worker.spec.pipeline import JobSpec
+
+
+def spec(*inputs, **changes) -> JobSpec:
+    return parse(json.dumps(a_job(inputs=inputs, **changes)))
+
+
+def paths(plan) -> list[list[str]]:
+    return [list(datum.paths.values()) for datum in plan.datums()]
+
+
+FILES = {"1.csv": b"1", "2.csv": b"2", "dir/a": b"a", "dir/b": b"b", "dir-2/c": b"c"}
+
+
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        ("/", ["/"]),
+        ("/*", ["/1.csv", "/2.csv", "/dir", "/dir-2"]),
+        ("/*.csv", ["/1.csv", "/2.csv"]),
+        ("/dir/*", ["/dir/a", "/dir/b"]),
+        ("/dir*/*", ["/dir-2/c", "/dir/a", "/dir/b"]),
+        ("/none", []),
+    ],
+)
+def test_each_path_that_a_glob_matches_is_a_datum(store, glob, expected):
+    """In the sorted order of the paths."""
+    a_commit(store, FILES)
+    plan = make_plan(store, spec(an_input(s3=False, glob=glob)), job=an_id())
+
+    assert [[path] for path in expected] == paths(plan)
+    assert len(expected) == plan.count
+
+
+def test_a_cross_is_the_product_of_its_parts(store):
+    """Input by input; an S3 input contributes its whole commit."""
+    a_commit(store, FILES)
+    a_commit(store, {"x": b"x", "y": b"y"}, repo="other")
+    plan = make_plan(
+        store,
+        spec(
+            an_input("b", repo="other", s3=False, glob="/*"),
+            an_input(),
+            an_input("c", repo="labresults", s3=False, glob="/*.csv"),
+        ),
+        job=an_id(),
+    )
+
+    assert [
+        ["/x", "/", "/1.csv"],
+        ["/x", "/", "/2.csv"],
+        ["/y", "/", "/1.csv"],
+        ["/y", "/", "/2.csv"],
+    ] == paths(plan)
+
+
+def test_the_same_files_are_the_same_datum(store):
+    """Its id depends on names, paths and contents, and not on commits or times."""
+    job = spec(an_input(s3=False, glob="/*"))
+    a_commit(store, {"a": b"1", "b": b"2"})
+    first = [datum.id for datum in make_plan(store, job, job=an_id()).datums()]
+    a_commit(store, {"a": b"1", "b": b"other"})
+    second = [datum.id for datum in make_plan(store, job, job=an_id()).datums()]
+
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+
+
+def test_the_salt_makes_another_datum_of_the_same_files(store):
+    """As in Pachyderm: where it is the same, so are the ids."""
+    a_commit(store, {"a": b"1"})
+    files = an_input(s3=False, glob="/*")
+    jobs = [spec(files), spec(files, salt="x"), spec(files, salt="y"), spec(files, salt="x")]
+    ids = [next(make_plan(store, job, job=an_id()).datums()).id for job in jobs]
+
+    assert 3 == len(set(ids))
+    assert ids[1] == ids[3]
+
+
+def test_inputs_are_pinned_to_commits(store):
+    """A branch is its head when the plan is made; a pinned commit is itself."""
+    old = a_commit(store, {"a": b"1"})
+    new = a_commit(store, {"a": b"2"})
+
+    assert [new.name] == [i.commit.name for i in make_plan(store, spec(), job=an_id()).inputs]
+    pinned = make_plan(store, spec(an_input(commit=old.name.id)), job=an_id())
+    assert [old.name] == [i.commit.name for i in pinned.inputs]
+
+
+def test_a_job_that_was_published_is_found_first_of_all(store):
+    """Its inputs need not even be there any more."""
+    there = a_commit(store, {"a": b"1"}, repo="copy", named=an_id())
+
+    assert there == make_plan(store, spec(), job=there.name.id).published
+
+
+def test_an_input_that_is_not_there_is_named(store):
+    """The message says which input, which branch, and what can be done."""
+    with pytest.raises(Unrunnable, match=r"input 'labresults': labresults@master has no commit"):
+        make_plan(store, spec(), job=an_id())
+
+
+def test_a_plan_is_json(store):
+    """It says what would happen, and with which commits."""
+    commit = a_commit(store, FILES)
+    document = make_plan(store, spec(), job="f" * 32).to_json()
+
+    assert str(commit.name) == document["inputs"][0]["commit"]
+    assert {"labresults": "read-only", "out": "the output"} == document["buckets"]
+    assert 1 == len(document["datums"])
+    assert document == json.loads(json.dumps(document))

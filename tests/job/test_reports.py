@@ -1,0 +1,73 @@
+import pytest
+import trio
+
+from worker.job.reports import Reports, listening
+from worker.redaction import Redactor
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.kept: dict = {}
+        self.messages: list = []
+        self.warnings: list[str] = []
+        self.reports = Reports(self.kept, self.messages.append, self.warnings.append)
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        (
+            ['{"progress": 0.1}', '{"progress": 1, "text": "done"}'],
+            {"progress": {"progress": 1, "text": "done"}},
+        ),
+        (['{"metrics": {"a": 1, "b": 1}}', '{"metrics": {"a": 2}}'], {"metrics": {"a": 2, "b": 1}}),
+        (['{"annotation": {"who": "ada"}}', ""], {"annotation": {"who": "ada"}}),
+        (
+            ['{"progress": 1, "metrics": {"a": 1}}'],
+            {"progress": {"progress": 1}, "metrics": {"a": 1}},
+        ),
+    ],
+    ids=["progress", "metrics", "annotation", "together"],
+)
+def test_the_last_word_on_each_is_kept(lines, kept):
+    """The last progress, and the last value of each name."""
+    heard = Heard()
+    for line in lines:
+        heard.reports.take(line)
+
+    assert kept == heard.kept
+    assert [] == heard.warnings
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"other": 1}', "NaN"])
+def test_what_is_no_report_is_told_once(line):
+    """And does no harm."""
+    heard = Heard()
+    for _ in range(3):
+        heard.reports.take(line)
+
+    assert ({}, 1) == (heard.kept, len(heard.warnings))
+
+
+def test_names_are_bounded():
+    """A commit is no place for a time series."""
+    heard = Heard()
+    for number in range(3000):
+        heard.reports.take(f'{{"metrics": {{"m{number}": 1}}}}')
+
+    assert (1000, "m2999") == (len(heard.kept["metrics"]), list(heard.kept["metrics"])[-1])
+
+
+async def test_what_is_written_to_the_pipe_is_heard(tmp_path):
+    """From several writers, up to the last line, and without the secrets."""
+    heard = Heard()
+    async with listening(tmp_path / "report", heard.reports, Redactor([b"hunter22"])):
+        for number in range(3):
+            await trio.run_process(
+                ["sh", "-c", f"echo '{{\"progress\": {number}}}' > {tmp_path}/report"]
+            )
+        with (tmp_path / "report").open("w") as pipe:
+            pipe.write('{"annotation": {"key": "hunter22"}}')
+
+    assert 4 == len(heard.messages)
+    assert {"key": "***"} == heard.kept["annotation"]

@@ -1,0 +1,281 @@
+"""Config: flags over environment over file, and every mistake with its place."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from worker.config import (
+    OPTIONS,
+    Config,
+    InvalidConfig,
+    load_config,
+    settings_file,
+    unread_variables,
+)
+
+CONFIGURATION = Path(__file__).parents[1] / "config" / "worker.toml"
+REFERENCE = Path(__file__).parents[1] / "docs" / "configuration.md"
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A function that writes a configuration file and returns its path."""
+
+    def write(text):
+        path = tmp_path / "worker.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def problems_of(flags=None, environ=None, file=None):
+    with pytest.raises(InvalidConfig) as raised:
+        load_config(flags or {}, environ or {}, file=file)
+    return raised.value.problems
+
+
+def test_a_flag_beats_the_environment_and_that_beats_the_file(file):
+    """Of the three sources the nearest to the person wins, setting by setting."""
+    path = file('grace = "1s"\nruntime = "docker"\n[gateway]\nport = 1\ndrain = 5\n')
+
+    found = load_config(
+        {"grace": "3s"},
+        {"WORKER_GRACE": "2s", "WORKER_GATEWAY_PORT": "2"},
+        file=path,
+    )
+
+    assert (3.0, 2, 5.0) == (found.grace, found.gateway.port, found.gateway.drain)
+    assert "docker" == found.runtime
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        pytest.param("grce = 3", "grce: no such setting; did you mean grace?", id="at the top"),
+        pytest.param(
+            "[gateway]\nprocess = 3",
+            "gateway.process: no such setting; did you mean gateway.processes?",
+            id="in a section",
+        ),
+        pytest.param("[web]\nport = 3", "web: no such setting", id="a section"),
+        pytest.param("gateway = 3", "gateway: no such setting", id="a section as a value"),
+    ],
+)
+def test_an_unknown_key_is_an_error_that_names_file_and_key(file, text, place):
+    """Whoever misspells a setting is told so, with the file and the key."""
+    path = file(text)
+
+    problem = problems_of(file=path)[0]
+
+    assert problem.startswith(f"{path}: {place}")
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "expected"),
+    [
+        ("grace", "soon", 'expected a duration such as 10, "10s" or "1m30s", found \'soon\''),
+        ("grace", -1, "expected 0 to 86400, found -1"),
+        ("grace", True, 'expected a duration such as 10, "10s" or "1m30s", found True'),
+        ("gateway.port", "70000", "expected 0 to 65535, found '70000'"),
+        ("gateway.port", "x", "expected a whole number, found 'x'"),
+        ("gateway.processes", 0, "expected 1 to 64, found 0"),
+        ("client_hints", "perhaps", "expected true or false, found 'perhaps'"),
+        ("runtime", "lxc", "expected one of process, docker, podman, found 'lxc'"),
+        ("store", "", "expected a path, found ''"),
+        ("gateway.host", "", "expected something, found ''"),
+        ("pass_environment", 3, "expected a list of texts, or one text with commas, found 3"),
+        ("store_options", "secret", "expected a table of texts, or one text of name=value"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_what_can(name, raw, expected):
+    """A wrong value is named by where it stands, what was expected, and what was found."""
+    where = "--" + name.replace(".", "-").replace("_", "-")
+
+    assert f"{where}: {expected}" in problems_of({name: raw})[0]
+
+
+def test_a_wrong_store_option_is_not_repeated():
+    """Options of the store may hold credentials, so their text stays out of the message."""
+    assert "hunter2" not in problems_of(environ={"WORKER_STORE_OPTIONS": "hunter2"})[0]
+
+
+def test_all_mistakes_are_told_at_once(file):
+    """Three sources with a mistake each give three problems."""
+    path = file("[log]\nlevel = 'loud'")
+
+    found = problems_of({"gateway.port": "x"}, {"WORKER_GRACE": "x"}, path)
+
+    assert [f"{path}: log.level", "WORKER_GRACE", "--gateway-port"] == [
+        re.sub(r": expected.*", "", problem) for problem in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds"),
+    [("10", 10.0), ("10s", 10.0), ("1m30s", 90.0), ("1.5h", 5400.0), ("250ms", 0.25), (3, 3.0)],
+)
+def test_durations_are_numbers_of_seconds_or_amounts_with_units(raw, seconds):
+    """A duration is written as people write it."""
+    assert seconds == load_config({"grace": raw}, {}).grace
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param({"endpoint": "http://s3:9000", "allow_http": True}, id="a table"),
+        pytest.param("endpoint=http://s3:9000,allow_http=true", id="a text"),
+        pytest.param(("endpoint=http://s3:9000", "allow_http=true"), id="flags"),
+    ],
+)
+def test_store_options_are_texts_by_name(raw):
+    """Options of the store are a table in a file and one text in a variable."""
+    found = load_config({"store_options": raw}, {}).store_options
+
+    assert {"endpoint": "http://s3:9000", "allow_http": "true"} == found
+
+
+def test_paths_in_a_file_are_relative_to_the_file(file, tmp_path):
+    """A configuration means the same wherever the worker is started."""
+    found = load_config({}, {}, file=file('store = "data"\nsecrets = "keys"'), folder=Path("/"))
+
+    assert (str(tmp_path / "data"), tmp_path / "keys") == (found.store, found.secrets)
+
+
+def test_paths_elsewhere_are_relative_to_the_working_directory(tmp_path):
+    """A flag's path is what it would be to any other command."""
+    found = load_config({"store": "data"}, {}, folder=tmp_path)
+
+    assert str(tmp_path / "data") == found.store
+
+
+def test_a_url_is_no_path(file):
+    """The address of an object store is kept as it is."""
+    found = load_config({}, {}, file=file('store = "s3://bucket/prefix"'))
+
+    assert "s3://bucket/prefix" == found.store
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("grace = ", "not TOML"), (None, "cannot be read: No such file or directory")],
+    ids=["broken", "missing"],
+)
+def test_a_file_that_cannot_be_read_is_an_error(file, tmp_path, text, says):
+    """A configuration that was named and can't be used never turns into defaults."""
+    path = file(text) if text else tmp_path / "nothing.toml"
+
+    assert f"{path}: {says}" in problems_of(file=path)[0]
+
+
+def test_the_nearest_file_is_read_alone(tmp_path, monkeypatch):
+    """A named file goes before ./worker.toml, and that before the person's own."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert settings_file({}, tmp_path) is None
+
+    own = tmp_path / "config" / "worker" / "worker.toml"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert own == settings_file({}, tmp_path)
+
+    (tmp_path / "worker.toml").touch()
+    assert tmp_path / "worker.toml" == settings_file({}, tmp_path)
+
+    assert Path("/named.toml") == settings_file({"WORKER_CONFIG": "/named.toml"}, tmp_path)
+
+
+def test_a_kubernetes_service_link_is_nobodys_choice():
+    """A service called worker-gateway does not set the gateway's port."""
+    assert 0 == load_config({}, {"WORKER_GATEWAY_PORT": "tcp://10.0.0.1:80"}).gateway.port
+
+
+def test_a_variable_that_looks_like_a_slip_is_found():
+    """A misspelled variable is reported; somebody else's is left alone."""
+    assert {"WORKER_STROE": "WORKER_STORE"} == unread_variables(
+        {"WORKER_STROE": "x", "WORKER_COUNT": "3", "WORKER_STORE": "y", "PATH": "/bin"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "auth", "expected"),
+    [
+        ("127.0.0.1", "auto", False),
+        ("::1", "auto", False),
+        ("0.0.0.0", "auto", True),
+        ("0.0.0.0", "none", False),
+        ("127.0.0.1", "sigv4", True),
+    ],
+)
+def test_beyond_loopback_requests_must_be_signed(host, auth, expected):
+    """Binding to anything but loopback turns authentication on unless it is off by name."""
+    found = load_config({"gateway.host": host, "gateway.auth": auth}, {})
+
+    assert expected == found.gateway.authenticated
+
+
+def test_tls_with_a_certificate_needs_both_of_its_files():
+    """Half a certificate is a mistake of the configuration."""
+    assert (
+        "needs gateway.certificate and gateway.key"
+        in problems_of({"gateway.tls": "certificate", "gateway.key": "k.pem"})[0]
+    )
+
+
+def test_the_default_configuration_changes_nothing():
+    """The file that is shipped is all comments, so a copy of it is harmless."""
+    assert load_config({}, {}, file=CONFIGURATION) == load_config({}, {"WORKER_CONFIG": ""})
+
+
+def uncommented():
+    lines = CONFIGURATION.read_text("utf-8").splitlines()
+    return "\n".join(re.sub(r"^# ([a-z_]+ = )", r"\1", line) for line in lines)
+
+
+def test_the_default_configuration_shows_every_setting():
+    """Without its comment signs the file is valid and sets each setting there is."""
+    document = tomllib.loads(uncommented())
+    sections = {"gateway", "log"}
+    found = {
+        f"{key}.{inner}" if key in sections else key
+        for key, value in document.items()
+        for inner in (value if key in sections else [key])
+    }
+
+    assert set(OPTIONS) == found
+
+
+def test_the_default_configuration_shows_the_defaults(file):
+    """What it shows behind the comment signs is what holds without it, where that is fixed."""
+    shown = load_config({}, {}, file=file(uncommented()))
+
+    plain = Config()
+    fixed = ["grace", "runtime", "engine_options", "client_hints", "pass_environment"]
+    assert [getattr(plain, name) for name in fixed] == [getattr(shown, name) for name in fixed]
+    assert plain.log == shown.log
+    assert (plain.gateway.port, plain.gateway.drain, plain.gateway.auth, plain.gateway.tls) == (
+        shown.gateway.port,
+        shown.gateway.drain,
+        shown.gateway.auth,
+        shown.gateway.tls,
+    )
+
+
+def test_the_reference_has_a_row_for_every_setting():
+    """docs/configuration.md names each setting, its variable and its meaning."""
+    text = REFERENCE.read_text("utf-8")
+    missing = [
+        option.name
+        for option in OPTIONS.values()
+        if not re.search(rf"^\| `{re.escape(option.name)}` \| `{option.variable}` \|", text, re.M)
+    ]
+
+    assert [] == missing
+
+
+def test_credentials_do_not_show_in_the_settings():
+    """Config may be logged: the options of the store are not part of their text."""
+    found = load_config({"store_options": "secret_access_key=hunter2"}, {})
+
+    assert "hunter2" not in repr(found)

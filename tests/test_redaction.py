@@ -1,0 +1,83 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.redaction import Redactor
+
+
+def redact(secrets: list[bytes], *pieces: bytes) -> bytes:
+    redactor = Redactor(secrets)
+    return b"".join([*map(redactor.feed, pieces), redactor.finish()])
+
+
+def model(secrets: list[bytes], text: bytes) -> bytes:
+    """Mark every byte of every occurrence, and write one mark for what overlaps."""
+    spans = sorted(
+        (start, start + len(secret))
+        for secret in secrets
+        for start in range(len(text))
+        if text.startswith(secret, start)
+    )
+    merged: list[tuple[int, int]] = []
+    for start, end in spans:
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    shown, position = b"", 0
+    for start, end in merged:
+        shown += text[position:start] + b"***"
+        position = end
+    return shown + text[position:]
+
+
+def test_a_secret_is_replaced_wherever_the_pieces_are_cut():
+    """No cut of the stream lets a secret through."""
+    text = b"password=hunter22; again hunter22\n"
+    for cut in range(len(text)):
+        assert b"password=***; again ***\n" == redact([b"hunter22"], text[:cut], text[cut:])
+
+
+def test_a_secret_is_replaced_across_lines():
+    """A key of many lines is one secret, and each of its lines is one."""
+    key = b"-----BEGIN-----\nabcdefgh\nijklmnop\n-----END-----\n"
+
+    assert b"a ***\nb" == redact([key], b"a " + key[:20], key[20:] + b"b")
+    assert b"  ***\n" == redact([key], b"  abcdefgh\n")
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [b's\xc3\xa9cret/"1"', b's\\u00e9cret/\\"1\\"', b"s%C3%A9cret%2F%221%22", b"c8OpY3JldC8iMSI="],
+    ids=["itself", "json", "url", "base64"],
+)
+def test_the_spellings_of_a_secret_are_secret_too(printed):
+    """What JSON, a URL or Base64 make of a secret is replaced."""
+    assert b"<***>" == redact(['sécret/"1"'.encode()], b"<" + printed + b">")
+
+
+def test_nothing_is_held_back_while_no_secret_is_in_sight():
+    """Lines appear when they are written."""
+    redactor = Redactor([b"hunter22"])
+
+    assert b"a line\n" == redactor.feed(b"a line\n")
+
+
+def test_a_text_is_redacted_without_touching_the_stream():
+    """A name of a process that shows a secret is redacted in the middle of a stream."""
+    redactor = Redactor([b"hunter22"])
+    shown = redactor.feed(b"hunt")
+
+    assert "curl -u ***" == redactor.text("curl -u hunter22")
+    assert b"***" == shown + redactor.feed(b"er22") + redactor.finish()
+
+
+letters = st.text("ab", min_size=1, max_size=4).map(str.encode)
+
+
+@given(st.lists(letters, max_size=3), st.lists(st.text("abc", max_size=6).map(str.encode)))
+def test_the_stream_agrees_with_the_model(secrets, pieces):
+    """However a text is cut, it is shown as if it had come in one piece, every secret replaced."""
+    ways = [way for secret in secrets for way in Redactor([secret])._secrets]
+
+    assert model(ways, b"".join(pieces)) == redact(secrets, *pieces)

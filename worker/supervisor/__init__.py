@@ -1,0 +1,1 @@
+"""Supervision of a command: process tree, cgroup, container, signals, resource usage."""
