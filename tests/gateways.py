@@ -1,6 +1,8 @@
 """A gateway in this process on a free port, its buckets, and clients to ask it with."""
 
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ import trio
 from builders import a_commit
 from trio.to_thread import run_sync as in_thread
 
-from worker.buckets.index import Index, create
-from worker.gateway import server as web
-from worker.gateway.application import open_service
+from worker.buckets.index import Index
+from worker.config import GatewayConfig
+from worker.gateway.application import open_application
 from worker.gateway.counters import Counters
+from worker.gateway.launch import launched
 from worker.gateway.messages import GatewayPlan, ServedInput, Statistics
+from worker.gateway.pool import GatewayPool, open_pool
+from worker.gateway.server import Draining, serve
 from worker.store.opening import open_store
 
 FILES = {
@@ -36,7 +41,7 @@ class Running:
     plan: GatewayPlan
     index: Index
     counters: Counters
-    draining: web.Draining
+    draining: Draining
 
     @property
     def url(self) -> str:
@@ -69,8 +74,8 @@ class Running:
         return self.counters.total()
 
 
-def a_plan(tmp_path: Path, **changes: Any) -> GatewayPlan:
-    """Return the plan of a job with the input ``labresults``, its output's index made."""
+def a_plan(tmp_path: Path, *, processes: int = 1, port: int = 0, **changes: Any) -> GatewayPlan:
+    """Return the plan of a job with the input ``labresults``; its output's index is created."""
     store = open_store(tmp_path / "store")
     commit = a_commit(store, FILES)
     scratch = tmp_path / "scratch"
@@ -81,9 +86,10 @@ def a_plan(tmp_path: Path, **changes: Any) -> GatewayPlan:
         job="f" * 32,
         stage="job-1",
         inputs=(ServedInput("labresults", commit.name, commit.root),),
+        gateway=GatewayConfig(processes=processes, port=port),
         **changes,
     )
-    create(plan.index).close()
+    Index.create(plan.index).close()
     return plan
 
 
@@ -92,7 +98,15 @@ async def serving(plan: GatewayPlan, nursery: trio.Nursery) -> Running:
     counters = Counters(plan.buckets, 1)
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     port = listener.getsockname()[1]
-    draining = web.Draining()
-    service = await in_thread(partial(open_service, plan, number=0, counters=counters))
-    await nursery.start(partial(web.serve, service, listener, tls=plan.tls, draining=draining))
+    draining = Draining()
+    application = await in_thread(partial(open_application, plan, number=0, counters=counters))
+    await nursery.start(serve, application, listener, plan.certificate, draining)
     return Running(port, plan, Index(plan.index), counters, draining)
+
+
+@asynccontextmanager
+async def open_gateway() -> AsyncIterator[GatewayPool]:
+    """Open the processes of a gateway, which serve nothing yet."""
+    with launched() as process:
+        async with open_pool(process) as pool:
+            yield pool

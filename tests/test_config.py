@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from worker.config import (
-    OPTIONS,
+    SETTINGS,
     Config,
     InvalidConfig,
+    find_file,
     load_config,
-    settings_file,
-    unread_variables,
+    misspelt_variables,
 )
 
 CONFIGURATION = Path(__file__).parents[1] / "config" / "worker.toml"
@@ -80,13 +80,17 @@ def test_an_unknown_key_is_an_error_that_names_file_and_key(file, text, place):
         ("grace", -1, "expected 0 to 86400, found -1"),
         ("grace", True, 'expected a duration such as 10, "10s" or "1m30s", found True'),
         ("gateway.port", "70000", "expected 0 to 65535, found '70000'"),
-        ("gateway.port", "x", "expected a whole number, found 'x'"),
+        ("gateway.port", "x", "expected an integer, found 'x'"),
         ("gateway.processes", 0, "expected 1 to 64, found 0"),
         ("client_hints", "perhaps", "expected true or false, found 'perhaps'"),
         ("runtime", "lxc", "expected one of process, docker, podman, found 'lxc'"),
         ("store", "", "expected a path, found ''"),
-        ("gateway.host", "", "expected something, found ''"),
-        ("pass_environment", 3, "expected a list of texts, or one text with commas, found 3"),
+        ("gateway.host", "", "expected text that is not empty, found ''"),
+        (
+            "pass_environment",
+            3,
+            "expected a list of texts, or one text separated by commas, found 3",
+        ),
         ("store_options", "secret", "expected a table of texts, or one text of name=value"),
     ],
 )
@@ -173,17 +177,17 @@ def test_a_file_that_cannot_be_read_is_an_error(file, tmp_path, text, says):
 def test_the_nearest_file_is_read_alone(tmp_path, monkeypatch):
     """A named file goes before ./worker.toml, and that before the person's own."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert settings_file({}, tmp_path) is None
+    assert find_file({}, tmp_path) is None
 
     own = tmp_path / "config" / "worker" / "worker.toml"
     own.parent.mkdir(parents=True)
     own.touch()
-    assert own == settings_file({}, tmp_path)
+    assert own == find_file({}, tmp_path)
 
     (tmp_path / "worker.toml").touch()
-    assert tmp_path / "worker.toml" == settings_file({}, tmp_path)
+    assert tmp_path / "worker.toml" == find_file({}, tmp_path)
 
-    assert Path("/named.toml") == settings_file({"WORKER_CONFIG": "/named.toml"}, tmp_path)
+    assert Path("/named.toml") == find_file({"WORKER_CONFIG": "/named.toml"}, tmp_path)
 
 
 def test_a_kubernetes_service_link_is_nobodys_choice():
@@ -193,7 +197,7 @@ def test_a_kubernetes_service_link_is_nobodys_choice():
 
 def test_a_variable_that_looks_like_a_slip_is_found():
     """A misspelled variable is reported; somebody else's is left alone."""
-    assert {"WORKER_STROE": "WORKER_STORE"} == unread_variables(
+    assert {"WORKER_STROE": "WORKER_STORE"} == misspelt_variables(
         {"WORKER_STROE": "x", "WORKER_COUNT": "3", "WORKER_STORE": "y", "PATH": "/bin"}
     )
 
@@ -218,7 +222,7 @@ def test_beyond_loopback_requests_must_be_signed(host, auth, expected):
 def test_tls_with_a_certificate_needs_both_of_its_files():
     """Half a certificate is a mistake of the configuration."""
     assert (
-        "needs gateway.certificate and gateway.key"
+        "requires both gateway.certificate and gateway.key"
         in problems_of({"gateway.tls": "certificate", "gateway.key": "k.pem"})[0]
     )
 
@@ -243,7 +247,7 @@ def test_the_default_configuration_shows_every_setting():
         for inner in (value if key in sections else [key])
     }
 
-    assert set(OPTIONS) == found
+    assert set(SETTINGS) == found
 
 
 def test_the_default_configuration_shows_the_defaults(file):
@@ -267,7 +271,7 @@ def test_the_reference_has_a_row_for_every_setting():
     text = REFERENCE.read_text("utf-8")
     missing = [
         option.name
-        for option in OPTIONS.values()
+        for option in SETTINGS.values()
         if not re.search(rf"^\| `{re.escape(option.name)}` \| `{option.variable}` \|", text, re.M)
     ]
 

@@ -2,11 +2,14 @@
 
 import io
 import json
+import logging
 
 import pytest
 import structlog
 
 from worker import telemetry
+from worker.redaction import Redactor
+from worker.text import HIDDEN
 
 
 class Terminal(io.StringIO):
@@ -20,7 +23,8 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Each test starts with structlog as imported and no secret to hide."""
-    monkeypatch.setattr(telemetry, "_secrets", set())
+    monkeypatch.setattr(telemetry._Redaction, "values", frozenset())
+    monkeypatch.setattr(telemetry._Redaction, "redactor", Redactor(()))
     structlog.contextvars.clear_contextvars()
     yield
     structlog.reset_defaults()
@@ -91,30 +95,55 @@ def test_the_job_is_bound_once_and_is_in_every_event(stream):
 
 @pytest.mark.parametrize("style", ["json", "console"])
 @pytest.mark.parametrize(
-    "facts",
+    "fields",
     [
-        pytest.param({"url": "http://x?key=hunter22"}, id="inside a text"),
-        pytest.param({"environment": {"A": ["hunter22"]}}, id="deep inside"),
-        pytest.param({"error": ValueError("hunter22")}, id="inside an error"),
-        pytest.param({"secret_key": "unknown-hunter22"}, id="by its name"),
-        pytest.param({"line": "it is hunter22"}, id="in a program's line"),
+        pytest.param({"url": "http://x?key=hunter22"}, id="within text"),
+        pytest.param({"environment": {"A": ["hunter22"]}}, id="nested value"),
+        pytest.param({"environment": {"hunter22": 1}}, id="nested key"),
+        pytest.param({"error": ValueError("hunter22")}, id="within an error"),
+        pytest.param({"secret_key": "unknown-hunter22"}, id="field with a secret name"),
+        pytest.param({"environment": {"TOKEN": "unknown"}}, id="nested secret name"),
+        pytest.param({"line": "it is hunter22"}, id="line of a program"),
+        pytest.param({"value": "aHVudGVyMjI="}, id="in Base64"),
     ],
 )
-def test_a_secret_is_never_logged(stream, style, facts):
-    """A value that is to be hidden shows nowhere, whatever carries it."""
+def test_a_secret_is_never_logged(stream, style, fields):
+    """Registered values, and the values of fields with secret names, are replaced by ``***``."""
     telemetry.configure(style, "info", stream=stream)
-    telemetry.hide(["hunter22"])
+    telemetry.hide([b"hunter22"])
 
-    telemetry.logger().info("event", **facts)
+    telemetry.logger().info("event", **fields)
+
+    for secret in ("hunter22", "unknown", "aHVudGVyMjI="):
+        assert secret not in stream.getvalue()
+    assert HIDDEN in stream.getvalue()
+
+
+@pytest.mark.parametrize("printed", ["se/cret+1 x", "se%2Fcret%2B1%20x", "line-two-of-it"])
+def test_the_encodings_and_lines_of_a_secret_are_redacted(stream, printed):
+    """As a URL, or one line of several."""
+    telemetry.configure("json", "info", stream=stream)
+    telemetry.hide([b"se/cret+1 x", b"-----BEGIN-----\nline-two-of-it\n-----END-----"])
+
+    telemetry.logger().info("event", text=f"<{printed}>")
+
+    assert "<***>" == json.loads(stream.getvalue())["text"]
+
+
+def test_a_secret_in_the_name_of_an_event_is_redacted(stream):
+    """Every part of a line passes the pipeline."""
+    telemetry.configure("json", "info", stream=stream)
+    telemetry.hide([b"hunter22"])
+
+    telemetry.logger().info("event hunter22")
 
     assert "hunter22" not in stream.getvalue()
-    assert telemetry.HIDDEN in stream.getvalue()
 
 
-def test_a_secret_in_a_traceback_is_hidden(stream):
-    """A fault whose message quotes a secret is logged without it."""
+def test_a_secret_in_a_traceback_is_redacted(stream):
+    """An error whose message contains a secret is logged without it."""
     telemetry.configure("json", "info", stream=stream)
-    telemetry.hide(["hunter22"])
+    telemetry.hide([b"hunter22"])
 
     try:
         raise ValueError("hunter22")
@@ -125,10 +154,39 @@ def test_a_secret_in_a_traceback_is_hidden(stream):
     assert "hunter22" not in stream.getvalue()
 
 
+def test_records_of_the_standard_library_pass_the_pipeline(stream):
+    """A library that logs is redacted and formatted like this program."""
+    telemetry.configure("json", "info", stream=stream)
+    telemetry.hide([b"hunter22"])
+
+    try:
+        raise ValueError("hunter22")
+    except ValueError:
+        logging.getLogger("some.library").exception("failed for %s", "hunter22")
+
+    found = json.loads(stream.getvalue())
+    assert ("some.library", "error", "failed for ***") == (
+        found["event"],
+        found["level"],
+        found["message"],
+    )
+    assert "ValueError: ***" in found["exception"]
+
+
+def test_short_values_are_not_redacted(stream):
+    """A value of three bytes occurs in ordinary text."""
+    telemetry.configure("json", "info", stream=stream)
+    telemetry.hide([b"run"])
+
+    telemetry.logger().info("run.started")
+
+    assert "run.started" == json.loads(stream.getvalue())["event"]
+
+
 @pytest.mark.parametrize(("traces", "shown"), [(False, False), (True, True)])
 def test_people_see_a_traceback_only_if_they_ask(stream, traces, shown):
     """A fault is a line for people; the traceback comes with --debug."""
-    telemetry.configure("console", "info", stream=stream, traces=traces)
+    telemetry.configure("console", "info", stream=stream, tracebacks=traces)
 
     try:
         raise ValueError("x")

@@ -1,16 +1,21 @@
-"""A nursery whose one error is raised as itself, for callers who catch errors by their class."""
+"""Helpers for structured concurrency with trio."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import TypeVar
 
 import trio
+from trio.to_thread import run_sync as in_thread
+
+Value = TypeVar("Value")
 
 
 @asynccontextmanager
 async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery that raises, of a group that holds a single error, that error.
+    """Open a nursery that raises a single error as itself instead of an exception group.
 
-    Cancellations count only where there is nothing else: they follow from the error.
+    For callers that catch errors by class. Cancellations are ignored beside an error, since they
+    follow from it.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -23,3 +28,14 @@ async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
         if single is None or isinstance(single, BaseExceptionGroup):
             raise
         raise single from single.__cause__
+
+
+@asynccontextmanager
+async def in_thread_context(manager: AbstractContextManager[Value]) -> AsyncIterator[Value]:
+    """Enter and exit a blocking context manager in a thread; the exit is not interrupted."""
+    value = await in_thread(manager.__enter__)
+    try:
+        yield value
+    finally:
+        with trio.CancelScope(shield=True):
+            await in_thread(manager.__exit__, None, None, None)

@@ -1,303 +1,201 @@
-"""What the person who runs the worker has chosen: flags over environment over file."""
+"""The configuration of a worker: flags over environment over file over defaults.
+
+A setting is a field of `Config`, `GatewayConfig` or `LogConfig`: its name, type, default, bounds
+and help text occur there only. Flags are chosen in `worker.cli.options`.
+"""
 
 import difflib
 import os
+import re
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import platformdirs
 
-from worker.errors import Invalid
-from worker.readers import Address, Seconds, read_as
+from worker.errors import Misconfigured
+from worker.text import parse_duration
 
 PREFIX = "WORKER_"
 FILE_NAME = "worker.toml"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+Seconds = NewType("Seconds", float)
+"""Seconds, written as a number or as a duration such as ``1m30s``."""
+Address = NewType("Address", str)
+"""A directory or the URL of an object store."""
 
 
-class InvalidConfig(Invalid):
-    """A setting is unknown or has a value it cannot have; each problem names where it stands."""
+class InvalidConfig(Misconfigured):
+    """Settings are unknown or have invalid values; each problem names the place of its setting."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
 
-def _meaning(text: str) -> dict[str, str]:
-    return {"meaning": text}
-
-
-def _between(least: int, most: int) -> Any:
-    def check(_instance: object, _attribute: object, value: float) -> None:
-        if not least <= value <= most:
-            raise ValueError(f"expected {least} to {most}")
-
-    return check
-
-
-def _not_empty(_instance: object, _attribute: object, value: str) -> None:
-    if not value:
-        raise ValueError("expected something")
-
-
 def usable_processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _default_store() -> Address:
-    return Address(str(platformdirs.user_data_path("worker", appauthor=False) / "store"))
-
-
-def _temporary() -> Path:
-    return Path(tempfile.gettempdir())
+def _setting(help: str, **arguments: Any) -> Any:  # noqa: A002 - click's name for it
+    """Return a field of the configuration; *limits* are its least and greatest value."""
+    limits = arguments.pop("limits", None)
+    return attrs.field(metadata={"help": help, "limits": limits}, **arguments)
 
 
 @attrs.frozen
 class GatewayConfig:
-    """How the S3 gateway of a job listens, and whom it lets in."""
+    """Settings of the S3 gateway of a job."""
 
-    processes: int = attrs.field(
+    processes: int = _setting(
+        "Processes that share the socket; by default the usable CPUs, at most 4",
         factory=lambda: min(4, usable_processors()),
-        validator=_between(1, 64),
-        metadata=_meaning("Processes that share the socket; by default the usable CPUs, at most 4"),
+        limits=(1, 64),
     )
-    host: str = attrs.field(
-        default="127.0.0.1",
-        validator=_not_empty,
-        metadata=_meaning("Address to listen on"),
-    )
-    port: int = attrs.field(
-        default=0,
-        validator=_between(0, 65535),
-        metadata=_meaning("Port to listen on; 0 takes a free one"),
-    )
-    auth: Literal["auto", "none", "sigv4"] = attrs.field(
+    host: str = _setting("Address to listen on", default="127.0.0.1")
+    port: int = _setting("Port to listen on; 0 for any free port", default=0, limits=(0, 65535))
+    auth: Literal["auto", "none", "sigv4"] = _setting(
+        "Authentication: none, sigv4 (a key pair generated for the job), "
+        "auto (none on loopback, sigv4 on any other host)",
         default="auto",
-        metadata=_meaning(
-            "Who may use the buckets: none (anyone who can connect), sigv4 (a key pair made for "
-            "the job), auto (none on loopback, sigv4 on any other host)"
-        ),
     )
-    tls: Literal["off", "self-signed", "certificate"] = attrs.field(
+    tls: Literal["off", "self-signed", "certificate"] = _setting(
+        "https: off, with a certificate generated for the job, or with your certificate",
         default="off",
-        metadata=_meaning("https: off, with a certificate made for the job, or with yours"),
     )
-    certificate: Path | None = attrs.field(
-        default=None, metadata=_meaning('Certificate chain in PEM, for tls = "certificate"')
+    certificate: Path | None = _setting(
+        'Certificate chain in PEM, for tls = "certificate"', default=None
     )
-    key: Path | None = attrs.field(
-        default=None, metadata=_meaning('Private key in PEM, for tls = "certificate"')
-    )
-    drain: Seconds = attrs.field(
+    key: Path | None = _setting('Private key in PEM, for tls = "certificate"', default=None)
+    drain: Seconds = _setting(
+        "Time for requests in flight to finish after the command has exited",
         default=Seconds(30.0),
-        validator=_between(0, 86_400),
-        metadata=_meaning("How long requests in flight may finish after the command has ended"),
+        limits=(0, 86_400),
     )
 
     def __attrs_post_init__(self) -> None:
         if self.tls == "certificate" and not (self.certificate and self.key):
             raise InvalidConfig(
-                ['gateway.tls: "certificate" needs gateway.certificate and gateway.key, both']
+                ['gateway.tls: "certificate" requires both gateway.certificate and gateway.key']
             )
 
     @property
     def authenticated(self) -> bool:
         """Whether requests must be signed with the job's key pair."""
-        if self.auth == "auto":
-            return self.host not in ("127.0.0.1", "::1", "localhost")
-        return self.auth == "sigv4"
+        return self.host not in LOOPBACK if self.auth == "auto" else self.auth == "sigv4"
 
 
 @attrs.frozen
 class LogConfig:
-    """How the log on standard error reads."""
+    """Settings of the log on standard error."""
 
-    format: Literal["auto", "console", "json"] = attrs.field(
+    format: Literal["auto", "console", "json"] = _setting(
+        "console for people, json for one object a line; auto chooses console on a terminal",
         default="auto",
-        metadata=_meaning("console for people, json one object a line; auto asks the terminal"),
     )
-    level: Literal["debug", "info", "warning", "error"] = attrs.field(
-        default="info", metadata=_meaning("The least important level that is logged")
+    level: Literal["debug", "info", "warning", "error"] = _setting(
+        "The least severe level that is logged", default="info"
     )
 
 
 @attrs.frozen
 class Config:
-    """Everything that can be chosen without touching a job document."""
+    """All settings of a worker."""
 
-    store: Address = attrs.field(
-        factory=_default_store,
-        validator=_not_empty,
-        metadata=_meaning("Where repos live: a directory, or s3://, gs://, az://, memory://"),
+    store: Address = _setting(
+        "Location of the repos: a directory, or s3://, gs://, az://, memory://",
+        factory=lambda: Address(str(platformdirs.user_data_path("worker", False) / "store")),
     )
-    store_options: Mapping[str, str] = attrs.field(
+    store_options: Mapping[str, str] = _setting(
+        "Options of the object store's client: endpoint, allow_http, region, …",
         factory=dict,
         repr=False,
-        metadata=_meaning("Options of the object store's client: endpoint, allow_http, region, …"),
     )
-    scratch: Path = attrs.field(
-        factory=_temporary,
-        metadata=_meaning("Folder in which each job makes and removes its own scratch directory"),
+    scratch: Path = _setting(
+        "Directory in which each job creates and removes its scratch directory",
+        factory=lambda: Path(tempfile.gettempdir()),
     )
-    grace: Seconds = attrs.field(
+    grace: Seconds = _setting(
+        "Time between SIGTERM and SIGKILL for the command",
         default=Seconds(10.0),
-        validator=_between(0, 86_400),
-        metadata=_meaning("Time between SIGTERM and SIGKILL for the command"),
+        limits=(0, 86_400),
     )
-    pfs_root: Path | None = attrs.field(
+    pfs_root: Path | None = _setting(
+        "Directory of file inputs; by default /pfs if it can be used, else in scratch",
         default=None,
-        metadata=_meaning("Where file inputs lie; by default /pfs if it can be used, else scratch"),
     )
-    runtime: Literal["process", "docker", "podman"] = attrs.field(
+    runtime: Literal["process", "docker", "podman"] = _setting(
+        "Run the command as a process, or in transform.image by a container engine",
         default="process",
-        metadata=_meaning("Run the command right here, or in transform.image with an engine"),
     )
-    engine_arguments: tuple[str, ...] = attrs.field(
-        default=(), metadata=_meaning("Global arguments of docker or podman, before their commands")
+    engine_arguments: tuple[str, ...] = _setting(
+        "Global arguments of docker or podman, before their commands", default=()
     )
-    engine_options: tuple[str, ...] = attrs.field(
-        default=(), metadata=_meaning("More options for containers, as of `docker run`")
+    engine_options: tuple[str, ...] = _setting(
+        "Additional options of containers, as for `docker run`", default=()
     )
-    client_hints: bool = attrs.field(
-        default=True,
-        metadata=_meaning("Set the variables by which S3 clients find the gateway with no flag"),
+    client_hints: bool = _setting(
+        "Set the variables by which S3 clients find the gateway without flags", default=True
     )
-    pass_environment: tuple[str, ...] = attrs.field(
-        default=(),
-        metadata=_meaning("More variables of the agent's that the command gets; * and ? match"),
+    pass_environment: tuple[str, ...] = _setting(
+        "Variables of the agent to pass to the command; * and ? are wildcards", default=()
     )
-    secrets: Path | None = attrs.field(
+    secrets: Path | None = _setting(
+        "Directory of secrets: one directory each, with one file for each key, as in a pod",
         default=None,
-        metadata=_meaning("Folder of secrets, one folder each with one file a key, as in a pod"),
     )
-    keep_failed: bool = attrs.field(
-        default=False,
-        metadata=_meaning("Keep what a failed job wrote as a commit off every branch"),
+    keep_failed: bool = _setting(
+        "Keep the output of a failed job as a commit on no branch", default=False
     )
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
 
 
-# --- the table of options, read off the classes above ---------------------------------------------
-
-
 @attrs.frozen
-class Option:
-    """One thing that can be set, under one dotted name everywhere."""
+class Setting:
+    """One setting, with the same dotted name in every source."""
 
     name: str
-    """As in a file, dotted: ``gateway.port``."""
+    """As in the file: ``gateway.port``."""
     type: Any
-    attribute: "attrs.Attribute[Any]"
+    help: str
+    limits: tuple[float, float] | None
 
     @property
     def variable(self) -> str:
         """The name of its environment variable."""
         return PREFIX + self.name.upper().replace(".", "_")
 
-    @property
-    def meaning(self) -> str:
-        """What it decides, in a line."""
-        return str(self.attribute.metadata["meaning"])
+    def parse(self, raw: object, base: Path) -> Any:
+        """Return *raw*, a TOML value or text, as a value of this setting.
+
+        A relative path is relative to *base*. Raises ValueError, which says what is expected.
+        """
+        value = _parse(self.type, raw, base)
+        if self.limits is not None and not self.limits[0] <= value <= self.limits[1]:
+            raise ValueError(f"expected {self.limits[0]} to {self.limits[1]}")
+        return value
 
 
-def _options(cls: type, prefix: str = "") -> Iterator[Option]:
-    hints = get_type_hints(cls)
-    for attribute in attrs.fields(cls):
-        kind = hints[attribute.name]
+def _settings(cls: type, prefix: str = "") -> Iterator[Setting]:
+    types_by_name = get_type_hints(cls)
+    for field in attrs.fields(cls):
+        kind = types_by_name[field.name]
         if attrs.has(kind):
-            yield from _options(kind, f"{prefix}{attribute.name}.")
+            yield from _settings(kind, f"{prefix}{field.name}.")
         else:
-            yield Option(prefix + attribute.name, kind, attribute)
+            yield Setting(prefix + field.name, kind, **field.metadata)
 
 
-OPTIONS: Mapping[str, Option] = {option.name: option for option in _options(Config)}
-
-
-def read_value(option: Option, raw: object, base: Path) -> Any:
-    """Return *raw* as the option's type, checked; raises ValueError with what was expected."""
-    value = read_as(option.type, raw, base)
-    if option.attribute.validator is not None:
-        option.attribute.validator(None, option.attribute, value)
-    return value
-
-
-# --- the three sources ----------------------------------------------------------------------------
-
-
-@attrs.frozen
-class _Found:
-    """One value as it stands in a source, with words for where that is."""
-
-    name: str
-    raw: object
-    where: str
-    base: Path
-
-
-def settings_file(environ: Mapping[str, str], folder: Path) -> Path | None:
-    """Return the file that is read when no ``--config`` is given, if there is one."""
-    if named := environ.get("WORKER_CONFIG"):
-        return Path(named).expanduser()
-    candidates = (
-        folder / FILE_NAME,
-        platformdirs.user_config_path("worker", appauthor=False) / FILE_NAME,
-    )
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _of_file(path: Path) -> Iterator[_Found]:
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidConfig([f"{path}: cannot be read: {error.strerror}"]) from error
-    except ValueError as error:
-        raise InvalidConfig([f"{path}: not TOML: {error}"]) from error
-    sections = {name.partition(".")[0] for name in OPTIONS if "." in name}
-
-    def walk(table: Mapping[str, object], prefix: str) -> Iterator[_Found]:
-        for key, raw in table.items():
-            if not prefix and key in sections and isinstance(raw, dict):
-                yield from walk(raw, f"{key}.")
-            else:
-                yield _Found(prefix + key, raw, f"{path}: {prefix}{key}", path.absolute().parent)
-
-    yield from walk(document, "")
-
-
-def _of_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Found]:
-    for option in OPTIONS.values():
-        raw = environ.get(option.variable)
-        # Kubernetes writes WORKER_GATEWAY_PORT=tcp://10.0.0.1:80 into every pod beside a service
-        # that is called worker-gateway; nobody chose that.
-        if raw is not None and not (option.type is int and raw.startswith(("tcp://", "udp://"))):
-            yield _Found(option.name, raw, option.variable, folder)
-
-
-def _of_flags(flags: Mapping[str, object], folder: Path) -> Iterator[_Found]:
-    for name, raw in flags.items():
-        yield _Found(name, raw, "--" + name.replace(".", "-").replace("_", "-"), folder)
-
-
-def unread_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that set nothing and look like a slip, each with the one that was meant.
-
-    They are no errors: a pod may carry somebody else's ``WORKER_…`` variables.
-    """
-    known = [option.variable for option in OPTIONS.values()]
-    others = {*known, "WORKER_CONFIG", "WORKER_REPORT"}
-    slips = {}
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in others:
-            for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
-                slips[name] = meant
-    return slips
+SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _settings(Config)}
 
 
 def load_config(
@@ -307,46 +205,186 @@ def load_config(
     file: Path | None = None,
     folder: Path | None = None,
 ) -> Config:
-    """Merge flags over *environ* over *file*, or raise InvalidConfig with every fault.
+    """Merge *flags* over *environ* over *file*; raise InvalidConfig with every problem.
 
-    *flags* are raw values by dotted name. Without a *file*, the usual places are looked at.
-    Paths in a file are relative to that file, all others to *folder*.
+    *flags* are raw values by dotted name. Without *file*, the default locations are searched.
+    Paths in a file are relative to the file, all others to *folder*, by default the current
+    directory.
     """
     folder = folder or Path.cwd()
-    path = file or settings_file(environ, folder)
-    values: dict[str, Any] = {}
+    path = file or find_file(environ, folder)
+    sources = [*(_read_file(path) if path else ()), *_read_environment(environ, folder)]
+    sources += [
+        _Raw(name, raw, "--" + re.sub("[._]", "-", name), folder) for name, raw in flags.items()
+    ]
+    values: dict[str, dict[str, Any]] = {"": {}, "gateway": {}, "log": {}}
     problems: list[str] = []
-    for found in (
-        *(_of_file(path) if path else ()),
-        *_of_environment(environ, folder),
-        *_of_flags(flags, folder),
-    ):
-        option = OPTIONS.get(found.name)
-        if option is None:
-            problems.append(f"{found.where}: no such setting{_suggestion(found.name)}")
+    for found in sources:
+        setting = SETTINGS.get(found.name)
+        if setting is None:
+            close = difflib.get_close_matches(found.name, SETTINGS, n=1)
+            suggestion = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{found.where}: no such setting{suggestion}")
             continue
+        section, _, field = found.name.rpartition(".")
         try:
-            values[found.name] = read_value(option, found.raw, found.base)
+            values[section][field] = setting.parse(found.raw, found.base)
         except ValueError as error:
             shown = "" if found.name == "store_options" else f", found {found.raw!r}"
             problems.append(f"{found.where}: {error}{shown}")
     if problems:
         raise InvalidConfig(problems)
-    return _build(values)
+    gateway, log = GatewayConfig(**values["gateway"]), LogConfig(**values["log"])
+    return Config(**values[""], gateway=gateway, log=log)
 
 
-def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, OPTIONS, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def find_file(environ: Mapping[str, str], folder: Path) -> Path | None:
+    """Return the configuration file that is used without ``--config``; None if there is none."""
+    if named := environ.get("WORKER_CONFIG"):
+        return Path(named).expanduser()
+    user_file = platformdirs.user_config_path("worker", appauthor=False) / FILE_NAME
+    return next((path for path in (folder / FILE_NAME, user_file) if path.is_file()), None)
 
 
-def _build(values: Mapping[str, Any]) -> Config:
-    def section(prefix: str) -> dict[str, Any]:
-        return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+def misspelt_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that set nothing, each with the similar one that was probably meant.
 
-    top = {name: value for name, value in values.items() if "." not in name}
-    return Config(
-        **top,
-        gateway=GatewayConfig(**section("gateway.")),
-        log=LogConfig(**section("log.")),
-    )
+    They are not errors: a pod may contain ``WORKER_…`` variables of other programs.
+    """
+    known = [setting.variable for setting in SETTINGS.values()]
+    others = {*known, "WORKER_CONFIG", "WORKER_REPORT"}
+    found = {}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in others:
+            for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
+                found[name] = meant
+    return found
+
+
+@attrs.frozen
+class _Raw:
+    """An unparsed value of a source, and a description of its place for messages."""
+
+    name: str
+    raw: object
+    where: str
+    base: Path
+
+
+def _read_file(path: Path) -> Iterator[_Raw]:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidConfig([f"{path}: cannot be read: {error.strerror}"]) from error
+    except ValueError as error:
+        raise InvalidConfig([f"{path}: not TOML: {error}"]) from error
+    sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
+
+    def walk(table: Mapping[str, object], prefix: str) -> Iterator[_Raw]:
+        for key, raw in table.items():
+            if not prefix and key in sections and isinstance(raw, dict):
+                yield from walk(raw, f"{key}.")
+            else:
+                yield _Raw(prefix + key, raw, f"{path}: {prefix}{key}", path.absolute().parent)
+
+    yield from walk(document, "")
+
+
+def _read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Raw]:
+    for setting in SETTINGS.values():
+        raw = environ.get(setting.variable)
+        # Kubernetes adds WORKER_GATEWAY_PORT=tcp://10.0.0.1:80 to every pod of a namespace that
+        # has a service called worker-gateway; that is not a setting.
+        if raw is not None and not (setting.type is int and raw.startswith(("tcp://", "udp://"))):
+            yield _Raw(setting.name, raw, setting.variable, folder)
+
+
+# --- parsing of values ------------------------------------------------------------------------
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _parse(kind: Any, raw: object, base: Path) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(member for member in get_args(kind) if member is not type(None))
+    if get_origin(kind) is not Literal:
+        return _PARSERS[kind](raw, base)
+    if raw in get_args(kind):
+        return raw
+    raise ValueError(f"expected one of {', '.join(get_args(kind))}")
+
+
+def _parse_text(raw: object, _base: Path) -> str:
+    if isinstance(raw, str) and raw:
+        return raw
+    raise ValueError("expected text that is not empty")
+
+
+def _parse_boolean(raw: object, _base: Path) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.lower() in _BOOLEANS:
+        return _BOOLEANS[raw.lower()]
+    raise ValueError("expected true or false")
+
+
+def _parse_integer(raw: object, _base: Path) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and re.fullmatch(r"-?[0-9]{1,18}", raw):
+        return int(raw)
+    raise ValueError("expected an integer")
+
+
+def _parse_seconds(raw: object, _base: Path) -> Seconds:
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return Seconds(float(raw))
+    if isinstance(raw, str):
+        if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", raw):
+            return Seconds(float(raw))
+        if (seconds := parse_duration(raw)) is not None:
+            return Seconds(seconds)
+    raise ValueError('expected a duration such as 10, "10s" or "1m30s"')
+
+
+def _parse_path(raw: object, base: Path) -> Path:
+    if isinstance(raw, str) and raw and "\0" not in raw:
+        return base / Path(raw).expanduser()
+    raise ValueError("expected a path")
+
+
+def _parse_address(raw: object, base: Path) -> Address:
+    if isinstance(raw, str) and "://" in raw:
+        return Address(raw)
+    return Address(str(_parse_path(raw, base)))
+
+
+def _parse_list(raw: object, _base: Path) -> tuple[str, ...]:
+    if isinstance(raw, str):
+        return tuple(word for word in (part.strip() for part in raw.split(",")) if word)
+    if isinstance(raw, list | tuple) and all(isinstance(word, str) for word in raw):
+        return tuple(raw)
+    raise ValueError("expected a list of texts, or one text separated by commas")
+
+
+def _parse_table(raw: object, base: Path) -> dict[str, str]:
+    if isinstance(raw, str | list | tuple):
+        pairs = [word.partition("=") for word in _parse_list(raw, base)]
+        if all(equals for _, equals, _ in pairs):
+            return {name: value for name, _, value in pairs}
+    if isinstance(raw, Mapping) and all(isinstance(v, str | int | bool) for v in raw.values()):
+        # The clients expect text, and "true" in lower case.
+        return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in raw.items()}
+    raise ValueError("expected a table of texts, or one text of name=value separated by commas")
+
+
+_PARSERS: Mapping[Any, Callable[[object, Path], Any]] = {
+    str: _parse_text,
+    bool: _parse_boolean,
+    int: _parse_integer,
+    Seconds: _parse_seconds,
+    Path: _parse_path,
+    Address: _parse_address,
+    tuple[str, ...]: _parse_list,
+    Mapping[str, str]: _parse_table,
+}

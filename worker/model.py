@@ -10,6 +10,8 @@ from worker.errors import Invalid
 
 DEFAULT_PROJECT = "default"
 DEFAULT_BRANCH = "master"
+OUT = "out"
+"""The name of the output bucket, and of the output folder below ``/pfs``."""
 
 # Pachyderm's rule for the names of projects, repos and branches (pachyderm src/internal/ancestry).
 NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -161,6 +163,37 @@ class Entry:
     checksum: Checksum | None = None
     parts: tuple[Part, ...] = ()
     """The parts in order, empty for an object that was put in one go."""
+
+
+@attrs.frozen
+class Upload:
+    """A multipart upload in progress, and the attributes of the object that it will create."""
+
+    id: str
+    key: str
+    initiated: int
+    """Milliseconds since 1970-01-01 UTC."""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    metadata: Mapping[str, str] = attrs.field(factory=dict)
+    tags: Mapping[str, str] = attrs.field(factory=dict)
+    algorithm: str | None = None
+    """The checksum algorithm that CreateMultipartUpload named."""
+    checksum_type: str | None = None
+
+
+@attrs.frozen
+class StoredPart:
+    """A part of a multipart upload in progress."""
+
+    number: int
+    size: int
+    """Bytes."""
+    etag: str
+    """The MD5 in hex, without quotes."""
+    modified: int
+    """Milliseconds since 1970-01-01 UTC."""
+    extents: tuple[Extent, ...]
+    checksum: Checksum | None = None
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""Secrets are taken out of a stream of bytes, wherever its pieces and its lines are cut."""
+"""Redaction of secrets: in a stream of bytes wherever it is cut, and in text."""
 
 import base64
 import json
@@ -6,18 +6,23 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
-MARK = b"***"
-LINE = 8
-"""From how many bytes on a line of a secret of many lines is a secret of its own."""
+from worker.text import HIDDEN
+
+MARK = HIDDEN.encode()
+SHORTEST = 4
+"""Characters; the value of a variable that is shorter occurs in ordinary text."""
+SHORTEST_LINE = 8
+"""Bytes from which a single line of a secret of several lines is redacted on its own."""
 
 
 def spellings(secret: bytes) -> Iterator[bytes]:
-    """Yield the ways in which programs print *secret*: itself, and as JSON, URL and Base64 have it.
+    """Yield the forms in which programs print *secret*: as it is, in JSON, URL and Base64 encoding.
 
-    A key of many lines is often printed line by line, with something before each.
+    The lines of a secret of several lines, such as a private key, are yielded too: programs print
+    them one by one, with a prefix.
     """
     yield base64.b64encode(secret)
-    # The white space around it tells nothing, and lines shall stay lines.
+    # Surrounding white space carries no information, and a log line must stay one line.
     secret = secret.strip()
     yield secret
     yield base64.b64encode(secret)
@@ -29,57 +34,60 @@ def spellings(secret: bytes) -> Iterator[bytes]:
     yield json.dumps(text)[1:-1].encode()
     yield json.dumps(text, ensure_ascii=False)[1:-1].encode()
     if "\n" in text:
-        yield from (line for part in secret.split(b"\n") if len(line := part.strip()) >= LINE)
+        lines = (line.strip() for line in secret.split(b"\n"))
+        yield from (line for line in lines if len(line) >= SHORTEST_LINE)
 
 
 class Redactor:
-    """Replaces each secret in a stream by ``***``; secrets that overlap become one mark.
+    """Replaces each secret in a stream by ``***``; overlapping secrets become one mark.
 
-    What might be the beginning of a secret is held back until more is known: less than the longest
-    secret has bytes, and nothing at all while no secret is in sight.
+    Bytes that may be the start of a secret are held back: fewer than the longest secret has, and
+    none while no start of a secret is in the data.
     """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        found = {way for secret in secrets for way in spellings(secret) if way.strip()}
+        found = {form for secret in secrets for form in spellings(secret) if form.strip()}
         self._secrets = sorted(found)
-        # A lookahead finds what overlaps; per start only the longest matters, so that goes first.
-        ways = sorted(found, key=len, reverse=True)
-        pattern = b"|".join(re.escape(way) for way in ways)
-        self._pattern = re.compile(b"(?=(" + pattern + b"))", re.DOTALL) if found else None
+        # A lookahead finds overlapping matches; per position only the longest matters, so the
+        # longest alternatives come first.
+        alternatives = b"|".join(re.escape(form) for form in sorted(found, key=len, reverse=True))
+        self._pattern = re.compile(b"(?=(" + alternatives + b"))", re.DOTALL) if found else None
         self._held = b""
         self._masked = 0
-        """How many of the bytes held back belong to a secret whose mark is out already."""
+        """How many of the held bytes belong to a secret whose mark has been emitted."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what can be shown now."""
+        """Return the redacted bytes that *data* completes."""
         if self._pattern is None:
             return data
         self._held += data
-        return self._take(self._safe())
+        return self._take(self._undecided())
 
     def finish(self) -> bytes:
-        """Return the rest; the stream is over."""
+        """Return the rest at the end of the stream."""
         return self._take(len(self._held))
 
     def text(self, text: str) -> str:
-        """Return a whole *text* without its secrets, and leave the stream alone."""
-        whole = self.again()
+        """Return a complete *text* redacted; the state of the stream does not change."""
+        if self._pattern is None:
+            return text
+        whole = self.new_stream()
         raw = text.encode("utf-8", "surrogateescape")
         return (whole.feed(raw) + whole.finish()).decode("utf-8", "surrogateescape")
 
-    def again(self) -> "Redactor":
+    def new_stream(self) -> "Redactor":
         """Return a redactor of the same secrets for another stream."""
         other = Redactor(())
         other._secrets, other._pattern = self._secrets, self._pattern
         return other
 
-    def _safe(self) -> int:
-        """Return where the longest tail begins that may become a secret."""
+    def _undecided(self) -> int:
+        """Return the position of the longest tail that may become a secret."""
         held, best = self._held, len(self._held)
-        for way in self._secrets:
-            start = held.find(way[:1], max(0, len(held) - len(way) + 1), best)
-            while start >= 0 and not way.startswith(held[start:]):
-                start = held.find(way[:1], start + 1, best)
+        for form in self._secrets:
+            start = held.find(form[:1], max(0, len(held) - len(form) + 1), best)
+            while start >= 0 and not form.startswith(held[start:]):
+                start = held.find(form[:1], start + 1, best)
             if start >= 0:
                 best = start
         return best
@@ -88,7 +96,7 @@ class Redactor:
         shown = bytearray()
         position = 0
         covered = self._masked
-        if self._pattern is not None and any(way in self._held for way in self._secrets):
+        if self._pattern is not None and any(form in self._held for form in self._secrets):
             for match in self._pattern.finditer(self._held):
                 start, end = match.start(1), match.end(1)
                 if start >= stop:

@@ -1,118 +1,106 @@
-"""The structured log on standard error: lines for people on a terminal, JSON lines otherwise."""
+"""The structured log on standard error: lines for people on a terminal, else JSON.
 
+Every event passes one pipeline, whether it was logged by this program or through `logging` by a
+library. The pipeline redacts the registered secrets and the values of fields with secret names.
+"""
+
+import logging
 import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
-from worker.lean import EventDict, FilteringBoundLogger, WrappedLogger, structlog
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-HIDDEN = "***"
+from worker.redaction import SHORTEST, Redactor
+from worker.text import HIDDEN, SECRET_NAME, escape_control
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
+ERASE_LINE = "\r\x1b[K"
 
-# Facts with such names are never shown, whoever logs them.
-SECRET_NAMES = re.compile(
-    r"(^|_)(secret|secrets|password|token|authorization|signature|credentials|secret_key)$", re.I
-)
-
-# Shorter values would redact ordinary words and digits out of the whole log.
-SHORTEST_SECRET = 4
-
-_secrets: set[str] = set()
-
-
-def hide(values: Iterable[str]) -> None:
-    """Redact these values from every line that is logged from now on, in each line of a secret."""
-    for value in values:
-        _secrets.update(
-            part for part in (value, *value.splitlines()) if len(part) >= SHORTEST_SECRET
-        )
-
-
-def redact(text: str) -> str:
-    """Return *text* without the values that are to be hidden, the longest first."""
-    for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    return text
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {str(k): _fact(str(k), v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_redacted(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return redact(str(value))
-
-
-def _fact(name: str, value: Any) -> Any:
-    return HIDDEN if SECRET_NAMES.search(name) and value is not None else _redacted(value)
-
-
-def redact_facts(_logger: WrappedLogger, _method: str, facts: EventDict) -> EventDict:
-    """Hide secrets, by name of the fact and by value, in everything that is logged."""
-    return {name: _fact(name, value) for name, value in facts.items()}
-
-
-# A line of somebody's program may hold anything; only tabs and colours reach the terminal.
-CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-
-
-def printable(text: str) -> str:
-    """Return *text* with control characters written out, so that it can't drive a terminal."""
-    return CONTROL.sub(
-        lambda m: m[0] if len(m[0]) > 1 else m[0].encode("unicode_escape").decode(), text
-    )
-
-
-# People compare the beginnings of digests; the whole of one does not fit on a line.
+# SHA-256 in hex: people compare the first digits, and all of them do not fit on a line.
 DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
-WIPE = "\r\x1b[K"
+class _Redaction:
+    """The secrets of this process, and the redactor built from them."""
+
+    values: frozenset[bytes] = frozenset()
+    redactor = Redactor(())
 
 
-class PeopleRenderer:
-    """Writes ``12:00:01 info  gateway.ready  url=…``, and a program's output as ``… │ line``."""
+def hide(secrets: Iterable[bytes]) -> None:
+    """Redact *secrets* in every line that is logged from now on by this process.
 
-    def __init__(self, *, colors: bool, traces: bool) -> None:
-        """Write with *colors*, and with the tracebacks of errors only if *traces* are wanted."""
+    Values shorter than four bytes are ignored: they occur in ordinary text.
+    """
+    new = {secret for secret in secrets if len(secret) >= SHORTEST}
+    if not new <= _Redaction.values:
+        _Redaction.values |= new
+        _Redaction.redactor = Redactor(_Redaction.values)
+
+
+def redact(text: str) -> str:
+    """Return *text* with the registered secrets replaced by ``***``."""
+    return _Redaction.redactor.text(text)
+
+
+def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Redact the fields of an event, nested values included: a processor of structlog."""
+    return {name: _redacted(name, value) for name, value in event.items()}
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if SECRET_NAME.search(name):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {redact(str(k)): _redacted(str(k), v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted("", item) for item in value]
+    return redact(str(value))
+
+
+class ConsoleRenderer:
+    """Renders ``12:00:01 info  gateway.ready  url=…``, and lines of a program as ``… │ line``."""
+
+    def __init__(self, *, colors: bool, tracebacks: bool) -> None:
         self._colors = colors
-        self._traces = traces
+        self._tracebacks = tracebacks
 
-    def __call__(self, _logger: WrappedLogger, _method: str, facts: EventDict) -> str:
-        """Return the line for one event; facts that the whole run shares are left out."""
-        time, level = facts.pop("time"), facts.pop("level")
-        event = printable(str(facts.pop("event")))
-        trace = facts.pop("exception", None)
-        facts.pop("job", None)
-        if (line := facts.pop("line", None)) is not None:
-            name = printable(str(facts.pop("stream", event)))
-            return f"{self._paint('2', f'{time} {name:>6} │')} {printable(str(line))}"
-        shown = "  ".join(f"{self._paint('2', name + '=')}{_word(v)}" for name, v in facts.items())
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
+        """Return the line of an event, without the fields that are common to the run."""
+        time, level = event.pop("time"), event.pop("level")
+        name = escape_control(str(event.pop("event")), colors=True)
+        traceback = event.pop("exception", None)
+        event.pop("job", None)
+        if (line := event.pop("line", None)) is not None:
+            stream = escape_control(str(event.pop("stream", name)), colors=True)
+            text = escape_control(str(line), colors=True)
+            return f"{self._paint('2', f'{time} {stream:>6} │')} {text}"
+        fields = "  ".join(f"{self._paint('2', f'{k}=')}{_field(v)}" for k, v in event.items())
         head = f"{self._paint('2', time)} {self._paint(COLORS.get(level, '0'), f'{level:<7}')}"
-        text = f"{head} {event:<22} {shown}".rstrip()
-        return f"{text}\n{trace}" if trace and self._traces else text
+        text = f"{head} {name:<22} {fields}".rstrip()
+        return f"{text}\n{traceback}" if traceback and self._tracebacks else text
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colors else text
 
 
-def _word(value: Any) -> str:
-    text = DIGEST.sub(r"\1…", printable(str(value)))
+def _field(value: Any) -> str:
+    text = DIGEST.sub(r"\1…", escape_control(str(value), colors=True))
     return repr(text) if not text or (" " in text and not isinstance(value, list | dict)) else text
 
 
 class LineWriter:
-    """Writes lines to a stream until nobody reads them any more; a job outlives its log.
+    """Writes lines to a stream; a closed stream does not end the job.
 
-    On a terminal a status can stand below the lines: it is wiped before each and drawn again
-    after it.
+    On a terminal a status line can be shown below the log: it is erased before each line and
+    redrawn after it.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -121,23 +109,23 @@ class LineWriter:
 
     @property
     def terminal(self) -> bool:
-        """Whether the stream is a terminal that can still be written to."""
+        """Whether the stream is a terminal that is still open."""
         return self._stream is not None and self._stream.isatty()
 
     def __call__(self, *_args: Any) -> "LineWriter":
-        """Return itself: structlog's factory of loggers and its one logger."""
+        """Return itself: it is both structlog's logger factory and its logger."""
         return self
 
     def msg(self, line: str) -> None:
-        """Write one line, or nothing once writing has failed."""
-        self._write(f"{WIPE}{line}\n{self._status}" if self._status else f"{line}\n")
+        """Write one line; do nothing after a write has failed."""
+        self._write(f"{ERASE_LINE}{line}\n{self._status}" if self._status else f"{line}\n")
 
     def show(self, status: str) -> None:
-        """Have *status* stand below the lines, as wide as the terminal is; "" takes it away."""
+        """Show *status*, cut to the terminal's width, below the log; an empty one removes it."""
         before, width = self._status, shutil.get_terminal_size().columns - 1
-        self._status = printable(status)[:width]
+        self._status = escape_control(status, colors=True)[:width]
         if before or self._status:
-            self._write(WIPE + self._status)
+            self._write(ERASE_LINE + self._status)
 
     def _write(self, text: str) -> None:
         if self._stream is None:
@@ -146,10 +134,21 @@ class LineWriter:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
-            # The terminal was closed or the pipe's reader left. There is nowhere to say so.
+            # The terminal or the pipe is closed, and with it the place to report that.
             self._stream = None
 
     debug = info = warning = error = critical = msg
+
+
+class StandardLogging(logging.Handler):
+    """Passes the records of the standard library's `logging` to the pipeline."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record under the name of its logger."""
+        fields: dict[str, Any] = {"message": record.getMessage()}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        logger().log(record.levelno, record.name, **fields)
 
 
 def configure(
@@ -157,18 +156,17 @@ def configure(
     level: str = "info",
     *,
     stream: TextIO | None = None,
-    traces: bool = False,
+    tracebacks: bool = False,
 ) -> None:
-    """Send the log to *stream* (standard error) in the *style* console, json or auto.
+    """Send the log to *stream* (standard error) in the *style* ``console``, ``json`` or ``auto``.
 
-    People see the traceback of an error only if *traces* are asked for; JSON always has it.
+    The console shows the traceback of an error only with *tracebacks*; JSON always contains it.
     """
     stream = stream or sys.stderr
-    people = style == "console" or (style == "auto" and stream.isatty())
-    colors = people and stream.isatty()
-    if people:
+    console = style == "console" or (style == "auto" and stream.isatty())
+    if console:
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
-        renderer: Any = PeopleRenderer(colors=colors, traces=traces)
+        renderer: Any = ConsoleRenderer(colors=stream.isatty(), tracebacks=tracebacks)
     else:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
         renderer = structlog.processors.JSONRenderer()
@@ -178,26 +176,27 @@ def configure(
             structlog.processors.add_log_level,
             stamp,
             structlog.processors.format_exc_info,
-            redact_facts,
+            redact_event,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=LineWriter(stream),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[StandardLogging()], level=logging.WARNING, force=True)
 
 
-def for_people() -> bool:
-    """Whether the log is lines for people, so that prose may stand between them."""
+def is_console() -> bool:
+    """Whether the log consists of lines for people, so that other text may appear between them."""
     if not structlog.is_configured():
         return True
-    return isinstance(structlog.get_config()["processors"][-1], PeopleRenderer)
+    return isinstance(structlog.get_config()["processors"][-1], ConsoleRenderer)
 
 
 def status_line() -> LineWriter | None:
-    """Return where a status can be shown; None unless a person reads the log on a terminal."""
+    """Return the writer that can show a status; None unless the log is shown on a terminal."""
     writer = structlog.get_config()["logger_factory"]
-    return writer if isinstance(writer, LineWriter) and for_people() and writer.terminal else None
+    return writer if isinstance(writer, LineWriter) and is_console() and writer.terminal else None
 
 
 def logger() -> FilteringBoundLogger:
@@ -207,5 +206,5 @@ def logger() -> FilteringBoundLogger:
 
 
 def bind_job(job: str) -> None:
-    """Give every event of this run its job's id, in all tasks and threads that start from here."""
+    """Add the job's id to every event, in all tasks and threads that are started from here."""
     structlog.contextvars.bind_contextvars(job=job)

@@ -20,5 +20,5 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
 @pytest.fixture(scope="session")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
     """The same for those only who sign with ``KEYS``."""
-    with serving(tmp_path_factory.mktemp("locked"), processes=1, auth=KEYS) as family:
+    with serving(tmp_path_factory.mktemp("locked"), processes=1, keys=KEYS) as family:
         yield family

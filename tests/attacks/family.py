@@ -11,10 +11,11 @@ import attrs
 import psutil
 import trio
 from builders import a_commit
+from gateways import open_gateway
 
-from worker.buckets.index import Index, create
+from worker.buckets.index import Index
+from worker.config import GatewayConfig, LogConfig
 from worker.gateway.messages import GatewayPlan, ServedInput
-from worker.gateway.pool import start_parent
 from worker.store.opening import open_store
 
 FILES = {
@@ -67,9 +68,11 @@ def serving(folder: Path, **changes: Any) -> Iterator[Family]:
         job="f" * 32,
         stage="job-1",
         inputs=(ServedInput("labresults", commit.name, commit.root),),
-        **{"processes": 2, "log_level": "error", **changes},
+        gateway=GatewayConfig(processes=changes.pop("processes", 2)),
+        log=LogConfig(level="error"),
+        **changes,
     )
-    create(plan.index).close()
+    Index.create(plan.index).close()
     told: SimpleQueue[Any] = SimpleQueue()
     thread = threading.Thread(target=trio.run, args=(_run, plan, told))
     thread.start()
@@ -92,7 +95,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[Family]:
 
 async def _run(plan: GatewayPlan, told: "SimpleQueue[Any]") -> None:
     try:
-        async with start_parent() as parent:
+        async with open_gateway() as parent:
             endpoint = await parent.serve(plan)
             stopped, token = trio.Event(), trio.lowlevel.current_trio_token()
             told.put((endpoint.port, parent.pid, lambda: _stop(stopped, token)))

@@ -31,7 +31,7 @@ from attacks.mutations import MUTATIONS, Draft, bytes_changed, sound
 from attacks.signing import Signer
 from attacks.wire import Hung, Reply, Wire, ask
 
-from worker.buckets.uploads import UploadMissing
+from worker.errors import UploadMissing
 from worker.gateway.messages import KeyPair
 
 KEYS = KeyPair("AKIAJOB", "secret")
@@ -149,10 +149,10 @@ class Fuzzer:
         entries = list(index.entries())
         for entry in entries[KEPT:] + entries[: KEPT // 2]:
             index.remove(entry.key, epoch=index.epoch())
-        for upload in list(index.uploads.listed())[20:]:
+        for upload in list(index.uploads())[20:]:
             # Another client may be tidying up as well, or may just have completed it.
             with suppress(UploadMissing):
-                index.uploads.abort(upload.key, upload.id, epoch=index.epoch())
+                index.abort_upload(upload.key, upload.id, epoch=index.epoch())
         self._upload = self._new_upload()
 
 
@@ -252,13 +252,13 @@ def fuzz(*, seconds: float, seed: int, clients: int, report: float = 30.0) -> li
         families = []
         for name, auth in (("open", None), ("locked", KEYS)):
             with _standard_error(log):
-                families.append(stack.enter_context(serving(folder / name, auth=auth)))
+                families.append(stack.enter_context(serving(folder / name, keys=auth)))
         watches = [Watch(each, log) for each in families]
         fuzzers = [
             Fuzzer(
                 each,
                 seed * 1000 + number,
-                signer=Signer(KEYS.access, KEYS.secret) if each.plan.auth else None,
+                signer=Signer(KEYS.access, KEYS.secret) if each.plan.keys else None,
             )
             for number in range(clients)
             for each in families

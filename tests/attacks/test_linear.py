@@ -7,12 +7,12 @@ of the test ends it, so no clock is read.
 import pytest
 from s3.scene import a_request
 
-from worker.s3 import bodies, conditions, copying, listing, ranges, reading, request, tagging
-from worker.s3.chunked import ChunkedDecoder
-from worker.s3.errors import S3Error
+from worker.s3 import conditions, copying, listing, metadata, reads, request, xml_requests
+from worker.s3.authentication import verify
+from worker.s3.aws_chunked import ChunkedDecoder
+from worker.s3.error_codes import S3Error
 from worker.s3.payload import Payload
-from worker.s3.signatures import verify
-from worker.s3.sigv4 import Credentials
+from worker.s3.signing import Credentials
 from worker.s3.xml import text, url_text
 
 LENGTH = 1 << 18
@@ -39,9 +39,9 @@ LONG = {
 PARSERS = {
     "entity tags": conditions.etags,
     "moment": conditions.moment,
-    "range": lambda value: ranges.select(value, 10),
-    "range of a copy": lambda value: ranges.copy_span(value, 10),
-    "tags": tagging.parse_header,
+    "range": lambda value: reads.select_range(value, 10),
+    "range of a copy": lambda value: reads.copy_source_range(value, 10),
+    "tags": metadata.parse_tagging_header,
     "copy source": lambda value: copying.copy_source(
         a_request("PUT", "/out/k", {"x-amz-copy-source": value})
     ),
@@ -62,7 +62,7 @@ PARSERS = {
     "token": listing._token_start,
     "XML text": text,
     "XML text, encoded": url_text,
-    "override": lambda value: reading._overridden(
+    "override": lambda value: reads._overridden(
         a_request("GET", "/out/k?response-content-type=x"), {"content-type": value}
     ),
 }
@@ -109,7 +109,7 @@ def test_headers_and_queries_are_read_in_one_go(parse):
 def test_documents_are_read_in_one_go(body):
     """Nor does a document of 8 MiB, however it is made."""
     with pytest.raises(S3Error) as refused:
-        bodies.parse_delete(body)
+        xml_requests.parse_delete(body)
 
     assert "MalformedXML" == refused.value.code
 

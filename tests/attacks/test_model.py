@@ -65,7 +65,7 @@ class Buckets(RuleBasedStateMachine):
         index = self.family.index
         for entry in list(index.entries()):
             assert 204 == self.ask("DELETE", entry.key).status
-        for upload in list(index.uploads.listed()):
+        for upload in list(index.uploads()):
             assert 204 == self.ask("DELETE", upload.key, [("uploadId", upload.id)]).status
         for key in keys:
             self.put(key=key, data=key.encode(), metadata={}, tags={}, fresh=False)

@@ -31,7 +31,7 @@ class Scene:
         index = self.family.index
         return (
             list(index.entries()),
-            [(each, index.uploads.parts(each.key, each.id)) for each in index.uploads.listed()],
+            [(each, index.parts(each.key, each.id)) for each in index.uploads()],
         )
 
 

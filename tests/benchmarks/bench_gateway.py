@@ -23,8 +23,11 @@ from typing import Any
 
 import trio
 
-from worker.buckets.index import create
-from worker.gateway.pool import Endpoint, GatewayPlan, Parent, start_parent
+from worker.buckets.index import Index
+from worker.config import GatewayConfig
+from worker.gateway.launch import launched
+from worker.gateway.messages import Endpoint, GatewayPlan
+from worker.gateway.pool import GatewayPool, open_pool
 
 MIB = 1 << 20
 PIECE = MIB
@@ -127,7 +130,7 @@ def bare(file: Path) -> Iterator[int]:
             process.wait()
 
 
-def family(parent: Parent) -> list[int]:
+def family(parent: GatewayPool) -> list[int]:
     """Return the ids of the gateway's processes."""
     with Popen(["pgrep", "-s", str(parent.pid)], stdout=PIPE, text=True) as process:
         assert process.stdout is not None
@@ -241,21 +244,24 @@ async def main() -> None:
             scratch=folder,
             job="0" * 32,
             stage="bench-1",
-            processes=options.processes,
+            gateway=GatewayConfig(processes=options.processes),
         )
-        create(plan.index).close()
-        async with start_parent() as parent:
-            endpoint = await parent.serve(plan)
-            pids = family(parent)
-            everyone = [*pids, os.getpid()]
-            print(f"    idle: {memory(everyone, 'Pss'):.0f} MiB PSS of {len(everyone)} processes")
-            if options.memory:
-                await trio.to_thread.run_sync(growth, endpoint, pids)
-            else:
-                await trio.to_thread.run_sync(
-                    lambda: speeds(endpoint, folder, size=options.size, seconds=options.seconds)
+        Index.create(plan.index).close()
+        with launched() as process:
+            async with open_pool(process) as parent:
+                endpoint = await parent.serve(plan)
+                pids = family(parent)
+                everyone = [*pids, os.getpid()]
+                print(
+                    f"    idle: {memory(everyone, 'Pss'):.0f} MiB PSS of {len(everyone)} processes"
                 )
-            await parent.drain(1)
+                if options.memory:
+                    await trio.to_thread.run_sync(growth, endpoint, pids)
+                else:
+                    await trio.to_thread.run_sync(
+                        lambda: speeds(endpoint, folder, size=options.size, seconds=options.seconds)
+                    )
+                await parent.drain(1)
 
 
 if __name__ == "__main__":

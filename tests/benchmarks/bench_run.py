@@ -19,10 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from worker.buckets.index import Index, create
+from worker.buckets.index import Index
 from worker.model import BranchName, CommitName, Entry, Extent, Repo
 from worker.store.blobs import Stage
-from worker.store.importing import put_directory
+from worker.store.checkin import put_directory
 from worker.store.opening import open_store
 from worker.store.publish import Draft, publish
 from worker.store.trees import apply
@@ -102,11 +102,11 @@ def memory(machine: Machine) -> None:
         agent = psutil.Process(process.pid)
         while not any(each.name() == "sleep" for each in agent.children(recursive=True)):
             time.sleep(0.1)
-        family, keeper = [agent], 0
+        family, shim = [agent], 0
         for child in agent.children():
             below = child.children(recursive=True)
             if any(each.name() == "sleep" for each in below):
-                keeper = child.memory_full_info().pss
+                shim = child.memory_full_info().pss
             else:
                 family += [child, *below]
         shares = [each.memory_full_info().pss for each in family]
@@ -115,7 +115,7 @@ def memory(machine: Machine) -> None:
         process.wait()
     found = f"{sum(shares) / MIB:.0f} MiB in {len(shares)} processes"
     line("agent and two idle gateway processes, with their parent", found, "≤ 100 MiB")
-    line("the keeper of the command", f"{keeper / MIB:.0f} MiB", "")
+    line("the shim of the command", f"{shim / MIB:.0f} MiB", "")
 
 
 def objects(count: int, size: int) -> Iterator[Entry]:
@@ -138,9 +138,8 @@ def commit(folder: Path, count: int, size: int) -> tuple[float, float]:
 
 
 def _commit(folder: Path, count: int, size: int) -> tuple[float, float]:
-    index: Index = create(folder / f"index-{count}-{size}")
-    with index.transaction():
-        epoch = index.epoch()
+    index = Index.create(folder / f"index-{count}-{size}")
+    epoch = index.epoch()
     for entry in objects(count, size):
         index.put(entry, epoch=epoch)
     index.freeze()

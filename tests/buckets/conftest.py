@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.buckets.index import Index, create
+from worker.buckets.index import Index
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Index:
-    return create(tmp_path / "index")
+    return Index.create(tmp_path / "index")

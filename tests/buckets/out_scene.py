@@ -1,8 +1,7 @@
 """Objects and parts for an out bucket, and the ways in which a change is refused."""
 
-from worker.buckets.uploads import StoredPart, Upload
 from worker.errors import Conflict
-from worker.model import Entry, Extent
+from worker.model import Entry, Extent, StoredPart, Upload
 
 RUN = Extent.of_run("blobs/s/0-0", offset=3, length=5, sha256=b"\x07" * 32)
 

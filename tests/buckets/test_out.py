@@ -6,13 +6,13 @@ import pytest
 from bucket_contract import FILES, BucketContract, read
 from builders import an_entry
 
-from worker.buckets.index import create
-from worker.buckets.output import OutBucket
+from worker.buckets.index import Index
+from worker.buckets.output import OutputBucket
 from worker.store.blobs import BlobReader, Stage
 from worker.store.opening import open_store
 
 
-def put(bucket: OutBucket, key: str, data: bytes) -> None:
+def put(bucket: OutputBucket, key: str, data: bytes) -> None:
     """Put a small object the short way, a large one the long way."""
     if len(data) < 1000:
         extents = (bucket.stage.append(data),) if data else ()
@@ -29,9 +29,9 @@ def empty(request, tmp_path):
     store = open_store(tmp_path / "store" if request.param == "directory" else "memory://out")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    index = create(tmp_path / "index")
+    index = Index.create(tmp_path / "index")
     stage = Stage(store.backend, "stage", writer="0", scratch=scratch)
-    yield OutBucket(index, stage, BlobReader(store.backend, scratch))
+    yield OutputBucket(index, stage, BlobReader(store.backend, scratch))
     stage.close()
     index.close()
 

@@ -13,7 +13,7 @@ import threading
 
 import trio
 
-from worker.cli import app, exits, stopping
+from worker.cli import app, failures, signals
 from worker.store.backends.local import LocalBackend
 
 
@@ -50,7 +50,7 @@ def main() -> None:
                 strike()
                 threading.Event().wait()
             if "/commits/" in name and when == "for ever":
-                stopping.PUBLISHING_GRACE = 0.01
+                signals.PUBLISHING_GRACE_PERIOD = 0.01
                 strike()
                 threading.Event().wait()
             real(backend, name, data)
@@ -63,7 +63,7 @@ def main() -> None:
 
     if moment == "at import":
         # What a run does before it handles signals itself.
-        stopping.run_job = before(stopping.run_job)
+        signals.run_job = before(signals.run_job)
     elif moment == "before trio":
         trio.run = before(trio.run)
     elif moment == "after trio":
@@ -73,17 +73,17 @@ def main() -> None:
 
         ResultFile.write = before(ResultFile.write)
     elif moment == "while printing":
-        from worker.cli import terminal as output
+        from worker.cli import terminal
 
-        output.print_line = before(output.print_line)
+        terminal.print_line = before(terminal.print_line)
     elif moment == "again while printing":
-        from worker.cli import terminal as output
+        from worker.cli import terminal
 
         at_commit("after")
         insisted = threading.Event()
-        exits.say = lambda _: insisted.set()
-        stopping.GRACE = 60.0
-        print_line = output.print_line
+        failures.say = lambda _: insisted.set()
+        signals.GRACE_PERIOD = 60.0
+        print_line = terminal.print_line
 
         def print_line_later(line):
             strike()
@@ -91,7 +91,7 @@ def main() -> None:
             assert not insisted.wait(1)
             print_line(line)
 
-        output.print_line = print_line_later
+        terminal.print_line = print_line_later
     elif moment == "when the job hears no more":
         real = trio.open_signal_receiver
 
@@ -105,9 +105,9 @@ def main() -> None:
 
         trio.open_signal_receiver = receiver
     elif moment == "while reporting an error":
-        exits.report = before(exits.report)
+        failures.report = before(failures.report)
     elif moment == "when all is done":
-        stopping.too_late = after(stopping.too_late)
+        signals.ignore = after(signals.ignore)
     elif moment == "at exit":
         atexit.register(strike)
     elif moment.startswith("commit: "):

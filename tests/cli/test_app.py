@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from worker import errors
-from worker.cli import app, exits
+from worker.cli import app, failures
 from worker.config import InvalidConfig
+from worker.errors import cause_of
 
-NAMES = [name for _, rows in app.SECTIONS for name, _, _ in rows]
+NAMES = [command.name for _, commands in app.SECTIONS for command in commands]
 
 
 def worker_process(*arguments, **kwargs):
@@ -44,7 +45,7 @@ def test_help_imports_nothing_heavy():
     """Help is quick: neither the store, nor trio, nor the libraries for people are loaded."""
     script = (
         "import sys; from worker.cli.app import call; call(['--help']);"
-        "print(sorted({'trio', 'rich', 'structlog', 'msgspec', 'worker.store', 'worker.job'}"
+        "print(sorted({'trio', 'tqdm', 'structlog', 'msgspec', 'worker.store', 'worker.job'}"
         " & set(sys.modules)), file=sys.stderr)"
     )
     found = subprocess.run(
@@ -101,7 +102,7 @@ def test_a_wrong_command_line_says_how_it_goes(worker, arguments):
 )
 def test_an_error_has_an_exit_status_by_its_meaning(error, status):
     """The statuses are those of the reference, by the meaning of the error."""
-    assert status == exits.exit_status(error)
+    assert status == cause_of(error).exit_code
 
 
 def test_a_wrong_configuration_is_status_78(worker, place):
@@ -131,7 +132,7 @@ def test_a_fault_of_our_own_is_a_short_report(worker):
     """No traceback: the fault, its place, the versions, and how to see more; status 70."""
     said = worker("repos")
 
-    assert "a fault of worker's own: ZeroDivisionError: division by zero" in said.err
+    assert "internal error: ZeroDivisionError: division by zero" in said.err
     assert "worker/cli/history.py:" in said.err
     assert "Traceback" not in said.err
     assert (70, "") == (said.status, said.out)
@@ -182,7 +183,7 @@ def test_a_reader_who_leaves_is_no_error(place):
     process.stdout.close()
 
     assert b"" == process.stderr.read()
-    assert exits.READER_LEFT == process.wait()
+    assert failures.BROKEN_PIPE == process.wait()
     process.stderr.close()
 
 

@@ -115,7 +115,7 @@ def test_cat_needs_a_path(worker):
     """A ref without a path names no file."""
     said = worker("cat", "labresults")
 
-    assert "names no file; say REF:PATH" in said.err
+    assert "names no file; expected REF:PATH" in said.err
     assert 64 == said.status
 
 

@@ -24,7 +24,7 @@ def test_a_right_document_is_said_to_be_right(worker, document):
 
     said = worker("validate", path)
 
-    assert (0, f"{path}: nothing wrong\n") == (said.status, said.out)
+    assert (0, f"{path}: valid\n") == (said.status, said.out)
 
 
 def test_what_is_for_the_scheduler_is_listed(worker, document):

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from worker.cli.options import COMMON, FLAGS, RUN, with_settings
-from worker.config import OPTIONS
+from worker.config import SETTINGS
 
 SAMPLES = {
     "store": ("s3://b/p", "s3://b/p"),
@@ -48,7 +48,7 @@ def merged(place):  # noqa: ARG001
 
 def test_every_setting_is_a_flag_of_run():
     """What a file can set, the command line can set."""
-    assert set(OPTIONS) == set(FLAGS) == {*RUN, *COMMON} == set(SAMPLES)
+    assert set(SETTINGS) == set(FLAGS) == {*RUN, *COMMON} == set(SAMPLES)
 
 
 @pytest.mark.parametrize("name", FLAGS)

@@ -78,7 +78,7 @@ def test_a_plan_of_what_is_published_says_that_nothing_would_run(planned, store)
 
     said = planned(a_job("true", job={"id": output.name.id}))
 
-    assert f"{output.name}, so a run does nothing" in said.out
+    assert f"{output.name}, so a run would do nothing" in said.out
     assert 0 == said.status
 
 

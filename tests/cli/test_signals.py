@@ -10,10 +10,10 @@ from signal import getsignal
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.cli import app, stopping
+from worker.cli import app, signals
 from worker.model import BranchName, Repo
 from worker.store.opening import open_store
-from worker.store.upkeep import verify
+from worker.store.verify import verify_store
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("signalled.py")
@@ -122,7 +122,7 @@ def test_a_put_that_publishes_ends_with_0(tmp_path, moment, signal):
 
     assert 0 == done.returncode, done.stderr
     assert done.stdout.strip() == str(store.head(LAB).commit)
-    assert () == verify(store).defects
+    assert () == verify_store(store).defects
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
@@ -134,7 +134,7 @@ def test_a_put_that_does_not_finish_publishing(tmp_path, moment, signal):
     done = call(tmp_path, moment, signal, "put", "lab", "folder")
 
     assert (75, "") == (done.returncode, done.stdout)
-    assert "whether the commit was made is not known" in done.stderr
+    assert "whether the commit was made is unknown" in done.stderr
 
 
 def test_a_second_signal_after_a_put_published(tmp_path):
@@ -152,11 +152,11 @@ def test_a_command_line_that_is_called_leaves_handlers_alone(tmp_path, monkeypat
     (tmp_path / "job.json").write_text(json.dumps(a_job("true", inputs=(an_input(),))))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORKER_STORE", open_store(tmp_path / "store").url)
-    before = [getsignal(number) for number in stopping.ENDING]
+    before = [getsignal(number) for number in signals.ENDING]
 
     assert 0 == app.call(["put", "lab", "folder"])
     assert 66 == app.call(["run", "--job", "job.json"])
-    assert before == [getsignal(number) for number in stopping.ENDING]
+    assert before == [getsignal(number) for number in signals.ENDING]
 
 
 def test_a_put_that_has_not_published_is_stopped(tmp_path):
@@ -165,12 +165,12 @@ def test_a_put_that_has_not_published_is_stopped(tmp_path):
     (tmp_path / "folder" / "a").write_text("1")
     store = open_store(tmp_path / "store")
     driver = (
-        "import os, signal; from worker.store.intake import Intake\n"
-        "real = Intake.take\n"
+        "import os, signal; from worker.store.ingest import Ingest\n"
+        "real = Ingest.take\n"
         "def take(*arguments, **named):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return real(*arguments, **named)\n"
-        "Intake.take = take\n"
+        "Ingest.take = take\n"
         "from worker.cli import app\n"
         "app.main()\n"
     )

@@ -64,9 +64,12 @@ def test_put_takes_a_file_and_a_stream(worker, store, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["labresults^", "."], "is a commit, which never changes; name a branch"),
-        (["labresults@" + "a" * 32, "."], "is a commit, which never changes; name a branch"),
-        (["labresults", "-"], "standard input needs a name"),
+        (["labresults^", "."], "is a commit, which cannot be changed; expected a branch"),
+        (
+            ["labresults@" + "a" * 32, "."],
+            "is a commit, which cannot be changed; expected a branch",
+        ),
+        (["labresults", "-"], "standard input requires a path"),
     ],
 )
 def test_put_refuses_what_it_cannot_mean(worker, arguments, says):
@@ -100,7 +103,7 @@ def test_get_names_each_key_that_cannot_be_a_file(worker, store, tmp_path):
 
     for key in ("a", "../up", "x" * 256):
         assert f"worker: {key}: " in said.err
-    assert "3 keys can't be files here" in said.err
+    assert "3 keys cannot be files here" in said.err
     assert b"2" == (tmp_path / "out" / "a" / "b").read_bytes()
     assert b"5" == (tmp_path / "out" / "fine").read_bytes()
     assert not (tmp_path / "up").exists()
@@ -133,7 +136,7 @@ def test_get_needs_one_place_to_write_to(worker, arguments):
     """A folder or a tar, not both and not neither."""
     said = worker("get", "labresults", *arguments)
 
-    assert "say where to: DIRECTORY, or --tar FILE" in said.err
+    assert "expected either DIRECTORY or --tar FILE" in said.err
     assert 64 == said.status
 
 
@@ -143,5 +146,5 @@ def test_get_of_what_is_not_there_writes_nothing(worker, store, tmp_path):
 
     said = worker("get", "labresults:b", tmp_path / "out")
 
-    assert "the commit has no file of this name" in said.err
+    assert "no such file or folder" in said.err
     assert 66 == said.status

@@ -22,7 +22,7 @@ def test_verify_of_a_whole_store_finds_nothing(worker):
     """Everything is read, and nothing is wrong."""
     said = worker("verify")
 
-    assert "1 commit, 3 bytes of files read: all is well\n" == said.out
+    assert "1 commit, 3 bytes of files read: no defects\n" == said.out
     assert 0 == said.status
 
 
@@ -35,7 +35,7 @@ def test_verify_names_damage(worker, place):
 
     said = worker("verify")
 
-    assert "the bytes in blob" in said.out
+    assert "does not match its digest" in said.out
     assert "1 defect\n" in said.out
     assert 1 == said.status
 
@@ -57,7 +57,7 @@ def test_gc_leaves_what_is_young(worker):
     """A running job's bytes are in no commit yet."""
     said = worker("gc")
 
-    assert "Removed 0 blobs, 0 trees and 0 leftovers: 0 bytes\n" == said.out
+    assert "Removed 0 blobs, 0 trees, 0 leftovers: 0 bytes\n" == said.out
 
 
 def test_a_wrong_duration_is_a_wrong_command_line(worker):

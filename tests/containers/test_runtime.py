@@ -119,7 +119,7 @@ def test_the_command_runs_as_the_user_of_the_job(site, user, expected):
     job = a_file_job(
         'echo "$(id -u):$(id -g):$(id -G)" > /pfs/out/who',
         "wc -c < /etc/lab/key > /pfs/out/size",
-        "cmp /etc/lab/key $WORKER_SECRETS/etc/lab/key",
+        "cmp /etc/lab/key $WORKER_SECRETS_ROOT/etc/lab/key",
         transform={"user": user, "secrets": secrets},
     )
     found = ran(site, job, WORKER_SECRETS=str(site.root / "secrets"))
@@ -321,7 +321,7 @@ async def test_a_second_signal_is_faster(site, running, until):
 
 
 async def test_an_agent_that_is_killed_leaves_no_container(site, engine, running, until):
-    """The keeper outlives it for a moment, and has the engine remove it."""
+    """The shim outlives it for a moment, and has the engine remove it."""
     worker = await a_run_that_waits(site, running, until)
     worker.kill()
     worker.communicate(timeout=60)
@@ -331,7 +331,7 @@ async def test_an_agent_that_is_killed_leaves_no_container(site, engine, running
 
 
 def test_the_container_of_a_worker_that_is_no_more_is_removed(site, engine):
-    """If even the keeper was killed, the next run tidies up."""
+    """If even the shim was killed, the next run tidies up."""
     ours = this_agent()
     dead, alive = f"{ours.machine}/{2**22 + 1}/1", str(ours)
     names = []

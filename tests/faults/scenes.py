@@ -19,13 +19,15 @@ from pathlib import Path
 import attrs
 from builders import a_job, an_input
 
-from worker.cli import exits
+from worker.cli import failures
+from worker.errors import cause_of
 from worker.model import BranchName, Commit, CommitName, Repo
-from worker.store.exporting import get_directory
-from worker.store.importing import put_directory
+from worker.store.checkin import put_directory
+from worker.store.checkout import get_directory
+from worker.store.gc import GRACE_PERIOD, Collected, collect_garbage
 from worker.store.opening import open_store
 from worker.store.repository import Store
-from worker.store.upkeep import GRACE, Collected, gc, verify
+from worker.store.verify import verify_store
 
 LAB = BranchName(Repo("default", "lab"))
 GONE = BranchName(Repo("default", "gone"))
@@ -109,7 +111,7 @@ class Scene:
                 assert self.name == "put"
                 put_directory(store, self.branch, Path(self.arguments[-1]))
         except Exception as error:
-            return exits.exit_status(error), exits.explain(error)
+            return cause_of(error).exit_code, failures.describe(error)
         return 0, ""
 
     def judge(
@@ -159,7 +161,7 @@ class Scene:
         """Check what must hold at every moment; *code* is what the command just ended with."""
         store = open_store(store.url, _options.get(store.url))
         with _readable(expect, Invariant.WHOLE):
-            defects = verify(store).defects
+            defects = verify_store(store).defects
             expect(Invariant.WHOLE, not defects, f"{len(defects)} defects, {defects[:1]}")
         with _readable(expect, Invariant.KEPT):
             new, _ = self._made(store)
@@ -207,7 +209,7 @@ def open_directly(url: str, options: dict[str, str] | None = None) -> Store:
 
 def collect(store: Store) -> Collected:
     """Run gc as if the grace of all that lies in the store were over."""
-    return gc(store, now=time.time() + GRACE + 60)
+    return collect_garbage(store, now=time.time() + GRACE_PERIOD + 60)
 
 
 def log(store: Store, branch: BranchName) -> list[CommitName]:

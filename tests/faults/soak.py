@@ -24,10 +24,10 @@ from faults import servers  # noqa: E402
 from scenarios.machines import Site  # noqa: E402
 
 from worker.model import BranchName, Repo  # noqa: E402
-from worker.store.importing import put_directory  # noqa: E402
+from worker.store.checkin import put_directory  # noqa: E402
 from worker.store.opening import open_store  # noqa: E402
 from worker.store.repository import Store  # noqa: E402
-from worker.store.upkeep import verify  # noqa: E402
+from worker.store.verify import verify_store  # noqa: E402
 
 COPY = BranchName(Repo("default", "copy"))
 
@@ -91,7 +91,7 @@ def main() -> None:
                     print(f"  {result['cause']}: {result['reason']}")
         log = [head.commit.id for head in store.heads(COPY)]
         print(f"commits in the log: {len(log)}, distinct: {len(set(log))}, of {parsed.jobs} jobs")
-        found = verify(store)
+        found = verify_store(store)
         print(f"verify: {len(found.defects)} defects in {found.commits} commits")
         print(f"{seconds:.0f} s")
         whole = sorted(log) == sorted(ids) and not found.defects

@@ -21,6 +21,6 @@ async def gateway(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Runnin
 @pytest.fixture
 async def locked(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Running]:
     """The same, for those only who sign with the key pair ``AKIA…`` and ``secret``."""
-    running = await serving(a_plan(tmp_path, auth=KeyPair("AKIAJOB", "secret")), nursery)
+    running = await serving(a_plan(tmp_path, keys=KeyPair("AKIAJOB", "secret")), nursery)
     yield running
     running.index.close()

@@ -83,4 +83,4 @@ async def test_a_failure_of_our_own_is_an_error_document(gateway, monkeypatch):
 
 def test_a_plan_says_nothing_of_its_secret(tmp_path):
     """The secret key is in no text that is made of a plan."""
-    assert "hush" not in repr(a_plan(tmp_path, auth=KeyPair("AKIA", "hush")))
+    assert "hush" not in repr(a_plan(tmp_path, keys=KeyPair("AKIA", "hush")))

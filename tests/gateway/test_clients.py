@@ -12,10 +12,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from gateways import FILES, a_plan
+from gateways import FILES, a_plan, open_gateway
 from trio.to_thread import run_sync as in_thread
 
-from worker.gateway.pool import Certificate, start_parent
+from worker.gateway.messages import Certificate
 
 MIB = 1 << 20
 
@@ -61,7 +61,7 @@ async def test_the_aws_cli_copies_both_ways(tmp_path):
         listed = run("ls", "s3://out", "--recursive").decode().splitlines()
         assert ["a.txt", "moved", "piped", "two words.txt"] == [line[31:] for line in listed]
 
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(a_plan(tmp_path, processes=2))
         await in_thread(use, endpoint.url)
 
@@ -121,8 +121,8 @@ async def test_boto3_trusts_the_certificate_and_sends_trailers(tmp_path, certifi
         client.put_object(Bucket="out", Key="k", Body=data)
         return client.get_object(Bucket="out", Key="k")["Body"].read()
 
-    async with start_parent() as parent:
-        endpoint = await parent.serve(a_plan(tmp_path, tls=certificate))
+    async with open_gateway() as parent:
+        endpoint = await parent.serve(a_plan(tmp_path, certificate=certificate))
 
         assert endpoint.url.startswith("https://127.0.0.1:")
         assert data == await in_thread(use, endpoint.url)

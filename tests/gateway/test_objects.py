@@ -446,7 +446,7 @@ async def test_a_write_of_an_earlier_try_changes_nothing(gateway):
         # Another request of this process has been answered after this one has begun.
         await stream.receive_some()
         await gateway.ask(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-        gateway.index.new_epoch()
+        gateway.index.start_epoch()
         await stream.send_all(b"ta")
         answer = b""
         async for data in stream:

@@ -15,22 +15,24 @@ import psutil
 import pytest
 import trio
 import trio.testing
-from gateways import a_plan
+from gateways import a_plan, open_gateway
 from trio.to_thread import run_sync as in_thread
 
 from worker.gateway.launch import launched
 from worker.gateway.messages import GatewayPlan, Serve, encode
-from worker.gateway.pool import GatewayDied, start_parent
+from worker.gateway.pool import GatewayDied, open_pool
 
 AGENT = """
 import sys, trio
 from pathlib import Path
 from worker.gateway.messages import decode
 from worker.gateway.messages import GatewayPlan, Serve, encode
-from worker.gateway.pool import start_parent
+from worker.gateway.launch import launched
+from worker.gateway.pool import open_pool
 
 async def main():
-    async with start_parent() as parent:
+    with launched() as process:
+      async with open_pool(process) as parent:
         endpoint = await parent.serve(decode(sys.stdin.buffer.readline()).plan)
         print(parent.pid, endpoint.port, flush=True)
         await trio.sleep_forever()
@@ -68,7 +70,7 @@ async def put(port: int, key: str, data: bytes) -> bytes:
 async def test_several_processes_share_one_socket_and_one_output(tmp_path):
     """What any of them took is counted once, and what went through is said at the end."""
     plan = a_plan(tmp_path, processes=2)
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(plan)
         answers = [await put(endpoint.port, f"k{n}", b"data") for n in range(20)]
         children = family(parent.pid)
@@ -83,7 +85,7 @@ async def test_several_processes_share_one_socket_and_one_output(tmp_path):
 
 async def test_what_went_through_is_said_while_it_serves(tmp_path):
     """As often as it is asked for; the gateway goes on."""
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(a_plan(tmp_path, processes=2))
         found = [await parent.count()]
         for number in range(2):
@@ -97,7 +99,7 @@ async def test_what_went_through_is_said_while_it_serves(tmp_path):
 async def test_a_drained_gateway_accepts_nothing(tmp_path):
     """After a drain the port is closed, and the blobs lie in the store."""
     plan = a_plan(tmp_path)
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(plan)
         await put(endpoint.port, "k", b"data")
         await parent.drain(5)
@@ -109,7 +111,7 @@ async def test_a_drained_gateway_accepts_nothing(tmp_path):
 async def test_a_drain_waits_for_requests_in_flight(tmp_path):
     """A body that is still coming when the drain begins is taken to its end."""
     plan = a_plan(tmp_path)
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(plan)
         async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
             await stream.send_all(
@@ -141,7 +143,7 @@ async def refused(port: int) -> None:
 async def test_a_drain_leaves_behind_what_has_stalled(tmp_path):
     """A client that neither sends nor reads does not keep the gateway beyond the deadline."""
     plan = a_plan(tmp_path)
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(plan)
         size = 32 << 20
         await put(endpoint.port, "large", bytes(size))
@@ -161,7 +163,7 @@ async def test_a_drain_leaves_behind_what_has_stalled(tmp_path):
 async def test_leaving_the_block_leaves_nothing_running(tmp_path):
     """A gateway that was not drained is ended with the block."""
     plan = a_plan(tmp_path, processes=2)
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         await parent.serve(plan)
         processes = family(parent.pid)
 
@@ -170,7 +172,7 @@ async def test_leaving_the_block_leaves_nothing_running(tmp_path):
 
 async def serve_until_killed(plan: GatewayPlan, processes: list, *, victim: int) -> None:
     """Serve, note the processes, and kill one of them."""
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         await parent.serve(plan)
         processes += family(parent.pid)
         processes[victim].kill()
@@ -216,7 +218,7 @@ async def test_the_death_of_the_agent_ends_everything(tmp_path):
 async def test_an_error_in_the_block_comes_out_as_itself():
     """What the job raises while a gateway runs is not wrapped in a group."""
     with pytest.raises(LookupError):
-        async with start_parent():
+        async with open_gateway():
             raise LookupError
 
 
@@ -227,7 +229,7 @@ async def test_an_address_in_use_is_named(tmp_path):
         plan = a_plan(tmp_path, port=port)
 
         with pytest.raises(GatewayDied, match=f"cannot listen on 127.0.0.1:{port}: Address"):
-            async with start_parent() as parent:
+            async with open_gateway() as parent:
                 await parent.serve(plan)
 
 
@@ -237,13 +239,13 @@ async def test_a_missing_index_is_an_error_of_the_start(tmp_path):
     broken = attrs.evolve(plan, store=str(tmp_path / "nowhere"))
 
     with pytest.raises(GatewayDied, match="no such commit"):
-        async with start_parent() as parent:
+        async with open_gateway() as parent:
             await parent.serve(broken)
 
 
 async def test_the_parent_has_one_thread_when_it_forks(tmp_path):
     """A thread would be lost in the children together with the locks it holds."""
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         await parent.serve(a_plan(tmp_path))
 
         assert 1 == psutil.Process(parent.pid).num_threads()
@@ -252,7 +254,7 @@ async def test_the_parent_has_one_thread_when_it_forks(tmp_path):
 async def test_a_late_reply_is_not_taken_for_another(tmp_path):
     """An agent that gave up waiting for a count drains: it gets the final statistics."""
     with launched() as process, open(os.dup(process.stdin.fileno()), "wb") as requests:
-        async with start_parent(process) as parent:
+        async with open_pool(process) as parent:
             endpoint = await parent.serve(a_plan(tmp_path))
             os.kill(parent.pid, signal.SIGSTOP)
             with trio.move_on_after(0.05) as given_up:
@@ -277,7 +279,7 @@ async def taken(pipe) -> None:
 
 async def test_a_count_and_a_drain_that_arrive_together_are_both_answered(tmp_path):
     """Requests that the parent reads at once are each carried out."""
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(a_plan(tmp_path))
         await put(endpoint.port, "a", b"12")
         os.kill(parent.pid, signal.SIGSTOP)
@@ -302,14 +304,14 @@ async def test_a_stopped_process_does_not_hold_a_drain(tmp_path, stopped):
     everybody = []
 
     async def drain() -> None:
-        async with start_parent() as parent:
+        async with open_gateway() as parent:
             await parent.serve(a_plan(tmp_path))
             everybody.extend(family(parent.pid))
             number = 0 if stopped == "the parent" else 1
             os.kill(everybody[number].pid, signal.SIGSTOP)
             await parent.drain(300, silence=1.0)
 
-    with pytest.raises(GatewayDied, match="no sign of life"):
+    with pytest.raises(GatewayDied, match="no heartbeat"):
         await drain()
     await gone(everybody)
 
@@ -317,16 +319,16 @@ async def test_a_stopped_process_does_not_hold_a_drain(tmp_path, stopped):
 async def test_a_stopped_parent_does_not_hold_a_request(tmp_path, monkeypatch):
     """A request that does not fit into the pipe, and that nobody reads, is an error."""
     monkeypatch.setattr("worker.gateway.pool.SILENCE", 1.0)
-    plan = attrs.evolve(a_plan(tmp_path), options={"key": "x" * 1_000_000})
+    plan = attrs.evolve(a_plan(tmp_path), store_options={"key": "x" * 1_000_000})
     everybody = []
 
     async def serve() -> None:
-        async with start_parent() as parent:
+        async with open_gateway() as parent:
             everybody.extend(family(parent.pid))
             os.kill(parent.pid, signal.SIGSTOP)
             await parent.serve(plan)
 
-    with pytest.raises(GatewayDied, match="takes no requests"):
+    with pytest.raises(GatewayDied, match="reads no requests"):
         await serve()
     await gone(everybody)
 
@@ -335,7 +337,7 @@ async def test_a_stopped_parent_does_not_hold_a_request(tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [1_000, 5_000_000])
 async def test_a_dead_client_does_not_hold_a_drain(tmp_path, size, how):
     """A client that sent 500 requests ahead, read nothing and died is gone at once."""
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(a_plan(tmp_path))
         await put(endpoint.port, "big", b"x" * size)
         with socket.create_connection(("127.0.0.1", endpoint.port)) as client:
@@ -350,7 +352,7 @@ async def test_a_dead_client_does_not_hold_a_drain(tmp_path, size, how):
 async def test_a_drain_drops_requests_that_have_not_begun(tmp_path):
     """A client that sent 500 requests ahead and reads on gets the answer that had begun."""
     size = 20_000_000
-    async with start_parent() as parent:
+    async with open_gateway() as parent:
         endpoint = await parent.serve(a_plan(tmp_path))
         await put(endpoint.port, "big", b"x" * size)
         async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as client:

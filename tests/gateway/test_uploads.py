@@ -59,7 +59,7 @@ async def test_completion_moves_no_byte(gateway):
 
     def use():
         upload, listed = begun(client, b"a" * 5 * MIB, b"b")
-        parts = gateway.index.uploads.parts("k", upload)
+        parts = gateway.index.parts("k", upload)
         client.complete_multipart_upload(**NAME, UploadId=upload, MultipartUpload=listed)
         return [extent for part in parts for extent in part.extents]
 

@@ -8,7 +8,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from worker.config import Config, GatewayConfig
-from worker.job.request import RunRequest
+from worker.job.run import RunRequest
 from worker.spec.parse import parse
 from worker.store.opening import open_store
 from worker.store.repository import Store

@@ -17,8 +17,8 @@ import structlog
 import trio
 
 from worker.config import Config, GatewayConfig
-from worker.job.request import Progress, RunRequest
-from worker.job.runner import run
+from worker.job.run import RunRequest, run
+from worker.job.state import Progress
 from worker.spec.parse import parse
 from worker.store.backends.local import LocalBackend
 

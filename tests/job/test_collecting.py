@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 from builders import a_commit
 
-from worker.job.collecting import Inputs, NotAnOutput, collect
-from worker.job.materialize import materialize
+from worker.job.files import InputFolders, NotAnOutput, collect, materialize
 from worker.job.plan import choices, resolve
 from worker.spec.pipeline import PfsInput
 from worker.store.blobs import BlobReader, Stage
-from worker.store.intake import Intake
+from worker.store.ingest import Ingest
 
 
 @pytest.fixture
@@ -22,14 +21,14 @@ def scene(store, tmp_path):
     root = tmp_path / "pfs"
     (root / "out").mkdir(parents=True)
     materialize(store, choices(store, resolved)[0], root / "in", spool=tmp_path)
-    return store, commit, root, Inputs(store, root, {"in": resolved})
+    return store, commit, root, InputFolders(store, root, {"in": resolved})
 
 
 def collected(scene, tmp_path) -> dict[str, bytes]:
     store, _, root, inputs = scene
     stage = Stage(store.backend, "s", writer="w", scratch=tmp_path)
     reader = BlobReader(store.backend)
-    with Intake(stage, reader) as intake:
+    with Ingest(stage, reader) as intake:
         found = {entry.key: entry for entry in collect(root / "out", inputs, intake)}
         return {key: b"".join(reader.pieces(found[key].extents)) for key in sorted(found)}
 

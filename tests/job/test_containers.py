@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from worker.job.environment import Given, compose
-from worker.job.runner import run
-from worker.job.state import Cause
+from worker.errors import Cause
+from worker.job.environment import EnvironmentTemplate
+from worker.job.run import run
 from worker.supervisor import container as containers
 
 
 def test_the_image_keeps_its_own_path_and_home():
     """Of the agent's environment nothing gets in that speaks of this machine's files."""
     base = {"PATH": "/x", "HOME": "/h", "PYTHONPATH": "/p", "LD_LIBRARY_PATH": "/l", "TZ": "UTC"}
-    given = Given(base, job="j", pipeline="p", project="d", allowed=containers.PASSED)
-    found = compose(given, datum="d")
+    given = EnvironmentTemplate(base, job="j", pipeline="p", project="d", allowed=containers.PASSED)
+    found = given.render(datum="d")
 
     assert "UTC" == found["TZ"]
     assert set() == {"PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH"} & set(found)

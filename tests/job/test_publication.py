@@ -6,12 +6,13 @@ import os
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.job.runner import run
-from worker.job.state import Cause, State
+from worker.errors import Cause
+from worker.job.run import run
+from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import NoPutIfAbsent, StoreUnavailable, WriteUncertain
 from worker.store.backends.local import LocalBackend
-from worker.store.upkeep import verify
+from worker.store.verify import verify_store
 
 COPY = BranchName(Repo("default", "copy"))
 COMMITS = "repos/default/copy/commits/"
@@ -75,7 +76,7 @@ async def test_a_commit_without_an_answer_keeps_its_blobs(
     assert "may be there or not" in result.reason
     assert f'"id": "{job["job"]["id"]}"' in result.reason
     assert before < set(blobs(store))
-    assert () == verify(store).defects
+    assert () == verify_store(store).defects
     monkeypatch.undo()
     again = await run(a_request(job), log=log)
     assert 0 == again.exit_code
@@ -96,7 +97,7 @@ async def test_a_branch_that_was_not_moved_is_reported(
 
     assert (73, name, False) == (result.exit_code, result.output, result.branch_moved)
     assert f"{name} is published, but the branch copy@master could not be moved" in result.reason
-    assert () == verify(store).defects
+    assert () == verify_store(store).defects
     monkeypatch.undo()
     again = await run(a_request(job), log=log)
     assert (0, Cause.PUBLISHED_BEFORE) == (again.exit_code, again.cause)

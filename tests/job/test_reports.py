@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from worker.job.reports import Reports, listening
+from worker.job.reports import Reports, receive_reports
 from worker.redaction import Redactor
 
 
@@ -20,6 +20,7 @@ class Heard:
             ['{"progress": 0.1}', '{"progress": 1, "text": "done"}'],
             {"progress": {"progress": 1, "text": "done"}},
         ),
+        (['{"text": "epoch 2"}'], {"progress": {"text": "epoch 2"}}),
         (['{"metrics": {"a": 1, "b": 1}}', '{"metrics": {"a": 2}}'], {"metrics": {"a": 2, "b": 1}}),
         (['{"annotation": {"who": "ada"}}', ""], {"annotation": {"who": "ada"}}),
         (
@@ -27,13 +28,13 @@ class Heard:
             {"progress": {"progress": 1}, "metrics": {"a": 1}},
         ),
     ],
-    ids=["progress", "metrics", "annotation", "together"],
+    ids=["progress", "text alone", "metrics", "annotation", "together"],
 )
 def test_the_last_word_on_each_is_kept(lines, kept):
     """The last progress, and the last value of each name."""
     heard = Heard()
     for line in lines:
-        heard.reports.take(line)
+        heard.reports.add(line)
 
     assert kept == heard.kept
     assert [] == heard.warnings
@@ -44,7 +45,7 @@ def test_what_is_no_report_is_told_once(line):
     """And does no harm."""
     heard = Heard()
     for _ in range(3):
-        heard.reports.take(line)
+        heard.reports.add(line)
 
     assert ({}, 1) == (heard.kept, len(heard.warnings))
 
@@ -53,7 +54,7 @@ def test_names_are_bounded():
     """A commit is no place for a time series."""
     heard = Heard()
     for number in range(3000):
-        heard.reports.take(f'{{"metrics": {{"m{number}": 1}}}}')
+        heard.reports.add(f'{{"metrics": {{"m{number}": 1}}}}')
 
     assert (1000, "m2999") == (len(heard.kept["metrics"]), list(heard.kept["metrics"])[-1])
 
@@ -61,7 +62,7 @@ def test_names_are_bounded():
 async def test_what_is_written_to_the_pipe_is_heard(tmp_path):
     """From several writers, up to the last line, and without the secrets."""
     heard = Heard()
-    async with listening(tmp_path / "report", heard.reports, Redactor([b"hunter22"])):
+    async with receive_reports(tmp_path / "report", heard.reports, Redactor([b"hunter22"])):
         for number in range(3):
             await trio.run_process(
                 ["sh", "-c", f"echo '{{\"progress\": {number}}}' > {tmp_path}/report"]

@@ -15,32 +15,29 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.s3 import (
-    answers,
-    attributes,
-    bodies,
+    canned_responses,
     copying,
-    documents,
     listing,
     metadata,
     multipart,
-    ranges,
-    tagging,
+    reads,
+    xml_requests,
+    xml_responses,
 )
+from worker.s3.authentication import verify
+from worker.s3.aws_chunked import ChunkedDecoder
 from worker.s3.checksums import upload_checksum
-from worker.s3.chunked import ChunkedDecoder
 from worker.s3.conditions import (
     copy_conditions,
     delete_conditions,
     read_conditions,
     write_conditions,
 )
-from worker.s3.digests import Digests
-from worker.s3.errors import S3Error
-from worker.s3.payload import FRAMINGS, Payload, payload
+from worker.s3.error_codes import S3Error
+from worker.s3.payload import FRAMINGS, Digests, Payload, parse_payload
 from worker.s3.request import parse
 from worker.s3.routing import route
-from worker.s3.signatures import verify
-from worker.s3.sigv4 import Credentials, Signed
+from worker.s3.signing import Credentials, Signed
 from worker.s3.xml import parse as parse_xml
 
 PAIR = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -143,7 +140,7 @@ class Fuzzer:
             self.outcomes[f"{what} taken"] += 1
         except S3Error as error:
             self.outcomes[f"{what} refused"] += 1
-            written = documents.error(error, resource="/", request_id="R", host_id="H")
+            written = xml_responses.error(error, resource="/", request_id="R", host_id="H")
             parse_xml(written, "Error")
             result = None
         took = time.monotonic() - started
@@ -173,27 +170,27 @@ class Fuzzer:
         request: Any = found
         operation: Any = self.attempt("route", lambda: route(request))
         if operation is not None and operation.answer is not None:
-            self.attempt("answer", lambda: answers.answer(operation, request, exists=True))
+            self.attempt("answer", lambda: canned_responses.answer(operation, request, exists=True))
         signed: Any = self.attempt("signature", lambda: verify(request, PAIR, now=NOW, port=9000))
         for what, act in {
             "listing": lambda: listing.parse_list(request, choose.choice(["v1", "v2", "versions"])),
             "uploads": lambda: listing.parse_uploads(request),
             "parts": lambda: listing.parse_parts(request),
-            "described": lambda: metadata.described(request),
+            "described": lambda: metadata.object_metadata(request),
             "copy source": lambda: copying.copy_source(request),
-            "attributes": lambda: attributes.wanted(request),
+            "attributes": lambda: xml_responses.requested_attributes(request),
             "part number": lambda: multipart.part_number(request),
             "upload checksum": lambda: upload_checksum(request),
             "read conditions": lambda: read_conditions(request.headers),
             "write conditions": lambda: write_conditions(request.headers),
             "delete conditions": lambda: delete_conditions(request.headers),
             "copy conditions": lambda: copy_conditions(request.headers),
-            "range": lambda: ranges.select(request.headers.get("range"), 10),
-            "copy range": lambda: ranges.copy_span(request.headers.get("range"), 10),
-            "tags": lambda: tagging.parse_header(request.headers.get("x-amz-tagging", "")),
+            "range": lambda: reads.select_range(request.headers.get("range"), 10),
+            "copy range": lambda: reads.copy_source_range(request.headers.get("range"), 10),
+            "tags": lambda: metadata.parse_tagging_header(request.headers.get("x-amz-tagging", "")),
         }.items():
             self.attempt(what, act)
-        form: Any = self.attempt("payload", lambda: payload(request))
+        form: Any = self.attempt("payload", lambda: parse_payload(request))
         if form is not None:
             digests: Any = self.attempt("digests", lambda: Digests.of_request(request, form))
             self.framed(form, signed, digests)
@@ -233,7 +230,11 @@ class Fuzzer:
     def document(self) -> None:
         """Read a document as each of those that clients send."""
         body = self.spoil(self.random.choice(DOCUMENTS))
-        for reader in (bodies.parse_delete, bodies.parse_complete, bodies.parse_tagging):
+        for reader in (
+            xml_requests.parse_delete,
+            xml_requests.parse_complete,
+            xml_requests.parse_tagging,
+        ):
             self.attempt(reader.__name__, lambda read=reader: read(body))
 
     def round(self) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import pytest
 
-from worker.s3.checksums import Checksum
-from worker.s3.errors import S3Error
+from worker.model import Checksum
+from worker.s3.error_codes import S3Error
 from worker.s3.request import Request, parse
 
 VECTORS = Path(__file__).parent / "vectors"

@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3.scene import a_request, refused, vectors
 
-from worker.s3.checksums import (
-    ALGORITHMS,
-    Checksum,
-    checksum_of,
-    combine,
-    composite,
-    upload_checksum,
-)
+from worker.model import Checksum
+from worker.s3.checksums import ALGORITHMS, checksum_of, combine, composite, upload_checksum
 
 CRCS = ("CRC32", "CRC32C", "CRC64NVME")
 

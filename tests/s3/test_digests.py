@@ -8,8 +8,7 @@ import pytest
 from s3.scene import a_request, refused
 
 from worker.s3.checksums import ALGORITHMS, checksum_of
-from worker.s3.digests import Digests
-from worker.s3.payload import payload
+from worker.s3.payload import Digests, parse_payload
 
 BODY = b"123456789" * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -18,7 +17,7 @@ MD5 = base64.b64encode(hashlib.md5(BODY).digest()).decode()
 
 def _digests(headers, *, algorithm=None, target="/out/k", method="PUT"):
     request = a_request(method, target, headers)
-    return Digests.of_request(request, payload(request), algorithm=algorithm)
+    return Digests.of_request(request, parse_payload(request), algorithm=algorithm)
 
 
 def _fed(headers, **options):

@@ -3,11 +3,11 @@
 import pytest
 from s3.scene import a_request, refused
 
-from worker.s3.metadata import described
+from worker.s3.metadata import object_metadata
 
 
 def _described(headers):
-    return described(a_request("PUT", "/out/k", headers))
+    return object_metadata(a_request("PUT", "/out/k", headers))
 
 
 def test_keeps_headers_metadata_and_tags():

@@ -6,7 +6,8 @@ import hashlib
 import pytest
 from s3.scene import AnUpload, APart, a_request, refused
 
-from worker.s3.checksums import Checksum, checksum_of
+from worker.model import Checksum
+from worker.s3.checksums import checksum_of
 from worker.s3.multipart import MIN_PART, ListedPart, complete, etag_of, part_number, upload_id
 
 BIG = b"a" * MIN_PART

@@ -3,14 +3,14 @@
 import pytest
 from s3.scene import a_request, refused
 
-from worker.s3.payload import FRAMINGS, payload
+from worker.s3.payload import FRAMINGS, parse_payload
 
 TRAILER_MODE = {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
 DECODED = {"x-amz-decoded-content-length": "5"}
 
 
 def _payload(headers, *, target="/out/k", streaming_allowed=True):
-    return payload(a_request("PUT", target, headers), streaming_allowed=streaming_allowed)
+    return parse_payload(a_request("PUT", target, headers), streaming_allowed=streaming_allowed)
 
 
 def test_a_plain_body_has_the_length_of_its_header():

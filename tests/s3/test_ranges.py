@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3.scene import refused
 
-from worker.s3.errors import S3Error
-from worker.s3.ranges import Span, copy_span, select
+from worker.s3.error_codes import S3Error
+from worker.s3.reads import Span, copy_source_range, select_range
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from worker.s3.ranges import Span, copy_span, select
 )
 def test_selects(header, expected):
     """A range that S3 knows is taken, and what it does not know is ignored."""
-    assert expected == select(header, 10)
+    assert expected == select_range(header, 10)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_selects(header, expected):
 def test_refuses_what_the_object_does_not_have(header, size):
     """A range beyond the end, and any range of an empty object, is 416 with the size."""
     with refused("InvalidRange") as error:
-        select(header, size)
+        select_range(header, size)
 
     assert {"RangeRequested": header, "ActualObjectSize": str(size)} == error().fields
     assert {"Content-Range": f"bytes */{size}"} == error().headers
@@ -58,7 +58,7 @@ def test_a_span_lies_in_the_object(text, size):
     """Whatever was asked for, what is given is there."""
     for header in (text, f"bytes={text}"):
         try:
-            span = select(header, size)
+            span = select_range(header, size)
         except S3Error:
             continue
 
@@ -71,7 +71,7 @@ def test_a_span_lies_in_the_object(text, size):
 )
 def test_copies_a_range(header, expected):
     """A part is copied from a range of its source, or from all of it."""
-    assert expected == copy_span(header, 10)
+    assert expected == copy_source_range(header, 10)
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_copies_a_range(header, expected):
 def test_refuses_a_range_of_a_source(header, code):
     """A copied range is never cut to fit."""
     with refused(code):
-        copy_span(header, 10)
+        copy_source_range(header, 10)

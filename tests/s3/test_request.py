@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3.scene import a_request, refused
 
-from worker.s3.errors import S3Error
+from worker.s3.error_codes import S3Error
 from worker.s3.request import parse
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from s3.scene import a_request, refused
 
-from worker.s3.answers import DOCUMENTS, REFUSALS, answer
-from worker.s3.errors import CATALOGUE
+from worker.s3.canned_responses import DOCUMENTS, REFUSALS, answer
+from worker.s3.error_codes import CATALOGUE
 from worker.s3.routing import RULES, route
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "s3-operations.md"

@@ -3,7 +3,7 @@
 import pytest
 from s3.scene import refused
 
-from worker.s3.tagging import checked, parse_header
+from worker.s3.metadata import check_tags, parse_tagging_header
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from worker.s3.tagging import checked, parse_header
 )
 def test_reads_a_header(value, tags):
     """Tags in a header look like a query."""
-    assert tags == parse_header(value)
+    assert tags == parse_tagging_header(value)
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_reads_a_header(value, tags):
 def test_refuses_a_header(value, code):
     """A header that is no set of tags is refused."""
     with refused(code):
-        parse_header(value)
+        parse_tagging_header(value)
 
 
 def test_takes_ten_tags():
     """Ten tags of the longest names and values are allowed."""
     tags = {f"{number}" * 128: "v" * 256 for number in range(10)}
 
-    assert tags == checked(tags.items())
+    assert tags == check_tags(tags.items())
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_takes_ten_tags():
 def test_refuses_tags(pairs, code):
     """Each rule of tags is kept."""
     with refused(code):
-        checked(pairs)
+        check_tags(pairs)

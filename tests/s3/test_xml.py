@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3.scene import refused
 
-from worker.s3.errors import S3Error
+from worker.s3.error_codes import S3Error
 from worker.s3.xml import MAX_DEPTH, document, element, parse, text, url_text
 
 # All that XML 1.0 can carry.

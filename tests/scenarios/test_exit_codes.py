@@ -5,10 +5,10 @@ import json
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.job.state import EXIT_CODES, Cause
+from worker.errors import EXIT_CODES, Cause
 
 AGENT = "$(ps -o ppid= -p $PPID)"
-"""The parent of the command's keeper."""
+"""The parent of the command's shim."""
 ELSEWHERE = {
     Cause.OUT_OF_MEMORY: "test_struck, in a cgroup with a limit",
     Cause.NOT_PUBLISHED: "test_struck, on a disk of 8 MiB",
@@ -51,8 +51,8 @@ ROWS = [
     pytest.param(
         {"stdin": ["kill -9 $PPID; sleep 60"]},
         Cause.UNAVAILABLE,
-        "kept the command was killed",
-        id="the keeper is killed",
+        "shim of the command was killed",
+        id="the shim is killed",
     ),
     pytest.param(
         {"stdin": [f"kill {AGENT}; sleep 60"]}, Cause.STOPPED, "SIGTERM", id="stopped by a signal"

@@ -95,7 +95,7 @@ def test_an_input_that_is_not_there_is_unrunnable(site):
     [
         (["other=."], "the job has no input 'other'; it has labresults"),
         (["labresults=nothing"], "nothing is not a directory"),
-        (["labresults"], "is not NAME=DIRECTORY"),
+        (["labresults"], "expected NAME=DIRECTORY"),
         (["labresults=.", "labresults=."], "labresults is given twice"),
     ],
 )

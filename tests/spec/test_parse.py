@@ -14,7 +14,7 @@ from worker.spec.inputs import NODE, PFS
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec, Metadata, Output, PfsInput, Secret, User
 from worker.spec.problems import DocumentErrors
-from worker.spec.tables import snake_case
+from worker.spec.schema import snake_case
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "examples").glob("*.[jy]*[nl]"))
 TABLES = (DOCUMENT, JOB, METADATA, OUTPUT, PIPELINE, PROJECT, SECRET, TRANSFORM, NODE, PFS)

@@ -10,7 +10,7 @@ from worker.spec.fields import DOCUMENT, JOB, METADATA, OUTPUT, PIPELINE, PROJEC
 from worker.spec.inputs import NODE, PFS
 from worker.spec.parse import parse
 from worker.spec.problems import DocumentErrors
-from worker.spec.tables import snake_case
+from worker.spec.schema import snake_case
 
 REFERENCE = (Path(__file__).parents[2] / "docs" / "job.md").read_text()
 TABLES = (DOCUMENT, JOB, METADATA, OUTPUT, PIPELINE, PROJECT, SECRET, TRANSFORM, NODE, PFS)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.errors import Conflict, Invalid, NotFound
+from worker.errors import Conflict, DataLost, Invalid
 from worker.store.backends.base import AlreadyThere, Backend
 
 PARTS = st.sampled_from(["a", "a-b", "a.b", "b", "A", "0", "a0", "_", "@x"])
@@ -57,17 +57,17 @@ class BackendContract:
         assert b"second" == backend.get("a")
 
     def test_says_what_is_missing(self, backend):
-        """To read what is not there raises NotFound with its name."""
-        with pytest.raises(NotFound, match="a/nothing"):
+        """To read what is not there raises DataLost with its name."""
+        with pytest.raises(DataLost, match="a/nothing"):
             backend.get("a/nothing")
-        with pytest.raises(NotFound, match="a/nothing"):
+        with pytest.raises(DataLost, match="a/nothing"):
             backend.get("a/nothing", 1, 2)
 
     def test_a_folder_is_no_object(self, backend):
         """The folder of an object is not itself one."""
         backend.put("a/b", b"1")
 
-        with pytest.raises(NotFound):
+        with pytest.raises(DataLost):
             backend.get("a")
 
     @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ class BackendContract:
         sink.close()
 
         assert (b"23", b"") == (backend.read("blobs/s/1", 1, 9), backend.read("blobs/s/1", 3, 9))
-        with pytest.raises(NotFound, match="blobs/s/2"):
+        with pytest.raises(DataLost, match="blobs/s/2"):
             backend.read("blobs/s/2", 0, 1)
 
     def test_discards(self, backend):

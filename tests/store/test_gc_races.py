@@ -10,11 +10,12 @@ from failing import WRITES, FailingBackend
 
 from worker.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.blobs import Stage
+from worker.store.gc import collect_garbage
 from worker.store.opening import open_backend
 from worker.store.publish import Draft, publish
 from worker.store.repository import Store
 from worker.store.trees import apply
-from worker.store.upkeep import gc, verify
+from worker.store.verify import verify_store
 
 OUT = BranchName(Repo("default", "out"))
 FILES = {"a": b"1", "b": b"2"}
@@ -107,7 +108,7 @@ def template(tmp_path):
 
 def test_the_scene_has_garbage(template):
     """The killed writer left a segment, a root and a marker; gc removes them."""
-    found = gc(Store(Aged(copy_of(template))))
+    found = collect_garbage(Store(Aged(copy_of(template))))
 
     assert (2, 1) == (found.trees, found.leftovers)
 
@@ -126,7 +127,9 @@ def test_gc_beside_a_writer_of_the_same(template, tmp_path):
     # What others can tell apart: the tree, the marker, the commit with its slot.
     steps = [recorder.writes[:2], recorder.writes[2:4], recorder.writes[4:]]
     requests = itertools.count()
-    gc(Store(FailingBackend(Aged(copy_of(template)), lambda *each: (next(requests), each[2]())[1])))
+    collect_garbage(
+        Store(FailingBackend(Aged(copy_of(template)), lambda *each: (next(requests), each[2]())[1]))
+    )
     places = range(next(requests) + 1)
 
     for chosen in itertools.combinations_with_replacement(places, len(steps)):
@@ -143,9 +146,9 @@ def test_gc_beside_a_writer_of_the_same(template, tmp_path):
             play(next(position))
             return request()
 
-        gc(Store(FailingBackend(backend, fault)))
+        collect_garbage(Store(FailingBackend(backend, fault)))
         play(len(places))
         store = Store(backend)
-        assert () == verify(store).defects, chosen
+        assert () == verify_store(store).defects, chosen
         assert [CommitName(OUT.repo, JOB)] == list(store.made_from(store.resolve("lab").name))
     assert len(places) > 15

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from worker.model import BranchName, Repo
-from worker.store import intake
+from worker.store import ingest
 from worker.store.blobs import BlobReader
-from worker.store.importing import put_directory
+from worker.store.checkin import put_directory
+from worker.store.gc import GRACE_PERIOD, collect_garbage
 from worker.store.opening import open_store
-from worker.store.upkeep import GRACE, gc, verify
+from worker.store.verify import verify_store
 
 LAB = BranchName(Repo("default", "lab"))
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def scene(tmp_path_factory):
     put_directory(store, LAB, folder)
     before = contents(store)
     (folder / "small").write_bytes(b"new")
-    (folder / "large").write_bytes(b"1" * (intake.SMALL + 1))
+    (folder / "large").write_bytes(b"1" * (ingest.SMALL + 1))
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     command = [sys.executable, Path(__file__).with_name("dying.py")]
     subprocess.run(
@@ -69,7 +70,7 @@ def test_everything_verifies(scene):
     """At every step all that a commit stands on is there and whole."""
     *_, results = scene
 
-    assert [()] * len(results) == [verify(open_store(result)).defects for result in results]
+    assert [()] * len(results) == [verify_store(open_store(result)).defects for result in results]
 
 
 def test_gc_removes_what_is_left(scene):
@@ -77,12 +78,12 @@ def test_gc_removes_what_is_left(scene):
     _, before, after, results = scene
     for result in results:
         store = open_store(result)
-        gc(store, now=time.time() + GRACE + 60)
-        again = gc(store, now=time.time() + GRACE + 60)
+        collect_garbage(store, now=time.time() + GRACE_PERIOD + 60)
+        again = collect_garbage(store, now=time.time() + GRACE_PERIOD + 60)
 
         assert (0, 0, 0) == (again.blobs, again.trees, again.leftovers)
         assert contents(store) in (before, after)
-        assert () == verify(store).defects
+        assert () == verify_store(store).defects
         assert not [path for path in result.rglob(".*") if path.is_file()]
 
 

@@ -77,7 +77,7 @@ def test_takes_no_credentials_in_a_url():
 
 def test_a_directory_needs_no_object_store_library():
     """The library for object stores, which takes time to load, is loaded for them alone."""
-    code = "import sys, worker.store.importing, worker.store.opening as o; o.open_store('.');"
+    code = "import sys, worker.store.checkin, worker.store.opening as o; o.open_store('.');"
     code += "print('obstore' in sys.modules)"
     root = Path(__file__).parents[2]
 

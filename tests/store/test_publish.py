@@ -26,7 +26,7 @@ from worker.store.publish import (
 )
 from worker.store.repository import Move, Store
 from worker.store.trees import apply
-from worker.store.upkeep import verify
+from worker.store.verify import verify_store
 
 OUT = BranchName(Repo("default", "copy"))
 COMMIT = "repos/default/copy/commits/"
@@ -77,7 +77,7 @@ def test_the_entries_become_a_commit_on_its_branch(store, given, stage):
     assert {"f": b"output"} == contents(store, found.commit)
     assert [wanted.name] == list(store.made_from(given.name))
     stage.drop()
-    assert () == verify(store).defects
+    assert () == verify_store(store).defects
 
 
 def test_of_two_runs_the_first_is_there(store, given, stage, tmp_path):
@@ -179,7 +179,7 @@ def test_a_commit_that_may_be_there_keeps_its_blobs(store, given, stage, carried
             )
         )
     assert {"f": b"output"} == contents(store, store.commit(wanted.name))
-    assert () == verify(store).defects
+    assert () == verify_store(store).defects
     # The same job again comes to its end.
     assert finish(store, store.commit(wanted.name)).on_branch
 
@@ -230,7 +230,7 @@ def test_an_interrupt_never_damages_a_commit(store, given, tmp_path, verb, carri
         stage.drop()
         if store.has(wanted.name):
             assert {"f": b"output"} == contents(store, store.commit(wanted.name))
-        assert () == verify(store).defects
+        assert () == verify_store(store).defects
         again = Stage(store.backend, f"i-{an_id()}", writer="w", scratch=tmp_path / an_id())
         found = publish(store, again, written(store, again), wanted)
         again.drop()
@@ -239,7 +239,7 @@ def test_an_interrupt_never_damages_a_commit(store, given, tmp_path, verb, carri
         if done:
             break
     assert interrupted_at > 2
-    assert () == verify(store).defects
+    assert () == verify_store(store).defects
     heads = [head.commit for head in store.heads(OUT)]
     assert len(heads) == len(set(heads)) == interrupted_at
 
@@ -252,7 +252,7 @@ def test_blobs_of_a_lost_race_stay_with_their_commit(store, given, stage):
         publish(failing, stage, written(failing, stage), draft(given))
     stage.drop()
 
-    assert () == verify(store).defects
+    assert () == verify_store(store).defects
 
 
 def test_the_guard_is_held_from_the_commit_to_the_branch(store, given, stage):

@@ -13,10 +13,10 @@ from worker.errors import Invalid, Unavailable
 from worker.model import BranchName, Repo
 from worker.store.backends.base import ObjectMissing
 from worker.store.backends.remote import RemoteBackend
-from worker.store.exporting import get_directory
-from worker.store.importing import put_directory
+from worker.store.checkin import put_directory
+from worker.store.checkout import get_directory
 from worker.store.opening import open_backend, open_store
-from worker.store.upkeep import verify
+from worker.store.verify import verify_store
 
 
 class TestMemory(BackendContract):
@@ -133,6 +133,6 @@ def test_a_folder_is_the_same_tree_on_s3(tmp_path, s3_url, s3_options):
     unwritten = get_directory(stores[0], commits[0], tmp_path / "target")
 
     assert commits[0].digest == commits[1].digest
-    assert () == unwritten == verify(stores[0]).defects
+    assert () == unwritten == verify_store(stores[0]).defects
     assert (folder / "large").read_bytes() == (tmp_path / "target" / "large").read_bytes()
     assert commits[0] == put_directory(open_store(s3_url, s3_options), branch, folder)

@@ -232,13 +232,13 @@ def test_the_cache_is_bounded(empty):
     assert 0 < len(kept) < len(opened.rows)
 
 
-def test_knows_what_is_at_hand(empty):
+def test_knows_what_is_is_cached(empty):
     """Whether a look-up would have to wait is known before it is made."""
     tree = reopened(apply(empty, changes_of({"a": 1, "b": 2})))
-    before = tree.at_hand("a")
+    before = tree.is_cached("a")
     tree.entry("b")
 
-    assert (False, True, True) == (before, tree.at_hand("a"), tree.at_hand("c"))
+    assert (False, True, True) == (before, tree.is_cached("a"), tree.is_cached("c"))
 
 
 @pytest.mark.parametrize("folder", ["segments/", "trees/"])

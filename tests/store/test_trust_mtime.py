@@ -7,9 +7,9 @@ import attrs
 import pytest
 
 from worker.model import BranchName, Repo
-from worker.store import intake
-from worker.store.importing import put_directory
-from worker.store.intake import TRUST_MARGIN, Compared
+from worker.store import ingest
+from worker.store.checkin import put_directory
+from worker.store.ingest import TRUST_MARGIN, Compared
 from worker.store.trees import apply
 
 LAB = BranchName(Repo("default", "lab"))
@@ -28,20 +28,20 @@ def folder(tmp_path):
 def opened(monkeypatch):
     """The names of the files that are opened."""
     names = []
-    real = intake._open
+    real = ingest._open
 
     def note(found):
         names.append(found.key)
         return real(found)
 
-    monkeypatch.setattr(intake, "_open", note)
+    monkeypatch.setattr(ingest, "_open", note)
     return names
 
 
 def later(monkeypatch, seconds: float) -> None:
     """Let imports happen *seconds* from now."""
     real = time.time_ns
-    monkeypatch.setattr(intake.time, "time_ns", lambda: real() + int(seconds * 1e9))
+    monkeypatch.setattr(ingest.time, "time_ns", lambda: real() + int(seconds * 1e9))
 
 
 def contents(store):

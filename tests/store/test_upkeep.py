@@ -12,12 +12,13 @@ from worker.errors import Unavailable
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.store.backends.local import TEMPORARY
 from worker.store.blobs import BlobReader, Stage
+from worker.store.gc import GRACE_PERIOD, collect_garbage
 from worker.store.repository import Store
 from worker.store.trees import apply
-from worker.store.upkeep import DAY, GRACE, _Check, gc, verify
+from worker.store.verify import _Verifier, verify_store
 
 FILES = {"a": b"1" * 10, "b/c": b"2" * 20, "empty": b""}
-LATER = GRACE + 60
+LATER = GRACE_PERIOD + 60
 
 
 def names(store, prefix="") -> list[str]:
@@ -35,7 +36,7 @@ def test_finds_nothing_wrong(store):
     a_commit(store, FILES)
     commit = a_commit(store, {**FILES, "d": b"3"})
     seen = []
-    found = verify(store, progress=seen.append)
+    found = verify_store(store, progress=seen.append)
 
     assert (2, 2, ()) == (found.commits, found.segments, found.defects)
     assert 30 + 31 == found.size
@@ -48,7 +49,7 @@ def test_finds_what_was_changed(store, folder):
     a_commit(store, FILES)
     spoil(store, names(store, folder)[0])
 
-    assert 1 == len(verify(store).defects)
+    assert 1 == len(verify_store(store).defects)
 
 
 @pytest.mark.parametrize("folder", ["blobs/", "segments/", "trees/", "repos/default/labresults/c"])
@@ -58,7 +59,7 @@ def test_finds_what_is_gone(store, folder):
     gone = next(name for name in names(store) if name.startswith(folder))
     store.backend.delete(gone)
 
-    defects = verify(store).defects
+    defects = verify_store(store).defects
     assert defects
     assert gone.rpartition("/")[2] in str(defects)
 
@@ -69,7 +70,7 @@ def test_finds_a_blob_that_was_cut(local):
     a_commit(local, {"other": b"4"}, repo="other")
     blob = names(local, "blobs/")[0]
     os.truncate(local.backend.path(blob), 15)
-    found = verify(local)
+    found = verify_store(local)
 
     assert 2 == found.commits
     assert ["b/c" in defect.found for defect in found.defects] == [True]
@@ -83,8 +84,8 @@ def test_finds_a_commit_that_says_too_much(store):
     )
     store.add_commit(lying)
 
-    assert {str(lying.name)} == {defect.name for defect in verify(store).defects}
-    assert 3 == len(verify(store).defects)
+    assert {str(lying.name)} == {defect.name for defect in verify_store(store).defects}
+    assert 3 == len(verify_store(store).defects)
 
 
 def test_finds_an_entry_whose_bytes_do_not_add_up(store):
@@ -102,7 +103,7 @@ def test_finds_an_entry_whose_bytes_do_not_add_up(store):
         )
     )
 
-    assert 1 == len(verify(store).defects)
+    assert 1 == len(verify_store(store).defects)
 
 
 def test_removes_what_no_commit_reaches(store, tmp_path):
@@ -115,13 +116,13 @@ def test_removes_what_no_commit_reaches(store, tmp_path):
     entry = attrs.evolve(store.tree(store.resolve("labresults")).entry("a"), extents=(extent,))
     apply(store.empty_tree(), [("garbage", attrs.evolve(entry, size=7))])
     now = time.time()
-    early = gc(store, now=now + GRACE - 60)
-    late = gc(store, now=now + LATER)
+    early = collect_garbage(store, now=now + GRACE_PERIOD - 60)
+    late = collect_garbage(store, now=now + LATER)
 
     assert (0, 0) == (early.blobs, early.trees)
     assert (1, 2) == (late.blobs, late.trees)
     assert before == names(store)
-    assert () == verify(store).defects
+    assert () == verify_store(store).defects
 
 
 def test_keeps_what_is_shared(store):
@@ -139,7 +140,7 @@ def test_keeps_what_is_shared(store):
     )
     store.add_commit(copy)
     store.backend.delete(f"repos/default/labresults/commits/{lab.name.id}")
-    gc(store, now=time.time() + LATER)
+    collect_garbage(store, now=time.time() + LATER)
 
     assert b"2" * 20 == b"".join(BlobReader(store.backend).pieces(shared.extents))
 
@@ -152,7 +153,7 @@ def test_removes_unused_blobs_of_a_stage_that_committed(local, tmp_path):
     stage = Stage(local.backend, stage_id, writer="other", scratch=tmp_path)
     stage.append(b"overwritten before the commit")
     stage.settle()
-    gc(local, now=time.time() + LATER)
+    collect_garbage(local, now=time.time() + LATER)
 
     assert used == names(local, "blobs/")
 
@@ -164,11 +165,11 @@ def test_a_stage_is_as_old_as_its_newest_blob(local, tmp_path):
     for each in (first, second):
         each.write(b"1")
         each.seal(b"\0" * 32)
-    long_ago = time.time() - 30 * DAY
+    long_ago = time.time() - 30 * 24 * 3600
     os.utime(local.backend.path(f"blobs/{first.blob}"), (long_ago, long_ago))
 
-    assert 0 == gc(local).blobs
-    assert 2 == gc(local, now=time.time() + LATER).blobs
+    assert 0 == collect_garbage(local).blobs
+    assert 2 == collect_garbage(local, now=time.time() + LATER).blobs
 
 
 def test_removes_nothing_when_a_commit_can_not_be_read(store, tmp_path):
@@ -181,7 +182,7 @@ def test_removes_nothing_when_a_commit_can_not_be_read(store, tmp_path):
     before = names(store)
 
     with pytest.raises(Unavailable):
-        gc(store, now=time.time() + LATER)
+        collect_garbage(store, now=time.time() + LATER)
     assert before == names(store)
 
 
@@ -194,7 +195,7 @@ def test_removes_what_interrupted_writes_left(local):
     local.backend.delete(f"repos/default/out/commits/{never.name.id}")
     left = local.backend.root / "segments" / f"{TEMPORARY}1"
     left.write_bytes(b"half")
-    found = gc(local, now=time.time() + LATER)
+    found = collect_garbage(local, now=time.time() + LATER)
 
     assert 2 == found.leftovers
     assert [there.name] == [marker.output for marker in local.markers(lab.name.repo)]
@@ -227,9 +228,9 @@ def test_verify_takes_the_same_memory_for_many_small_files(store, tmp_path):
             tree.size,
         )
         store.add_commit(commit)
-        check = _Check(Store(store.backend))
+        check = _Verifier(Store(store.backend))
         tracemalloc.start()
-        check.commit(commit.name)
+        check.verify_commit(commit.name)
         found, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert (count, ()) == (check.result().runs, check.result().defects)
@@ -255,7 +256,7 @@ def test_large_runs_that_commits_share_are_read_once(store):
             size=tree.size,
         )
     )
-    found = verify(store)
+    found = verify_store(store)
 
     assert (2, ()) == (found.commits, found.defects)
     assert (64 << 10) + 3 == found.size

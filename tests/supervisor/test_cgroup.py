@@ -12,16 +12,16 @@ import pytest
 import trio
 
 from worker.redaction import Redactor
-from worker.supervisor import cgroup as cgroups
-from worker.supervisor.command import Ended, Listener, Patience, run_command
-from worker.supervisor.tree import KeeperDied, Order, adopt_orphans
+from worker.supervisor import cgroup
+from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
+from worker.supervisor.tree import CommandSpec, ShimDied, adopt_orphans
 from worker.supervisor.usage import Usage
 
 
 @pytest.fixture
 def base() -> Iterator[Path]:
     """Move these tests to a cgroup of their own, if one can be made here, and return it."""
-    ours = cgroups.own()
+    ours = cgroup.own()
     if ours is None:
         pytest.skip("no cgroup of version 2 is mounted here")
     made = Path(ours) / f"worker-tests-{os.getpid()}"
@@ -38,17 +38,17 @@ def base() -> Iterator[Path]:
 
 
 def left(base: Path) -> list[str]:
-    return [path.name for path in base.glob(f"{cgroups.PREFIX}*")]
+    return [path.name for path in base.glob(f"{cgroup.PREFIX}*")]
 
 
-async def sh(script: str, said: list[str], used: list[Usage] | None = None) -> Ended:
-    listener = Listener(lambda _, line: said.append(line), Redactor(()))
+async def sh(script: str, said: list[str], used: list[Usage] | None = None) -> CommandExit:
+    listener = OutputHandler(lambda _, line: said.append(line), Redactor(()))
     return await run_command(
-        Order(("sh", "-c", script), {"PATH": os.environ["PATH"]}),
+        CommandSpec(("sh", "-c", script), {"PATH": os.environ["PATH"]}),
         stdin=b"",
-        patience=Patience(2),
-        listener=listener,
-        account=(used if used is not None else []).append,
+        grace_period=GracePeriod(2),
+        handler=listener,
+        record_usage=(used if used is not None else []).append,
     )
 
 
@@ -57,7 +57,7 @@ async def test_a_command_has_a_cgroup_of_its_own(base):
     said: list[str] = []
     await sh("grep ^0: /proc/self/cgroup", said)
 
-    assert cgroups.PREFIX in said[0]
+    assert cgroup.PREFIX in said[0]
     assert not (base / said[0].rpartition("/")[2]).exists()
 
 
@@ -65,11 +65,11 @@ async def test_a_command_that_cannot_be_started_leaves_no_cgroup(base):
     """What is made for it goes on every path."""
     with pytest.raises(Exception, match="not found"):
         await run_command(
-            Order(("no-such-command",), {"PATH": ""}),
+            CommandSpec(("no-such-command",), {"PATH": ""}),
             stdin=b"",
-            patience=Patience(1),
-            listener=Listener(lambda *_: None, Redactor(())),
-            account=lambda _: None,
+            grace_period=GracePeriod(1),
+            handler=OutputHandler(lambda *_: None, Redactor(())),
+            record_usage=lambda _: None,
         )
 
     assert [] == left(base)
@@ -84,7 +84,7 @@ async def test_a_command_may_make_cgroups_below_its_own(base):
     )
     ended = await sh(script, said)
 
-    assert ["sleep 4301"] == [each.command for each in ended.left]
+    assert ["sleep 4301"] == [each.command for each in ended.leftovers]
     assert [False] == [Path(line).exists() for line in said]
     assert not running("sleep 4301")
 
@@ -98,11 +98,11 @@ async def test_the_processor_time_is_that_of_the_cgroup():
     assert used[0].cpu_seconds > 0.05
 
 
-async def test_when_the_keeper_is_killed_the_agent_removes_the_cgroup(base):
+async def test_when_the_shim_is_killed_the_agent_removes_the_cgroup(base):
     """And all that was in it is ended."""
     adopt_orphans()
     said: list[str] = []
-    with pytest.raises(KeeperDied):
+    with pytest.raises(ShimDied):
         await sh("setsid sleep 4302 & sleep 0.2; kill -9 $PPID; sleep 4302", said)
 
     assert [] == left(base)
@@ -111,16 +111,16 @@ async def test_when_the_keeper_is_killed_the_agent_removes_the_cgroup(base):
 
 AGENT = """
 import trio
-from worker.supervisor.tree import Order, start
+from worker.supervisor.tree import CommandSpec, start
 async def main():
-    order = Order(("sh", "-c", "grep ^0: /proc/self/cgroup; exec sleep 4305"), {})
+    order = CommandSpec(("sh", "-c", "grep ^0: /proc/self/cgroup; exec sleep 4305"), {})
     async with start(order, stdin=None, stdout=None, stderr=None) as tree:
-        await tree.exited()
+        await tree.wait_exited()
 trio.run(main)
 """
 
 
-async def test_when_the_agent_is_killed_the_keeper_removes_the_cgroup(base):
+async def test_when_the_agent_is_killed_the_shim_removes_the_cgroup(base):
     """As it ends the command."""
     agent = subprocess.Popen([sys.executable, "-c", AGENT], stdout=subprocess.PIPE)
     assert agent.stdout is not None
@@ -132,14 +132,14 @@ async def test_when_the_agent_is_killed_the_keeper_removes_the_cgroup(base):
         while left(base):
             await trio.sleep(0.02)
 
-    assert cgroups.PREFIX.encode() in line
+    assert cgroup.PREFIX.encode() in line
     assert not running("sleep 4305")
 
 
 ABANDONED = """
 import os, signal, sys
-from worker.supervisor import cgroup as cgroups
-group = cgroups.make()
+from worker.supervisor import cgroup
+group = cgroup.create()
 if not os.fork():
     group.join()
     os.execvp("setsid", ["setsid", "sh", "-c", "echo in; exec sleep 4303"])
@@ -147,17 +147,17 @@ os.wait()
 """
 
 
-async def test_what_a_killed_keeper_left_the_next_command_removes(base):
-    """Its lock is free; what still ran in it, and had lost its agent and its keeper, is ended."""
-    keeper = subprocess.Popen([sys.executable, "-c", ABANDONED], stdout=subprocess.PIPE)
-    assert keeper.stdout is not None
-    assert b"in\n" == await trio.to_thread.run_sync(keeper.stdout.readline)
+async def test_what_a_killed_shim_left_the_next_command_removes(base):
+    """Its lock is free; what still ran in it, and had lost its agent and its shim, is ended."""
+    shim = subprocess.Popen([sys.executable, "-c", ABANDONED], stdout=subprocess.PIPE)
+    assert shim.stdout is not None
+    assert b"in\n" == await trio.to_thread.run_sync(shim.stdout.readline)
     mine = left(base)
     await sh("true", [])
 
     assert mine == left(base)  # Somebody has the lock.
-    keeper.kill()
-    keeper.wait()
+    shim.kill()
+    shim.wait()
     said: list[str] = []
     await sh("ps -eo args", said)
 
@@ -173,7 +173,7 @@ def running(line: str) -> bool:
 @pytest.mark.usefixtures("base")
 def test_all_members_end_at_one_blow():
     """Whoever has forked, and wherever below they are."""
-    group = cgroups.make()
+    group = cgroup.create()
     assert group is not None
     sleeper = subprocess.Popen(["sleep", "4304"], preexec_fn=group.join)  # noqa: PLW1509
     try:
@@ -211,24 +211,24 @@ def test_our_own_cgroup_is_found(tmp_path, monkeypatch, membership, mounts, expe
     """Wherever the hierarchy is mounted, whole or in part."""
     (tmp_path / "cgroup").write_text(membership)
     (tmp_path / "mountinfo").write_text("\n".join(mounts) + "\n")
-    monkeypatch.setattr(cgroups, "MEMBERSHIP", str(tmp_path / "cgroup"))
-    monkeypatch.setattr(cgroups, "MOUNTS", str(tmp_path / "mountinfo"))
+    monkeypatch.setattr(cgroup, "MEMBERSHIP", str(tmp_path / "cgroup"))
+    monkeypatch.setattr(cgroup, "MOUNTS", str(tmp_path / "mountinfo"))
 
-    assert expected == cgroups.own()
+    assert expected == cgroup.own()
 
 
 @pytest.mark.parametrize("folder", [None, "/proc", "/no/such/folder"])
 def test_where_none_can_be_made_there_is_none(monkeypatch, folder):
     """Nothing is raised, and nothing else changes."""
-    monkeypatch.setattr(cgroups, "own", lambda: folder)
+    monkeypatch.setattr(cgroup, "own", lambda: folder)
 
-    assert None is cgroups.make()
+    assert None is cgroup.create()
 
 
 def test_kills_for_memory_are_counted(tmp_path):
     """By the controller, where it is there."""
-    group = cgroups.Cgroup(str(tmp_path), lock=-1)
-    assert 0 == group.memory_kills()
+    group = cgroup.Cgroup(str(tmp_path), lock=-1)
+    assert 0 == group.oom_kills()
     (tmp_path / "memory.events").write_text("low 0\noom 4\noom_kill 3\n")
 
-    assert 3 == group.memory_kills()
+    assert 3 == group.oom_kills()

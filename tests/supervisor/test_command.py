@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from worker.redaction import Redactor
-from worker.supervisor.command import Ended, Listener, Patience, run_command
-from worker.supervisor.tree import Identity, KeeperDied, NotStarted, Order, adopt_orphans
+from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
+from worker.supervisor.tree import CommandSpec, Identity, NotStarted, ShimDied, adopt_orphans
 from worker.supervisor.usage import Usage
 
 
@@ -21,7 +21,7 @@ class Ear:
     def __init__(self, *secrets: bytes) -> None:
         self.said: list[tuple[str, str]] = []
         self.used = Usage()
-        self.listener = Listener(lambda *line: self.said.append(line), Redactor(secrets))
+        self.listener = OutputHandler(lambda *line: self.said.append(line), Redactor(secrets))
 
     def account(self, usage: Usage) -> None:
         self.used = self.used + usage
@@ -36,17 +36,17 @@ async def sh(
     *,
     ear: Ear | None = None,
     stdin: bytes = b"",
-    patience: Patience | None = None,
+    grace_period: GracePeriod | None = None,
     identity: Identity | None = None,
     directory: Path | None = None,
-) -> Ended:
+) -> CommandExit:
     ear = ear or Ear()
     return await run_command(
-        Order(("sh", "-c", script), {"PATH": os.environ["PATH"]}, directory, identity),
+        CommandSpec(("sh", "-c", script), {"PATH": os.environ["PATH"]}, directory, identity),
         stdin=stdin,
-        patience=patience or Patience(5),
-        listener=ear.listener,
-        account=ear.account,
+        grace_period=grace_period or GracePeriod(5),
+        handler=ear.listener,
+        record_usage=ear.account,
     )
 
 
@@ -63,10 +63,10 @@ def running(mark: str) -> list[str]:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ("exit 0", Ended(0, None)),
-        ("exit 3", Ended(3, None)),
-        ("kill -TERM $$", Ended(None, signal.SIGTERM)),
-        ("kill -KILL $$", Ended(None, signal.SIGKILL)),
+        ("exit 0", CommandExit(0, None)),
+        ("exit 3", CommandExit(3, None)),
+        ("kill -TERM $$", CommandExit(None, signal.SIGTERM)),
+        ("kill -KILL $$", CommandExit(None, signal.SIGKILL)),
     ],
     ids=["success", "code", "signal", "kill"],
 )
@@ -93,7 +93,7 @@ async def test_it_reads_its_standard_input():
 
 async def test_not_reading_its_standard_input_is_fine():
     """A command that closes its input early does nothing wrong."""
-    assert Ended(0, None) == await sh("exec 0<&-; exit 0", stdin=b"x" * 10_000_000)
+    assert CommandExit(0, None) == await sh("exec 0<&-; exit 0", stdin=b"x" * 10_000_000)
 
 
 async def test_secrets_do_not_reach_the_log():
@@ -119,11 +119,11 @@ async def test_a_command_that_cannot_be_started_says_why(argv, reason):
     ear = Ear()
     with pytest.raises(NotStarted) as caught:
         await run_command(
-            Order(argv, {"PATH": "/usr/bin:/bin"}),
+            CommandSpec(argv, {"PATH": "/usr/bin:/bin"}),
             stdin=b"",
-            patience=Patience(1),
-            listener=ear.listener,
-            account=ear.account,
+            grace_period=GracePeriod(1),
+            handler=ear.listener,
+            record_usage=ear.account,
         )
 
     assert reason == str(caught.value)
@@ -132,8 +132,8 @@ async def test_a_command_that_cannot_be_started_says_why(argv, reason):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("#!/no/such/interpreter\n", "its interpreter, named in its first line, is not there"),
-        ("echo no shebang\n", "no #! in its first line"),
+        ("#!/no/such/interpreter\n", "the interpreter in its first line does not exist"),
+        ("echo no shebang\n", "and no #! line"),
     ],
     ids=["no interpreter", "no shebang"],
 )
@@ -145,11 +145,11 @@ async def test_a_script_that_cannot_be_started_says_why(tmp_path, content, reaso
     ear = Ear()
     with pytest.raises(NotStarted, match=reason):
         await run_command(
-            Order((str(script),), {}),
+            CommandSpec((str(script),), {}),
             stdin=b"",
-            patience=Patience(1),
-            listener=ear.listener,
-            account=ear.account,
+            grace_period=GracePeriod(1),
+            handler=ear.listener,
+            record_usage=ear.account,
         )
 
 
@@ -190,11 +190,11 @@ async def test_the_environment_is_what_was_ordered_and_nothing_else():
     """Nothing of the agent's environment comes along by itself."""
     ear = Ear()
     await run_command(
-        Order(("/usr/bin/env",), {"A": "1", "B": "two\nlines"}),
+        CommandSpec(("/usr/bin/env",), {"A": "1", "B": "two\nlines"}),
         stdin=b"",
-        patience=Patience(1),
-        listener=ear.listener,
-        account=ear.account,
+        grace_period=GracePeriod(1),
+        handler=ear.listener,
+        record_usage=ear.account,
     )
 
     assert ["A=1", "B=two", "lines"] == ear.lines
@@ -206,7 +206,9 @@ async def test_who_ignores_sigterm_is_killed_after_the_grace():
     began = time.monotonic()
     with trio.move_on_after(0.5):
         await sh(
-            "trap '' TERM; echo up; sleep 4242 & wait; sleep 4242", ear=ear, patience=Patience(0.5)
+            "trap '' TERM; echo up; sleep 4242 & wait; sleep 4242",
+            ear=ear,
+            grace_period=GracePeriod(0.5),
         )
 
     assert 0.9 < time.monotonic() - began < 4
@@ -223,18 +225,18 @@ async def test_last_words_are_heard():
 
 
 async def test_a_second_signal_is_faster():
-    """Once patience is over, the grace is not waited for."""
-    patience = Patience(60)
+    """Once grace_period is over, the grace is not waited for."""
+    grace_period = GracePeriod(60)
     began = time.monotonic()
     async with trio.open_nursery() as nursery:
 
         async def hurry() -> None:
             await trio.sleep(0.3)
             nursery.cancel_scope.cancel()
-            patience.over.set()
+            grace_period.skip.set()
 
         nursery.start_soon(hurry)
-        await sh("trap '' TERM; sleep 4243 & wait; sleep 4243", patience=patience)
+        await sh("trap '' TERM; sleep 4243 & wait; sleep 4243", grace_period=grace_period)
 
     assert time.monotonic() - began < 5
     assert [] == running("sleep 4243")
@@ -244,15 +246,16 @@ async def test_who_left_the_session_is_found_named_and_ended():
     """A double fork with setsid does not escape."""
     ended = await sh("(setsid sleep 4244 &) ; exit 0")
 
-    assert Ended(0, None) == Ended(ended.code, ended.signal)
-    assert ["sleep 4244"] == [left.command for left in ended.left]
+    assert CommandExit(0, None) == CommandExit(ended.code, ended.signal)
+    assert ["sleep 4244"] == [left.command for left in ended.leftovers]
     assert [] == running("sleep 4244")
 
 
 async def test_who_left_and_ignores_sigterm_is_killed():
     """What is left gets the grace, and no more."""
     await sh(
-        "(setsid sh -c 'trap \"\" TERM; sleep 4245; sleep 4245' &) ; exit 0", patience=Patience(0.3)
+        "(setsid sh -c 'trap \"\" TERM; sleep 4245; sleep 4245' &) ; exit 0",
+        grace_period=GracePeriod(0.3),
     )
 
     assert [] == running("sleep 4245")
@@ -263,7 +266,7 @@ async def test_what_ends_by_itself_a_moment_later_is_not_left_running():
     ear = Ear()
     ended = await sh("(sleep 0.3; echo late) & exit 0", ear=ear)
 
-    assert () == ended.left
+    assert () == ended.leftovers
     assert ["late"] == ear.lines
 
 
@@ -293,7 +296,7 @@ async def test_somebody_else_who_holds_the_pipe_does_not_block_the_end():
             ended = await sh("echo $$; sleep 0.5; exit 0", ear=ear)
     os.close(holder[0])
 
-    assert Ended(0, None) == ended
+    assert CommandExit(0, None) == ended
 
 
 async def test_a_fork_bomb_ends():
@@ -310,7 +313,7 @@ while True:
         pass"""
     script = f"{limit}; python3 -c '{bomb}'"
     with trio.move_on_after(1):
-        await sh(script, identity=Identity(61234, 61234, (61234,)), patience=Patience(0.3))
+        await sh(script, identity=Identity(61234, 61234, (61234,)), grace_period=GracePeriod(0.3))
 
     assert [] == [p for p in psutil.process_iter(["uids"]) if p.info["uids"].real == 61234]
 
@@ -322,7 +325,7 @@ async def test_a_line_without_an_end_does_not_hurt():
     await sh("head -c 300000000 /dev/zero | tr '\\0' x", ear=ear)
 
     assert 1 == len(ear.lines)
-    assert ear.lines[0].endswith(" bytes more)")
+    assert ear.lines[0].endswith(" more bytes)")
     assert psutil.Process().memory_info().rss - before < 32 << 20
 
 
@@ -354,10 +357,10 @@ async def test_binary_output_is_shown_in_escapes():
     assert ["\\xff\x00"] == ear.lines
 
 
-async def test_a_command_that_kills_its_keeper_goes_with_it():
+async def test_a_command_that_kills_its_shim_goes_with_it():
     """Even then nothing is left, and it is said that nobody knows how the command ended."""
     adopt_orphans()
-    with pytest.raises(KeeperDied):
+    with pytest.raises(ShimDied):
         await sh("sleep 4248 & setsid sleep 4248 & sleep 0.2; kill -9 $PPID; sleep 4248")
 
     assert [] == running("sleep 4248")

@@ -7,13 +7,13 @@ import pytest
 from worker.spec.pipeline import User
 from worker.supervisor.container import (
     Container,
-    Inside,
+    ContainerUser,
     Mount,
     UserMissing,
     create_arguments,
-    hand_over,
-    inside,
     needs_passwd,
+    resolve_user,
+    split_variables,
 )
 from worker.supervisor.engine_output import Image
 from worker.supervisor.tree import Identity, NotStarted
@@ -115,7 +115,7 @@ def test_a_mount_is_a_row_of_csv(source, writable, expected):
 
 def test_variables_go_in_a_file():
     """Spaces, quotes and signs are kept; nothing of it is on a command line."""
-    found = hand_over({"A": "# 'x'  ", "EMPTY": ""}, {})
+    found = split_variables({"A": "# 'x'  ", "EMPTY": ""}, {})
 
     assert "A=# 'x'  \nEMPTY=\n" == found.lines
     assert {} == found.inherited
@@ -124,21 +124,21 @@ def test_variables_go_in_a_file():
 
 def test_a_value_of_several_lines_goes_through_the_client():
     """An env-file has a line for each variable."""
-    found = hand_over({"A": "1", "KEY": "-----BEGIN\nX"}, {"PATH": "/bin"})
+    found = split_variables({"A": "1", "KEY": "-----BEGIN\nX"}, {"PATH": "/bin"})
 
     assert ("A=1\n", {"KEY": "-----BEGIN\nX"}) == (found.lines, found.inherited)
 
 
 def test_a_very_long_value_goes_through_the_client():
     """The engines read such files by lines of 64 KiB."""
-    assert {"A": "x" * 65536} == hand_over({"A": "x" * 65536}, {}).inherited
+    assert {"A": "x" * 65536} == split_variables({"A": "x" * 65536}, {}).inherited
 
 
 @pytest.mark.parametrize("name", ["PATH", "DOCKER_HOST", "LD_PRELOAD", "CONTAINERS_CONF"])
 def test_no_variable_of_a_job_changes_the_engine(name):
     """A value of several lines for what the client reads itself is refused."""
     with pytest.raises(NotStarted, match=f"^{name}: its value has several lines"):
-        hand_over({name: "a\nb"}, {"PATH": "/bin"})
+        split_variables({name: "a\nb"}, {"PATH": "/bin"})
 
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nlab:x:1000:50:,,,:/home/lab:/bin/sh\nbroken\n"
@@ -159,16 +159,16 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\nlab:x:1000:50:,,,:/home/lab:/bin/sh\nbr
 )
 def test_whom_the_command_runs_as(user, of_image, expected):
     """As the engine is told, and as files are owned on this machine."""
-    found = inside(user, Image("i", "1", "d", of_image), PASSWD)
+    found = resolve_user(user, Image("i", "1", "d", of_image), PASSWD)
     name, numbers = expected
 
-    assert Inside(name, numbers and Identity(*numbers, numbers[1:])) == found
+    assert ContainerUser(name, numbers and Identity(*numbers, numbers[1:])) == found
 
 
 def test_a_user_that_the_image_does_not_know_is_named():
     """The image's passwd counts, not this machine's."""
     with pytest.raises(UserMissing, match="'bob': the image debian has no such user"):
-        inside(User(name="bob"), IMAGE, PASSWD)
+        resolve_user(User(name="bob"), IMAGE, PASSWD)
 
 
 @pytest.mark.parametrize(

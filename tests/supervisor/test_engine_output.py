@@ -119,7 +119,7 @@ def test_what_a_killed_agent_left_is_told_from_what_is_in_use(agent, job, runnin
     """Only what nobody will come back for is removed."""
     seen = Seen("id", job, agent, running)
 
-    assert expected == abandoned(seen, job="ours", machine="m", births={7: 100})
+    assert expected == abandoned(seen, job="ours", machine="m", start_times={7: 100})
 
 
 def test_an_agent_has_a_name_that_can_be_read_back():

@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.supervisor.lines import Lines
+from worker.supervisor.lines import LineSplitter
 
 
 def lines(*pieces: bytes, longest: int = 100) -> list[str]:
-    cutter = Lines(longest)
+    cutter = LineSplitter(longest)
     return [*(line for piece in pieces for line in cutter.feed(piece)), *cutter.finish()]
 
 
@@ -24,13 +24,13 @@ def lines(*pieces: bytes, longest: int = 100) -> list[str]:
     ids=["lines", "crlf", "empty", "progress bar", "crlf after text", "binary", "utf-8"],
 )
 def test_output_is_cut_as_a_terminal_would_show_it(printed, shown):
-    """Lines end at newlines, and a carriage return goes back to the start of its line."""
+    """LineSplitter end at newlines, and a carriage return goes back to the start of its line."""
     assert shown == lines(printed)
 
 
 def test_of_a_line_that_is_too_long_the_beginning_is_shown():
     """A gigabyte without a newline is one line of bounded length, and says what is missing."""
-    assert ["aaaa … (1,000 bytes more)", "b"] == lines(b"a" * 504, b"a" * 500 + b"\nb", longest=4)
+    assert ["aaaa … (1,000 more bytes)", "b"] == lines(b"a" * 504, b"a" * 500 + b"\nb", longest=4)
 
 
 @given(st.lists(st.text("ab\r\n", max_size=8).map(str.encode)))

@@ -28,7 +28,7 @@ PIDS = Path("/sys/fs/cgroup/pids")
 
 
 @attrs.frozen
-class Ended:
+class CommandExit:
     """How a worker ended."""
 
     code: int
@@ -74,7 +74,7 @@ def marked(mark: Path) -> list[str]:
     return found
 
 
-def run(site: Site, *stdin: str, prefix: tuple[str, ...] = (), blow=None, **changes) -> Ended:
+def run(site: Site, *stdin: str, prefix: tuple[str, ...] = (), blow=None, **changes) -> CommandExit:
     """Run a job of files and tell how that ended; *blow* may strike the worker meanwhile."""
     transform = {"cmd": ["sh"], "stdin": list(stdin), **changes.pop("transform", {})}
     job = a_job(
@@ -97,7 +97,7 @@ def run(site: Site, *stdin: str, prefix: tuple[str, ...] = (), blow=None, **chan
         _, status, used = os.wait4(worker.pid, 0)
         worker.returncode = os.waitstatus_to_exitcode(status)
     assert result.exists(), (site.root / "log").read_text()[-3000:]
-    return Ended(
+    return CommandExit(
         worker.returncode,
         json.loads(result.read_text()),
         time.monotonic() - began,
@@ -137,7 +137,7 @@ def test_a_timeout_ends_whatever_it_is(site, script):
     ended = run(site, script, datumTimeout="1s")
 
     assert (11, "failure", "datum timeout") == ended.told
-    assert "the command took longer than its datumTimeout of 1 s" == ended.result["reason"]
+    assert "the command exceeded its datumTimeout of 1 s" == ended.result["reason"]
     assert ended.seconds < 30
     assert site.open().head(COPY) is None
 
@@ -193,7 +193,7 @@ def test_a_gigabyte_without_a_newline_costs_the_agent_no_memory(site):
     loud = run(site, "head -c 1000000000 /dev/zero | tr '\\0' x", job={"id": "2" * 32})
 
     assert (0, 0) == (quiet.code, loud.code)
-    assert "(999,934,464 bytes more)" in (site.root / "log").read_text()
+    assert "(999,934,464 more bytes)" in (site.root / "log").read_text()
     assert loud.peak - quiet.peak < 32 << 20
 
 
@@ -256,11 +256,11 @@ def test_what_cannot_be_started_says_why(site, transform, reason):
 
 
 def test_a_command_that_kills_what_keeps_it_does_not_get_away(site):
-    """Its keeper is its parent; without one nobody knows how it ended, so the run fails."""
+    """Its shim is its parent; without one nobody knows how it ended, so the run fails."""
     ended = run(site, f"({DAEMON}); kill -9 $PPID; sleep 1000")
 
     assert (69, "failure", "unavailable") == ended.told
-    assert "the process that kept the command was killed" == ended.result["reason"]
+    assert "the supervisor shim of the command was killed" == ended.result["reason"]
     assert ended.seconds < 30
 
 

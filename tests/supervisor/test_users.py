@@ -4,7 +4,7 @@ import pytest
 
 from worker.spec.pipeline import User
 from worker.supervisor.tree import Identity
-from worker.supervisor.users import UserWrong, resolve_user
+from worker.supervisor.users import UserInvalid, resolve_user
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -31,7 +31,7 @@ def test_a_user_has_its_own_groups_and_no_others(user, expected):
 
 def test_a_name_must_be_in_passwd():
     """And the message says what else would do."""
-    with pytest.raises(UserWrong, match=r"transform.user 'nobody-here': there is no such user"):
+    with pytest.raises(UserInvalid, match=r"transform.user 'nobody-here': no such user in passwd"):
         resolve_user(User(name="nobody-here"))
 
 
@@ -39,5 +39,7 @@ def test_only_root_can_become_somebody_else(monkeypatch):
     """Said before anything is run."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    with pytest.raises(UserWrong, match="only root can change users; the worker runs as uid 1000"):
+    with pytest.raises(
+        UserInvalid, match="only root can change users; the worker runs as uid 1000"
+    ):
         resolve_user(User(uid=61234))

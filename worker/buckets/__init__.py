@@ -1,1 +1,1 @@
-"""The door between the store and the world: what S3 means, without HTTP. Nothing here blocks."""
+"""S3 object semantics on top of the store, without HTTP."""

@@ -1,77 +1,55 @@
-"""What a bucket is to the gateway, whichever commit or index stands behind it."""
+"""A bucket: a named set of objects, read by key and in the order of keys."""
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
-from typing import Protocol
 
 import trio
 from trio.to_thread import run_sync as in_thread
 
-from worker.errors import NotFound, Unavailable
-from worker.model import Entry, Extent, cut
+from worker.errors import DataLost
+from worker.model import Entry, cut
 from worker.store.blobs import BlobReader
 
 PIECE = 1 << 20
-"""How many bytes of payload are read in one go: one trip to a thread, or none when cached."""
+"""Bytes of payload read at once: in one thread call, or in none if they are cached."""
 
 
-class KeyMissing(NotFound):
-    """The bucket has no object under this key."""
+class Bucket(ABC):
+    """A bucket whose payload is in blobs. Its methods do not block, unless they say so."""
 
-    def __init__(self, bucket: str, key: str) -> None:
-        super().__init__(f"s3://{bucket}/{key}: there is no such object")
-        self.bucket = bucket
-        self.key = key
+    def __init__(self, name: str, reader: BlobReader) -> None:
+        self.name = name
+        self._reader = reader
 
-
-class PayloadShort(Unavailable):
-    """A blob ended before the extent that lies in it."""
-
-    def __init__(self, extent: Extent, missing: int) -> None:
-        super().__init__(f"{extent.blob}: ended {missing} bytes before the end of an extent")
-        self.extent = extent
-        self.missing = missing
-
-
-class Bucket(Protocol):
-    """A named set of objects, read by key and in the order of their keys."""
-
-    @property
-    def name(self) -> str:
-        """The name under which clients know it."""
-
+    @abstractmethod
     async def entry(self, key: str) -> Entry:
-        """Return what is known of the object at *key*, or raise :class:`KeyMissing`."""
+        """Return the entry of the object at *key*; raises KeyMissing."""
 
+    @abstractmethod
     def entries(self, start: str) -> Iterator[Entry]:
-        """Yield entries in the order of their keys, those at *start* or after it.
+        """Yield the entries at *start* and after it, in the order of their keys' UTF-8 bytes.
 
-        This one blocks: a listing is made in a thread, in one trip. Nothing is read ahead of what
-        is taken by more than a bounded amount, so a listing that skips below a common prefix
-        calls again with the key to go on from.
+        This method blocks. It reads ahead by a bounded number of entries only, so a listing that
+        skips the keys below a common prefix calls it again with the key to continue from.
         """
 
-    def payload(self, entry: Entry, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Yield the bytes of *entry* from *start* up to *stop*, in pieces of at most 1 MiB."""
+    async def payload(self, entry: Entry, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Yield the bytes of *entry* from *start* up to *stop*, in pieces of at most 1 MiB.
 
-
-async def read_extents(
-    reader: BlobReader, extents: tuple[Extent, ...], start: int, stop: int
-) -> AsyncIterator[bytes]:
-    """Yield the bytes from *start* up to *stop* of a file, in pieces of at most ``PIECE`` bytes.
-
-    What lies in the page cache is read at once; what does not is read in a thread.
-    """
-    for extent in cut(extents, start, stop):
-        position, end = extent.offset, extent.offset + extent.length
-        while position < end:
-            length = min(PIECE, end - position)
-            piece = reader.read_nowait(extent.blob, position, length)
-            if piece is None:
-                piece = await in_thread(reader.read, extent.blob, position, length)
-            else:
-                # A cached file must not keep the loop from its other clients.
-                await trio.lowlevel.checkpoint()
-            if not piece:
-                raise PayloadShort(extent, end - position)
-            position += len(piece)
-            yield piece
+        Bytes in the page cache are read at once, others in a thread.
+        """
+        for extent in cut(entry.extents, start, stop):
+            position = extent.run_offset + extent.start
+            end = position + extent.length
+            while position < end:
+                length = min(PIECE, end - position)
+                piece = self._reader.read_nowait(extent.blob, position, length)
+                if piece is None:
+                    piece = await in_thread(self._reader.read, extent.blob, position, length)
+                else:
+                    # Other clients of the event loop must run between pieces of a cached file.
+                    await trio.lowlevel.checkpoint()
+                if not piece:
+                    raise DataLost(f"{extent.blob}: ends {end - position} bytes before an extent")
+                position += len(piece)
+                yield piece

@@ -1,107 +1,435 @@
-"""The index of the out bucket: its objects by key, and the uploads that may become objects."""
+"""The index of the output bucket: a SQLite file with objects, multipart uploads and epochs.
 
-import time
+Each change is one transaction, and conditions are evaluated within it: the epoch in which the
+request began must be the current one, and the index must not be frozen. So a late request cannot
+change an output that has been decided.
+
+Each attempt at a datum is an epoch. An undo log records the objects that the epoch changed, so the
+cost of rolling back depends on the changes of the attempt and not on the number of objects.
+"""
+
+import errno
+import itertools
+import os
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
-from worker.buckets.bucket import KeyMissing
-from worker.buckets.database import (
-    Database,
-    batches,
-    create_file,
-    decode_entry,
-    object_at,
-    set_object,
+import msgspec
+
+from worker.errors import Conflict, KeyMissing, OutputClosed, Unavailable, UploadMissing
+from worker.model import OUT, Entry, StoredPart, Upload
+
+BUSY_TIMEOUT = 60_000
+"""Milliseconds to wait for transactions of other processes, each of which takes microseconds."""
+BATCHES = (16, 128, 1000)
+"""Rows of the first, the second and each further query of a listing: one that skips from common
+prefix to common prefix needs few rows of each, one that reads on needs many."""
+
+SCHEMA = """
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch INTEGER NOT NULL,
+    frozen INTEGER NOT NULL
+);
+INSERT INTO state VALUES (1, 0, 0);
+-- Keys are blobs, which SQLite orders by their bytes, as S3 orders keys.
+CREATE TABLE objects (key BLOB PRIMARY KEY, entry BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE undo (key BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID;
+CREATE TABLE uploads (
+    key BLOB NOT NULL, id TEXT NOT NULL, epoch INTEGER NOT NULL, upload BLOB NOT NULL,
+    PRIMARY KEY (key, id)
+) WITHOUT ROWID;
+CREATE TABLE parts (
+    upload TEXT NOT NULL, number INTEGER NOT NULL, part BLOB NOT NULL,
+    PRIMARY KEY (upload, number)
+) WITHOUT ROWID;
+CREATE TABLE completed (
+    upload TEXT PRIMARY KEY, key BLOB NOT NULL, epoch INTEGER NOT NULL, entry BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+# Both mean that there is no space; the second concerns the shared-memory file beside the index.
+FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+# Result codes that blame the disk and not the statement.
+DISK_ERRORS = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CORRUPT,
 )
-from worker.buckets.uploads import Decide, Uploads
-from worker.model import Entry
+
+Decide = Callable[[Entry | None], None]
+"""Called with the existing object or None within the transaction; raises to refuse the change."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+_decode_upload = msgspec.msgpack.Decoder(Upload).decode
+_decode_part = msgspec.msgpack.Decoder(StoredPart).decode
 
 
-def create(path: Path) -> "Index":
-    """Create the index of an empty out bucket at *path* and open it."""
-    create_file(path)
-    return Index(path)
+class IndexExists(Conflict):
+    """An index is created once."""
 
 
-def now_ms() -> int:
-    """Return the time in milliseconds since 1970-01-01 UTC."""
-    return time.time_ns() // 1_000_000
+class IndexUnavailable(Unavailable):
+    """The disk of the index failed; nothing was changed."""
+
+    def __init__(self, path: Path, error: sqlite3.Error) -> None:
+        super().__init__(f"{path}: {error}")
+        self.path = str(path)
+        self.errno = errno.ENOSPC if _is_full(path, error) else errno.EIO
 
 
-class Index(Database):
-    """The objects of the out bucket, and their ``uploads``.
+class _Connection:
+    """The connection of one thread, closed when the thread exits: there may be thousands."""
 
-    Point questions and changes take some ten microseconds and may run inline; ``entries`` reads
-    in batches and belongs in a thread. A change may be conditional: *decide* is given the object
-    that is there inside the transaction.
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
+class Index:
+    """The index at *path*, opened by one process; each of its threads has a connection.
+
+    Point queries and changes take some ten microseconds and may run in the event loop; iterators
+    read in batches and belong in a thread.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the index at *path*."""
-        super().__init__(path)
-        self.uploads = Uploads(self)
+        self._path = path
+        self._local = threading.local()
+        self._connections: WeakSet[_Connection] = WeakSet()
+
+    @classmethod
+    def create(cls, path: Path) -> "Index":
+        """Create the index of an empty bucket at *path* and open it; raises IndexExists."""
+        if path.exists():
+            raise IndexExists(f"{path}: the index exists")
+        with _translating(path), closing(_connect(path)) as connection:
+            script = f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {SCHEMA}"
+            connection.executescript(script)
+        return cls(path)
+
+    def close(self) -> None:
+        """Close all connections; none may be in use."""
+        for held in list(self._connections):
+            held.connection.close()
+        self._local = threading.local()
+
+    # --- objects --------------------------------------------------------------------------------
 
     def get(self, key: str) -> Entry | None:
         """Return the object at *key*, or None."""
-        return object_at(self.connection(), key.encode())
+        return _find(self._connection(), key.encode())
 
     def entries(self, start: str = "") -> Iterator[Entry]:
-        """Yield the objects in the order of their keys, those at *start* or after it.
+        """Yield the objects at *start* and after it, in the order of keys.
 
-        An object that changes meanwhile is seen as it was or as it is.
+        An object that is changed meanwhile is yielded in its old or its new version.
         """
-        key = start.encode()
-        for batch in batches():
+        key, comparison = start.encode(), ">="
+        for batch in itertools.chain(BATCHES, itertools.repeat(BATCHES[-1])):
             rows = (
-                self.connection()
+                self._connection()
                 .execute(
-                    "SELECT key, entry FROM objects WHERE key >= ? ORDER BY key LIMIT ?",
+                    f"SELECT key, entry FROM objects WHERE key {comparison} ? ORDER BY key LIMIT ?",
                     (key, batch),
                 )
                 .fetchall()
             )
-            for _key, blob in rows:
-                yield decode_entry(blob)
+            for _key, entry in rows:
+                yield _decode_entry(entry)
             if len(rows) < batch:
                 return
-            key = rows[-1][0] + b"\0"
-
-    def totals(self) -> tuple[int, int]:
-        """Return how many objects there are, and the sum of their sizes in bytes."""
-        count = size = 0
-        for entry in self.entries():
-            count, size = count + 1, size + entry.size
-        return count, size
+            key, comparison = rows[-1][0], ">"
 
     def put(self, entry: Entry, *, epoch: int, decide: Decide | None = None) -> None:
-        """Put *entry* at its key if *decide* lets it."""
+        """Put *entry* at its key, if *decide* accepts what exists there."""
         key = entry.key.encode()
-        with self.change(epoch) as db:
+        with self._change(epoch) as db:
             if decide is not None:
-                decide(object_at(db, key))
-            set_object(db, key, entry)
+                decide(_find(db, key))
+            _set(db, key, entry)
 
-    def replace(self, key: str, change: Callable[[Entry], Entry], *, epoch: int) -> Entry:
-        """Put what *change* makes of the object at *key*, or raise :class:`KeyMissing`.
-
-        *change* runs inside the transaction and must not wait.
-        """
+    def update(self, key: str, change: Callable[[Entry], Entry], *, epoch: int) -> Entry:
+        """Replace the object at *key* by what *change* returns for it; raises KeyMissing."""
         raw = key.encode()
-        with self.change(epoch) as db:
-            there = object_at(db, raw)
-            if there is None:
-                raise KeyMissing("out", key)
-            entry = change(there)
-            set_object(db, raw, entry)
+        with self._change(epoch) as db:
+            existing = _find(db, raw)
+            if existing is None:
+                raise KeyMissing(OUT, key)
+            entry = change(existing)
+            _set(db, raw, entry)
             return entry
 
     def remove(self, key: str, *, epoch: int, decide: Decide | None = None) -> Entry | None:
-        """Remove the object at *key* if *decide* lets it, and return it; None if none was there."""
+        """Remove the object at *key* if *decide* accepts it; return it, None if there was none."""
         raw = key.encode()
-        with self.change(epoch) as db:
-            there = object_at(db, raw)
+        with self._change(epoch) as db:
+            existing = _find(db, raw)
             if decide is not None:
-                decide(there)
-            if there is not None:
-                set_object(db, raw, None)
-            return there
+                decide(existing)
+            if existing is not None:
+                _set(db, raw, None)
+            return existing
+
+    # --- multipart uploads ------------------------------------------------------------------------
+
+    def create_upload(self, upload: Upload, *, epoch: int) -> None:
+        """Add an upload."""
+        with self._change(epoch) as db:
+            db.execute(
+                "INSERT INTO uploads VALUES (?, ?, ?, ?)",
+                (upload.key.encode(), upload.id, epoch, _encode(upload)),
+            )
+
+    def upload(self, key: str, upload_id: str) -> Upload:
+        """Return an upload; raises UploadMissing."""
+        return _find_upload(self._connection(), key, upload_id)
+
+    def uploads(self, start: str = "", upload_id: str = "") -> Iterator[Upload]:
+        """Yield the uploads by key and id, those strictly after (*start*, *upload_id*).
+
+        With an empty *upload_id*, the uploads of *start* itself are included.
+        """
+        last = (start.encode(), upload_id)
+        for batch in itertools.chain(BATCHES, itertools.repeat(BATCHES[-1])):
+            rows = (
+                self._connection()
+                .execute(
+                    "SELECT key, id, upload FROM uploads WHERE (key, id) > (?, ?) "
+                    "ORDER BY key, id LIMIT ?",
+                    (*last, batch),
+                )
+                .fetchall()
+            )
+            for _key, _id, upload in rows:
+                yield _decode_upload(upload)
+            if len(rows) < batch:
+                return
+            last = rows[-1][0], rows[-1][1]
+
+    def parts(self, key: str, upload_id: str) -> list[StoredPart]:
+        """Return the parts of an upload by number; raises UploadMissing."""
+        db = self._connection()
+        _find_upload(db, key, upload_id)
+        return _find_parts(db, upload_id)
+
+    def put_part(self, key: str, upload_id: str, part: StoredPart, *, epoch: int) -> None:
+        """Store a part, in place of an earlier one of its number; raises UploadMissing."""
+        with self._change(epoch) as db:
+            _find_upload(db, key, upload_id)
+            db.execute(
+                "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)",
+                (upload_id, part.number, _encode(part)),
+            )
+
+    def complete_upload(
+        self,
+        key: str,
+        upload_id: str,
+        *,
+        make_entry: Callable[[Upload, list[StoredPart]], Entry],
+        epoch: int,
+        decide: Decide | None = None,
+    ) -> Entry:
+        """Replace an upload by the object that *make_entry* returns, if *decide* accepts.
+
+        An upload that was completed before returns the object that it became, as S3 does.
+        """
+        raw = key.encode()
+        with self._change(epoch) as db:
+            completed = db.execute(
+                "SELECT entry FROM completed WHERE upload = ? AND key = ?", (upload_id, raw)
+            ).fetchone()
+            if completed is not None:
+                return _decode_entry(completed[0])
+            upload = _find_upload(db, key, upload_id)
+            if decide is not None:
+                decide(_find(db, raw))
+            entry = make_entry(upload, _find_parts(db, upload_id))
+            _set(db, raw, entry)
+            _delete_upload(db, raw, upload_id)
+            db.execute(
+                "INSERT INTO completed VALUES (?, ?, ?, ?)", (upload_id, raw, epoch, _encode(entry))
+            )
+            return entry
+
+    def abort_upload(self, key: str, upload_id: str, *, epoch: int) -> None:
+        """Delete an upload and its parts; raises UploadMissing."""
+        with self._change(epoch) as db:
+            _find_upload(db, key, upload_id)
+            _delete_upload(db, key.encode(), upload_id)
+
+    # --- epochs -----------------------------------------------------------------------------------
+
+    def epoch(self) -> int:
+        """Return the current epoch."""
+        return int(self._connection().execute("SELECT epoch FROM state").fetchone()[0])
+
+    def start_epoch(self) -> int:
+        """Start and return a new epoch with the current objects."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM undo")
+            db.execute("DELETE FROM completed")
+            return _advance(db)
+
+    def roll_back(self) -> int:
+        """Start and return a new epoch with the objects that the current one started with."""
+        with self._transaction() as db:
+            epoch = db.execute("SELECT epoch FROM state").fetchone()[0]
+            db.execute(
+                "DELETE FROM objects WHERE key IN (SELECT key FROM undo WHERE entry IS NULL)"
+            )
+            db.execute(
+                "INSERT OR REPLACE INTO objects SELECT key, entry FROM undo WHERE entry IS NOT NULL"
+            )
+            db.execute("DELETE FROM undo")
+            db.execute(
+                "DELETE FROM parts WHERE upload IN (SELECT id FROM uploads WHERE epoch = ?)",
+                (epoch,),
+            )
+            db.execute("DELETE FROM uploads WHERE epoch = ?", (epoch,))
+            db.execute("DELETE FROM completed")
+            return _advance(db)
+
+    def freeze(self) -> None:
+        """Refuse all further changes."""
+        with self._transaction() as db:
+            db.execute("UPDATE state SET frozen = 1")
+
+    def is_frozen(self) -> bool:
+        """Whether changes are refused."""
+        return bool(self._connection().execute("SELECT frozen FROM state").fetchone()[0])
+
+    # --- transactions -----------------------------------------------------------------------------
+
+    @contextmanager
+    def _change(self, epoch: int) -> Iterator[sqlite3.Connection]:
+        """Change objects or uploads in a transaction for a request that began in *epoch*.
+
+        Raises OutputClosed if the epoch has ended or the index is frozen.
+        """
+        with self._transaction() as db:
+            current, frozen = db.execute("SELECT epoch, frozen FROM state").fetchone()
+            if frozen:
+                raise OutputClosed("the output is closed: the command has exited")
+            if current != epoch:
+                raise OutputClosed(
+                    f"the attempt of this request has ended: it began in epoch {epoch}, "
+                    f"the current epoch is {current}"
+                )
+            yield db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Execute a block as one transaction."""
+        db = self._connection()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+        except BaseException as error:
+            # A full disk may have ended the transaction. One that stays open would block every
+            # other process.
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error) and _is_disk_error(error):
+                raise IndexUnavailable(self._path, error) from error
+            raise
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return the connection of the calling thread."""
+        held: _Connection | None = getattr(self._local, "held", None)
+        if held is None:
+            with _translating(self._path):
+                held = _Connection(_connect(self._path))
+                # The first statement opens the files, and may have to create some.
+                held.connection.execute("SELECT 1 FROM state").fetchone()
+            self._local.held = held
+            self._connections.add(held)
+        return held.connection
+
+
+def _find(db: sqlite3.Connection, key: bytes) -> Entry | None:
+    row = db.execute("SELECT entry FROM objects WHERE key = ?", (key,)).fetchone()
+    return None if row is None else _decode_entry(row[0])
+
+
+def _set(db: sqlite3.Connection, key: bytes, entry: Entry | None) -> None:
+    """Put *entry* at *key*, None to delete it, and record in the undo log what was there."""
+    db.execute(
+        "INSERT OR IGNORE INTO undo VALUES (?1, (SELECT entry FROM objects WHERE key = ?1))", (key,)
+    )
+    if entry is None:
+        db.execute("DELETE FROM objects WHERE key = ?", (key,))
+    else:
+        db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?)", (key, _encode(entry)))
+
+
+def _find_upload(db: sqlite3.Connection, key: str, upload_id: str) -> Upload:
+    row = db.execute(
+        "SELECT upload FROM uploads WHERE key = ? AND id = ?", (key.encode(), upload_id)
+    ).fetchone()
+    if row is None:
+        raise UploadMissing(upload_id)
+    return _decode_upload(row[0])
+
+
+def _find_parts(db: sqlite3.Connection, upload_id: str) -> list[StoredPart]:
+    rows = db.execute("SELECT part FROM parts WHERE upload = ? ORDER BY number", (upload_id,))
+    return [_decode_part(part) for (part,) in rows]
+
+
+def _delete_upload(db: sqlite3.Connection, key: bytes, upload_id: str) -> None:
+    db.execute("DELETE FROM uploads WHERE key = ? AND id = ?", (key, upload_id))
+    db.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
+
+
+def _advance(db: sqlite3.Connection) -> int:
+    db.execute("UPDATE state SET epoch = epoch + 1")
+    return int(db.execute("SELECT epoch FROM state").fetchone()[0])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+    # The index lives as long as its job: if the machine fails, the job starts from nothing.
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA cache_size = -8192")
+    return connection
+
+
+@contextmanager
+def _translating(path: Path) -> Iterator[None]:
+    """Translate errors of the disk; other errors of SQLite are internal errors."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if _is_disk_error(error):
+            raise IndexUnavailable(path, error) from error
+        raise
+
+
+def _is_disk_error(error: sqlite3.Error) -> bool:
+    # The lowest byte is the primary result code.
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DISK_ERRORS
+
+
+def _is_full(path: Path, error: sqlite3.Error) -> bool:
+    """Whether there is no space for the index at *path*."""
+    if getattr(error, "sqlite_errorcode", None) in FULL:
+        return True
+    # SQLite does not report why it could not create or extend a file.
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)

@@ -1,4 +1,4 @@
-"""``ls`` and ``cat``: the files of a commit."""
+"""``ls`` and ``cat``: files of a commit."""
 
 import sys
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import attrs
 import click
 
-from worker.cli import terminal as output
+from worker.cli import terminal
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.errors import NotFound
@@ -33,7 +33,7 @@ class Folder:
 
 
 def children(tree: Tree, prefix: str) -> Iterator[Entry | Folder]:
-    """Yield what lies directly below *prefix*; a folder's files are skipped, not read."""
+    """Yield the files and folders directly below *prefix*; files in folders are not read."""
     after = ""
     while True:
         for entry in tree.entries(after=after, prefix=prefix):
@@ -43,15 +43,15 @@ def children(tree: Tree, prefix: str) -> Iterator[Entry | Folder]:
                 continue
             folder = f"{prefix}{name}/"
             yield Folder(folder)
-            # Longer than any key, of the last code point: this sorts behind all of the folder.
+            # Longer than any key, of the last code point: sorts after all keys of the folder.
             after = folder + "\U0010ffff" * 260
             break
         else:
             return
 
 
-def listed(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | Folder]:
-    """Yield the file that *ref* names, and what lies below it as a folder."""
+def list_entries(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | Folder]:
+    """Yield the file that *ref* names, and the entries below it as a folder."""
     found = False
     folder = ref.path if not ref.path or ref.path.endswith("/") else ref.path + "/"
     if ref.path and folder != ref.path and (entry := tree.entry(ref.path)) is not None:
@@ -64,7 +64,7 @@ def listed(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | Folder]
         raise FileMissing(ref)
 
 
-def entry_json(entry: Entry | Folder) -> dict[str, object]:
+def entry_to_json(entry: Entry | Folder) -> dict[str, object]:
     """Return a file or a folder as JSON."""
     if isinstance(entry, Folder):
         return {"type": "folder", "key": entry.key}
@@ -80,7 +80,7 @@ def entry_json(entry: Entry | Folder) -> dict[str, object]:
 def _row(entry: Entry | Folder) -> tuple[str, str, str]:
     if isinstance(entry, Folder):
         return ("", "", entry.key)
-    return (output.moment(entry.modified / 1000), str(entry.size), entry.key)
+    return (terminal.format_time(entry.modified / 1000), str(entry.size), entry.key)
 
 
 @click.command()
@@ -88,11 +88,11 @@ def _row(entry: Entry | Folder) -> tuple[str, str, str]:
 @click.option("-r", "--recursive", is_flag=True, help="List all files below, not just one level")
 @json_option
 @with_settings(*STORE)
-def ls(settings: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
-    """List the files of a commit, with time and size.
+def ls(config: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
+    """List the files of a commit with times and sizes.
 
     REF is [project/]repo[@branch-or-commit][^ or ~N][:path]; a branch means its head, and the
-    branch is master if none is named. With a path, what lies below it is listed.
+    branch is master if none is named. With a path, the files below it are listed.
 
     \b
     Examples:
@@ -102,20 +102,20 @@ def ls(settings: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
       worker ls --json lab/results@dev | jq .size
     """
     wanted = parse_ref(ref)
-    store = open_store(settings.store, settings.store_options)
+    store = open_store(config.store, config.store_options)
     tree = store.tree(store.resolve(wanted))
-    entries = listed(tree, wanted, recursive=recursive)
+    entries = list_entries(tree, wanted, recursive=recursive)
     if as_json:
         for entry in entries:
-            output.print_json(entry_json(entry))
+            terminal.print_json(entry_to_json(entry))
         return
-    output.print_table(("modified", "size", "key"), map(_row, entries), right=("size",))
+    terminal.print_table(("modified", "size", "key"), map(_row, entries), right=("size",))
 
 
 @click.command()
 @click.argument("ref")
 @with_settings(*STORE)
-def cat(settings: Config, *, ref: str) -> None:
+def cat(config: Config, *, ref: str) -> None:
     """Write one file of a commit to standard output.
 
     \b
@@ -125,8 +125,10 @@ def cat(settings: Config, *, ref: str) -> None:
     """
     wanted = parse_ref(ref)
     if not wanted.path:
-        raise click.UsageError(f"{ref} names no file; say REF:PATH, such as {wanted.repo}:README")
-    store = open_store(settings.store, settings.store_options)
+        raise click.UsageError(
+            f"{ref} names no file; expected REF:PATH, such as {wanted.repo}:README"
+        )
+    store = open_store(config.store, config.store_options)
     entry = store.tree(store.resolve(wanted)).entry(wanted.path)
     if entry is None:
         raise FileMissing(wanted)

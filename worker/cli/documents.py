@@ -1,85 +1,75 @@
-"""``validate`` and ``schema``: job documents before anything is run."""
+"""``validate`` and ``schema``: job documents, without running them."""
 
 from collections.abc import Iterable
 
 import attrs
 import click
 
-from worker.cli import exits
-from worker.cli import terminal as output
+from worker.cli import failures, terminal
 from worker.cli.options import json_option, read_document, with_settings
 from worker.config import Config
+from worker.errors import Cause
 from worker.spec.parse import parse
-from worker.spec.pipeline import JobSpec
 from worker.spec.problems import DocumentErrors, Problem
-
-
-def source_name(document: str) -> str:
-    """Return what messages call the document that is *document* on the command line."""
-    return "standard input" if document == "-" else document
 
 
 @click.command()
 @click.argument("document", metavar="FILE|-")
 @json_option
 @with_settings()
-def validate(_settings: Config, *, document: str, as_json: bool) -> int:
-    """Check a job document and name every mistake at once.
+def validate(_config: Config, *, document: str, as_json: bool) -> int:
+    """Check a job document and list all errors at once.
 
-    Each has its place as a JSON pointer, the reason, and what would be right. Nothing is run, and
-    no store is asked; `worker plan` also looks the inputs up. Exit status 64 means mistakes.
+    Each error has a JSON pointer, the reason, and what is expected. Nothing is run and no store is
+    read; `worker plan` also resolves the inputs. Exit status 64 means that there are errors.
 
     \b
     Examples:
       worker validate job.json
       worker validate --json - < job.yaml
     """
-    text = read_document(document)
+    text, source = read_document(document)
     try:
-        spec = parse(text, source=source_name(document))
-    except DocumentErrors as wrong:
+        spec = parse(text, source=source)
+    except DocumentErrors as invalid:
         if not as_json:
             raise
-        output.print_json({"valid": False, "errors": _problems(wrong.problems)})
-        return exits.WRONG
+        terminal.print_json({"valid": False, "errors": _to_json(invalid.problems)})
+        return Cause.INVALID.exit_code
     if as_json:
-        output.print_json(
+        terminal.print_json(
             {
                 "valid": True,
                 "errors": [],
-                "warnings": _problems(spec.warnings),
+                "warnings": _to_json(spec.warnings),
                 "for_scheduler": list(spec.for_scheduler),
             }
         )
-        return exits.OK
-    _print_right(source_name(document), spec)
-    return exits.OK
-
-
-def _problems(problems: Iterable[Problem]) -> list[dict[str, str]]:
-    return [attrs.asdict(problem) for problem in problems]
-
-
-def _print_right(source: str, spec: JobSpec) -> None:
-    output.print_line(f"{source}: nothing wrong")
+        return failures.OK
+    terminal.print_line(f"{source}: valid")
     for problem in spec.warnings:
-        output.print_line(f"  warning: {problem}")
+        terminal.print_line(f"  warning: {problem}")
     for pointer in spec.for_scheduler:
-        output.print_line(f"  for the scheduler: {pointer}")
+        terminal.print_line(f"  for the scheduler: {pointer}")
+    return failures.OK
+
+
+def _to_json(problems: Iterable[Problem]) -> list[dict[str, str]]:
+    return [attrs.asdict(problem) for problem in problems]
 
 
 @click.command()
 @with_settings()
-def schema(_settings: Config) -> None:
+def schema(_config: Config) -> None:
     """Print the JSON Schema of the job document.
 
-    For editors: it knows every key and its type. `worker validate` knows more: the rules between
-    keys, and both spellings of each.
+    It describes every key and its type, for editors. `worker validate` also checks rules between
+    keys, and accepts both spellings of each.
 
     \b
     Examples:
       worker schema > job.schema.json
     """
-    from worker.spec.schema import schema_text
+    from worker.spec.fields import schema_text
 
     click.echo(schema_text())

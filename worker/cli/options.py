@@ -1,4 +1,4 @@
-"""Flags that several commands share: settings as flags, ``--json``, refs and job documents."""
+"""Options that several commands share: settings as flags, ``--json``, ``--job``."""
 
 import functools
 import os
@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from worker import telemetry
-from worker.config import OPTIONS, load_config, unread_variables
+from worker.config import SETTINGS, load_config, misspelt_variables
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Settings that are flags too: the dotted name, the flag, and how its value is called in help.
+# Settings that are also flags: by dotted name, the flag and the placeholder of its value in help.
 FLAGS: dict[str, tuple[str, str]] = {
     "store": ("--store", "DIRECTORY|URL"),
     "store_options": ("--store-option", "NAME=VALUE"),
@@ -41,110 +41,88 @@ FLAGS: dict[str, tuple[str, str]] = {
 }
 COMMON = ("log.format", "log.level")
 STORE = ("store", "store_options")
-GATEWAY = tuple(name for name in FLAGS if name.startswith("gateway."))
-RUN = (
-    *STORE,
-    "scratch",
-    "grace",
-    "pfs_root",
-    "runtime",
-    "engine_arguments",
-    "engine_options",
-    "client_hints",
-    "pass_environment",
-    "secrets",
-    "keep_failed",
-    *GATEWAY,
-)
+RUN = tuple(name for name in FLAGS if name not in COMMON)
 
-# What is given as a list or a table in a file is given flag by flag here.
+# A list or a table of the file is a flag that can be repeated.
 REPEATED = (tuple[str, ...], Mapping[str, str])
 
 
-def _parameter(name: str) -> str:
-    return "setting_" + name.replace(".", "__")
-
-
-def _flag(name: str) -> Callable[[Function], Function]:
-    option, (flag, metavar) = OPTIONS[name], FLAGS[name]
-    kwargs: dict[str, Any] = {"help": option.meaning, "default": None}
-    if get_origin(option.type) is Literal:
-        kwargs["type"] = click.Choice(get_args(option.type))
-    elif option.type is bool:
-        kwargs["is_flag"] = True
-    else:
-        kwargs["metavar"] = metavar
-        kwargs["multiple"] = option.type in REPEATED
-    return click.option(flag, _parameter(name), **kwargs)
-
-
 def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Callable[..., Any]]:
-    """Give a command these settings as flags, and the merged settings as its first argument.
+    """Add the settings *names* as flags, and pass the configuration as the first argument.
 
-    The log is configured before the command begins. One that *logs* writes JSON where no terminal
-    is; any other has nothing but its errors to say, which stay sentences unless JSON is asked for.
+    The log is configured before the command is called. A command that *logs* writes JSON when
+    standard error is no terminal; of any other only errors are logged, as text unless the format
+    json is chosen.
     """
 
     def decorate(function: Function) -> Callable[..., Any]:
         chosen = (*names, *COMMON)
 
         @functools.wraps(function)
-        def call(config: Path | None, debug: bool, **arguments: Any) -> Any:
-            flags = {name: arguments.pop(_parameter(name)) for name in chosen}
-            settings = load_config(
+        def call(config_file: Path | None, debug: bool, **arguments: Any) -> Any:
+            flags = {name: arguments.pop(f"setting_{name.replace('.', '__')}") for name in chosen}
+            config = load_config(
                 {name: value for name, value in flags.items() if value not in (None, ())},
                 os.environ,
-                file=config,
+                file=config_file,
             )
-            style = settings.log.format
+            style = config.log.format
             telemetry.configure(
                 "console" if style == "auto" and not logs else style,
-                settings.log.level,
-                traces=debug,
+                config.log.level,
+                tracebacks=debug,
             )
-            for slip, meant in unread_variables(os.environ).items():
-                telemetry.logger().warning("settings.unread", variable=slip, did_you_mean=meant)
-            return function(settings, **arguments)
+            for name, meant in misspelt_variables(os.environ).items():
+                telemetry.logger().warning("settings.unread", variable=name, did_you_mean=meant)
+            return function(config, **arguments)
 
         decorated: Callable[..., Any] = call
         for name in reversed(chosen):
             decorated = _flag(name)(decorated)
-        decorated = click.option(
-            "--debug", is_flag=True, help="Show the traceback of an error as well"
-        )(decorated)
+        decorated = click.option("--debug", is_flag=True, help="Show the traceback of an error")(
+            decorated
+        )
         return click.option(
             "--config",
+            "config_file",
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
-            help="Settings to use instead of ./worker.toml or your own",
+            help="Configuration file to use instead of ./worker.toml or the user's",
         )(decorated)
 
     return decorate
 
 
-def json_option(function: Function) -> Function:
-    """Add ``--json``: one JSON object a line instead of text for people."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON, one object a line, for programs"
-    )(function)
+def _flag(name: str) -> Callable[[Function], Function]:
+    setting, (flag, metavar) = SETTINGS[name], FLAGS[name]
+    arguments: dict[str, Any] = {"help": setting.help, "default": None}
+    if get_origin(setting.type) is Literal:
+        arguments["type"] = click.Choice(get_args(setting.type))
+    elif setting.type is bool:
+        arguments["is_flag"] = True
+    else:
+        arguments["metavar"] = metavar
+        arguments["multiple"] = setting.type in REPEATED
+    return click.option(flag, f"setting_{name.replace('.', '__')}", **arguments)
 
 
-def job_option(function: Function) -> Function:
-    """Add ``--job``: a job document in a file, or on standard input."""
-    return click.option(
-        "--job",
-        "job",
-        required=True,
-        metavar="FILE|-",
-        help="The job document, JSON or YAML; - reads standard input",
-    )(function)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, one object a line, for programs"
+)
+job_option = click.option(
+    "--job",
+    "job",
+    required=True,
+    metavar="FILE|-",
+    help="The job document, JSON or YAML; - reads standard input",
+)
 
 
-def read_document(name: str) -> bytes:
-    """Return the bytes of a job document by its name on the command line."""
+def read_document(name: str) -> tuple[bytes, str]:
+    """Return the bytes of the document *name* of the command line, and its name for messages."""
     if name == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(), "standard input"
     try:
-        return Path(name).read_bytes()
+        return Path(name).read_bytes(), name
     except OSError as error:
         raise click.BadParameter(f"{name}: {error.strerror}", param_hint="--job") from error

@@ -1,4 +1,4 @@
-"""``plan``: what a run would do, with every input looked up and nothing done."""
+"""``plan``: what a run would do."""
 
 import os
 import uuid
@@ -9,103 +9,101 @@ from typing import Any
 
 import click
 
-from worker import telemetry
-from worker.cli import terminal as output
-from worker.cli.options import RUN, job_option, json_option, with_settings
-from worker.cli.requests import read_job
+from worker.cli import terminal
+from worker.cli.options import RUN, job_option, json_option, read_document, with_settings
 from worker.config import Config
 from worker.gateway.messages import Endpoint, KeyPair
-from worker.job import environment
-from worker.job.environment import Access, Given, InputVariables
+from worker.job.access import ANONYMOUS, Access
+from worker.job.environment import EnvironmentTemplate, InputVariables, passed_variables
 from worker.job.plan import Datum, Plan, make_plan
+from worker.spec.parse import parse
 from worker.store.opening import open_store
+from worker.text import HIDDEN
 
 DATUMS_SHOWN = 20
-"""On a terminal; JSON and pipes get them all."""
+"""Datums shown on a terminal; JSON and pipes contain all."""
 
 
 @click.command()
 @job_option
 @json_option
 @with_settings(*RUN)
-def plan(settings: Config, *, job: str, as_json: bool) -> None:
+def plan(config: Config, *, job: str, as_json: bool) -> None:
     """Show what a run would do, and run nothing.
 
-    The commits its inputs are now, its datums, its buckets, the variables its command would get,
-    and what is left to a scheduler. Exit status 66 means that an input is not there.
+    Shows the commits of its inputs, its datums, its buckets, the variables of its command, and the
+    fields for a scheduler. Exit status 66 means that an input does not exist.
 
     \b
     Examples:
       worker plan --job job.json
       worker plan --job job.yaml --json | jq .datums
     """
-    spec = read_job(job)
-    store = open_store(settings.store, settings.store_options)
+    text, source = read_document(job)
+    spec = parse(text, source=source)
+    store = open_store(config.store, config.store_options)
     found = make_plan(store, spec, job=spec.job_id or uuid.uuid4().hex)
-    variables = command_environment(settings, found)
+    variables = command_environment(config, found)
     if as_json:
-        shown = {**found.to_json(), "runtime": settings.runtime, "environment": variables}
-        output.print_json(shown | ({} if spec.job_id else {"job": None}))
+        shown = {**found.to_json(), "runtime": config.runtime, "environment": variables}
+        terminal.print_json(shown | ({} if spec.job_id else {"job": None}))
         return
-    _print_plan(settings, found, variables)
+    _print_plan(config, found, variables)
 
 
-def command_environment(settings: Config, found: Plan) -> dict[str, str]:
-    """Return the variables that the first datum's command would get, beside the agent's own.
+def command_environment(config: Config, found: Plan) -> dict[str, str]:
+    """Return the variables of the first datum's command, without those passed from the agent.
 
-    Values that are only known in a run are words in angle brackets; secrets are not looked up.
+    A value that is only known in a run is a word in angle brackets; secrets are not read.
     """
     datum = next(found.datums(), None) if found.published is None else None
     if datum is None:
         return {}
-    spec = found.spec
-    given = Given(
+    spec, gateway = found.spec, config.gateway
+    access = None
+    if spec.serves_s3:
+        scheme = "http" if gateway.tls == "off" else "https"
+        url = f"{scheme}://{gateway.host}:{gateway.port or '<port>'}"
+        keys = KeyPair("<access key>", HIDDEN) if gateway.authenticated else ANONYMOUS
+        access = Access(Endpoint(gateway.host, gateway.port, url), keys)
+    template = EnvironmentTemplate(
         base={},
         job=spec.job_id or "<id>",
         pipeline=spec.pipeline,
         project=spec.project,
-        inputs=tuple(_input_variables(settings, datum)),
-        access=_access(settings) if spec.serves_s3 else None,
-        client_hints=settings.client_hints,
-        secrets={s.env_var: telemetry.HIDDEN for s in spec.transform.secrets if s.env_var},
+        access=access,
+        client_hints=config.client_hints,
+        secrets={s.env_var: HIDDEN for s in spec.transform.secrets if s.env_var},
         spec=spec.transform.env,
     )
-    composed = environment.compose(given, datum=datum.id)
-    inherited = environment.passed({})
-    return {name: value for name, value in composed.items() if inherited.get(name) != value}
+    variables = template.render(datum=datum.id, inputs=_input_variables(config, datum))
+    passed = passed_variables({})
+    return {name: value for name, value in variables.items() if passed.get(name) != value}
 
 
-def _input_variables(settings: Config, datum: Datum) -> Iterator[InputVariables]:
-    chosen = settings.pfs_root if settings.runtime == "process" else None
+def _input_variables(config: Config, datum: Datum) -> Iterator[InputVariables]:
+    chosen = config.pfs_root if config.runtime == "process" else None
     root = chosen or Path("/pfs")
     for selection in datum.selections:
-        path = "" if selection.input.spec.s3 else selection.match.path.lstrip("/")
-        commit = selection.input.commit.name.id
-        yield InputVariables(selection.name, root / selection.name / path, commit)
+        spec = selection.input.spec
+        path = "" if spec.s3 else selection.match.path.lstrip("/")
+        yield InputVariables(spec.name, root / spec.name / path, selection.input.commit.name.id)
 
 
-def _access(settings: Config) -> Access:
-    gateway = settings.gateway
-    scheme = "http" if gateway.tls == "off" else "https"
-    url = f"{scheme}://{gateway.host}:{gateway.port or '<port>'}"
-    keys = KeyPair("<access key>", telemetry.HIDDEN) if gateway.authenticated else None
-    return Access(Endpoint(gateway.host, gateway.port, url), keys or environment.ANYONE)
-
-
-def _print_plan(settings: Config, found: Plan, variables: Mapping[str, str]) -> None:
+def _print_plan(config: Config, found: Plan, variables: Mapping[str, str]) -> None:
     document = found.to_json()
     spec = found.spec
-    output.print_facts(
+    terminal.print_facts(
         [
             ("pipeline", f"{spec.project}/{spec.pipeline}"),
-            ("job", spec.job_id or "gets an id when it runs"),
+            ("job", spec.job_id or "generated when it runs"),
             ("output", document["output"]),
             (
                 "published",
-                f"{found.published.name}, so a run does nothing" if found.published else "",
+                f"{found.published.name}, so a run would do nothing" if found.published else "",
             ),
             ("command", " ".join(spec.transform.cmd)),
-            ("runtime", _runtime(settings, spec.transform.image)),
+            ("runtime", _runtime(config, spec.transform.image)),
             ("tries", f"{spec.datum_tries} for each datum"),
             ("limits", ", ".join(_limits(document))),
         ]
@@ -113,32 +111,32 @@ def _print_plan(settings: Config, found: Plan, variables: Mapping[str, str]) -> 
     if found.inputs:
         _print_inputs(document, found)
     if variables:
-        _print_environment(settings, variables)
+        _print_environment(config, variables)
     for heading, lines in (
         ("For the scheduler", document["for_scheduler"]),
         ("Warnings", document["warnings"]),
     ):
         if lines:
-            output.title(heading)
+            terminal.print_title(heading)
             for line in lines:
-                output.print_line(line)
+                terminal.print_line(line)
 
 
-def _runtime(settings: Config, image: str) -> str:
-    if settings.runtime == "process":
-        return "process, right here" + (f"; the image {image} is recorded" if image else "")
-    return f"{settings.runtime}, in {image}"
+def _runtime(config: Config, image: str) -> str:
+    if config.runtime == "process":
+        return "process" + (f"; the image {image} is recorded" if image else "")
+    return f"{config.runtime}, in {image}"
 
 
 def _limits(document: Mapping[str, Any]) -> Iterator[str]:
     for name, words in (("datum_timeout", "a datum"), ("job_timeout", "the job")):
         if document[name] is not None:
-            yield f"{output.duration(document[name])} for {words}"
+            yield f"{terminal.format_seconds(document[name])} for {words}"
 
 
 def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
-    output.title("Inputs")
-    output.print_table(
+    terminal.print_title("Inputs")
+    terminal.print_table(
         ("name", "commit", "branch", "as", "files", "size"),
         [
             (
@@ -146,25 +144,25 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
                 each["commit"],
                 each["branch"],
                 "bucket" if each["s3"] else f"files {each['glob']}",
-                output.amount(each["files"]),
-                output.size(each["size"]) if output.on_terminal() else str(each["size"]),
+                terminal.format_integer(each["files"]),
+                terminal.format_size(each["size"]) if terminal.is_terminal() else str(each["size"]),
             )
             for each in document["inputs"]
         ],
         right=("files", "size"),
     )
-    output.title("Buckets")
-    output.print_table(
+    terminal.print_title("Buckets")
+    terminal.print_table(
         ("bucket", "access"), [(f"s3://{n}", what) for n, what in document["buckets"].items()]
     )
-    output.title(f"Datums: {found.count:,}")
-    shown = DATUMS_SHOWN if output.on_terminal() else None
-    output.print_table(
+    terminal.print_title(f"Datums: {found.count:,}")
+    shown = DATUMS_SHOWN if terminal.is_terminal() else None
+    terminal.print_table(
         ("number", "id", "paths"),
         [
             (
                 str(datum.number),
-                datum.id[:12] if output.on_terminal() else datum.id,
+                datum.id[:12] if terminal.is_terminal() else datum.id,
                 "  ".join(f"{name}:{path}" for name, path in datum.paths.items()),
             )
             for datum in islice(found.datums(), shown)
@@ -172,12 +170,12 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
         right=("number",),
     )
     if shown is not None and found.count > shown:
-        output.print_line(f"… and {found.count - shown:,} more; --json lists them all")
+        terminal.print_line(f"… and {found.count - shown:,} more; --json lists them all")
 
 
-def _print_environment(settings: Config, variables: Mapping[str, str]) -> None:
-    output.title("Environment")
+def _print_environment(config: Config, variables: Mapping[str, str]) -> None:
+    terminal.print_title("Environment")
     for name, value in sorted(variables.items()):
-        output.print_line(f"{name}={value}")
-    kept = sorted(environment.passed(os.environ, settings.pass_environment))
-    output.print_line(f"and of the agent's own: {', '.join(kept)}")
+        terminal.print_line(f"{name}={value}")
+    kept = sorted(passed_variables(os.environ, config.pass_environment))
+    terminal.print_line(f"and of the agent's environment: {', '.join(kept)}")

@@ -1,4 +1,4 @@
-"""What a run came to, told to a person, to a pipe, and to ``--result``."""
+"""The result of a run: printed, logged, and written to the file of ``--result``."""
 
 from pathlib import Path
 from types import TracebackType
@@ -6,20 +6,21 @@ from types import TracebackType
 import click
 
 from worker import telemetry
-from worker.cli import exits
-from worker.cli import terminal as output
+from worker.cli import failures, terminal
+from worker.errors import Cause, cause_of
 from worker.job.result import Result
-from worker.job.state import Cause, State
+from worker.job.state import State
+from worker.text import escape_control
 
 TAIL = 20
-"""How many of the last lines of a failed command are repeated."""
+"""How many of the last lines of a failed command are printed."""
 
 
 class ResultFile:
-    """The file of ``--result``: written however the run ends, also when it could not begin.
+    """The file of ``--result``: written whether the run succeeds, fails or cannot start.
 
-    It is opened first, so that a run of hours does not end at a path that can't be written. It is
-    written in place, since a pod's termination log is a mount that nothing can be renamed over.
+    It is opened first, so that a run of hours does not fail at a path that is not writable. It is
+    written in place: the termination log of a pod is a mount, which cannot be replaced by a rename.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -37,52 +38,49 @@ class ResultFile:
         if self._file is None:
             return
         if error is not None:
-            self.write(_not_begun(error))
+            self.write(_not_started(error))
         self._file.close()
 
     def write(self, result: Result) -> None:
-        """Write the result; a disk that is full by now is told, and does not change the outcome."""
+        """Write the result; a full disk is reported and does not change the exit status."""
         if self._file is None:
             return
         try:
             self._file.write(result.to_text() + "\n")
             self._file.flush()
         except OSError as error:
-            exits.say(f"worker: --result: {exits.explain(error)}")
+            failures.say(f"worker: --result: {failures.describe(error)}")
 
 
-def _not_begun(error: BaseException) -> Result:
-    status = exits.WRONG if isinstance(error, click.ClickException) else exits.exit_status(error)
-    cause = next((each for each in Cause if each.exit_code == status), Cause.INTERNAL)
+def _not_started(error: BaseException) -> Result:
+    if isinstance(error, click.ClickException):
+        cause, reason = Cause.INVALID, error.format_message()
+    else:
+        cause, reason = cause_of(error), failures.describe(error)
     state = State.KILLED if cause is Cause.STOPPED else State.UNRUNNABLE
-    reason = error.format_message() if isinstance(error, click.ClickException) else None
-    return Result(job="", state=state, cause=cause, reason=reason or exits.explain(error))
+    return Result(job="", state=state, cause=cause, reason=reason)
 
 
 def report(result: Result, *, as_json: bool) -> None:
-    """Print the output commit, or say why there is none."""
+    """Print the output commit, or report why there is none."""
     if as_json:
-        output.print_json(result.to_json())
+        terminal.print_json(result.to_json())
     elif result.output is not None and result.exit_code == 0:
-        _print_output(result)
+        terminal.print_line(str(result.output))
+        if terminal.is_terminal():
+            took = terminal.format_seconds(result.finished - result.started)
+            terminal.print_line(
+                f"{terminal.format_count(result.files, 'file')}, "
+                f"{terminal.format_size(result.size)}, in {took}"
+                + (f" ({result.cause.value})" if result.cause is not Cause.PUBLISHED else "")
+            )
     if result.exit_code != 0:
-        _say_failure(result)
+        _report_failure(result)
 
 
-def _print_output(result: Result) -> None:
-    output.print_line(str(result.output))
-    if not output.on_terminal():
-        return
-    took = output.duration(result.finished - result.started)
-    output.print_line(
-        f"{output.number(result.files, 'file')}, {output.size(result.size)}, in {took}"
-        + (f" ({result.cause.value})" if result.cause is not Cause.PUBLISHED else "")
-    )
-
-
-def _say_failure(result: Result) -> None:
+def _report_failure(result: Result) -> None:
     tail = result.log_tail[-TAIL:]
-    if not telemetry.for_people():
+    if not telemetry.is_console():
         telemetry.logger().error(
             "worker.failed",
             reason=result.reason or result.cause.value,
@@ -93,13 +91,13 @@ def _say_failure(result: Result) -> None:
         )
         return
     if tail:
-        exits.say("The last lines of the command:")
+        failures.say("The last lines of the command:")
         for line in tail:
-            exits.say(f"  │ {output.printable_lines(line)[0]}")
-    exits.say(f"worker: {exits.harmless(result.reason or result.cause.value)}")
+            failures.say(f"  │ {escape_control(line, colors=True)}")
+    failures.say(f"worker: {escape_control(result.reason or result.cause.value, lines=True)}")
     if result.kept is not None:
-        exits.say(f"What it wrote is kept: worker ls {result.kept}")
+        failures.say(f"Its output is kept: worker ls {result.kept}")
     if result.cause is Cause.INTERNAL:
-        exits.say("Run it again with --debug for the whole traceback.")
-    elif result.cause.worth_a_retry:
-        exits.say("Another try may succeed.")
+        failures.say("Run it again with --debug for the traceback.")
+    elif result.cause.retryable:
+        failures.say("A retry may succeed.")

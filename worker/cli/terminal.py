@@ -1,4 +1,4 @@
-"""How results reach standard output: lines for programs, tables for people on a terminal."""
+"""Output of results on standard output: lines for programs, tables for people on a terminal."""
 
 import json
 import shutil
@@ -10,44 +10,46 @@ from typing import Any
 
 import click
 
-from worker.telemetry import printable
+from worker.text import escape_control
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+BATCH = 1000
+"""Rows from which the widths of a table's columns are computed."""
 
 
-def on_terminal() -> bool:
-    """Whether a person reads standard output."""
+def is_terminal() -> bool:
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on a line of its own."""
+    """Print one JSON value on one line."""
     print(json.dumps(value, ensure_ascii=False))
 
 
 def print_line(text: str = "") -> None:
-    """Print one line of text for a person or a pipe; control characters are written out."""
-    print(printable(text))
+    """Print one line of text with control characters escaped."""
+    print(escape_control(text, colors=True))
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print rows under their titles on a terminal, and as lines with tabs otherwise.
+    """Print rows below their titles on a terminal, otherwise as lines separated by tabs.
 
-    For a pipe rows are written as they come, so a million of them need no memory. On a terminal
-    columns are as wide as the first screenfuls need; the last column is never cut, so that what
-    it shows can be copied.
+    To a pipe, rows are written as they come, so a million of them need no memory. On a terminal,
+    columns are as wide as the first rows need; the last column is never cut, so that its content
+    can be copied. Columns named in *right* are aligned to the right.
     """
-    if not on_terminal():
+    if not is_terminal():
         for row in rows:
-            print("\t".join(printable(cell) for cell in row))
+            print("\t".join(escape_control(cell, colors=True) for cell in row))
         return
     widths: list[int] = []
     batch: list[list[str]] = []
     for row in rows:
-        batch.append([printable(cell) for cell in row])
-        if len(batch) == 1000:
+        batch.append([escape_control(cell, colors=True) for cell in row])
+        if len(batch) == BATCH:
             widths = _print_batch(columns, batch, right=right, widths=widths)
             batch = []
     if batch or not widths:
@@ -57,18 +59,21 @@ def print_table(
 def _print_batch(
     columns: Sequence[str], batch: list[list[str]], *, right: Sequence[str], widths: list[int]
 ) -> list[int]:
-    # Loaded for people only; a pipe never waits for it.
-    from rich.cells import cell_len, set_cell_size
+    # Imported for terminals only.
+    from wcwidth import wcswidth
 
-    found = [max(cell_len(cell) for cell in column) for column in zip(columns, *batch, strict=True)]
+    def width_of(cell: str) -> int:
+        return max(wcswidth(cell), 0)
+
     first = not widths
+    found = [max(width_of(cell) for cell in column) for column in zip(columns, *batch, strict=True)]
     widths = [max(pair) for pair in zip(widths or found, found, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         padded = []
         for name, cell, width in zip(columns, cells, widths, strict=True):
-            gap = " " * (width - cell_len(cell))
-            padded.append(gap + cell if name in right else set_cell_size(cell, width))
+            padding = " " * (width - width_of(cell))
+            padded.append(padding + cell if name in right else cell + padding)
         return "  ".join(padded).rstrip()
 
     if first:
@@ -79,37 +84,33 @@ def _print_batch(
 
 
 def print_facts(facts: Iterable[tuple[str, str]], *, indent: str = "") -> None:
-    """Print names and values below each other, without those that have no value.
+    """Print names and values, one below the other, without empty values.
 
-    On a terminal prose is wrapped; lines that came as lines, such as code, are left as they are.
+    On a terminal, a value of one line is wrapped; values of several lines, such as code, are
+    printed as they are.
     """
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
     room = shutil.get_terminal_size().columns - len(indent) - width - 2
     for name, value in shown:
-        lines = printable_lines(value)
-        if on_terminal() and len(lines) == 1 and " " in value and room > 20:
+        lines = [escape_control(line, colors=True) for line in value.split("\n")]
+        if is_terminal() and len(lines) == 1 and " " in value and room > 20:
             lines = textwrap.wrap(lines[0], room, break_long_words=False, break_on_hyphens=False)
         first, *rest = lines or [""]
-        label = click.style(f"{name:<{width}}", dim=True) if on_terminal() else f"{name:<{width}}"
+        label = click.style(f"{name:<{width}}", dim=True) if is_terminal() else f"{name:<{width}}"
         print(f"{indent}{label}  {first}")
         for line in rest:
             print(f"{indent}{'':<{width}}  {line}")
 
 
-def printable_lines(text: str) -> list[str]:
-    """Return the lines of *text*, at least one, with control characters written out."""
-    return [printable(line) for line in text.split("\n")]
-
-
-def title(text: str) -> None:
-    """Print a title above what follows."""
+def print_title(text: str) -> None:
+    """Print a title above the following lines."""
     print()
     click.secho(text, bold=True)
 
 
-def size(count: int) -> str:
-    """Return a number of bytes as people say it."""
+def format_size(count: int) -> str:
+    """Return a number of bytes with a binary unit: ``1.5 MiB``."""
     amount = float(count)
     for unit in UNITS:
         if amount < 1024 or unit == UNITS[-1]:
@@ -120,21 +121,21 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
-def amount(count: int) -> str:
-    """Return an exact number: with commas on a terminal, as digits otherwise."""
-    return f"{count:,}" if on_terminal() else str(count)
+def format_integer(count: int) -> str:
+    """Return an exact number: with commas on a terminal, otherwise digits only."""
+    return f"{count:,}" if is_terminal() else str(count)
 
 
-def moment(seconds: float) -> str:
-    """Return a moment: local time on a terminal, UTC in ISO 8601 otherwise."""
+def format_time(seconds: float) -> str:
+    """Return a time, in seconds since 1970: local time on a terminal, otherwise ISO 8601 UTC."""
     found = datetime.fromtimestamp(seconds, UTC)
-    if on_terminal():
+    if is_terminal():
         return f"{found.astimezone():%Y-%m-%d %H:%M:%S}"
     return f"{found:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def duration(seconds: float) -> str:
-    """Return a time span as people say it."""
+def format_seconds(seconds: float) -> str:
+    """Return a duration for people: ``3.2 s``, ``5 min 2 s``, ``1 h 5 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -142,6 +143,6 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def number(count: int, singular: str, plural: str = "") -> str:
+def format_count(count: int, singular: str, plural: str = "") -> str:
     """Return a count with its noun: ``1 file``, ``1,255 files``."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

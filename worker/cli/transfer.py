@@ -1,4 +1,4 @@
-"""``put`` and ``get``: files of this machine into a commit, and out of one."""
+"""``put`` and ``get``: files of this machine into a commit, and back."""
 
 import sys
 from collections.abc import Callable
@@ -6,40 +6,41 @@ from pathlib import Path
 
 import click
 
-from worker.cli import exits
-from worker.cli import terminal as output
+from worker.cli import failures, terminal
 from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.progress import transfer_progress
-from worker.cli.stopping import deferring_signals
+from worker.cli.signals import deferring_signals
 from worker.config import Config
 from worker.model import Commit
-from worker.store.exporting import get_directory, write_tar
-from worker.store.importing import put_directory, put_file, put_stream
-from worker.store.intake import Compared
+from worker.store.checkin import put_directory, put_file, put_stream
+from worker.store.checkout import get_directory, write_tar
+from worker.store.ingest import Compared
 from worker.store.opening import open_store
 from worker.store.refs import Ref, parse_ref
 from worker.store.repository import Store
-from worker.telemetry import printable
+from worker.text import escape_control
 
 MANY_FILES = 100_000
 MANY_BYTES = 1 << 30
-"""From here on ``put`` says that it read unchanged files to compare them."""
+"""Unchanged files and bytes read from which ``put`` mentions ``--trust-mtime``."""
 
 
 @click.command()
 @click.argument("ref")
 @click.argument("source", metavar="DIRECTORY|FILE|-")
-@click.option("--keep", is_flag=True, help="Keep files that the folder does not have")
+@click.option(
+    "--keep", is_flag=True, help="Keep files of the commit that the folder does not contain"
+)
 @click.option(
     "--trust-mtime",
     is_flag=True,
     help="Do not read files of the same size that are older than the commit's (see docs/store.md)",
 )
-@click.option("-m", "--message", default="", metavar="TEXT", help="Why, for the log")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Message of the commit")
 @json_option
 @with_settings(*STORE)
 def put(
-    settings: Config,
+    config: Config,
     *,
     ref: str,
     source: str,
@@ -50,9 +51,9 @@ def put(
 ) -> None:
     """Commit a folder, a file or standard input to a branch.
 
-    What lies at the path of REF becomes exactly the folder; without a path, the whole commit does.
-    A file or a stream goes beside what is there. Repos and branches are made by the first commit,
-    and content that is there already makes no new one. The commit's name is printed.
+    The folder replaces everything below the path of REF; without a path, the whole commit. A file
+    or a stream is added. Repos and branches are created by their first commit, and unchanged
+    content makes no new commit. The name of the commit is printed.
 
     \b
     Examples:
@@ -63,8 +64,8 @@ def put(
     """
     wanted = parse_ref(ref)
     if wanted.back or wanted.is_commit:
-        raise click.UsageError(f"{ref} is a commit, which never changes; name a branch")
-    store = open_store(settings.store, settings.store_options)
+        raise click.UsageError(f"{ref} is a commit, which cannot be changed; expected a branch")
+    store = open_store(config.store, config.store_options)
     before = store.head(wanted.branch)
     compared = Compared()
 
@@ -76,13 +77,13 @@ def put(
         store, wanted, source, keep=keep, message=message, trust_mtime=trust_mtime, compared=note
     )
     if compared.files >= MANY_FILES or compared.size >= MANY_BYTES:
-        exits.say(
-            f"worker: read {output.size(compared.size)} in {compared.files:,} files that had not "
-            "changed; --trust-mtime compares their size and times instead"
+        failures.say(
+            f"worker: read {terminal.format_size(compared.size)} of unchanged files; "
+            "--trust-mtime compares their size and times instead"
         )
     same = before is not None and before.commit == commit.name
     if as_json:
-        output.print_json(
+        terminal.print_json(
             {
                 "commit": str(commit.name),
                 "branch": commit.branch,
@@ -93,10 +94,12 @@ def put(
             }
         )
         return
-    output.print_line(str(commit.name))
-    if output.on_terminal():
-        content = f"{output.number(commit.files, 'file')}, {output.size(commit.size)}"
-        output.print_line(f"{content}{', as before' if same else ''}")
+    terminal.print_line(str(commit.name))
+    if terminal.is_terminal():
+        content = (
+            f"{terminal.format_count(commit.files, 'file')}, {terminal.format_size(commit.size)}"
+        )
+        terminal.print_line(f"{content}{', as before' if same else ''}")
 
 
 def _put(
@@ -112,7 +115,7 @@ def _put(
     with transfer_progress(f"put {ref}") as watch:
         if source == "-":
             if not ref.path:
-                raise click.UsageError(f"standard input needs a name: {ref.repo}:PATH")
+                raise click.UsageError(f"standard input requires a path: {ref.repo}:PATH")
             return put_stream(
                 store,
                 ref.branch,
@@ -150,18 +153,16 @@ def _put(
 @click.command()
 @click.argument("ref")
 @click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--tar", metavar="FILE|-", help="Write a tar instead, which takes every key")
+@click.option("--tar", metavar="FILE|-", help="Write a tar instead, which accepts every key")
 @json_option
 @with_settings(*STORE)
-def get(
-    settings: Config, *, ref: str, directory: Path | None, tar: str | None, as_json: bool
-) -> int:
+def get(config: Config, *, ref: str, directory: Path | None, tar: str | None, as_json: bool) -> int:
     """Write the files of a commit to a folder or a tar.
 
-    With a path, only that file, or what is below it. Files of the same name are replaced, others
-    in the folder stay. A key that can't be a file on this machine (`a` beside `a/b`, `..`, a part
-    over 255 bytes) is named, everything else is written, and the exit status is 1; a tar takes
-    them all.
+    With a path, only that file or the files below it. Files of the same name are replaced, others
+    in the folder stay. A key that cannot be a file name on this machine (`a` beside `a/b`, `..`, a
+    part over 255 bytes) is reported, all other files are written, and the exit status is 1; a tar
+    accepts every key.
 
     \b
     Examples:
@@ -170,26 +171,28 @@ def get(
       worker get labresults --tar - | tar tv
     """
     if (directory is None) == (tar is None):
-        raise click.UsageError("say where to: DIRECTORY, or --tar FILE")
+        raise click.UsageError("expected either DIRECTORY or --tar FILE")
     wanted = parse_ref(ref)
-    store = open_store(settings.store, settings.store_options)
+    store = open_store(config.store, config.store_options)
     commit = store.resolve(wanted)
     if directory is None:
         assert tar is not None
         _get_tar(store, commit, wanted, tar)
-        return exits.OK
+        return failures.OK
     with transfer_progress(f"get {ref}", None if wanted.path else commit.size) as watch:
         unwritten = get_directory(store, commit, directory, path=wanted.path, progress=watch)
     for each in unwritten:
         if as_json:
-            output.print_json({"key": each.key, "reason": each.reason})
+            terminal.print_json({"key": each.key, "reason": each.reason})
         else:
-            exits.say(f"worker: {printable(each.key)}: {each.reason}")
+            failures.say(f"worker: {escape_control(each.key)}: {each.reason}")
     unfit = sum(not each.damaged for each in unwritten)
     if unfit and not as_json:
-        keys = output.number(unfit, "key")
-        exits.say(f"worker: {keys} can't be files here; `worker get {ref} --tar FILE` takes all")
-    return exits.SOMETHING_FOUND if unwritten else exits.OK
+        keys = terminal.format_count(unfit, "key")
+        failures.say(
+            f"worker: {keys} cannot be files here; `worker get {ref} --tar FILE` writes all"
+        )
+    return failures.INCOMPLETE if unwritten else failures.OK
 
 
 def _get_tar(store: Store, commit: Commit, ref: Ref, tar: str) -> None:

@@ -1,60 +1,61 @@
-"""``verify`` and ``gc``: whether the store is whole, and what of it nobody needs."""
+"""``verify`` and ``gc``: integrity of the store, and removal of unreferenced data."""
 
 from pathlib import Path
 
 import attrs
 import click
 
-from worker.cli import exits
-from worker.cli import terminal as output
+from worker.cli import failures, terminal
 from worker.cli.options import STORE, json_option, with_settings
-from worker.cli.progress import counting
-from worker.config import Config
+from worker.cli.progress import counting_progress
+from worker.config import SETTINGS, Config
 from worker.model import CommitName
-from worker.readers import Seconds, read_as
-from worker.store import upkeep
+from worker.store.gc import GRACE_PERIOD, collect_garbage
 from worker.store.opening import open_store
+from worker.store.verify import verify_store
 
 
 @click.command()
 @json_option
 @with_settings(*STORE)
-def verify(settings: Config, *, as_json: bool) -> int:
-    """Read everything again and check every digest.
+def verify(config: Config, *, as_json: bool) -> int:
+    """Read all data and check every digest.
 
-    Every branch, commit, tree and byte. Damage is named by commit and file, nothing is changed, and
-    the exit status is 1 if there is any.
+    Reads every branch, commit, tree and byte of the store and changes nothing. Damage is listed by
+    commit and file; the exit status is 1 if there is any.
 
     \b
     Examples:
       worker verify
       worker verify --store s3://bucket/prefix --json
     """
-    store = open_store(settings.store, settings.store_options)
-    with counting("commits") as step:
+    store = open_store(config.store, config.store_options)
+    with counting_progress("commits") as step:
 
         def progress(name: CommitName) -> None:
             step(str(name))
 
-        found = upkeep.verify(store, progress=progress)
+        found = verify_store(store, progress=progress)
     if as_json:
-        output.print_json(attrs.asdict(found))
+        terminal.print_json(attrs.asdict(found))
     else:
         for defect in found.defects:
-            output.print_line(f"{defect.name}: {defect.found}")
-        damage = output.number(len(found.defects), "defect") if found.defects else "all is well"
-        output.print_line(
-            f"{output.number(found.commits, 'commit')}, "
-            f"{output.size(found.size)} of files read: {damage}"
+            terminal.print_line(f"{defect.name}: {defect.found}")
+        damage = (
+            terminal.format_count(len(found.defects), "defect") if found.defects else "no defects"
         )
-    return exits.SOMETHING_FOUND if found.defects else exits.OK
+        terminal.print_line(
+            f"{terminal.format_count(found.commits, 'commit')}, "
+            f"{terminal.format_size(found.size)} of files read: {damage}"
+        )
+    return failures.INCOMPLETE if found.defects else failures.OK
 
 
 def _grace(_context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        seconds: float = read_as(Seconds, text, Path())
+        seconds: float = SETTINGS["grace"].parse(text, Path())
     except ValueError as error:
         raise click.BadParameter(f"{error}, found {text!r}", param=parameter) from error
     return seconds
@@ -66,28 +67,29 @@ def _grace(_context: click.Context, parameter: click.Parameter, text: str | None
     "older_than",
     metavar="DURATION",
     callback=_grace,
-    help="Keep what was written since; must be longer than a job runs (by default 7 days)",
+    help="Keep data younger than this; must exceed the duration of a job (default: 7 days)",
 )
 @json_option
 @with_settings(*STORE)
-def gc(settings: Config, *, older_than: float | None, as_json: bool) -> None:
-    """Remove what no commit reaches.
+def gc(config: Config, *, older_than: float | None, as_json: bool) -> None:
+    """Remove data that no commit references.
 
-    What crashed jobs left, and what failed ones could not take back. Commits and branches stay.
-    Running jobs have written bytes that no commit reaches yet, so what is younger than the time of
-    --older-than stays too.
+    Removes what crashed and failed jobs left behind. Commits and branches stay. Running jobs have
+    written data that no commit references yet, so data younger than --older-than stays as well.
 
     \b
     Examples:
       worker gc
       worker gc --older-than 48h
     """
-    store = open_store(settings.store, settings.store_options)
-    found = upkeep.gc(store, grace=upkeep.GRACE if older_than is None else older_than)
+    store = open_store(config.store, config.store_options)
+    found = collect_garbage(store, grace=GRACE_PERIOD if older_than is None else older_than)
     if as_json:
-        output.print_json(attrs.asdict(found))
+        terminal.print_json(attrs.asdict(found))
         return
-    output.print_line(
-        f"Removed {output.number(found.blobs, 'blob')}, {output.number(found.trees, 'tree')} and "
-        f"{output.number(found.leftovers, 'leftover')}: {output.size(found.size)}"
+    counts = (
+        terminal.format_count(found.blobs, "blob"),
+        terminal.format_count(found.trees, "tree"),
+        terminal.format_count(found.leftovers, "leftover"),
     )
+    terminal.print_line(f"Removed {', '.join(counts)}: {terminal.format_size(found.size)}")

@@ -1,40 +1,68 @@
-"""From a request to its answer: which operation it is, whether it may be, and what became of it."""
+"""The S3 application: from a request to its response.
 
-import errno
+A request is parsed, authenticated and routed; a handler translates it to a verb of a bucket; every
+error becomes an S3 error document.
+"""
+
+import base64
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import attrs
+
 from worker import telemetry
-from worker.buckets.bucket import KeyMissing
-from worker.buckets.database import OutputClosed
+from worker.buckets.bucket import Bucket
 from worker.buckets.index import Index
 from worker.buckets.input import InputBucket
-from worker.buckets.output import OutBucket
-from worker.buckets.uploads import UploadMissing
-from worker.errors import WorkerError
+from worker.buckets.output import OutputBucket
+from worker.errors import WorkerError, is_disk_full, s3_code_of
 from worker.gateway import listings, objects, uploads
-from worker.gateway.call import Buckets, Call, document
 from worker.gateway.counters import Counters
-from worker.gateway.exchange import Answer, ClientGone, Head, Incoming
+from worker.gateway.http import ClientDisconnected, RequestBody, RequestHead, Response, xml
 from worker.gateway.messages import GatewayPlan
-from worker.gateway.refusals import identity, new_host_id, new_request_id, refusal
-from worker.s3 import answers, documents, listing
-from worker.s3.errors import S3Error, translate
+from worker.model import OUT
+from worker.s3 import canned_responses, listing, xml_responses
+from worker.s3.authentication import verify
+from worker.s3.error_codes import S3Error
 from worker.s3.request import Request, parse
-from worker.s3.routing import Operation, route
-from worker.s3.signatures import verify
-from worker.s3.sigv4 import Credentials, Signed
-from worker.store.backends.base import Damaged, ObjectMissing
+from worker.s3.routing import route
+from worker.s3.signing import Credentials, Signed
 from worker.store.blobs import BlobReader, Stage
 from worker.store.opening import open_store
 
 log = telemetry.logger()
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+STORE_FULL = "The disk of the store that the output is written to is full."
+SCRATCH_FULL = "The disk of the worker's scratch directory is full."
+SERVER = (b"server", b"worker")
 
-Handler = Callable[[Call], Awaitable[Answer]]
+
+@attrs.define(eq=False)
+class Context:
+    """A request for an operation on a bucket that exists."""
+
+    request: Request
+    key: str
+    """Empty for an operation on the bucket itself."""
+    bucket: Bucket
+    output: OutputBucket | None
+    """The bucket, for an operation that writes."""
+    application: "S3Application"
+    body: RequestBody
+    signed: Signed | None
+    """The verified signature, if authentication is on."""
+    scheme: str
+    """``http`` or ``https``."""
+    epoch: int
+    """The epoch of the output in which the request began."""
+    transferred: int = 0
+    """Payload bytes that the handler read or wrote."""
+
+
+Handler = Callable[[Context], Awaitable[Response]]
 
 HANDLERS: Mapping[str, Handler] = {
     "GetObject": objects.get_object,
@@ -53,7 +81,7 @@ HANDLERS: Mapping[str, Handler] = {
     "UploadPartCopy": uploads.upload_part_copy,
     "CompleteMultipartUpload": uploads.complete,
     "AbortMultipartUpload": uploads.abort,
-    "ListParts": uploads.list_parts,
+    "ListParts": listings.list_parts,
     "HeadBucket": listings.head_bucket,
     "ListObjects": listings.list_objects(listing.V1),
     "ListObjectsV2": listings.list_objects(listing.V2),
@@ -62,188 +90,203 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
-class Service:
-    """The buckets of one job, as S3."""
+class S3Application:
+    """The buckets of one job as S3; at most one of them is writable."""
 
     def __init__(
         self,
-        buckets: Buckets,
+        buckets: Iterable[Bucket],
         *,
         job: str,
         counters: Counters,
         credentials: Credentials | None = None,
-        described: Mapping[str, str] | None = None,
+        descriptions: Mapping[str, str] | None = None,
         plan: GatewayPlan | None = None,
     ) -> None:
-        """Serve *buckets*; with *credentials* to those only who sign with them.
+        """Serve *buckets*; with *credentials*, only requests that are signed with them.
 
-        *described* says of a bucket by name what it serves, for people. *plan* names the files that
-        tell the job which disk is full.
+        *descriptions* say what each bucket serves, for people. *plan* names the files in which a
+        full disk is reported to the job.
         """
-        self._plan = plan
         self.job = job
         self.counters = counters
-        self.described = described or {}
-        self.open_to_all = credentials is None
-        self._buckets = buckets
+        self.descriptions = descriptions or {}
+        self.authenticated = credentials is not None
+        self.buckets = {bucket.name: bucket for bucket in buckets}
+        output = self.buckets.get(OUT)
+        self._output = output if isinstance(output, OutputBucket) else None
+        self._plan = plan
         self._credentials = credentials
         self._started = int(time.time() * 1000)
-        self._host_id = new_host_id()
+        self._host_id = base64.b64encode(secrets.token_bytes(24)).decode()
 
-    def is_open(self) -> bool:
-        """Whether what is written would be taken."""
-        out = self._buckets.out
-        return out is None or not out.index.frozen()
+    def is_ready(self) -> bool:
+        """Whether requests are accepted: false once the output is frozen."""
+        return self._output is None or not self._output.is_frozen()
 
     def is_bucket_host(self, host: bytes) -> bool:
-        """Whether *host*, of a request, names a bucket."""
-        request = parse("GET", b"/", b"", [(b"host", host)], buckets=self._buckets.names)
-        return request.virtual
+        """Whether *host* names a bucket in the virtual-hosted style."""
+        headers = [(b"host", host)]
+        return parse("GET", b"/", b"", headers, buckets=self.buckets).virtual
 
-    def settle(self) -> None:
-        """Make durable all that was written. This one blocks."""
-        if self._buckets.out is not None:
-            self._buckets.out.stage.settle()
+    def flush(self) -> None:
+        """Make all acknowledged payload durable. This method blocks."""
+        if self._output is not None:
+            self._output.stage.settle()
 
-    async def answer(self, head: Head, incoming: Incoming) -> Answer:
-        """Return the answer to a request, whatever it is; raises only ClientGone."""
-        request_id = new_request_id()
-        resource, bucket, writes = head.path.decode("latin-1"), "", False
+    async def respond(self, head: RequestHead, body: RequestBody) -> Response:
+        """Return the response to any request; raises only ClientDisconnected."""
+        request_id = secrets.token_hex(8).upper()
+        request: Request | None = None
+        name: str | None = None
+        writes, transferred, refused = False, 0, 0
         try:
-            request = parse(
-                head.method, head.path, head.query, head.headers, buckets=self._buckets.names
-            )
-            resource, bucket = request.resource, request.bucket or ""
-            signed = self._who(request)
+            request = parse(head.method, head.path, head.query, head.headers, buckets=self.buckets)
+            name = request.bucket
+            signed = None
+            if self._credentials is not None:
+                signed = verify(request, self._credentials, now=time.time())
             operation = route(request)
             writes = operation.writes
-            answer = await self._carry_out(operation, request, signed, head, incoming)
-            self._count(bucket, writes)
-        except ClientGone:
+            if operation.name == "ListBuckets":
+                response = self._list_buckets(request)
+            elif operation.answer is not None:
+                exists = request.bucket in self.buckets
+                response = xml(canned_responses.answer(operation, request, exists=exists))
+            else:
+                bucket = self.buckets.get(name or "")
+                if bucket is None:
+                    raise self._no_such_bucket(name or "")
+                output = self.writable(bucket) if writes else None
+                context = Context(
+                    request=request,
+                    key=request.key or "",
+                    bucket=bucket,
+                    output=output,
+                    application=self,
+                    body=body,
+                    signed=signed,
+                    scheme=head.scheme,
+                    epoch=0 if output is None else output.epoch(),
+                )
+                response = await HANDLERS[operation.name](context)
+                transferred = context.transferred
+        except ClientDisconnected:
             raise
         except Exception as error:
-            fault = _fault(error)
-            if self._plan is not None and getattr(error, "errno", None) in NO_ROOM:
-                plan = self._plan
-                with suppress(OSError):
-                    (plan.scratch_full if _in_scratch(error, plan) else plan.store_full).touch()
-                if _in_scratch(error, plan):
-                    fault = S3Error("ServiceUnavailable", SCRATCH_FULL)
-            if fault.status >= 500 and fault is not error:
-                log.error(
-                    "gateway.failed",
-                    request=request_id,
-                    resource=resource,
-                    reason=str(error),
-                    # What is raised on purpose says enough, and may come with every request.
-                    exc_info=not isinstance(error, WorkerError),
-                )
-            self._count(bucket, writes, refused=1)
-            return refusal(fault, resource=resource, request_id=request_id, host_id=self._host_id)
-        answer.headers.extend(identity(request_id, self._host_id))
-        return answer
+            refused = 1
+            response = self._refuse(error, request_id, request, head)
+        if name is not None:
+            self.counters.add(name, writes=writes, refused=refused, transferred=transferred)
+        response.headers.append((b"x-amz-request-id", request_id.encode()))
+        response.headers.append((b"x-amz-id-2", self._host_id.encode()))
+        response.headers.append(SERVER)
+        return response
 
-    def _who(self, request: Request) -> Signed | None:
-        if self._credentials is None:
-            return None
-        return verify(request, self._credentials, now=time.time())
+    def refuse_malformed(self, fault: S3Error) -> Response:
+        """Return the response to bytes that are not a request."""
+        request_id = secrets.token_hex(8).upper()
+        response = error_response(fault, "/", request_id, self._host_id)
+        response.headers.append((b"x-amz-request-id", request_id.encode()))
+        response.headers.append((b"x-amz-id-2", self._host_id.encode()))
+        response.headers.append(SERVER)
+        return response
 
-    async def _carry_out(
-        self,
-        operation: Operation,
-        request: Request,
-        signed: Signed | None,
-        head: Head,
-        incoming: Incoming,
-    ) -> Answer:
-        if operation.name == "ListBuckets":
-            named = [(name, self._started) for name in self._buckets.names]
-            return document(documents.list_buckets(named, prefix=request.params.get("prefix")))
-        if operation.answer is not None:
-            return self._fixed(operation, request)
-        bucket = self._buckets.find(request.bucket)
-        epoch = 0
-        if operation.writes:
-            epoch = self._buckets.writable(bucket).index.epoch()
-        counted = "bytes_written" if operation.writes else "bytes_read"
-        call = Call(
-            request=request,
-            bucket=bucket,
-            buckets=self._buckets,
-            incoming=incoming,
-            signed=signed,
-            scheme=head.scheme,
-            epoch=epoch,
-            count=lambda amount: self.counters.add(bucket.name, **{counted: amount}),
+    def _list_buckets(self, request: Request) -> Response:
+        rows = [(name, self._started) for name in self.buckets]
+        return xml(xml_responses.list_buckets(rows, prefix=request.params.get("prefix")))
+
+    def find(self, name: str) -> Bucket:
+        """Return the bucket *name*; raises NoSuchBucket."""
+        bucket = self.buckets.get(name)
+        if bucket is None:
+            raise self._no_such_bucket(name)
+        return bucket
+
+    def _no_such_bucket(self, name: str) -> S3Error:
+        names = ", ".join(f"s3://{each}" for each in sorted(self.buckets)) or "none"
+        return S3Error(
+            "NoSuchBucket",
+            f"The specified bucket does not exist. The buckets of this job: {names}.",
+            BucketName=name,
         )
-        return await HANDLERS[operation.name](call)
 
-    def _fixed(self, operation: Operation, request: Request) -> Answer:
-        exists = request.bucket in self._buckets.names
-        return document(answers.answer(operation, request, exists=exists))
+    def writable(self, bucket: Bucket) -> OutputBucket:
+        """Return *bucket*, if it is writable; otherwise raise an error that names the one that is.
 
-    def _count(self, bucket: str, writes: bool, *, refused: int = 0) -> None:
-        if writes:
-            self.counters.add(bucket, writes=1, refused=refused)
-        else:
-            self.counters.add(bucket, reads=1, refused=refused)
+        Raises AccessDenied.
+        """
+        if isinstance(bucket, OutputBucket):
+            return bucket
+        remedy = f"write to s3://{OUT}" if self._output else "this job has no bucket to write to"
+        raise S3Error("AccessDenied", f"`{bucket.name}` is a read-only input; {remedy}")
 
-
-FULL = "The disk of the store that the output is written to is full."
-SCRATCH_FULL = "The disk of the worker's scratch directory is full."
-LOST = "The store under this bucket has lost the object's data; the log of the job says more."
-
-# What the errors of our own rooms are to an S3 client, where their meaning alone says too little.
-FAULTS: tuple[tuple[type[WorkerError], Callable[[WorkerError], S3Error]], ...] = (
-    (KeyMissing, lambda error: S3Error("NoSuchKey", Key=getattr(error, "key", ""))),
-    (
-        UploadMissing,
-        lambda error: S3Error("NoSuchUpload", UploadId=getattr(error, "upload_id", "")),
-    ),
-    # Not a 503, which clients try again and again: no later try can succeed.
-    (OutputClosed, lambda error: S3Error("AccessDenied", str(error))),
-    # Not a 404 either, which means that there is no such object, and many clients go on from that.
-    (ObjectMissing, lambda _: S3Error("InternalError", LOST)),
-    (Damaged, lambda _: S3Error("InternalError", LOST)),
-)
-
-
-def _in_scratch(error: Exception, plan: GatewayPlan) -> bool:
-    """Return whether *error* is about a file in the scratch directory."""
-    path = getattr(error, "path", None)
-    return path is not None and Path(path).is_relative_to(plan.scratch)
+    def _refuse(
+        self, error: Exception, request_id: str, request: Request | None, head: RequestHead
+    ) -> Response:
+        """Return the error document for *error*; log an internal error."""
+        resource = head.path.decode("latin-1") if request is None else request.resource
+        fault = to_s3_error(error)
+        if self._plan is not None and is_disk_full(error):
+            path = getattr(error, "path", None)
+            in_scratch = path is not None and Path(path).is_relative_to(self._plan.scratch)
+            with suppress(OSError):
+                (self._plan.scratch_full if in_scratch else self._plan.store_full).touch()
+            if in_scratch:
+                fault = S3Error("ServiceUnavailable", SCRATCH_FULL)
+        if fault.status >= 500 and fault is not error:
+            log.error(
+                "gateway.failed",
+                request=request_id,
+                resource=resource,
+                reason=str(error),
+                # An error that is raised on purpose explains itself, and may be frequent.
+                exc_info=not isinstance(error, WorkerError),
+            )
+        return error_response(fault, resource, request_id, self._host_id)
 
 
-def _fault(error: Exception) -> S3Error:
-    """Return the S3 error that answers *error*."""
+def to_s3_error(error: Exception) -> S3Error:
+    """Return the S3 error that answers a request which *error* ended."""
     if isinstance(error, S3Error):
         return error
-    if getattr(error, "errno", None) in NO_ROOM:
-        return S3Error("ServiceUnavailable", FULL)
-    if isinstance(error, WorkerError):
-        meant = next((make for kind, make in FAULTS if isinstance(error, kind)), translate)
-        return meant(error)
-    return S3Error("InternalError")
+    if is_disk_full(error):
+        return S3Error("ServiceUnavailable", STORE_FULL)
+    code = s3_code_of(error)
+    fields = {"NoSuchKey": ("Key", "key"), "NoSuchUpload": ("UploadId", "upload_id")}
+    if code in fields and hasattr(error, fields[code][1]):
+        name, attribute = fields[code]
+        return S3Error(code, fields={name: getattr(error, attribute)})
+    # The message of an internal error is not shown: it may contain paths of the agent.
+    internal = code in ("InternalError", "ServiceUnavailable")
+    return S3Error(code, None if internal else str(error))
 
 
-def open_service(plan: GatewayPlan, *, number: int, counters: Counters) -> Service:
-    """Return the service of process *number* of the gateway; this one blocks."""
-    store = open_store(plan.store, plan.options)
+def error_response(fault: S3Error, resource: str, request_id: str, host_id: str) -> Response:
+    """Return the response with the error document of *fault*."""
+    body = xml_responses.error(fault, resource=resource, request_id=request_id, host_id=host_id)
+    headers = [(name.lower().encode(), value.encode()) for name, value in fault.headers.items()]
+    return xml(body, headers, status=fault.status)
+
+
+def open_application(plan: GatewayPlan, *, number: int, counters: Counters) -> S3Application:
+    """Return the application of process *number* of the gateway. This function blocks."""
+    store = open_store(plan.store, plan.store_options)
     reader = BlobReader(store.backend, scratch=plan.scratch)
-    buckets: list[InputBucket | OutBucket] = []
-    described = {}
+    buckets: list[Bucket] = []
+    descriptions = {}
     for served in plan.inputs:
         buckets.append(InputBucket(served.name, store.tree(store.commit(served.commit)), reader))
-        described[served.name] = str(served.commit)
-    if plan.out:
+        descriptions[served.name] = str(served.commit)
+    if plan.output:
         stage = Stage(store.backend, plan.stage, writer=f"p{number}", scratch=plan.scratch)
-        buckets.append(OutBucket(Index(plan.index), stage, reader))
-        described["out"] = "the output of this job"
-    return Service(
-        Buckets(buckets),
+        buckets.append(OutputBucket(Index(plan.index), stage, reader))
+        descriptions[OUT] = "the output of this job"
+    return S3Application(
+        buckets,
         job=plan.job,
         counters=counters,
-        credentials=Credentials(plan.auth.access, plan.auth.secret) if plan.auth else None,
-        described=described,
+        credentials=Credentials(plan.keys.access, plan.keys.secret) if plan.keys else None,
+        descriptions=descriptions,
         plan=plan,
     )

@@ -1,155 +1,172 @@
-"""The body of a request: unframed, digested, checked and laid down, in bounded memory."""
+"""Request bodies: decoded, hashed, verified and written to the stage with bounded memory."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import trio
 from trio.to_thread import run_sync as in_thread
 
+from worker.buckets.output import Content
 from worker.concurrency import open_plain_nursery
-from worker.gateway.exchange import Incoming
-from worker.model import Extent
-from worker.s3.chunked import ChunkedDecoder
-from worker.s3.digests import Digests
-from worker.s3.errors import S3Error
-from worker.s3.payload import Payload
-from worker.s3.sigv4 import Signed
+from worker.gateway.http import RequestBody
+from worker.s3.aws_chunked import ChunkedDecoder
+from worker.s3.error_codes import S3Error
+from worker.s3.payload import Digests, parse_payload
+from worker.s3.routing import MAX_DOCUMENT
 from worker.store.blobs import Stage
+
+if TYPE_CHECKING:
+    from worker.gateway.application import Context
 
 Piece = bytes | memoryview
 Batch = list[Piece]
 
 SMALL = 256 << 10
-"""Objects up to this size are gathered in memory and appended to a pack."""
+"""Bytes up to which objects are collected in memory and appended to a pack."""
 INLINE = 16 << 10
-"""Up to this size, hashing takes less than the trip to a thread that would hash meanwhile."""
+"""Bytes up to which hashing takes less time than a call in a thread."""
 SLICE = 64 << 10
+"""Bytes of an aws-chunked body that are decoded at once, if its chunks are large."""
 SMALL_SLICE = 4 << 10
-"""How much of a framed body is taken apart at once, in large chunks and in tiny ones."""
-PIECES = 16
-"""In how many pieces it may then be handed on."""
+"""Bytes that are decoded at once, if its chunks are tiny."""
+MANY_PIECES = 16
+"""Pieces from which the chunks of a slice count as tiny."""
 BATCH = 1 << 20
-"""How much is handed to the threads at once; one batch is hashed while the next is received."""
+"""Bytes that are passed to the threads at once; one batch is hashed while the next is received."""
 
 
-class Content:
-    """What a request's body holds once its framing is off; to be read once, then ``trailers``."""
-
-    def __init__(self, incoming: Incoming, payload: Payload, signed: Signed | None) -> None:
-        self._incoming = incoming
-        self._decoder = ChunkedDecoder(payload, signed) if payload.framed else None
-
-    async def pieces(self) -> AsyncGenerator[Piece, None]:
-        """Yield the content as it arrives; raises for framing that is broken or not complete."""
-        decoder = self._decoder
-        step = SLICE
-        while data := await self._incoming.read():
-            if decoder is None:
-                yield data
-                continue
-            start = 0
-            while start < len(data):
-                pieces = decoder.feed(data[start : start + step])
-                start += step
-                step = SLICE
-                if len(pieces) > PIECES:
-                    # Of chunks of a byte, the views would weigh hundreds of times what they show,
-                    # and taking them apart would keep the loop from its other clients.
-                    pieces = [memoryview(b"".join(pieces))]
-                    step = SMALL_SLICE
-                    await trio.lowlevel.checkpoint()
-                for piece in pieces:
-                    yield piece
-        if decoder is not None:
-            decoder.finish()
-
-    @property
-    def trailers(self) -> Mapping[str, str]:
-        """The trailers that came after the content, by lower-case name."""
-        return {} if self._decoder is None else self._decoder.trailers
+async def receive_document(context: "Context") -> bytes:
+    """Return the verified XML body of a request, of at most 8 MiB; raises S3Error."""
+    payload = parse_payload(context.request, streaming_allowed=False)
+    digests = Digests.of_request(context.request, payload)
+    document = bytearray()
+    while data := await context.body.read():
+        document += data
+        if len(document) > MAX_DOCUMENT:
+            raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=MAX_DOCUMENT)
+    received = bytes(document)
+    digests.update(received)
+    digests.verify()
+    return received
 
 
-async def read_document(content: Content, digests: Digests, *, limit: int) -> bytes:
-    """Return the whole of a small body, once it is what its headers say; refuse a larger one."""
-    gathered = bytearray()
-    async with aclosing(content.pieces()) as pieces:
-        async for piece in pieces:
-            gathered += piece
-            if len(gathered) > limit:
-                raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=limit)
-    document = bytes(gathered)
-    digests.update(document)
-    digests.verify(content.trailers)
-    return document
+async def receive_content(
+    context: "Context", stage: Stage, *, algorithm: str | None = None
+) -> tuple[Content, Digests]:
+    """Write the payload of a request to *stage*, verify it, and return it with its digests.
 
-
-async def store(content: Content, digests: Digests, stage: Stage) -> tuple[Extent, ...]:
-    """Lay the content down in *stage*, and return where, once it is what its headers say.
-
-    What breaks off, or is not what the client says it is, leaves nothing behind.
+    *algorithm* is the checksum algorithm of the multipart upload that the payload is a part of. A
+    body that is incomplete or does not match its headers leaves nothing in the stage.
     """
-    gathered: Batch = []
+    payload = parse_payload(context.request)
+    digests = Digests.of_request(context.request, payload, algorithm=algorithm)
+    decoder = ChunkedDecoder(payload, context.signed) if payload.framed else None
+    collected: Batch = []
     size = 0
-    async with aclosing(content.pieces()) as pieces:
+    if decoder is None:
+        # The common case, without a generator.
+        while size <= SMALL and (data := await context.body.read()):
+            collected.append(data)
+            size += len(data)
+        pieces: AsyncGenerator[Piece, None] | None = None
+        if size > SMALL:
+            pieces = _read(context.body)
+    else:
+        pieces = _decode(context.body, decoder)
         async for piece in pieces:
-            gathered.append(piece)
+            collected.append(piece)
             size += len(piece)
             if size > SMALL:
-                return await _store_large(gathered, pieces, content, digests, stage)
-    data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+                break
+        else:
+            pieces = None
+    if pieces is not None:
+        async with aclosing(pieces):
+            return await _store_large(collected, pieces, decoder, digests, stage), digests
+    content = collected[0] if len(collected) == 1 else b"".join(collected)
     if size <= INLINE:
-        digests.update(data)
+        digests.update(content)
     else:
-        await in_thread(digests.update, data)
-    digests.verify(content.trailers)
-    return (stage.append(bytes(data), sha256=digests.sha256),) if size else ()
+        await in_thread(digests.update, content)
+    digests.verify(None if decoder is None else decoder.trailers)
+    extents = (stage.append(bytes(content), sha256=digests.sha256),) if size else ()
+    return Content(extents, digests.size, digests.etag, digests.checksum), digests
+
+
+async def _read(body: RequestBody) -> AsyncGenerator[Piece, None]:
+    while data := await body.read():
+        yield data
+
+
+async def _decode(body: RequestBody, decoder: ChunkedDecoder) -> AsyncGenerator[Piece, None]:
+    """Yield the content of an aws-chunked body as it arrives; raises for invalid framing."""
+    step = SLICE
+    while data := await body.read():
+        start = 0
+        while start < len(data):
+            pieces = decoder.feed(data[start : start + step])
+            start += step
+            step = SLICE
+            if len(pieces) > MANY_PIECES:
+                # Views of chunks of one byte take hundreds of times the memory of their content,
+                # and decoding them would keep the event loop from its other clients.
+                pieces = [memoryview(b"".join(pieces))]
+                step = SMALL_SLICE
+                await trio.lowlevel.checkpoint()
+            for piece in pieces:
+                yield piece
+    decoder.finish()
 
 
 async def _store_large(
-    gathered: Batch,
+    collected: Batch,
     pieces: AsyncIterator[Piece],
-    content: Content,
+    decoder: ChunkedDecoder | None,
     digests: Digests,
     stage: Stage,
-) -> tuple[Extent, ...]:
+) -> Content:
     writer = await in_thread(stage.open)
 
-    def lay_down(piece: Piece) -> None:
+    def write(piece: Piece) -> None:
         digests.update_others(piece)
         writer.write(piece)
 
     try:
-        # MD5 takes longer than all the rest together, and so has a thread to itself.
+        # MD5 takes longer than all the rest together, so it has a thread of its own.
         async with (
             open_plain_nursery() as nursery,
-            _worker(nursery, digests.update_md5) as hashing,
-            _worker(nursery, lay_down) as writing,
+            _start_worker(nursery, digests.update_md5) as hashing,
+            _start_worker(nursery, write) as writing,
         ):
-            async for batch in _batches(gathered, pieces):
+            async for batch in _batches(collected, pieces):
                 await hashing.send(batch)
                 await writing.send(batch)
-        digests.verify(content.trailers)
-        return (await in_thread(writer.seal, digests.sha256),)
+        digests.verify(None if decoder is None else decoder.trailers)
+        extent = await in_thread(writer.seal, digests.sha256)
+        return Content((extent,), digests.size, digests.etag, digests.checksum)
     except BaseException:
         with trio.CancelScope(shield=True):
             await in_thread(writer.discard)
         raise
 
 
-async def _batches(gathered: Batch, pieces: AsyncIterator[Piece]) -> AsyncIterator[Batch]:
-    size = sum(map(len, gathered))
+async def _batches(collected: Batch, pieces: AsyncIterator[Piece]) -> AsyncIterator[Batch]:
+    size = sum(map(len, collected))
     async for piece in pieces:
-        gathered.append(piece)
+        collected.append(piece)
         size += len(piece)
         if size >= BATCH:
-            yield gathered
-            gathered, size = [], 0
-    yield gathered
+            yield collected
+            collected, size = [], 0
+    yield collected
 
 
-def _worker(nursery: trio.Nursery, work: Callable[[Piece], None]) -> trio.MemorySendChannel[Batch]:
-    """Start a task that does *work* on each piece sent to it, in a thread; return its channel."""
-    # One batch waits, so that the thread finds its next when it comes back.
+def _start_worker(
+    nursery: trio.Nursery, work: Callable[[Piece], None]
+) -> trio.MemorySendChannel[Batch]:
+    """Start a task that calls *work* with each piece of a batch in a thread; return its channel."""
+    # One batch is queued, so that the thread finds the next one when it returns.
     send, receive = trio.open_memory_channel[Batch](1)
 
     def work_on(batch: Batch) -> None:
@@ -157,7 +174,7 @@ def _worker(nursery: trio.Nursery, work: Callable[[Piece], None]) -> trio.Memory
             work(piece)
 
     async def run() -> None:
-        # Not closed on the way out: an error here cancels the sender, which must not hear of a
+        # The channel is not closed on an error: the error cancels the sender, which must not see a
         # broken channel first.
         async for batch in receive:
             await in_thread(work_on, batch)

@@ -1,4 +1,4 @@
-"""What one forked process of the gateway does, from its first moment to its end."""
+"""A process of the gateway that serves requests, from its fork to its exit."""
 
 import os
 import signal
@@ -9,24 +9,26 @@ from typing import NoReturn
 import trio
 from trio.to_thread import run_sync as in_thread
 
+from worker import jsonlines, telemetry
 from worker.errors import WorkerError
-from worker.gateway import server as web
-from worker.gateway.application import Service, open_service
+from worker.gateway.application import S3Application, open_application
 from worker.gateway.counters import Counters
 from worker.gateway.messages import (
-    ALIVE_EVERY,
-    Alive,
+    HEARTBEAT,
     Drain,
     Failed,
+    Flushed,
     GatewayPlan,
+    Heartbeat,
+    Message,
     Ready,
-    Settled,
     decode,
     encode,
 )
+from worker.gateway.server import Draining, serve
 
-STALLED_GRACE = 1.0
-"""Seconds for what a drain's deadline broke off to be cleared away, before it is left behind."""
+STALLED_TIMEOUT = 1.0
+"""Seconds for requests that the deadline of a drain cancelled to end, before they are abandoned."""
 
 
 def run(
@@ -37,76 +39,72 @@ def run(
     number: int,
     counters: Counters,
 ) -> NoReturn:
-    """Serve until told to drain, settle, and end the process; end at once if the parent is gone."""
+    """Serve until drained, flush, and exit the process; exit at once if the parent has."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        service = open_service(plan, number=number, counters=counters)
-        trio.run(_live, service, plan, listener, control)
+        application = open_application(plan, number=number, counters=counters)
+        trio.run(_serve, application, plan, listener, control)
     except BaseException as error:
         if not isinstance(error, WorkerError | OSError):
-            sys.excepthook(*sys.exc_info())
+            telemetry.logger().error("gateway.fault", exc_info=error)
         control.setblocking(True)
         control.sendall(encode(Failed(str(error) or repr(error), getattr(error, "errno", None))))
     finally:
         _exit(1)
 
 
-async def _live(
-    service: Service, plan: GatewayPlan, listener: socket.socket, control: socket.socket
+async def _serve(
+    application: S3Application, plan: GatewayPlan, listener: socket.socket, control: socket.socket
 ) -> None:
-    line = trio.SocketStream(trio.socket.from_stdlib_socket(control))
-    draining, served = web.Draining(), trio.Event()
+    channel = trio.SocketStream(trio.socket.from_stdlib_socket(control))
+    draining, served = Draining(), trio.Event()
 
-    async def serve(*, task_status: trio.TaskStatus[list[str]]) -> None:
-        await web.serve(service, listener, tls=plan.tls, draining=draining, task_status=task_status)
+    async def accept(*, task_status: trio.TaskStatus[None]) -> None:
+        await serve(application, listener, plan.certificate, draining, task_status=task_status)
         served.set()
 
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, line, draining)
-            await nursery.start(serve)
-            await line.send_all(encode(Ready()))
+            nursery.start_soon(_obey, channel, draining)
+            await nursery.start(accept)
+            await channel.send_all(encode(Ready()))
             await draining.wait()
-            async with trio.open_nursery() as settling:
-                settling.start_soon(_show_life, line)
-                # What holds the server beyond the deadline has stalled, and is left behind.
-                with trio.move_on_after(draining.deadline + STALLED_GRACE):
+            async with trio.open_nursery() as flushing:
+                flushing.start_soon(_send_heartbeats, channel)
+                # A client that stalls may hold the server beyond the deadline; it is abandoned.
+                with trio.move_on_after(draining.deadline + STALLED_TIMEOUT):
                     await served.wait()
-                await in_thread(service.settle)
-                settling.cancel_scope.cancel()
-            await line.send_all(encode(Settled()))
+                await in_thread(application.flush)
+                flushing.cancel_scope.cancel()
+            await channel.send_all(encode(Flushed()))
             _exit(0)
     except BaseExceptionGroup as group:
-        # One reason is told; what else happened on the way out follows from it.
-        raise _first(group) from group
+        # Only the first error is reported; the others follow from it.
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
 
 
-async def _show_life(line: trio.SocketStream) -> None:
-    """Send signs of life while requests finish and a thread settles the stage."""
+async def _send_heartbeats(channel: trio.SocketStream) -> None:
+    """Send heartbeats while requests finish and a thread flushes the stage."""
     while True:
-        await line.send_all(encode(Alive()))
-        await trio.sleep(ALIVE_EVERY)
+        await channel.send_all(encode(Heartbeat()))
+        await trio.sleep(HEARTBEAT)
 
 
-async def _obey(line: trio.SocketStream, draining: web.Draining) -> None:
-    """Carry out what the parent says; end when it is gone, and with it all reason to be here."""
-    received = b""
-    async for data in line:
-        *lines, received = (received + data).split(b"\n")
-        for message in map(decode, lines):
+async def _obey(channel: trio.SocketStream, draining: Draining) -> None:
+    """Drain when the parent requests it; exit when the parent has exited."""
+    decoder = jsonlines.Decoder[Message](decode)
+    async for data in channel:
+        for message in decoder.feed(bytes(data)):
             if isinstance(message, Drain):
-                draining.begin(message.deadline)
+                draining.start(message.deadline)
     _exit(1)
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 def _exit(status: int) -> NoReturn:
-    # Not by unwinding: above stands the stack of the parent, which this process was forked from,
-    # and neither a thread nor a client that has stalled must keep it.
+    # Not by unwinding: the stack of the parent, from which this process was forked, is above this
+    # frame, and neither a thread nor a stalled client may delay the exit.
     sys.stderr.flush()
     os._exit(status)

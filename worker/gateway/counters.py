@@ -1,4 +1,4 @@
-"""What goes through each bucket, counted by several processes in one table of shared memory."""
+"""Counters of the traffic of each bucket, in memory that the gateway's processes share."""
 
 import mmap
 from collections.abc import Sequence
@@ -8,48 +8,50 @@ import attrs
 from worker.gateway.messages import BucketStatistics, Statistics
 
 FIELDS = tuple(field.name for field in attrs.fields(BucketStatistics))
+READS, WRITES, REFUSED, BYTES_READ, BYTES_WRITTEN = range(len(FIELDS))
 WORD = 8
 
 
 class Counters:
-    """A table of counters, one row for each bucket in each process.
+    """A table of counters with one row for each bucket in each process.
 
-    It is made before the processes are forked. Each process adds to its own rows only, so nothing
-    is locked; each of them (and the parent, also when one has died) can read the sums of all.
+    It is created before the processes are forked. Each process changes only its own rows, so no
+    lock is needed; every process, and their parent, can read the sums of all.
     """
 
     def __init__(self, buckets: Sequence[str], processes: int) -> None:
         self._buckets = tuple(buckets)
         self._processes = processes
-        self._row = len(FIELDS)
-        words = max(1, len(self._buckets) * processes * self._row)
-        # Anonymous and shared: a forked child sees the same pages.
-        self._memory = memoryview(mmap.mmap(-1, words * WORD)).cast("Q")
-        self._own = 0
+        words = max(1, len(self._buckets) * processes * len(FIELDS))
+        # Anonymous and shared: a forked child uses the same pages.
+        self._table = memoryview(mmap.mmap(-1, words * WORD)).cast("Q")
+        self.use_process(0)
 
-    def become(self, process: int) -> None:
-        """Add to the rows of *process* from now on; called once in each forked child."""
-        self._own = process
+    def use_process(self, process: int) -> None:
+        """Count in the rows of *process* from now on; called once in each forked child."""
+        first = process * len(self._buckets)
+        self._rows = {
+            bucket: (first + number) * len(FIELDS) for number, bucket in enumerate(self._buckets)
+        }
 
-    def add(self, bucket: str, **amounts: int) -> None:
-        """Add to the counters of *bucket*; of a bucket that is not known, nothing is counted."""
-        if bucket not in self._buckets:
-            return
-        row = (self._own * len(self._buckets) + self._buckets.index(bucket)) * self._row
-        for name, amount in amounts.items():
-            self._memory[row + FIELDS.index(name)] += amount
+    def add(self, bucket: str, *, writes: bool, refused: int = 0, transferred: int = 0) -> None:
+        """Count one request with *transferred* payload bytes; ignore unknown buckets."""
+        row = self._rows.get(bucket)
+        if row is not None:
+            self._table[row + (WRITES if writes else READS)] += 1
+            self._table[row + REFUSED] += refused
+            self._table[row + (BYTES_WRITTEN if writes else BYTES_READ)] += transferred
+
+    def add_bytes_read(self, bucket: str, amount: int) -> None:
+        """Count payload bytes that were sent after the response had started."""
+        self._table[self._rows[bucket] + BYTES_READ] += amount
 
     def total(self) -> Statistics:
-        """Return what all processes have counted so far."""
-        sums = {bucket: [0] * self._row for bucket in self._buckets}
-        for process in range(self._processes):
-            for number, bucket in enumerate(self._buckets):
-                row = (process * len(self._buckets) + number) * self._row
-                for column in range(self._row):
-                    sums[bucket][column] += self._memory[row + column]
-        return Statistics(
-            {
-                bucket: BucketStatistics(**dict(zip(FIELDS, row, strict=True)))
-                for bucket, row in sums.items()
-            }
-        )
+        """Return the sums of all processes."""
+        width, count = len(FIELDS), len(self._buckets)
+        statistics = {}
+        for number, bucket in enumerate(self._buckets):
+            rows = [(process * count + number) * width for process in range(self._processes)]
+            sums = (sum(self._table[row + column] for row in rows) for column in range(width))
+            statistics[bucket] = BucketStatistics(*sums)
+        return Statistics(statistics)

@@ -1,9 +1,9 @@
-"""The parent of the gateway's processes: it forks those that serve, and watches over them.
+"""The gateway's parent process: forks the processes that serve, and supervises them.
 
-It imports everything, has no threads and freezes its garbage collector before it forks, so that
-the pages of the imported modules are shared by all. The children accept from one listening socket.
-Each has a control socket, whose end tells the parent that a child is gone, and a child that its
-parent is.
+It imports everything, has no threads and freezes its garbage collector before it forks, so that the
+children share the pages of the imported modules. They accept connections from one listening socket.
+Each child has a control socket; its end tells the parent that the child died, and a child that the
+parent died.
 """
 
 import gc
@@ -19,24 +19,24 @@ from typing import NoReturn
 
 import attrs
 
-from worker import telemetry
+from worker import jsonlines, telemetry
 from worker.errors import WorkerError
 from worker.gateway import child
 from worker.gateway.counters import Counters
 from worker.gateway.messages import (
-    ALIVE_EVERY,
-    Alive,
+    HEARTBEAT,
     Count,
     Counted,
     Drain,
     Drained,
     Failed,
+    Flushed,
     GatewayPlan,
+    Heartbeat,
     Message,
     Ready,
     Serve,
     Serving,
-    Settled,
     decode,
     encode,
 )
@@ -47,7 +47,7 @@ OPEN_FILES = 1 << 16
 
 
 class ChildDied(WorkerError):
-    """A child ended, or said that it is about to, before it had settled."""
+    """A child exited, hangs, or reported an error, before it had flushed."""
 
     def __init__(self, reason: str, errno: int | None = None) -> None:
         super().__init__(reason)
@@ -55,29 +55,25 @@ class ChildDied(WorkerError):
 
 
 class AgentGone(Exception):
-    """Nobody is left who could want this gateway."""
+    """The agent has exited, so the gateway is not needed any more."""
 
 
-@attrs.define
-class Line:
-    """One end of a pipe or socket that carries messages, a line each."""
+class Channel:
+    """One end of a pipe or socket that carries messages."""
 
-    descriptor: int
-    received: bytes = b""
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._decoder = jsonlines.Decoder[Message](decode)
 
-    def read(self) -> Iterator[Message]:
-        """Yield the messages that have come, of which there is at least a part.
-
-        Raises :class:`EOFError` when the other end is closed.
-        """
+    def receive(self) -> Iterator[Message]:
+        """Yield the messages that have arrived, at least a part of one; raises EOFError."""
         data = os.read(self.descriptor, 65536)
         if not data:
             raise EOFError
-        *lines, self.received = (self.received + data).split(b"\n")
-        yield from map(decode, lines)
+        yield from self._decoder.feed(data)
 
-    def write(self, message: Message) -> None:
-        """Send *message*; that the other end may be gone is found out when it is read."""
+    def send(self, message: Message) -> None:
+        """Send *message*; the death of the other end is noticed when it is read from."""
         try:
             data = encode(message)
             while data:
@@ -88,65 +84,67 @@ class Line:
 
 @attrs.define
 class Child:
-    """A forked process, as its parent knows it."""
+    """A forked process."""
 
     pid: int
-    line: Line
+    channel: Channel
     ready: bool = False
-    settled: bool = False
-    heard: float = 0.0
-    """When it last sent a message, by the monotonic clock."""
+    flushed: bool = False
+    received: float = 0.0
+    """The monotonic time of its last message."""
 
     def reap(self) -> str:
-        """Wait for the process to end; return how it did."""
+        """Wait for the process to exit and return how it did."""
         _, status = os.waitpid(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
             return f"process {self.pid} was killed by {signal.Signals(-code).name}"
-        return f"process {self.pid} ended with status {code}"
+        return f"process {self.pid} exited with status {code}"
 
 
 def main() -> NoReturn:
-    """Run the parent until its agent has drained it, or is gone."""
+    """Run the parent until its agent has drained it or has exited."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_private()
-    _allow_connections()
-    orders, reports = _take_standard_streams()
+    _raise_open_file_limit()
+    requests, replies = _take_standard_streams()
     gc.collect()
     gc.freeze()
     gc.enable()
-    family = Family(orders)
+    server = ForkServer(requests)
     try:
-        request = family.wait_for_plan()
+        request = server.wait_for_plan()
         plan = request.plan
-        telemetry.configure(plan.log_style, plan.log_level)
+        telemetry.configure(plan.log.format, plan.log.level)
         telemetry.bind_job(plan.job)
-        host, port = family.start(plan)
-        reports.write(Serving(request.id, host, port))
-        reports.write(family.watch(reports))
+        if plan.keys is not None:
+            telemetry.hide([plan.keys.secret.encode()])
+        host, port = server.start(plan)
+        replies.send(Serving(request.id, host, port))
+        replies.send(server.run(replies))
     except AgentGone:
         pass
     except (WorkerError, OSError) as error:
-        reports.write(Failed(str(error), getattr(error, "errno", None)))
+        replies.send(Failed(str(error), getattr(error, "errno", None)))
     finally:
-        family.kill()
+        server.kill()
     sys.exit(0)
 
 
-class Family:
-    """The children of this process, and the line on which it is told what to do with them."""
+class ForkServer:
+    """The children of this process, and the channel of the agent's requests."""
 
-    def __init__(self, orders: Line) -> None:
-        self._orders = orders
+    def __init__(self, requests: Channel) -> None:
+        self._requests = requests
         self._children: list[Child] = []
         self._selector = selectors.DefaultSelector()
-        self._selector.register(orders.descriptor, selectors.EVENT_READ)
+        self._selector.register(requests.descriptor, selectors.EVENT_READ)
 
     def wait_for_plan(self) -> Serve:
-        """Return the request to serve when it comes."""
+        """Return the request to serve; raises AgentGone."""
         try:
             while True:
-                for message in self._orders.read():
+                for message in self._requests.receive():
                     if isinstance(message, Serve):
                         return message
         except EOFError:
@@ -154,126 +152,124 @@ class Family:
 
     def start(self, plan: GatewayPlan) -> tuple[str, int]:
         """Listen, fork, and return host and port once every child accepts connections."""
-        listener = _listen(plan.host, plan.port)
-        self._counters = Counters(plan.buckets, plan.processes)
-        for number in range(plan.processes):
+        config = plan.gateway
+        listener = _listen(config.host, config.port)
+        self._counters = Counters(plan.buckets, config.processes)
+        for number in range(config.processes):
             self._fork(plan, listener, number)
         host, port = listener.getsockname()[:2]
-        # The children have it; when they stop accepting, nobody must seem to.
+        # Only the children hold it, so that connections are refused when they stop accepting.
         listener.close()
         while not all(each.ready for each in self._children):
-            self._step(None)
+            self._receive(None)
         return host, port
 
-    def watch(self, reports: Line) -> Drained:
-        """Wait for the order to drain, carry it out, and return what went through.
-
-        Until then, say on *reports* what has gone through as often as that is asked.
-        """
+    def run(self, replies: Channel) -> Drained:
+        """Answer requests for statistics until the gateway is drained; return the last reply."""
         drain: Drain | None = None
-        while not all(each.settled for each in self._children):
-            for order in self._step(None if drain is None else ALIVE_EVERY):
-                if isinstance(order, Count):
-                    reports.write(Counted(order.id, self._counters.total()))
-                if isinstance(order, Drain) and drain is None:
-                    drain = order
+        while not all(each.flushed for each in self._children):
+            for request in self._receive(None if drain is None else HEARTBEAT):
+                if isinstance(request, Count):
+                    replies.send(Counted(request.id, self._counters.total()))
+                if isinstance(request, Drain) and drain is None:
+                    drain = request
                     for each in self._children:
-                        each.heard = time.monotonic()
-                        each.line.write(order)
+                        each.received = time.monotonic()
+                        each.channel.send(request)
             if drain is not None:
-                reports.write(Alive())
-                self._check_alive(drain.silence)
+                replies.send(Heartbeat())
+                self._check_heartbeats(drain.silence)
         while self._children:
             self._children.pop().reap()
         assert drain is not None
         return Drained(drain.id, self._counters.total())
 
-    def _check_alive(self, limit: float) -> None:
-        """Raise ChildDied for a child that was silent for more than *limit* seconds."""
-        for each in self._children:
-            silent = time.monotonic() - each.heard
-            if not each.settled and silent > limit:
-                raise ChildDied(
-                    f"process {each.pid} gave no sign of life for {silent:.0f} s while it drained "
-                    "(stopped, or hanging)"
-                )
-
     def kill(self) -> None:
-        """End every child that is left."""
+        """Kill the children that are left."""
         for each in self._children:
             os.kill(each.pid, signal.SIGKILL)
             each.reap()
         self._children.clear()
 
+    def _check_heartbeats(self, limit: float) -> None:
+        """Raise ChildDied for a child that has sent nothing for more than *limit* seconds."""
+        for each in self._children:
+            silent = time.monotonic() - each.received
+            if not each.flushed and silent > limit:
+                raise ChildDied(
+                    f"process {each.pid} sent no heartbeat for {silent:.0f} s while it drained "
+                    "(stopped, or hanging)"
+                )
+
     def _fork(self, plan: GatewayPlan, listener: socket.socket, number: int) -> None:
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            # What the parent holds must not live on in the child: an inherited end would keep a
-            # brother or the agent from seeing that the parent is gone.
+            # An inherited end of a channel would keep a sibling or the agent from noticing that
+            # the parent has exited.
             ours.close()
             self._selector.close()
-            os.close(self._orders.descriptor)
-            for brother in self._children:
-                os.close(brother.line.descriptor)
-            self._counters.become(number)
+            os.close(self._requests.descriptor)
+            for sibling in self._children:
+                os.close(sibling.channel.descriptor)
+            self._counters.use_process(number)
             child.run(plan, listener, theirs, number=number, counters=self._counters)
         theirs.close()
-        new = Child(pid, Line(ours.detach()))
+        new = Child(pid, Channel(ours.detach()))
         self._children.append(new)
-        self._selector.register(new.line.descriptor, selectors.EVENT_READ, new)
+        self._selector.register(new.channel.descriptor, selectors.EVENT_READ, new)
 
-    def _step(self, timeout: float | None) -> list[Message]:
-        """Take in what has come, within *timeout* seconds; return the agent's requests."""
-        orders: list[Message] = []
+    def _receive(self, timeout: float | None) -> list[Message]:
+        """Handle the events of the children within *timeout* seconds; return the requests."""
+        requests: list[Message] = []
         for key, _ in self._selector.select(timeout):
             if key.data is None:
                 try:
-                    orders.extend(self._orders.read())
+                    requests.extend(self._requests.receive())
                 except EOFError:
                     raise AgentGone from None
             else:
-                self._hear(key.data)
-        return orders
+                self._handle_events(key.data)
+        return requests
 
-    def _hear(self, speaker: Child) -> None:
+    def _handle_events(self, sender: Child) -> None:
         try:
-            for message in speaker.line.read():
-                speaker.heard = time.monotonic()
+            for message in sender.channel.receive():
+                sender.received = time.monotonic()
                 match message:
                     case Ready():
-                        speaker.ready = True
-                    case Settled():
-                        speaker.settled = True
+                        sender.ready = True
+                    case Flushed():
+                        sender.flushed = True
                     case Failed(reason, errno):
                         raise ChildDied(reason, errno)
         except (EOFError, ConnectionResetError):
-            if speaker.settled:
-                self._selector.unregister(speaker.line.descriptor)
+            if sender.flushed:
+                self._selector.unregister(sender.channel.descriptor)
                 return
-            self._children.remove(speaker)
-            raise ChildDied(speaker.reap()) from None
+            self._children.remove(sender)
+            raise ChildDied(sender.reap()) from None
 
 
-def _allow_connections() -> None:
-    """Raise the limit on open files as far as it may be: a client's pool may hold thousands."""
+def _raise_open_file_limit() -> None:
+    """Raise the limit on open files as far as permitted: a client's pool may hold thousands."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _take_standard_streams() -> tuple[Line, Line]:
-    """Return the agent's two pipes, and put the null device in their place.
+def _take_standard_streams() -> tuple[Channel, Channel]:
+    """Return the agent's two pipes, and replace them by the null device.
 
-    So no child inherits them by number, and nothing that prints can damage what is said on them.
+    So no child inherits them by number, and no output can damage the messages.
     """
-    orders, reports = os.dup(0), os.dup(1)
+    requests, replies = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.close(null)
-    return Line(orders), Line(reports)
+    return Channel(requests), Channel(replies)
 
 
 def _listen(host: str, port: int) -> socket.socket:

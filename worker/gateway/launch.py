@@ -1,9 +1,10 @@
-"""The first moment of a gateway: its parent process is begun before anybody can talk to it.
+"""Early start of the gateway's parent process, before the agent has imported what a job needs.
 
-To import the server takes longer than all else that a short job does. So the process begins while
-the agent itself still imports what it needs, and this module imports next to nothing.
+Importing the web server takes longer than everything else that a short job does, so the two run at
+the same time. This module imports little.
 """
 
+import atexit
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import worker
 
-# Not "-m": that would put the current directory, which is the user's, before everything else.
-# What is imported stays, so that to look for garbage in it meanwhile costs a tenth and finds none.
+Process = subprocess.Popen[bytes]
+
+# Not "-m", which would put the current directory, the user's, first on the path. Imported modules
+# stay, so collecting garbage meanwhile would cost a tenth of the time and free nothing.
 PROGRAM = """
 import gc, sys
 gc.disable()
@@ -24,38 +27,49 @@ from worker.gateway.forkserver import main
 main()
 """
 
+_early: list[Process] = []
 
-_begun: list["subprocess.Popen[bytes]"] = []
+
+def start_early() -> None:
+    """Start the process that the next `launched` uses; otherwise it is killed at exit."""
+    if not _early:
+        _early.append(_start())
+        atexit.register(stop_early)
 
 
-def begin() -> None:
-    """Begin a process that the next ``launched`` takes; without one, it ends with this process."""
-    _begun.append(_start())
+def stop_early() -> None:
+    """Kill the process that was started early and is not used."""
+    while _early:
+        _kill(_early.pop())
 
 
 @contextmanager
-def launched() -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the parent of a gateway for as long as the block lasts, for ``start_parent`` to take."""
-    process = _begun.pop() if _begun else _start()
-    assert process.stdin is not None
-    assert process.stdout is not None
+def launched() -> Iterator[Process]:
+    """Provide the parent process of a gateway, started early or now; kill it at the end."""
+    process = _early.pop() if _early else _start()
     try:
         yield process
     finally:
-        process.stdin.close()
-        process.stdout.close()
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _kill(process)
 
 
-def _start() -> "subprocess.Popen[bytes]":
+def _kill(process: Process) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    process.stdout.close()
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _start() -> Process:
     root = str(Path(worker.__file__).parent.parent)
     return subprocess.Popen(
         [sys.executable, "-P", "-c", PROGRAM, root],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # A Ctrl-C at the terminal is for the agent, which then ends the family in its own order.
+        # Ctrl-C on the terminal is for the agent, which ends the gateway in order.
         start_new_session=True,
     )

@@ -1,47 +1,60 @@
-"""Listings: of buckets, of objects in all three forms, and of uploads that go on."""
+"""Listings: objects in all three forms, multipart uploads, parts."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from trio.to_thread import run_sync as in_thread
 
-from worker.buckets.output import OutBucket
-from worker.gateway.call import Call, document, empty
-from worker.gateway.exchange import Answer
-from worker.model import Entry
-from worker.s3 import documents, listing
+from worker.buckets.output import OutputBucket
+from worker.gateway.http import Response, empty, xml
+from worker.s3 import listing, xml_responses
+
+if TYPE_CHECKING:
+    from worker.gateway.application import Context
+
+BUCKET_HEADERS = [
+    (b"x-amz-bucket-region", b"us-east-1"),
+    (b"x-amz-access-point-alias", b"false"),
+]
 
 
-def list_objects(kind: str) -> Callable[[Call], Awaitable[Answer]]:
+def list_objects(kind: str) -> Callable[["Context"], Awaitable[Response]]:
     """Return the handler of ListObjects, ListObjectsV2 or ListObjectVersions."""
 
-    async def answer(call: Call) -> Answer:
-        query = listing.parse_list(call.request, kind)
-
-        def source(start: str) -> Iterator[Entry]:
-            return call.bucket.entries(start)
+    async def handler(context: "Context") -> Response:
+        bucket, query = context.bucket, listing.parse_list(context.request, kind)
 
         def make() -> bytes:
-            return documents.list_page(call.bucket.name, query, listing.page(source, query))
+            page = listing.page(bucket.entries, query)
+            return xml_responses.list_page(bucket.name, query, page)
 
-        return document(await in_thread(make))
+        return xml(await in_thread(make))
 
-    return answer
-
-
-async def head_bucket(_call: Call) -> Answer:
-    """Answer HeadBucket: it is there."""
-    return empty(200, {"x-amz-bucket-region": "us-east-1", "x-amz-access-point-alias": "false"})
+    return handler
 
 
-async def list_uploads(call: Call) -> Answer:
-    """Answer ListMultipartUploads; to an input nothing can be uploaded, so it has none."""
-    query = listing.parse_uploads(call.request)
-    bucket = call.bucket
+async def head_bucket(_context: "Context") -> Response:
+    """Handle HeadBucket."""
+    return empty(200, BUCKET_HEADERS)
+
+
+async def list_uploads(context: "Context") -> Response:
+    """Handle ListMultipartUploads; an input bucket has no uploads."""
+    query, bucket = listing.parse_uploads(context.request), context.bucket
 
     def make() -> bytes:
-        # Not from the markers on: what a prefix or a marker leaves out is few, uploads are few.
-        uploads = bucket.index.uploads.listed() if isinstance(bucket, OutBucket) else iter(())
+        # All uploads are read, not those after the markers: there are few.
+        uploads = bucket.uploads() if isinstance(bucket, OutputBucket) else iter(())
         page = listing.uploads_page(uploads, query)
-        return documents.list_uploads(bucket.name, query, page)
+        return xml_responses.list_uploads(bucket.name, query, page)
 
-    return document(await in_thread(make))
+    return xml(await in_thread(make))
+
+
+async def list_parts(context: "Context") -> Response:
+    """Handle ListParts."""
+    query = listing.parse_parts(context.request)
+    bucket = context.application.writable(context.bucket)
+    upload = bucket.upload(context.key, context.request.params["uploadId"])
+    page = listing.parts_page(bucket.parts(context.key, upload.id), query)
+    return xml(xml_responses.list_parts(bucket.name, upload, query, page))

@@ -1,4 +1,4 @@
-"""What a gateway is told to serve and what it says of it: values that go through a pipe."""
+"""Messages between the agent, the gateway's parent process and its children."""
 
 import os
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from pathlib import Path
 import attrs
 import msgspec
 
-from worker.model import CommitName
+from worker.config import GatewayConfig, LogConfig
+from worker.model import OUT, CommitName
 
-OUT = "out"
-"""The name of the bucket that can be written."""
-ALIVE_EVERY = 1.0
-"""Seconds between two signs of life of a process that drains."""
+HEARTBEAT = 1.0
+"""Seconds between two heartbeats of a process that drains."""
 SILENCE = 30.0
-"""Seconds without one after which it hangs. A busy machine delays them by less than that."""
+"""Seconds without a heartbeat after which a process counts as hanging; a busy machine delays them
+by less."""
 
 
 @attrs.frozen
@@ -27,7 +27,7 @@ class KeyPair:
 
 @attrs.frozen
 class Certificate:
-    """Where the certificate chain and the key for TLS lie, both as PEM."""
+    """The files of the certificate chain and the private key for TLS, in PEM."""
 
     certfile: Path
     keyfile: Path
@@ -46,58 +46,53 @@ class ServedInput:
 
 @attrs.frozen
 class GatewayPlan:
-    """Everything that gateway processes need to know."""
+    """What a gateway serves, and its configuration."""
 
     store: str
     """The store, as a path or URL."""
     scratch: Path
-    """The job's scratch directory; the index of the out bucket lies in it."""
+    """The job's scratch directory."""
     job: str
     stage: str
-    """The id of the stage that receives what is written."""
+    """The id of the stage that payload is written to."""
     inputs: tuple[ServedInput, ...] = ()
-    out: bool = True
-    """Whether there is a bucket ``out``."""
-    host: str = "127.0.0.1"
-    port: int = 0
-    """0 for any that is free."""
-    processes: int = attrs.field(default=1, validator=attrs.validators.ge(1))
-    auth: KeyPair | None = None
-    """Where a key pair is given, each request must be signed with it."""
-    tls: Certificate | None = None
-    options: Mapping[str, str] = attrs.field(factory=dict)
-    """Options for the client of a remote store, as ``open_store`` takes them."""
-    log_style: str = "auto"
-    log_level: str = "info"
-    """How the processes log to standard error, as ``telemetry.configure`` takes it."""
+    output: bool = True
+    """Whether there is an output bucket."""
+    keys: KeyPair | None = None
+    """If set, every request must be signed with them."""
+    certificate: Certificate | None = None
+    """If set, the gateway serves https."""
+    store_options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
+    log: LogConfig = attrs.field(factory=LogConfig)
 
     @property
     def index(self) -> Path:
-        """Where the index of the out bucket is: made by the job, opened by each process."""
+        """The index of the output bucket, created by the job and opened by each process."""
         return self.scratch / "out.sqlite"
 
     @property
     def store_full(self) -> Path:
-        """An empty file that is made when the store's disk was full.
+        """An empty file that is created when the disk of the store was full.
 
-        What could not be written is dropped, so afterwards the disk need not be full any more.
+        What could not be written is deleted, so afterwards the disk may have space again.
         """
         return self.scratch / "store-full"
 
     @property
     def scratch_full(self) -> Path:
-        """An empty file that is made when the disk of the scratch directory was full."""
+        """An empty file that is created when the disk of the scratch directory was full."""
         return self.scratch / "scratch-full"
 
     @property
     def buckets(self) -> tuple[str, ...]:
-        """The names of all buckets, in order."""
-        return tuple(sorted([i.name for i in self.inputs] + ([OUT] if self.out else [])))
+        """The names of all buckets, sorted."""
+        return tuple(sorted([*(each.name for each in self.inputs), *([OUT] * self.output)]))
 
 
 @attrs.frozen
 class Endpoint:
-    """Where a gateway can be reached."""
+    """The address of a gateway."""
 
     host: str
     port: int
@@ -106,95 +101,94 @@ class Endpoint:
 
 @attrs.frozen
 class BucketStatistics:
-    """What went through one bucket."""
+    """The traffic of one bucket."""
 
     reads: int = 0
-    """Requests that asked for something."""
+    """Requests that read."""
     writes: int = 0
-    """Requests that changed something."""
+    """Requests that change something."""
     refused: int = 0
     """Requests of either kind that were answered with an error."""
     bytes_read: int = 0
     """Payload bytes sent to clients."""
     bytes_written: int = 0
-    """Payload bytes received from clients, of requests that succeeded."""
+    """Payload bytes received from clients by requests that succeeded."""
 
 
 @attrs.frozen
 class Statistics:
-    """What went through a gateway, bucket by bucket."""
+    """The traffic of a gateway by bucket."""
 
     buckets: Mapping[str, BucketStatistics] = attrs.field(factory=dict)
 
 
 class Serve(msgspec.Struct, tag=True, frozen=True):
-    """Request to a parent: serve this plan."""
+    """Request of the agent to the parent: serve this plan."""
 
     id: int
-    """Chosen by the agent; the reply repeats it."""
+    """Chosen by the agent and repeated in the reply."""
     plan: GatewayPlan
 
 
-class Drain(msgspec.Struct, tag=True, frozen=True):
-    """Request to a parent, and by it to its children: stop accepting, finish, settle, exit."""
-
-    id: int
-    deadline: float
-    """Seconds that requests in flight have left."""
-    silence: float = SILENCE
-    """Seconds without a sign of life after which a process counts as hanging."""
-
-
-class Count(msgspec.Struct, tag=True, frozen=True):
-    """Request to a parent: the statistics so far."""
-
-    id: int
-
-
-class Counted(msgspec.Struct, tag=True, frozen=True):
-    """Reply of a parent that goes on serving: the statistics."""
-
-    id: int
-    statistics: Statistics
-
-
 class Serving(msgspec.Struct, tag=True, frozen=True):
-    """Reply of a parent: every process accepts connections there."""
+    """Reply of the parent: every child accepts connections at this address."""
 
     id: int
     host: str
     port: int
 
 
-class Ready(msgspec.Struct, tag=True, frozen=True):
-    """Told by a child: it accepts connections."""
+class Count(msgspec.Struct, tag=True, frozen=True):
+    """Request of the agent to the parent: the statistics so far."""
+
+    id: int
 
 
-class Settled(msgspec.Struct, tag=True, frozen=True):
-    """Told by a child: nothing is in flight and all it wrote is durable."""
-
-
-class Drained(msgspec.Struct, tag=True, frozen=True):
-    """Reply of a parent: every child has settled; the final statistics."""
+class Counted(msgspec.Struct, tag=True, frozen=True):
+    """Reply of the parent: the statistics; the gateway continues to serve."""
 
     id: int
     statistics: Statistics
 
 
-class Alive(msgspec.Struct, tag=True, frozen=True):
-    """Sign of life of a process that drains; settling may take long, silence is a fault."""
+class Drain(msgspec.Struct, tag=True, frozen=True):
+    """Request of the agent to the parent, and of the parent to its children: finish and exit."""
+
+    id: int
+    deadline: float
+    """Seconds for requests in flight to finish."""
+    silence: float = SILENCE
+    """Seconds without a heartbeat after which a process counts as hanging."""
+
+
+class Drained(msgspec.Struct, tag=True, frozen=True):
+    """Reply of the parent: every child has flushed; the final statistics."""
+
+    id: int
+    statistics: Statistics
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """Event of a child: it accepts connections."""
+
+
+class Flushed(msgspec.Struct, tag=True, frozen=True):
+    """Event of a child: no request is in flight, and all that it wrote is durable."""
+
+
+class Heartbeat(msgspec.Struct, tag=True, frozen=True):
+    """Event of a process that drains, which may take long."""
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """Told by a child or a parent that is about to end for a reason nobody asked for."""
+    """Event of a child or the parent: it is about to exit with an error."""
 
     reason: str
     errno: int | None = None
-    """The system's error number, where it was the system that refused."""
 
 
 Reply = Counted | Serving | Drained
-Message = Serve | Drain | Count | Reply | Ready | Settled | Alive | Failed
+Message = Serve | Drain | Count | Reply | Ready | Flushed | Heartbeat | Failed
 
 
 def encode(message: Message) -> bytes:
@@ -202,13 +196,9 @@ def encode(message: Message) -> bytes:
     return msgspec.json.encode(message, enc_hook=os.fspath) + b"\n"
 
 
-def decode(line: bytes) -> Message:
-    """Return the message that was encoded as *line*."""
-    return _DECODER.decode(line)
-
-
-def _path(_type: type, text: str) -> Path:
+def _decode_path(_type: type, text: str) -> Path:
     return Path(text)
 
 
-_DECODER: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message, dec_hook=_path)
+decode = msgspec.json.Decoder(Message, dec_hook=_decode_path).decode
+"""Return the message that was encoded as a line."""

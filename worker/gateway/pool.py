@@ -1,15 +1,13 @@
-"""The gateway as the job sees it: a family of processes that is started, serves, and is drained.
+"""The gateway's processes as the job uses them: started, asked, drained.
 
-The job's agent starts one parent process early, so that importing the server costs no waiting; the
-parent forks the processes that serve (see ``forkserver``). Agent and parent speak in lines of JSON
-over the parent's standard input and output. When either end is gone, so is the other's reason to
-live: an agent that dies leaves no gateway behind, and a gateway that dies is an error for the job.
+The agent talks to one parent process (`worker.gateway.forkserver`), which forks the processes that
+serve, in JSON Lines over the parent's standard input and output. If either end dies the other one
+exits: an agent that is killed leaves no gateway, and a gateway that dies fails the job.
 """
 
 import itertools
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
@@ -17,13 +15,12 @@ from typing import TypeVar
 import trio
 from trio.to_thread import run_sync as in_thread
 
+from worker import jsonlines
 from worker.concurrency import open_plain_nursery
 from worker.errors import Unavailable
-from worker.gateway.launch import launched
+from worker.gateway.launch import Process
 from worker.gateway.messages import (
     SILENCE,
-    BucketStatistics,
-    Certificate,
     Count,
     Counted,
     Drain,
@@ -31,38 +28,23 @@ from worker.gateway.messages import (
     Endpoint,
     Failed,
     GatewayPlan,
-    KeyPair,
     Message,
     Reply,
     Serve,
-    ServedInput,
     Serving,
     Statistics,
     decode,
     encode,
 )
 
-__all__ = [
-    "BucketStatistics",
-    "Certificate",
-    "Endpoint",
-    "GatewayDied",
-    "GatewayPlan",
-    "KeyPair",
-    "Parent",
-    "ServedInput",
-    "Statistics",
-    "start_parent",
-]
+KILL_TIMEOUT = 5.0
+"""Seconds for the parent to kill its children and exit, before the agent kills the session."""
 
 T = TypeVar("T", Counted, Serving, Drained)
 
-KILL_GRACE = 5.0
-"""Seconds that a parent has to kill its children and end, before the agent does it."""
-
 
 class GatewayDied(Unavailable):
-    """A process of the gateway ended although nobody asked it to."""
+    """A process of the gateway exited, hangs or failed."""
 
     def __init__(self, reason: str, errno: int | None = None) -> None:
         super().__init__(f"the gateway ended unexpectedly: {reason}")
@@ -70,98 +52,91 @@ class GatewayDied(Unavailable):
         self.errno = errno
 
 
-class Parent:
-    """The running parent of a gateway: made by :func:`start_parent`, used by one task at a time."""
+class GatewayPool:
+    """The processes of a gateway; opened by `open_pool` and used by one task at a time."""
 
-    def __init__(self, process: "_Process", replies: "_Replies") -> None:
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.pid = process.pid
+        """The parent's process id, which is also the id of the processes' session and group."""
         self._process = process
-        self._replies = replies
+        self._stdin = trio.lowlevel.FdStream(os.dup(process.stdin.fileno()))
+        self._stdout = trio.lowlevel.FdStream(os.dup(process.stdout.fileno()))
+        # The end of its standard input ends the parent, so no other descriptor may keep it open.
+        process.stdin.close()
+        process.stdout.close()
+        self._ids = itertools.count(1)
+        self._expected: dict[int, trio.MemorySendChannel[Reply]] = {}
+        self._received = trio.Event()
         self._sending = trio.Lock()
 
-    @property
-    def pid(self) -> int:
-        """The parent's process id, which is also the id of the family's session and group."""
-        return self._process.pid
-
     async def serve(self, plan: GatewayPlan) -> Endpoint:
-        """Serve what *plan* says; return where, once a request has been answered there."""
-        serving = await self._ask(Serve(self._replies.new_id(), plan), Serving)
-        await _prove_ready(serving, tls=plan.tls is not None)
-        scheme = "https" if plan.tls else "http"
+        """Serve *plan* and return the endpoint, which has answered a request."""
+        serving = await self._ask(Serve(next(self._ids), plan), Serving)
+        await _check_ready(serving, tls=plan.certificate is not None)
+        scheme = "https" if plan.certificate else "http"
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         return Endpoint(serving.host, serving.port, f"{scheme}://{host}:{serving.port}")
 
     async def count(self) -> Statistics:
-        """Return what has gone through so far; the gateway goes on serving."""
-        return (await self._ask(Count(self._replies.new_id()), Counted)).statistics
+        """Return the statistics so far; the gateway continues to serve."""
+        return (await self._ask(Count(next(self._ids)), Counted)).statistics
 
     async def drain(self, deadline: float, *, silence: float = SILENCE) -> Statistics:
-        """Stop accepting, let requests in flight finish, settle the stage, say what went through.
+        """Stop accepting, finish the requests in flight, flush, exit; return the statistics.
 
-        Requests that still run after *deadline* seconds are broken off. When this returns, no
-        process of the gateway is left and all that was acknowledged is durable in the store. That
-        may take long; a process that gives no sign of life for *silence* seconds is an error.
+        Requests that are not finished after *deadline* seconds are cancelled. On return, no process
+        of the gateway is left, and everything acknowledged is durable in the store. That may take
+        long; raises GatewayDied if a process sends no heartbeat for *silence* seconds.
         """
         async with open_plain_nursery() as nursery:
-            # The parent itself reports a silent child, so it has longer.
-            nursery.start_soon(self._watch_life, 1.5 * silence)
-            request = Drain(self._replies.new_id(), deadline, silence)
+            # The parent itself reports a silent child, so it has more time.
+            nursery.start_soon(self._watch_heartbeats, 1.5 * silence)
+            request = Drain(next(self._ids), deadline, silence)
             drained = await self._ask(request, Drained)
-            await self._process.wait()
+            await self._wait()
             nursery.cancel_scope.cancel()
         return drained.statistics
 
-    async def _watch_life(self, limit: float) -> None:
-        """Raise GatewayDied when the parent, which drains, was silent for *limit* seconds."""
-        self._replies.heard = trio.Event()
+    async def _watch_heartbeats(self, limit: float) -> None:
+        """Raise GatewayDied when the parent has sent nothing for *limit* seconds."""
+        self._received = trio.Event()
         while True:
             with trio.move_on_after(limit):
-                await self._replies.heard.wait()
-                self._replies.heard = trio.Event()
+                await self._received.wait()
+                self._received = trio.Event()
                 continue
             raise GatewayDied(
-                f"its parent process {self.pid} gave no sign of life for "
-                f"{limit:.0f} s while it drained (stopped, or hanging)"
+                f"its parent process {self.pid} sent no heartbeat for {limit:.0f} s while it "
+                "drained (stopped, or hanging)"
             )
 
     async def _ask(self, request: Serve | Count | Drain, kind: type[T]) -> T:
-        """Send *request* and return the reply with its id; replies to others are dropped.
+        """Send *request* and return the reply with its id.
 
-        A caller may give up; a reply that comes later is dropped.
+        A caller may be cancelled; a reply that arrives later is dropped.
         """
-        with self._replies.expected(request.id) as expected:
+        with self._expecting(request.id) as reply:
             try:
-                # Whole or not at all, also for a caller who gives up in the middle of it.
+                # A message is sent whole, even if the caller is cancelled meanwhile.
                 async with self._sending:
                     with trio.move_on_after(SILENCE, shield=True) as sending:
-                        await self._process.stdin.send_all(encode(request))
+                        await self._stdin.send_all(encode(request))
                     if sending.cancelled_caught:
                         raise GatewayDied(
-                            f"its parent process {self.pid} takes no requests (stopped, or hanging)"
+                            f"its parent process {self.pid} reads no requests (stopped, or hanging)"
                         )
             except trio.BrokenResourceError:
-                await _wait_to_be_cancelled()
-            reply = await expected.receive()
-        assert isinstance(reply, kind), reply
-        return reply
-
-
-class _Replies:
-    """Routes replies to those who asked, by the ids of their requests."""
-
-    def __init__(self) -> None:
-        self._ids = itertools.count(1)
-        self._expected: dict[int, trio.MemorySendChannel[Reply]] = {}
-        self.heard = trio.Event()
-        """Set with each message."""
-
-    def new_id(self) -> int:
-        """Return an id for a request."""
-        return next(self._ids)
+                # The task that reads the messages raises the reason.
+                await trio.sleep_forever()
+            found = await reply.receive()
+        assert isinstance(found, kind), found
+        return found
 
     @contextmanager
-    def expected(self, request: int) -> Iterator[trio.MemoryReceiveChannel[Reply]]:
-        """Lend the channel in which the reply to *request* arrives while the block lasts."""
+    def _expecting(self, request: int) -> Iterator[trio.MemoryReceiveChannel[Reply]]:
+        """Provide the channel on which the reply to *request* arrives."""
         send, receive = trio.open_memory_channel[Reply](1)
         self._expected[request] = send
         try:
@@ -169,118 +144,73 @@ class _Replies:
         finally:
             del self._expected[request]
 
-    def take(self, message: Message) -> None:
-        """Deliver a reply to the request with its id; drop it if the caller has given up."""
-        self.heard.set()
-        if isinstance(message, Counted | Serving | Drained) and message.id in self._expected:
-            self._expected[message.id].send_nowait(message)
+    async def _receive(self, scope: trio.CancelScope) -> None:
+        """Receive messages until the gateway has drained; raise GatewayDied if it fails."""
+        decoder = jsonlines.Decoder[Message](decode)
+        with scope:
+            async for data in self._stdout:
+                for message in decoder.feed(bytes(data)):
+                    self._received.set()
+                    if isinstance(message, Failed):
+                        raise GatewayDied(message.reason, message.errno)
+                    if isinstance(message, Reply) and message.id in self._expected:
+                        self._expected[message.id].send_nowait(message)
+                    if isinstance(message, Drained):
+                        return
+            status = await self._wait()
+            raise GatewayDied(f"its parent process {self.pid} exited with status {status}")
 
-
-class _Process:
-    """A launched process, as tasks use it."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self.pid = process.pid
-        self._process = process
-        self.stdin = trio.lowlevel.FdStream(os.dup(process.stdin.fileno()))
-        self.stdout = trio.lowlevel.FdStream(os.dup(process.stdout.fileno()))
-        # The end of its standard input is what ends it, so there is to be one of these alone.
-        process.stdin.close()
-        process.stdout.close()
-
-    async def wait(self) -> int:
-        """Wait for its end, and return its status."""
+    async def _wait(self) -> int:
         return await in_thread(self._process.wait, abandon_on_cancel=True)
 
+    async def _end(self) -> None:
+        """End the processes: at the end of its input, the parent kills its children and exits."""
+        await self._stdin.aclose()
+        with trio.move_on_after(KILL_TIMEOUT):
+            await self._wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        await self._wait()
+        await self._stdout.aclose()
+
 
 @asynccontextmanager
-async def start_parent(
-    process: "subprocess.Popen[bytes] | None" = None,
-) -> AsyncIterator[Parent]:
-    """Run the parent of a gateway for as long as the block lasts; leaving it ends the whole family.
+async def open_pool(process: Process) -> AsyncIterator[GatewayPool]:
+    """Use the launched parent *process*; leaving the block ends all processes of the gateway.
 
-    It is the *process* that was launched already, or a new one. A death in the family cancels the
-    block and raises :class:`GatewayDied` from it.
+    If one of them dies, the block is cancelled and GatewayDied is raised from it.
     """
-    if process is None:
-        with launched() as new:
-            async with _started(_Process(new)) as parent:
-                yield parent
-    else:
-        async with _started(_Process(process)) as parent:
-            yield parent
-
-
-@asynccontextmanager
-async def _started(process: _Process) -> AsyncIterator[Parent]:
-    replies = _Replies()
+    pool = GatewayPool(process)
     try:
         async with open_plain_nursery() as nursery:
-            # Shielded by itself: what went through is told to a run that is being cancelled, too.
-            reading = trio.CancelScope(shield=True)
-            nursery.start_soon(_read_messages, process, replies, reading)
+            # Shielded: a run that is being cancelled still receives the statistics.
+            receiving = trio.CancelScope(shield=True)
+            nursery.start_soon(pool._receive, receiving)
             try:
-                yield Parent(process, replies)
+                yield pool
             finally:
-                reading.cancel()
+                receiving.cancel()
     finally:
         with trio.CancelScope(shield=True):
-            await _end(process)
+            await pool._end()
 
 
-async def _read_messages(process: _Process, replies: _Replies, scope: trio.CancelScope) -> None:
-    line = b""
-    with scope:
-        async for data in process.stdout:
-            *lines, line = (line + data).split(b"\n")
-            for message in map(decode, lines):
-                if isinstance(message, Failed):
-                    raise GatewayDied(message.reason, message.errno)
-                replies.take(message)
-                if isinstance(message, Drained):
-                    return
-        status = await process.wait()
-        raise GatewayDied(f"its parent process {process.pid} ended with status {status}")
-
-
-async def _prove_ready(serving: Serving, *, tls: bool) -> None:
-    """Return when a request for ``/-/readyz`` was answered with 200."""
-    stream: trio.abc.Stream = await trio.open_tcp_stream(_reachable(serving.host), serving.port)
+async def _check_ready(serving: Serving, *, tls: bool) -> None:
+    """Return when ``/-/readyz`` is answered with 200; raises GatewayDied."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(serving.host, serving.host)
+    stream: trio.abc.Stream = await trio.open_tcp_stream(host, serving.port)
     if tls:
-        import ssl  # Not before it is needed: it would cost the agent 2 MiB.
+        import ssl  # Imported only here: it would cost every agent 2 MiB.
 
-        # Whether a client trusts the certificate is the client's question; here it is ours anyway.
+        # Clients verify the certificate; here it is the own process that answers.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         stream = trio.SSLStream(stream, context, https_compatible=True)
     async with stream:
         await stream.send_all(b"GET /-/readyz HTTP/1.1\r\nhost: ready\r\nconnection: close\r\n\r\n")
-        answer = b""
+        response = b""
         async for data in stream:
-            answer += data
-    if not answer.startswith(b"HTTP/1.1 200 "):
-        raise GatewayDied(f"it answered {answer[:100]!r} when asked whether it is ready")
-
-
-def _reachable(host: str) -> str:
-    """Return an address at which a socket that is bound to *host* can be reached from here."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
-async def _end(process: _Process) -> None:
-    """End the family: when its standard input ends, the parent kills its children and goes."""
-    await process.stdin.aclose()
-    with trio.move_on_after(KILL_GRACE):
-        await process.wait()
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-    await process.stdout.aclose()
-
-
-async def _wait_to_be_cancelled() -> None:
-    # The task that reads the parent's messages has seen, or will see, why it is gone.
-    await trio.sleep_forever()
+            response += data
+    if not response.startswith(b"HTTP/1.1 200 "):
+        raise GatewayDied(f"its readiness probe returned {response[:100]!r}")

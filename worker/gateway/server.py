@@ -1,159 +1,574 @@
-"""The web server and the web framework; no other module knows which ones these are.
+"""The web server: Hypercorn's connection and HTTP/1.1 classes, composed for S3.
 
-S3 requests are answered on the ASGI channels directly. Quart has the pages and probes under
-``/-/``, where its limits on bodies and times do no harm and its cost is not paid by anyone's data.
+`Connection` and `Protocol` subclass Hypercorn's. An S3 request is passed to the S3 application by
+`S3Stream`, without ASGI; a request for a path under ``/-/`` to the admin pages by `AdminStream`.
+This is the only module that knows Hypercorn and h11; ``tests/gateway/test_server.py`` fails when
+they change in what it relies on.
 """
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import Any, cast
+from urllib.parse import quote_from_bytes
 
-import hypercorn.trio
+import h11
 import trio
 from hypercorn.config import Config
-from quart import Response
-from quart_trio import QuartTrio
+from hypercorn.events import Closed, RawData, Updated
+from hypercorn.events import Event as ConnectionEvent
+from hypercorn.protocol import events
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr, wrap_app
 
-from worker.gateway import admin as pages
-from worker.gateway.application import Service
-from worker.gateway.exchange import Answer, ClientGone, Head, Incoming
-from worker.gateway.http1 import Connection
+from worker import telemetry
+from worker.gateway.admin import create_admin
+from worker.gateway.application import S3Application
+from worker.gateway.http import ClientDisconnected, RequestHead, Response
 from worker.gateway.messages import Certificate
+from worker.s3.error_codes import S3Error
 
-PAGES = b"/-/"
-HEAD_LIMIT = 1 << 16
-"""Bytes of a request's head: a key of 1,024 bytes is 3 KiB of a target, a token may be 4 KiB."""
+ADMIN = b"/-/"
+MAX_HEAD = 1 << 16
+"""Bytes of a request head: a key of 1,024 bytes is 3 KiB of a target, a token may be 4 KiB."""
 KEEP_ALIVE = 600.0
-"""Seconds that an idle connection is kept. Clients keep pools, and may compute between requests."""
-DISCARD = 60.0
-"""Seconds to read what a client still sends of a body that was refused, so that it hears why."""
-BACKLOG = 1024
+"""Seconds that an idle connection is kept: clients keep pools, and compute between requests."""
+DISCARD_TIMEOUT = 60.0
+"""Seconds to read the rest of a body after the response, so that the client receives it."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds to close a connection, which over TLS sends data."""
+RECEIVE_HEAD = 1 << 16
+"""Bytes to receive where a request may begin: most are all head, and a buffer costs by its size."""
+RECEIVE_BODY = 1 << 19
+"""Bytes to receive within a body; Hypercorn's own 64 KiB halves the speed of PUT."""
+QUEUED = 256 << 10
+"""Bytes of a body that are queued before the connection stops reading."""
+MANY_PIECES = 256
+"""Pieces of a body that are received before other tasks run."""
+DIRECT = 64 << 10
+"""Bytes of a body from which it does not pass the parser; see `Protocol.receive_body`."""
 
-log = logging.getLogger(__name__)
+MALFORMED: Mapping[int, str] = {431: "RequestHeaderSectionTooLarge", 501: "NotImplemented"}
+"""The S3 error codes of malformed HTTP, by the parser's status; otherwise BadRequest."""
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+log = telemetry.logger()
 
 
 class Draining:
-    """The order to stop accepting, and how many seconds requests in flight have left then."""
+    """The request to stop accepting, and the seconds for requests in flight to finish."""
 
     def __init__(self) -> None:
-        self._begun = trio.Event()
+        self._started = trio.Event()
         self.deadline = 0.0
 
-    def begin(self, deadline: float) -> None:
-        """Give the order."""
+    def start(self, deadline: float) -> None:
+        """Start draining."""
         self.deadline = deadline
-        self._begun.set()
+        self._started.set()
 
     async def wait(self) -> None:
-        """Return when the order has been given."""
-        await self._begun.wait()
+        """Wait for the start."""
+        await self._started.wait()
 
 
 async def serve(
-    service: Service,
+    application: S3Application,
     listener: socket.socket,
-    *,
-    tls: Certificate | None,
+    certificate: Certificate | None,
     draining: Draining,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer what comes in on *listener* (which is taken over) until *draining* has drained it."""
+    """Serve connections of *listener*, which is taken over, until *draining* has finished."""
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.backlog = BACKLOG
     config.alpn_protocols = ["http/1.1"]
-    if tls is not None:
-        config.certfile, config.keyfile = str(tls.certfile), str(tls.keyfile)
-    config.h11_max_incomplete_size = HEAD_LIMIT
+    config.h11_max_incomplete_size = MAX_HEAD
     config.keep_alive_timeout = KEEP_ALIVE
     config.keep_alive_max_requests = 1 << 62
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn")
-    config.errorlog.setLevel(logging.WARNING)
+    sockets: trio.SocketListener = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+    accepting: trio.SocketListener | trio.SSLListener[trio.SocketStream] = sockets
+    if certificate is not None:
+        config.certfile, config.keyfile = str(certificate.certfile), str(certificate.keyfile)
+        context = config.create_ssl_context()
+        assert context is not None
+        accepting = trio.SSLListener(sockets, context, https_compatible=True)
+    admin = wrap_app(create_admin(application), config.wsgi_max_body_size, "asgi")
+    worker_context = WorkerContext(None)
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as listening:
+            handler = partial(Connection, application, admin, config, worker_context)
+            listening.start_soon(
+                partial(trio.serve_listeners, handler_nursery=connections),
+                handler,
+                [accepting],
+            )
+            task_status.started()
+            await draining.wait()
+            listening.cancel_scope.cancel()
+        await worker_context.terminated.set()
+        connections.cancel_scope.deadline = trio.current_time() + draining.deadline
 
-    async def drained() -> None:
-        await draining.wait()
-        config.graceful_timeout = draining.deadline
 
-    await hypercorn.trio.serve(
-        Gateway(service), config, shutdown_trigger=drained, task_status=task_status, mode="asgi"
-    )
+class Connection(TCPServer):
+    """A connection; a client that stalls or disconnects does not hold it.
 
+    Hypercorn's own shields its sends from cancellation, so that one stalled client outlasts every
+    deadline of a drain, and lets an application continue to send to a client that is gone.
+    """
 
-class Gateway(QuartTrio):
-    """The application: S3 everywhere but under ``/-/``."""
+    def __init__(
+        self,
+        application: S3Application,
+        admin: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        stream: Any,
+    ) -> None:
+        super().__init__(admin, config, context, ConnectionState({}), stream)
+        self.application = application
+        self.broken = False
+        """Whether a send has failed."""
+        self._reading = trio.CancelScope()
 
-    def __init__(self, service: Service) -> None:
-        super().__init__("worker.gateway", static_folder=None)
-        self._service = service
-        self.url_map.merge_slashes = False  # which would be a redirect, to a host
-        for path, page in pages.pages_of(service).items():
-            self.add_url_rule(path, path, self._view(page))
-
-    def _view(self, page: pages.Page) -> Callable[[], Response]:
-        def view() -> Response:
-            status, content_type, text = page(self._service)
-            return Response(text, status, content_type=content_type)
-
-        return view
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request; ASGI's other kinds of scope are Quart's."""
-        if scope["type"] != "http" or self._is_page(scope):
-            # Pages are the same at every host, and Quart fails at hosts that no name can have.
-            others = [each for each in scope.get("headers", ()) if each[0] != b"host"]
-            own: Any = {**scope, "headers": [(b"host", b"gateway"), *others]}
-            await super().__call__(own, receive, send)
+    async def run(self) -> None:
+        """Serve the requests of the connection."""
+        secure = isinstance(self.stream, trio.SSLStream)
+        if secure:
+            try:
+                with trio.fail_after(self.config.ssl_handshake_timeout):
+                    await self.stream.do_handshake()
+            except (trio.BrokenResourceError, trio.TooSlowError):
+                return
+        transport = self.stream.transport_stream if secure else self.stream
+        try:
+            peer, own = (transport.socket.getpeername(), transport.socket.getsockname())
+            family = transport.socket.family
+            async with TaskGroup() as tasks:
+                self._task_group = tasks
+                self._protocol = Protocol(
+                    self,
+                    tasks,
+                    ssl=secure,
+                    client=parse_socket_addr(family, peer),
+                    server=parse_socket_addr(family, own),
+                )
+                await self.idle_task.restart(tasks, self._idle_timeout)
+                await self._read_data()
+        except OSError:
             return
-        head = Head(
-            method=scope["method"],
-            path=scope["raw_path"],
-            query=scope["query_string"],
-            headers=scope["headers"],
-            scheme=scope["scheme"],
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: ConnectionEvent) -> None:
+        """Send what the protocol has to send."""
+        if isinstance(event, RawData):
+            async with self.send_lock:
+                try:
+                    await self.stream.send_all(event.data)
+                except GONE:
+                    # The reading task tells the application, which may be this task.
+                    self.broken = True
+                    self._reading.cancel()
+                    await trio.aclose_forcefully(self.stream)
+            return
+        # Shielded, since the task that has ended the response may be cancelled.
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            if not isinstance(event, Closed):
+                await super().protocol_send(event)
+                return
+            # Not within a response: that is sent first.
+            async with self.send_lock:
+                await self._close()
+        # Requests that the client sent ahead are dropped: the parser would wait for their turn.
+        self._reading.cancel()
+        await self._protocol.handle(Closed())
+
+    async def _read_data(self) -> None:
+        protocol = self._protocol
+        try:
+            with self._reading:
+                while True:
+                    size = RECEIVE_BODY if protocol.is_in_body() else RECEIVE_HEAD
+                    data = bytes(await self.stream.receive_some(size))
+                    await protocol.receive(data)
+                    if not data:
+                        break
+        except GONE:
+            self.broken = True
+        await protocol.handle(Closed())
+        # An idle connection has no other task left.
+        await self.idle_task.stop()
+
+    async def _initiate_server_close(self) -> None:
+        await self._protocol.handle(Closed())
+        await self.stream.aclose()
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 on one connection.
+
+    Requests to upgrade to HTTP/2 or WebSocket are ignored (RFC 9110, 7.8), and malformed HTTP is
+    answered with an error document like every other error.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        tasks: TaskGroup,
+        *,
+        ssl: bool,
+        client: tuple[str, int] | None,
+        server: tuple[str, int] | None,
+    ) -> None:
+        super().__init__(
+            connection.app,
+            connection.config,
+            connection.context,
+            tasks,
+            ConnectionState({}),
+            ssl,
+            client,
+            server,
+            connection.protocol_send,
         )
-        incoming = Incoming(receive)
-        # A client that goes away before its answer ends the exchange, and has heard nothing.
-        with suppress(ClientGone):
-            answer = await self._service.answer(head, incoming)
-            await _send(answer, head, incoming, send, scope)
+        self._connection = connection
+        self._head = b""
+        """The head of a response, which is sent with the first bytes of its body."""
+        self._refused = False
+        """Whether an error response has ended the connection."""
+        self._direct: int | None = None
+        """The bytes of the current body that will not pass the parser; None if all do."""
+        self._ahead = b""
+        """Bytes of further requests, received after a body that did not pass the parser."""
 
-    def _is_page(self, scope: Any) -> bool:
-        # In a bucket's own host, a key may begin with "-/".
-        return scope["raw_path"].startswith(PAGES) and not self._service.is_bucket_host(
-            next((value for name, value in scope["headers"] if name == b"host"), b"")
+    def is_in_body(self) -> bool:
+        """Whether the next bytes belong to the body of a request."""
+        return self.connection.their_state is h11.SEND_BODY
+
+    async def receive(self, data: bytes) -> None:
+        """Handle bytes from the client, empty at the end."""
+        if self._direct is None:
+            await self.handle(RawData(self._normalize(data)))
+        elif data:
+            await self._receive_direct(data)
+        elif self._direct and self.connection.our_state is h11.SEND_RESPONSE:
+            # The body is incomplete, which the parser would report.
+            await self._send_error_response(400)
+
+    async def _receive_direct(self, data: bytes) -> None:
+        """Pass bytes of a body to the stream without the parser.
+
+        The parser copies a body three times, which takes a third of the time of a PUT beside its
+        hashes. So of a body whose length is known, it gets only the bytes that arrived with the
+        head, and a new parser handles the next request.
+        """
+        assert self._direct is not None
+        body, self._ahead = data[: self._direct], self._ahead + data[self._direct :]
+        if body:
+            self._direct -= len(body)
+            if self.stream is not None:
+                await self.stream.handle(events.Body(stream_id=STREAM_ID, data=body))
+                if not self._direct:
+                    await self.stream.handle(events.EndBody(stream_id=STREAM_ID))
+        if self._ahead:
+            # As the parser does, stop reading until the response has been sent.
+            await self.can_read.clear()
+            await self.can_read.wait()
+            ahead, self._ahead = self._ahead, b""
+            await self.receive(ahead)
+
+    def _normalize(self, data: bytes) -> bytes:
+        """Return *data* with a request line that the parser accepts.
+
+        A client library sends the key of a HEAD as raw UTF-8, and methods are accepted in lower
+        case. A request line that is not at the start of *data*, or is incomplete, is left alone.
+        """
+        idle = self.connection.their_state is h11.IDLE and not self.connection.trailing_data[0]
+        if not idle or (data[:8].partition(b" ")[0].isupper() and data.isascii()):
+            return data
+        line, end, rest = data.partition(b"\r\n")
+        method, space, target = line.partition(b" ")
+        if not end or not method.isalpha() or not space:
+            return data
+        if not target.isascii():
+            printable = bytes(range(0x20, 0x7F)).decode()
+            target = quote_from_bytes(target, safe=printable).encode()
+        return method.upper() + space + target + end + rest
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        pass
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = list(request.headers)
+        path = request.target.partition(b"?")[0]
+        application = self._connection.application
+        host = next((value for name, value in headers if name == b"host"), b"")
+        if path.startswith(ADMIN) and not application.is_bucket_host(host):
+            # The pages are the same for every host, and Quart rejects invalid host names.
+            headers = [(b"host", b"gateway"), *(each for each in headers if each[0] != b"host")]
+            self.stream = AdminStream(
+                self.app,
+                self.config,
+                self.context,
+                self.task_group,
+                self.ssl,
+                self.client,
+                self.server,
+                self.stream_send,
+                STREAM_ID,
+            )
+        else:
+            # In place of Hypercorn's streams, whose methods it has.
+            self.stream = cast(HTTPStream, S3Stream(application, self, self._connection))
+            self._bypass_parser(headers)
+        await self.stream.handle(
+            events.Request(
+                stream_id=STREAM_ID,
+                headers=headers,
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii"),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
         )
+        self.keep_alive_requests += 1
+
+    def _bypass_parser(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Decide whether the body passes the parser; see `_receive_direct`."""
+        self._direct = None
+        length = 0
+        for name, value in headers:
+            if name == b"transfer-encoding":
+                return
+            if name == b"content-length":
+                length = int(value)
+        left = length - len(self.connection.trailing_data[0])
+        if left > DIRECT:
+            self._direct = left
+
+    async def _maybe_recycle(self) -> None:
+        if self._direct != 0 or self.connection.our_state is not h11.DONE:
+            self._direct = None
+            await super()._maybe_recycle()
+            return
+        # The body did not pass the parser, which therefore cannot parse the next request.
+        self._direct = None
+        self.connection = h11.Connection(
+            h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
+        )
+        await self._close_stream()
+        if self.context.terminated.is_set():
+            await self.can_read.set()
+            await self.send(Closed())
+            return
+        await self.can_read.set()
+        await self.send(Updated(idle=True))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        if self.stream is None:
+            fault = S3Error(MALFORMED.get(status_code, "BadRequest"))
+        else:
+            fault = S3Error(
+                "IncompleteBody", "The body ended early, or its framing contradicts its headers."
+            )
+        response = self._connection.application.refuse_malformed(fault)
+        assert isinstance(response.body, bytes)
+        headers = [*response.headers, (b"connection", b"close")]
+        headers += self.config.response_headers("h11")
+        for event in (
+            h11.Response(status_code=response.status, headers=headers),
+            h11.Data(data=response.body),
+            h11.EndOfMessage(),
+        ):
+            await self._send_h11_event(event)
+        self._refused = True
+
+    async def _send_h11_event(self, event: Any) -> None:
+        # Until 2023, botocore, and so the AWS CLI, rejected a status line without a reason, and
+        # both send "Expect: 100-continue" with every body.
+        if isinstance(event, h11.InformationalResponse) and event.status_code == 100:
+            event = h11.InformationalResponse(
+                status_code=event.status_code, headers=event.headers, reason=b"Continue"
+            )
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            # After an error response, that of the application is dropped.
+            if not self._refused and self.connection.their_state != h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            # Sent with what follows: of a small response, the system call and the wake-up of the
+            # client cost most, and one of each is enough.
+            self._head = data
+            return
+        if data := self._head + data:
+            self._head = b""
+            await self.send(RawData(data=data))
 
 
-async def _send(
-    answer: Answer,
-    head: Head,
-    incoming: Incoming,
-    send: Callable[[dict[str, Any]], Awaitable[None]],
-    scope: Any,
-) -> None:
-    start = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
-    body = answer.body
-    if isinstance(body, bytes):
-        await send(start)
-        await send({"type": "http.response.body", "body": body, "more_body": not incoming.finished})
-    else:
-        async with aclosing(body):
+class AdminStream(HTTPStream):
+    """A request for an admin page; its body is ignored.
+
+    Hypercorn passes a body to the application through a channel that is never closed, and would
+    wait for ever for an application that does not read it.
+    """
+
+    async def handle(self, event: events.Event) -> None:
+        """Handle an event of the protocol."""
+        if not isinstance(event, events.Body):
+            await super().handle(event)
+
+
+class S3Stream:
+    """A request for the S3 application: it runs in a task of its own."""
+
+    def __init__(
+        self, application: S3Application, protocol: Protocol, connection: Connection
+    ) -> None:
+        self._application = application
+        self._protocol = protocol
+        self._connection = connection
+        self._closed = False
+        self.body = ReceiveQueue()
+
+    async def handle(self, event: events.Event) -> None:
+        """Handle an event of the protocol."""
+        if isinstance(event, events.Body):
+            await self.body.put(event.data)
+        elif isinstance(event, events.EndBody):
+            self.body.end()
+        elif isinstance(event, events.StreamClosed):
+            self._closed = True
+            self.body.disconnect()
+        elif isinstance(event, events.Request):
+            path, _, query = event.raw_path.partition(b"?")
+            scheme = "https" if self._protocol.ssl else "http"
+            head = RequestHead(event.method, path, query, event.headers, scheme)
+            self._protocol.task_group.spawn(self._respond, head)
+
+    async def _respond(self, head: RequestHead) -> None:
+        send = self._protocol.stream_send
+        try:
+            response = await self._application.respond(head, self.body)
+            await self._send(response, send, with_body=head.method != "HEAD")
+        except ClientDisconnected:
+            pass
+        except Exception as error:
+            log.error("gateway.failed", reason=str(error), exc_info=error)
+        finally:
+            self.body.close()
+            if not self._closed:
+                await send(events.StreamClosed(stream_id=STREAM_ID))
+
+    async def _send(
+        self,
+        response: Response,
+        send: Callable[[events.Event], Awaitable[None]],
+        *,
+        with_body: bool,
+    ) -> None:
+        start = events.Response(STREAM_ID, response.headers, response.status)
+        if isinstance(response.body, bytes):
             await send(start)
-            if head.method != "HEAD":
-                connection: Connection = scope["connection"]
-                async for piece in body:
-                    if connection.broken:
-                        raise ClientGone
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-    if not incoming.finished:
-        # The whole answer is out, though it has not ended. Ending it would close a connection on
-        # which data is still coming, the kernel would reset it, and the client, which hears only
-        # then, would hear of a reset instead of what was wrong.
-        with trio.move_on_after(DISCARD):
-            await incoming.discard()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-    elif not isinstance(body, bytes):
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if with_body and response.body:
+                await send(events.Body(STREAM_ID, response.body))
+        else:
+            async with aclosing(response.body):
+                await send(start)
+                if with_body:
+                    async for piece in response.body:
+                        if self._connection.broken:
+                            raise ClientDisconnected
+                        await send(events.Body(STREAM_ID, piece))
+        if not self.body.complete:
+            # The response is sent, but not ended: ending it would close a connection on which data
+            # is arriving, the kernel would reset it, and the client would see the reset instead of
+            # the response.
+            with trio.move_on_after(DISCARD_TIMEOUT):
+                await self.body.discard()
+        await send(events.EndBody(STREAM_ID))
+
+
+class ReceiveQueue:
+    """The body of a request, between the task that reads the connection and the application.
+
+    Queued pieces are combined: a body may arrive byte by byte, and switching tasks costs more than
+    reading thousands of bytes. No task waits for one that is gone: after `close`, pieces are
+    dropped; after `disconnect`, queued pieces are read, then ClientDisconnected is raised.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.complete = False
+        """Whether the whole body has been received."""
+        self.finished = False
+        """Whether the whole body has been read."""
+        self._disconnected = False
+        self._closed = False
+        self._changed = trio.lowlevel.ParkingLot()
+
+    async def put(self, data: bytes) -> None:
+        """Queue a piece of the body, as soon as there is space."""
+        while self._size >= QUEUED and not (self._disconnected or self._closed):
+            await self._changed.park()
+        if self._closed:
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        self._changed.unpark_all()
+        if len(self._pieces) % MANY_PIECES == MANY_PIECES - 1:
+            # A client that sends single bytes must not keep the event loop from others.
+            await trio.lowlevel.checkpoint()
+
+    def end(self) -> None:
+        """Mark the end of the body."""
+        self.complete = True
+        self._changed.unpark_all()
+
+    def disconnect(self) -> None:
+        """Mark that the client has disconnected, or that the exchange is over."""
+        self._disconnected = True
+        self._changed.unpark_all()
+
+    def close(self) -> None:
+        """Drop all further pieces: the application has finished."""
+        self._closed = True
+        self._pieces.clear()
+        self._size = 0
+        self._changed.unpark_all()
+
+    async def read(self) -> bytes:
+        """Return all bytes that are queued, waiting for some; empty at the end of the body.
+
+        Raises ClientDisconnected.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not (self._pieces or self.complete or self._disconnected):
+            await self._changed.park()
+        if not self._pieces:
+            if not self.complete:
+                raise ClientDisconnected
+            self.finished = True
+            return b""
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        self._changed.unpark_all()
+        return data
+
+    async def discard(self) -> None:
+        """Read the rest of the body and drop it; raises ClientDisconnected."""
+        while await self.read():
+            pass

@@ -1,4 +1,4 @@
-"""The gateway of a run: what it is told to serve, and how the command gets at it."""
+"""Access to the gateway of a run: keys, endpoint and certificate."""
 
 import secrets
 import socket
@@ -10,42 +10,40 @@ from pathlib import Path
 import attrs
 from trio.to_thread import run_sync as in_thread
 
-from worker.config import Config, GatewayConfig
-from worker.gateway.pool import (
-    Certificate,
-    Endpoint,
-    GatewayPlan,
-    KeyPair,
-    Parent,
-    ServedInput,
-)
-from worker.job.environment import ANYONE, Access
+from worker.config import Config
+from worker.gateway.messages import Certificate, Endpoint, GatewayPlan, KeyPair, ServedInput
+from worker.gateway.pool import GatewayPool
 from worker.job.plan import Plan
 
-ANYWHERE = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6}
-# Addresses that are in no network (RFC 5737, RFC 3849): a route to them leads the way out.
+WILDCARDS = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6}
+# Addresses reserved for documentation (RFC 5737, RFC 3849): a route to them leads to the outside.
 OUTSIDE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
-LETTERS = string.ascii_uppercase + string.digits
+KEY_ALPHABET = string.ascii_uppercase + string.digits
+ANONYMOUS = KeyPair("default", "default")
+"""The keys of a gateway without authentication; most clients require some."""
+
+
+@attrs.frozen
+class Access:
+    """How clients reach the buckets."""
+
+    endpoint: Endpoint
+    keys: KeyPair = ANONYMOUS
+    trust_store: Path | None = None
+    """Certificate authorities in PEM that clients must trust, for a self-signed certificate."""
 
 
 def new_keys() -> KeyPair:
-    """Return credentials that nobody can guess, in the form of those of AWS."""
-    return KeyPair(
-        "WK" + "".join(secrets.choice(LETTERS) for _ in range(18)), secrets.token_urlsafe(30)
-    )
+    """Return random credentials in the form of AWS credentials."""
+    access_key = "WK" + "".join(secrets.choice(KEY_ALPHABET) for _ in range(18))
+    return KeyPair(access_key, secrets.token_urlsafe(30))
 
 
-def gateway_plan(
-    config: Config,
-    plan: Plan,
-    *,
-    store: str,
-    scratch: Path,
-    stage: str,
-) -> GatewayPlan:
-    """Return what the gateway of a run serves, before anything secret is in it."""
+def gateway_plan(config: Config, plan: Plan, *, scratch: Path, stage: str) -> GatewayPlan:
+    """Return what the gateway of a run serves, without credentials."""
     return GatewayPlan(
-        store=store,
+        store=config.store,
+        store_options=config.store_options,
         scratch=scratch,
         job=plan.job,
         stage=stage,
@@ -54,63 +52,55 @@ def gateway_plan(
             for each in plan.inputs
             if each.spec.s3
         ),
-        out=plan.spec.s3_out,
-        host=config.gateway.host,
-        port=config.gateway.port,
-        processes=config.gateway.processes,
-        options=dict(config.store_options),
-        log_style=config.log.format,
-        log_level=config.log.level,
+        output=plan.spec.s3_out,
+        gateway=config.gateway,
+        log=config.log,
     )
 
 
-async def serve(parent: Parent, serving: GatewayConfig, wanted: GatewayPlan) -> Access:
-    """Have *wanted* served, and return how the command gets at it once it answers."""
-    keys = new_keys() if serving.authenticated else None
-    tls: Certificate | None = None
-    trusted: Path | None = None
-    if serving.tls == "self-signed":
-        # Imported here, since what makes certificates takes long to load and few jobs need it.
-        from worker.job.certificates import make_certificate
+async def serve(pool: GatewayPool, plan: GatewayPlan) -> Access:
+    """Start serving the buckets of *plan* and return the access to them."""
+    config = plan.gateway
+    keys = new_keys() if config.authenticated else None
+    certificate: Certificate | None = None
+    trust_store: Path | None = None
+    if config.tls == "self-signed":
+        # Few jobs use TLS, and the library takes long to import.
+        from worker.job.tls import issue_certificate
 
-        names = names_of(serving.host, wanted.buckets)
-        made = await in_thread(make_certificate, wanted.scratch / "tls", names)
-        tls, trusted = made.certificate, made.authority
-    elif serving.tls == "certificate" and serving.certificate and serving.key:
-        tls = Certificate(serving.certificate, serving.key)
-    endpoint = await parent.serve(attrs.evolve(wanted, auth=keys, tls=tls))
-    return Access(
-        endpoint=reachable(endpoint),
-        keys=keys or ANYONE,
-        authority=trusted,
-    )
+        names = certificate_names(config.host, plan.buckets)
+        issued = await in_thread(issue_certificate, plan.scratch / "tls", names)
+        certificate, trust_store = issued.certificate, issued.trust_store
+    elif config.tls == "certificate" and config.certificate and config.key:
+        certificate = Certificate(config.certificate, config.key)
+    endpoint = await pool.serve(attrs.evolve(plan, keys=keys, certificate=certificate))
+    return Access(advertised(endpoint), keys or ANONYMOUS, trust_store)
 
 
-def names_of(host: str, buckets: Iterable[str]) -> tuple[str, ...]:
-    """Return the names under which a gateway on *host* may be asked for, in both styles."""
-    hosts = dict.fromkeys(("localhost", "127.0.0.1", _outward(host), socket.gethostname()))
-    styles = [f"{bucket}.localhost" for bucket in buckets]
-    return (*hosts, *styles)
+def certificate_names(host: str, buckets: Iterable[str]) -> tuple[str, ...]:
+    """Return the host names of a gateway on *host*, in path style and virtual-hosted style."""
+    hosts = dict.fromkeys(("localhost", "127.0.0.1", own_address(host), socket.gethostname()))
+    return (*hosts, *(f"{bucket}.localhost" for bucket in buckets))
 
 
-def reachable(endpoint: Endpoint) -> Endpoint:
-    """Return the endpoint with an address that others can connect to, if it is bound to all."""
-    host = _outward(endpoint.host)
+def advertised(endpoint: Endpoint) -> Endpoint:
+    """Return *endpoint* with this machine's address, if it listens on all addresses."""
+    host = own_address(endpoint.host)
     if host == endpoint.host:
         return endpoint
     scheme = endpoint.url.partition("://")[0]
-    shown = f"[{host}]" if ":" in host else host
-    return Endpoint(host, endpoint.port, f"{scheme}://{shown}:{endpoint.port}")
+    authority = f"[{host}]" if ":" in host else host
+    return Endpoint(host, endpoint.port, f"{scheme}://{authority}:{endpoint.port}")
 
 
-def _outward(host: str) -> str:
-    """Return this machine's own address in the direction of others, for what means all of them."""
-    if host not in ANYWHERE:
+def own_address(host: str) -> str:
+    """Return *host*; for a wildcard address, this machine's address towards other machines."""
+    if host not in WILDCARDS:
         return host
-    family = ANYWHERE[host]
+    family = WILDCARDS[host]
     with closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
         try:
-            probe.connect((OUTSIDE[family], 9))  # Nothing is sent; the kernel picks the address.
+            probe.connect((OUTSIDE[family], 9))  # Sends nothing; the kernel chooses an address.
         except OSError:
             return "127.0.0.1" if family == socket.AF_INET else "::1"
         return str(probe.getsockname()[0])

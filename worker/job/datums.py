@@ -1,4 +1,4 @@
-"""One datum after the other: its files, its command, its tries, and what it left as output."""
+"""Datums of a run: files, command, attempts and output of each."""
 
 import contextlib
 import os
@@ -6,33 +6,38 @@ import random
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import attrs
 import trio
 from trio.to_thread import run_sync as in_thread
 
-from worker.errors import WorkerError
-from worker.job.collecting import Inputs, NotAnOutput, SamePath, collect
-from worker.job.materialize import fingerprint, materialize
-from worker.job.plan import Datum, Selection
-from worker.job.request import Progress
+from worker.errors import Cause, WorkerError
+from worker.gateway.messages import GatewayPlan
+from worker.job.commands import CommandRunner
+from worker.job.files import InputFolders, NotAnOutput, SamePath, collect, fingerprint, materialize
+from worker.job.plan import Datum, Plan, Selection
+from worker.job.publish import Output
+from worker.job.record import RunRecord
 from worker.job.result import DatumResult
 from worker.job.scratch import remove_tree
-from worker.job.state import Cause
-from worker.job.workplace import Workplace
+from worker.job.state import Progress
+from worker.model import OUT
+from worker.spec.glob import Match
 from worker.store.blobs import BlobReader
-from worker.store.intake import Intake
-from worker.supervisor.command import Ended, Listener
-from worker.supervisor.tree import NotStarted, Order
+from worker.store.ingest import Ingest
+from worker.store.repository import Store
+from worker.supervisor.command import CommandExit, OutputHandler
+from worker.supervisor.tree import CommandSpec, NotStarted
 
-PAUSE = 0.5, 30.0
-"""Seconds before the second try, and the most before any; in between they double."""
-NEARLY_NOTHING = 1 << 20
-"""A disk with less than this left is full."""
+BACKOFF = 0.5, 30.0
+"""Seconds before the second attempt, and the maximum; the delay doubles with each attempt."""
+ALMOST_FULL = 1 << 20
+"""Bytes; a disk with less free space counts as full."""
 
 
 class DatumFailed(WorkerError):
-    """A datum failed in all its tries; says how."""
+    """All attempts at a datum failed."""
 
     def __init__(self, cause: Cause, reason: str, code: int | None) -> None:
         super().__init__(reason)
@@ -43,269 +48,277 @@ class DatumFailed(WorkerError):
 
 @attrs.frozen
 class Failure:
-    """How one try failed."""
+    """The failure of one attempt."""
 
     cause: Cause
     reason: str
-    ended: Ended | None = None
-    again: bool = True
-    """Whether another try may go better."""
+    exit: CommandExit | None = None
+    retryable: bool = True
+    """Whether another attempt may succeed."""
 
 
-async def prepare(place: Workplace, datum: Datum) -> None:
-    """Lay out the inputs of a datum, and nothing but these."""
-    for each in datum.selections:
-        count = await in_thread(_lay_out, place, each)
-        if count is not None and not each.input.spec.s3:
-            place.log.info("datum.materialized", input=each.name, path=each.match.path, files=count)
+@attrs.frozen
+class DatumProcessor:
+    """Processes the datums of a plan, one after the other."""
 
+    plan: Plan
+    store: Store
+    output: Output
+    gateway: GatewayPlan
+    """What the gateway serves, and the files in which it reports a full disk."""
+    root: Path
+    """The folder of the file inputs and of ``out``."""
+    scratch: Path
+    commands: CommandRunner
+    record: RunRecord
+    keep_failed: bool = False
+    _written_by: dict[str, Datum] = attrs.field(factory=dict, init=False)
+    """The datum that wrote each path, for a file output of several datums."""
+    _materialized: dict[str, tuple[Match, bytes]] = attrs.field(factory=dict, init=False)
+    """By input: what is in its folder, and the fingerprint of the folder."""
 
-def _lay_out(place: Workplace, selection: Selection) -> int | None:
-    """Lay out one input, and return its number of files; None if it lay there, untouched."""
-    folder, check = place.root / selection.name, trio.from_thread.check_cancelled
-    match, mark = place.laid_out.pop(selection.name, (None, b""))
-    count = None
-    if match != selection.match or mark != fingerprint(folder, check=check):
-        remove_tree(folder)
-        count = materialize(place.store, selection, folder, spool=place.scratch, check=check)
-        mark = fingerprint(folder, check=check) if place.plan.count > 1 else b""
-    place.laid_out[selection.name] = selection.match, mark
-    return count
+    async def process(self, datum: Datum) -> DatumResult:
+        """Process a datum in up to ``datumTries`` attempts; raises DatumFailed.
 
-
-async def run_datum(place: Workplace, datum: Datum) -> DatumResult:
-    """Work on one datum until a try succeeds; raises DatumFailed when none does.
-
-    Each try begins with the output that the datum found.
-    """
-    place.log.info("datum.started", number=datum.number, of=place.plan.count, id=datum.id)
-    began = time.monotonic()
-    await prepare(place, datum)
-    tries, attempt = place.plan.spec.datum_tries, 0
-    while True:
-        attempt += 1
-        place.journal.watch(
-            Progress(place.journal.state, "command", datum.number, place.plan.count, attempt)
-        )
-        failure = await _try(place, datum, attempt)
-        if failure is None:
-            place.output.index.new_epoch()
-            return _result(datum, "success", attempt, began)
-        place.log.warning(
-            "datum.failed", number=datum.number, attempt=attempt, of=tries, reason=failure.reason
-        )
-        if not failure.again or attempt >= tries:
-            return await _give_up(place, datum, failure, attempt=attempt, began=began)
-        place.output.index.roll_back()
-        await trio.sleep(_pause(attempt))
-
-
-async def _try(place: Workplace, datum: Datum, attempt: int) -> Failure | None:
-    """Run the command once; None means that it succeeded."""
-    transform = place.plan.spec.transform
-    await empty_out(place)
-    for mark in (place.output.plan.store_full, place.output.plan.scratch_full):
-        mark.unlink(missing_ok=True)
-    listener = place.listener(datum, attempt)
-    order = place.order(transform.cmd, place.environment(datum))
-    if transform.debug:
-        place.log.info(
-            "command.starting",
-            command=list(order.argv),
-            directory=str(order.directory or ""),
-            user=str(transform.user or ""),
-            environment=sorted(order.environment),
-        )
-    failure = await _run(
-        place,
-        order,
-        stdin=transform.stdin,
-        listener=listener,
-    )
-    place.journal.tail.clear()
-    place.journal.tail.extend(listener.tail)
-    if failure is None:
-        try:
-            await take_output(place, datum)
-        except (NotAnOutput, SamePath) as error:
-            return Failure(Cause.COMMAND_FAILED, str(error), again=isinstance(error, NotAnOutput))
-    return failure
-
-
-async def _run(
-    place: Workplace, order: Order, *, stdin: Sequence[str], listener: Listener
-) -> Failure | None:
-    spec = place.plan.spec
-    limit = spec.datum_timeout
-    try:
-        with trio.move_on_after(float("inf") if limit is None else limit):
-            ended = await place.runtime.run(
-                order,
-                stdin="".join(f"{line}\n" for line in stdin).encode(),
-                patience=place.patience,
-                listener=listener,
-                account=place.journal.account,
+        Each attempt starts with the output that the datum found.
+        """
+        log, tries = self.commands.log, self.plan.spec.datum_tries
+        log.info("datum.started", number=datum.number, of=self.plan.count, id=datum.id)
+        started = time.monotonic()
+        await self.prepare(datum)
+        attempt = 0
+        while True:
+            attempt += 1
+            progress = Progress(
+                self.record.state, "command", datum.number, self.plan.count, attempt
             )
-            return _judge(place, ended, listener)
-    except NotStarted as error:
-        return Failure(Cause.COMMAND_FAILED, str(error), again=False)
-    return Failure(
-        Cause.DATUM_TIMEOUT, f"the command took longer than its datumTimeout of {limit:g} s"
-    )
+            self.record.watch(progress)
+            failure = await self._attempt(datum, attempt)
+            if failure is None:
+                self.output.bucket.start_epoch()
+                return _result(datum, "success", attempt, started)
+            log.warning(
+                "datum.failed",
+                number=datum.number,
+                attempt=attempt,
+                of=tries,
+                reason=failure.reason,
+            )
+            if not failure.retryable or attempt >= tries:
+                return await self._give_up(datum, failure, attempt=attempt, started=started)
+            self.output.bucket.roll_back()
+            # Randomized, so that many workers do not retry at the same moment.
+            delay, longest = BACKOFF
+            await trio.sleep(min(longest, delay * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
 
+    async def prepare(self, datum: Datum) -> None:
+        """Materialize the inputs of a datum."""
+        for selection in datum.selections:
+            count = await in_thread(self._materialize, selection)
+            if count is not None and not selection.input.spec.s3:
+                self.commands.log.info(
+                    "datum.materialized",
+                    input=selection.input.spec.name,
+                    path=selection.match.path,
+                    files=count,
+                )
 
-def _judge(place: Workplace, ended: Ended, listener: Listener) -> Failure | None:
-    """Return what a command's end means; None if it succeeded."""
-    for left in ended.left:
-        place.log.warning(
-            "command.left_running", pid=left.pid, command=place.redactor.text(left.command)
-        )
-        place.journal.warnings.append(
-            f"the command left process {left.pid} running, which was ended: "
-            f"{place.redactor.text(left.command)}"
-        )
-    if ended.succeeded(place.plan.spec.transform.accept_return_code):
-        return None
-    last = f": {listener.tail[-1]}" if listener.tail else ""
-    reason = f"the command {ended}{last}"
-    if ended.out_of_memory:
+    async def empty_output_folder(self) -> None:
+        """Create an empty ``/pfs/out`` for the command, if the output is files."""
+        if self.plan.spec.s3_out:
+            return
+        folder, identity = self.root / OUT, self.commands.identity
+        await in_thread(remove_tree, folder)
+        folder.mkdir()
+        folder.chmod(0o755)
+        if identity is not None:
+            os.chown(folder, identity.uid, identity.gid)
+
+    async def collect_output(self, datum: Datum) -> None:
+        """Add the files of ``/pfs/out`` to the output, if the output is files.
+
+        Raises NotAnOutput and SamePath.
+        """
+        if not self.plan.spec.s3_out:
+            await in_thread(self._collect, datum)
+
+    def _materialize(self, selection: Selection) -> int | None:
+        """Materialize one input and return its number of files; None if it is still unchanged."""
+        name, check = selection.input.spec.name, trio.from_thread.check_cancelled
+        folder = self.root / name
+        match, mark = self._materialized.pop(name, (None, b""))
+        count = None
+        if match != selection.match or mark != fingerprint(folder, check=check):
+            remove_tree(folder)
+            count = materialize(self.store, selection, folder, spool=self.scratch, check=check)
+            mark = fingerprint(folder, check=check) if self.plan.count > 1 else b""
+        self._materialized[name] = selection.match, mark
+        return count
+
+    async def _attempt(self, datum: Datum, attempt: int) -> Failure | None:
+        """Run the command once; return None if it succeeded."""
+        transform = self.plan.spec.transform
+        await self.empty_output_folder()
+        for mark in (self.gateway.store_full, self.gateway.scratch_full):
+            mark.unlink(missing_ok=True)
+        handler = self.commands.handler(datum, attempt)
+        spec = self.commands.spec(transform.cmd, self.commands.variables(datum))
+        if transform.debug:
+            self.commands.log.info(
+                "command.starting",
+                command=list(spec.argv),
+                directory=str(spec.directory or ""),
+                user=str(transform.user or ""),
+                environment=sorted(spec.environment),
+            )
+        failure = await self._run(spec, transform.stdin, handler)
+        self.record.tail.clear()
+        self.record.tail.extend(handler.tail)
+        if failure is None:
+            try:
+                await self.collect_output(datum)
+            except (NotAnOutput, SamePath) as error:
+                retryable = isinstance(error, NotAnOutput)
+                return Failure(Cause.COMMAND_FAILED, str(error), retryable=retryable)
+        return failure
+
+    async def _run(
+        self, spec: CommandSpec, stdin: Sequence[str], handler: OutputHandler
+    ) -> Failure | None:
+        """Run a command within the datum's timeout; return None if it succeeded."""
+        timeout = self.plan.spec.datum_timeout
+        try:
+            with trio.move_on_after(float("inf") if timeout is None else timeout):
+                return self._judge(await self.commands.run(spec, stdin, handler), handler)
+        except NotStarted as error:
+            return Failure(Cause.COMMAND_FAILED, str(error), retryable=False)
         return Failure(
-            Cause.OUT_OF_MEMORY,
-            f"the command ran out of memory: the kernel killed a process of this job's cgroup, and "
-            f"then it {ended}",
-            ended,
+            Cause.DATUM_TIMEOUT, f"the command exceeded its datumTimeout of {timeout:g} s"
         )
-    if (full := _full_disk(place)) is not None:
-        return Failure(Cause.NOT_PUBLISHED, f"{full}; {reason}", ended)
-    if ended.signal == signal.SIGKILL:
-        reason += " (nobody here sent it; the kernel does when memory is short)"
-    return Failure(Cause.COMMAND_FAILED, reason, ended)
+
+    def _judge(self, exit: CommandExit, handler: OutputHandler) -> Failure | None:  # noqa: A002 - the noun of `CommandExit`
+        """Return the failure that the exit of a command means; None if it succeeded."""
+        for process in exit.leftovers:
+            command = self.commands.redactor.text(process.command)
+            self.commands.log.warning("command.left_running", pid=process.pid, command=command)
+            self.record.warnings.append(
+                f"the command left process {process.pid} running, which was killed: {command}"
+            )
+        if exit.is_success(self.plan.spec.transform.accept_return_code):
+            return None
+        last = f": {handler.tail[-1]}" if handler.tail else ""
+        reason = f"the command {exit}{last}"
+        if exit.out_of_memory:
+            return Failure(
+                Cause.OUT_OF_MEMORY,
+                "the command ran out of memory: the kernel killed a process of the job's cgroup, "
+                f"and the command {exit}",
+                exit,
+            )
+        if (full := self._find_full_disk()) is not None:
+            return Failure(Cause.NOT_PUBLISHED, f"{full}; {reason}", exit)
+        if exit.signal == signal.SIGKILL:
+            reason += " (not sent by worker; the kernel sends it when memory is short)"
+        return Failure(Cause.COMMAND_FAILED, reason, exit)
+
+    async def _give_up(
+        self, datum: Datum, failure: Failure, *, attempt: int, started: float
+    ) -> DatumResult:
+        """Run the error command, which may recover the datum; otherwise raise DatumFailed."""
+        code = failure.exit.code if failure.exit else None
+        where = f"datum {datum.number} of {self.plan.count}: " if self.plan.count > 1 else ""
+        reason = f"{where}{failure.reason}" + (f" (try {attempt})" if attempt > 1 else "")
+        if self.plan.spec.transform.err_cmd and await self._recover(datum, failure, attempt):
+            self.output.bucket.roll_back()
+            await self.empty_output_folder()
+            self.commands.log.warning("datum.recovered", number=datum.number, reason=reason)
+            return _result(datum, "recovered", attempt, started, code=code, reason=reason)
+        self.record.datums.append(
+            _result(datum, "failure", attempt, started, code=code, reason=reason)
+        )
+        if self.keep_failed:
+            with contextlib.suppress(NotAnOutput, SamePath):
+                await self.collect_output(datum)
+        raise DatumFailed(failure.cause, reason, code)
+
+    async def _recover(self, datum: Datum, failure: Failure, attempt: int) -> bool:
+        """Run the error command, with a timeout of its own; return whether it succeeded."""
+        transform, exit = self.plan.spec.transform, failure.exit  # noqa: A001 - as above
+        environment = self.commands.variables(datum) | {
+            "PACH_ERROR_REASON": failure.reason,
+            "PACH_ERROR_CAUSE": failure.cause.value,
+            "PACH_ERROR_CODE": "" if exit is None or exit.code is None else str(exit.code),
+            "PACH_ERROR_SIGNAL": "" if exit is None or exit.signal is None else str(exit.signal),
+            "PACH_ERROR_TRIES": str(attempt),
+        }
+        failed = await self._run(
+            self.commands.spec(transform.err_cmd, environment),
+            transform.err_stdin,
+            self.commands.handler(datum, attempt),
+        )
+        if failed is not None:
+            self.commands.log.warning(
+                "datum.not_recovered", number=datum.number, reason=failed.reason
+            )
+        return failed is None
+
+    def _collect(self, datum: Datum) -> None:
+        """Add the files of ``/pfs/out`` to the output bucket."""
+        bucket = self.output.bucket
+        shown = self.commands.root
+        inputs = InputFolders(
+            self.store,
+            self.root,
+            {each.input.spec.name: each.input for each in datum.selections},
+            shown=None if self.root == shown else shown,
+        )
+        epoch = bucket.epoch()
+        reader = BlobReader(self.store.backend, self.scratch)
+        with Ingest(bucket.stage, reader) as ingest:
+            check = trio.from_thread.check_cancelled
+            for entry in collect(self.root / OUT, inputs, ingest, check=check):
+                if self.plan.count > 1:
+                    first = self._written_by.get(entry.key)
+                    if first is not None and first.number != datum.number:
+                        raise SamePath(entry.key, _name(first), _name(datum))
+                    self._written_by[entry.key] = datum
+                bucket.add(entry, epoch=epoch)
+
+    def _find_full_disk(self) -> str | None:
+        """Return a message that names a full disk and the remedy; None if no disk is full."""
+        scratch = (
+            f"the disk of the scratch directory {self.scratch.parent} is full: free space, or "
+            "choose another directory with --scratch"
+        )
+        store = f"the disk of the store {self.store.url} is full: free space"
+        if self.gateway.scratch_full.exists():
+            return scratch
+        if self.gateway.store_full.exists():
+            return store
+        blobs = self.store.backend.path("blobs/x")
+        folders = [(self.scratch, scratch), (self.root, f"the disk of {self.root} is full")]
+        if blobs is not None:
+            folders += [(folder, store) for folder in blobs.parents if folder.exists()][:1]
+        for folder, message in folders:
+            with contextlib.suppress(OSError):
+                found = os.statvfs(folder)
+                # File systems that allocate inodes on demand report a total of 0.
+                no_inodes = found.f_files > 0 and found.f_favail == 0
+                if no_inodes or found.f_bavail * found.f_frsize < ALMOST_FULL:
+                    return message
+        return None
 
 
-async def _give_up(
-    place: Workplace, datum: Datum, failure: Failure, *, attempt: int, began: float
-) -> DatumResult:
-    """Ask the error command whether the failure is all right; if not, raise DatumFailed."""
-    code = failure.ended.code if failure.ended else None
-    where = f"datum {datum.number} of {place.plan.count}: " if place.plan.count > 1 else ""
-    reason = f"{where}{failure.reason}" + (f" (try {attempt})" if attempt > 1 else "")
-    if place.plan.spec.transform.err_cmd and await _recovered(place, datum, failure, attempt):
-        place.output.index.roll_back()
-        await empty_out(place)
-        place.log.warning("datum.recovered", number=datum.number, reason=reason)
-        return _result(datum, "recovered", attempt, began, code=code, reason=reason)
-    place.journal.datums.append(_result(datum, "failure", attempt, began, code=code, reason=reason))
-    if place.keep_failed:
-        with contextlib.suppress(NotAnOutput, SamePath):
-            await take_output(place, datum)
-    raise DatumFailed(failure.cause, reason, code)
-
-
-async def _recovered(place: Workplace, datum: Datum, failure: Failure, attempt: int) -> bool:
-    """Run the error command on a clock of its own, and return whether it succeeded."""
-    transform = place.plan.spec.transform
-    ended = failure.ended
-    environment = place.environment(datum) | {
-        "PACH_ERROR_REASON": failure.reason,
-        "PACH_ERROR_CAUSE": failure.cause.value,
-        "PACH_ERROR_CODE": "" if ended is None or ended.code is None else str(ended.code),
-        "PACH_ERROR_SIGNAL": "" if ended is None or ended.signal is None else str(ended.signal),
-        "PACH_ERROR_TRIES": str(attempt),
-    }
-    refused = await _run(
-        place,
-        place.order(transform.err_cmd, environment),
-        stdin=transform.err_stdin,
-        listener=place.listener(datum, attempt),
-    )
-    if refused is not None:
-        place.log.warning("datum.not_recovered", number=datum.number, reason=refused.reason)
-    return refused is None
-
-
-async def empty_out(place: Workplace) -> None:
-    """Make ``/pfs/out`` an empty folder that the command may write to, where files are output."""
-    if place.plan.spec.s3_out:
-        return
-    folder = place.root / "out"
-    await in_thread(remove_tree, folder)
-    folder.mkdir()
-    folder.chmod(0o755)
-    if place.identity is not None:
-        os.chown(folder, place.identity.uid, place.identity.gid)
-
-
-async def take_output(place: Workplace, datum: Datum) -> None:
-    """Take in what a command left in ``/pfs/out``, where files are output.
-
-    Raises NotAnOutput and SamePath.
-    """
-    if not place.plan.spec.s3_out:
-        await in_thread(_collect, place, datum)
-
-
-def _collect(place: Workplace, datum: Datum) -> None:
-    """Put what lies in ``/pfs/out`` into the index."""
-    inputs = Inputs(
-        place.store,
-        place.root,
-        {each.name: each.input for each in datum.selections},
-        shown=None if place.root == place.shown_root else place.shown_root,
-    )
-    epoch = place.output.index.epoch()
-    with Intake(place.output.stage, BlobReader(place.store.backend, place.scratch)) as intake:
-        for entry in collect(
-            place.root / "out", inputs, intake, check=trio.from_thread.check_cancelled
-        ):
-            if place.plan.count > 1:
-                first = place.writers.get(entry.key)
-                if first is not None and first.number != datum.number:
-                    raise SamePath(entry.key, _called(first), _called(datum))
-                place.writers[entry.key] = datum
-            place.output.index.put(entry, epoch=epoch)
-
-
-def _called(datum: Datum) -> str:
+def _name(datum: Datum) -> str:
     paths = ", ".join(f"{name}:{path}" for name, path in datum.paths.items() if path != "/")
     return f"{datum.number} ({paths})" if paths else str(datum.number)
-
-
-def _full_disk(place: Workplace) -> str | None:
-    """Return which disk has nothing left and what to do, if that is why things fail."""
-    scratch = (
-        f"the disk of the scratch directory {place.scratch.parent} is full: free space, or choose "
-        "another with --scratch"
-    )
-    store = f"the disk of the store {place.store.url} is full: free space"
-    if place.output.plan.scratch_full.exists():
-        return scratch
-    if place.output.plan.store_full.exists():
-        return store
-    blobs = place.store.backend.path("blobs/x")
-    folders = [(place.scratch, scratch), (place.root, f"the disk of {place.root} is full")]
-    if blobs is not None:
-        folders += [(folder, store) for folder in blobs.parents if folder.exists()][:1]
-    for folder, text in folders:
-        with contextlib.suppress(OSError):
-            found = os.statvfs(folder)
-            # File systems that create inodes as needed report none at all.
-            no_inodes = found.f_files > 0 and found.f_favail == 0
-            if no_inodes or found.f_bavail * found.f_frsize < NEARLY_NOTHING:
-                return text
-    return None
-
-
-def _pause(attempt: int) -> float:
-    """Return the seconds before the next try, spread so that many workers do not beat in time."""
-    first, most = PAUSE
-    return float(min(most, first * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
 
 
 def _result(
     datum: Datum,
     state: str,
     tries: int,
-    began: float,
+    started: float,
     *,
     code: int | None = 0,
     reason: str = "",
@@ -314,7 +327,7 @@ def _result(
         id=datum.id,
         state=state,
         tries=tries,
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(time.monotonic() - started, 3),
         exit_code=code,
         reason=reason,
         paths=datum.paths,

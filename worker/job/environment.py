@@ -1,18 +1,16 @@
-"""The environment of the user's command: what it needs, and nothing that is the agent's own."""
+"""The environment of the user's command: an allow-list of the agent's variables, and the job's."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import quote
 
 import attrs
 
-from worker.gateway.messages import Endpoint, KeyPair
-from worker.job.truststore import KEY_STORE
+from worker.job.access import Access
 from worker.supervisor.tree import Identity
 
-# What the command gets of the agent's environment. An allow-list, because the agent's own
-# credentials for the store stand in that environment too.
+# An allow-list, because the agent's environment also contains its credentials for the store.
 PASSED = (
     "PATH",
     "HOME",
@@ -74,33 +72,23 @@ PASSED = (
 )
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REGION = "us-east-1"
-ANYONE = KeyPair("default", "default")
-"""The credentials of a gateway that asks for none; most clients will not start without any."""
+JAVA_TRUST_STORE = ".p12"
+"""The suffix of the trust store for Java, beside the one in PEM."""
 
 
 @attrs.frozen
 class InputVariables:
-    """What the command is told of one input."""
+    """The values of the variables of one input."""
 
     name: str
     path: Path
     commit: str
 
 
-@attrs.frozen
-class Access:
-    """How the command reaches the buckets."""
-
-    endpoint: Endpoint
-    keys: KeyPair = ANYONE
-    authority: Path | None = None
-    """A certificate authority that clients must trust for this job."""
-
-
-def passed(
+def passed_variables(
     base: Mapping[str, str], more: Iterable[str] = (), *, allowed: Iterable[str] = PASSED
 ) -> dict[str, str]:
-    """Return the part of *base* that the command may see; *more* are further names or patterns."""
+    """Return the variables of *base* that the command gets; *more* are names or patterns."""
     patterns = (*allowed, *more)
     found = {
         name: value
@@ -110,37 +98,10 @@ def passed(
     return {"PATH": DEFAULT_PATH, **found} if "PATH" in patterns else found
 
 
-def of_job(*, job: str, pipeline: str, project: str) -> dict[str, str]:
-    """Return the ids that Pachyderm's user code knows."""
-    return {
-        "PACH_JOB_ID": job,
-        "PACH_OUTPUT_COMMIT_ID": job,
-        "PACH_PIPELINE_NAME": pipeline,
-        "PPS_PIPELINE_NAME": pipeline,
-        "PPS_PROJECT_NAME": project,
-    }
+def client_hints(access: Access) -> dict[str, str]:
+    """Return the variables by which S3 clients find the gateway without flags.
 
-
-def of_inputs(inputs: Iterable[InputVariables]) -> Iterator[tuple[str, str]]:
-    """Yield where each input lies, and its commit."""
-    for each in inputs:
-        yield each.name, str(each.path)
-        yield f"{each.name}_COMMIT", each.commit
-
-
-def of_access(access: Access) -> dict[str, str]:
-    """Return where the buckets are, and the credentials for them."""
-    return {
-        "S3_ENDPOINT": access.endpoint.url,
-        "AWS_ACCESS_KEY_ID": access.keys.access,
-        "AWS_SECRET_ACCESS_KEY": access.keys.secret,
-    }
-
-
-def hints(access: Access) -> dict[str, str]:
-    """Return what today's S3 clients read, so that they find the gateway with no flag.
-
-    Each variable is here because a client fails without it: ``tests/clients`` shows which.
+    Each is listed because a client fails without it: ``tests/clients`` shows which.
     """
     url, keys = access.endpoint.url, access.keys
     scheme, _, address = url.partition("://")
@@ -149,12 +110,12 @@ def hints(access: Access) -> dict[str, str]:
         "AWS_ENDPOINT_URL_S3": url,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        # object_store, so also polars, delta-rs and obstore
+        # object_store, and so polars, delta-rs and obstore
         "AWS_ENDPOINT": url,
         "AWS_ALLOW_HTTP": "false" if secure else "true",
         # s5cmd
         "S3_ENDPOINT_URL": url,
-        # fsspec, so also pandas and dask
+        # fsspec, and so pandas and dask
         "FSSPEC_S3_ENDPOINT_URL": url,
         # GDAL
         "AWS_S3_ENDPOINT": address,
@@ -170,68 +131,69 @@ def hints(access: Access) -> dict[str, str]:
         "MC_HOST_job": f"{scheme}://{quote(keys.access, safe='')}:"
         f"{quote(keys.secret, safe='')}@{address}",
     }
-    if access.authority is not None:
-        trusted = str(access.authority)
+    if access.trust_store is not None:
+        pem = str(access.trust_store)
         for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
-            found[name] = trusted
-        found["NODE_EXTRA_CA_CERTS"] = trusted
-        found["S3_CA_FILE"] = trusted  # TensorFlow, which finds the rest in S3_ENDPOINT
-        store = access.authority.with_suffix(KEY_STORE)
-        found["JAVA_TOOL_OPTIONS"] = f"-Djavax.net.ssl.trustStore={store}"
+            found[name] = pem
+        found["NODE_EXTRA_CA_CERTS"] = pem
+        found["S3_CA_FILE"] = pem  # TensorFlow, which takes the rest from S3_ENDPOINT
+        java = access.trust_store.with_suffix(JAVA_TRUST_STORE)
+        found["JAVA_TOOL_OPTIONS"] = f"-Djavax.net.ssl.trustStore={java}"
     return found
 
 
-def around_proxies(environment: Mapping[str, str], host: str) -> dict[str, str]:
-    """Return what keeps clients from asking a proxy for the gateway, if there is a proxy."""
-    if not any(name.lower().endswith("_proxy") for name in environment):
-        return {}
-    exempt = [environment.get("NO_PROXY") or environment.get("no_proxy") or "", host]
-    value = ",".join(filter(None, exempt))
-    return {"NO_PROXY": value, "no_proxy": value}
-
-
-def of_user(identity: Identity | None) -> dict[str, str]:
-    """Return what a login would set for another user than the agent's own."""
-    if identity is None:
-        return {}
-    names = {"USER": identity.name, "LOGNAME": identity.name, "HOME": identity.home}
-    return {name: value for name, value in names.items() if value}
-
-
 @attrs.frozen
-class Given:
-    """Everything of which the environment of one datum's command is made."""
+class EnvironmentTemplate:
+    """The environment of a job's commands, but for the datum."""
 
     base: Mapping[str, str]
     """The agent's own environment."""
     job: str
     pipeline: str
     project: str
-    inputs: tuple[InputVariables, ...] = ()
     access: Access | None = None
-    """None when the job has no bucket."""
+    """None for a job without buckets."""
     client_hints: bool = True
     more: tuple[str, ...] = ()
-    """Further variables of the base that are let through, by name or pattern."""
+    """Further variables of the base that are passed, by name or pattern."""
     allowed: tuple[str, ...] = PASSED
-    """Those that are always let through; what an image brings itself must not be among them."""
+    """Variables of the base that are always passed; none that an image defines itself."""
     secrets: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     spec: Mapping[str, str] = attrs.field(factory=dict)
-    """``transform.env``, which wins over all else."""
+    """``transform.env``, which overrides all others."""
     identity: Identity | None = None
     local: Mapping[str, str] = attrs.field(factory=dict)
-    """Paths of this run: where to report, and the like."""
+    """Paths of this run, such as that of the report pipe."""
 
-
-def compose(given: Given, *, datum: str) -> dict[str, str]:
-    """Return the whole environment of the command for one datum."""
-    found = passed(given.base, given.more, allowed=given.allowed) | of_user(given.identity)
-    found |= of_job(job=given.job, pipeline=given.pipeline, project=given.project)
-    found |= {"PACH_DATUM_ID": datum, **given.local}
-    if given.access is not None:
-        if given.client_hints:
-            found |= hints(given.access)
-            found |= around_proxies(found, given.access.endpoint.host)
-        found |= of_access(given.access)
-    found |= dict(of_inputs(given.inputs))
-    return {**found, **given.secrets, **given.spec}
+    def render(self, *, datum: str = "", inputs: Iterable[InputVariables] = ()) -> dict[str, str]:
+        """Return the environment of the command for the datum with the id *datum*."""
+        found = passed_variables(self.base, self.more, allowed=self.allowed)
+        if self.identity is not None:
+            names = ("USER", self.identity.name), ("LOGNAME", self.identity.name)
+            login = dict((*names, ("HOME", self.identity.home)))
+            found |= {name: value for name, value in login.items() if value}
+        found |= {
+            "PACH_JOB_ID": self.job,
+            "PACH_OUTPUT_COMMIT_ID": self.job,
+            "PACH_PIPELINE_NAME": self.pipeline,
+            "PPS_PIPELINE_NAME": self.pipeline,
+            "PPS_PROJECT_NAME": self.project,
+            "PACH_DATUM_ID": datum,
+            **self.local,
+        }
+        if self.access is not None:
+            if self.client_hints:
+                found |= client_hints(self.access)
+                if any(name.lower().endswith("_proxy") for name in found):
+                    # Clients must not send requests for the gateway to a proxy.
+                    exempt = found.get("NO_PROXY") or found.get("no_proxy") or ""
+                    hosts = ",".join(filter(None, (exempt, self.access.endpoint.host)))
+                    found |= {"NO_PROXY": hosts, "no_proxy": hosts}
+            found |= {
+                "S3_ENDPOINT": self.access.endpoint.url,
+                "AWS_ACCESS_KEY_ID": self.access.keys.access,
+                "AWS_SECRET_ACCESS_KEY": self.access.keys.secret,
+            }
+        for each in inputs:
+            found |= {each.name: str(each.path), f"{each.name}_COMMIT": each.commit}
+        return {**found, **self.secrets, **self.spec}

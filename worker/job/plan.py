@@ -8,16 +8,12 @@ from typing import Any
 
 import attrs
 
-from worker.errors import NotFound
+from worker.errors import Unrunnable
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.spec.glob import Match, compile_glob
 from worker.spec.pipeline import JobSpec, PfsInput
 from worker.store import segments
 from worker.store.repository import CommitMissing, Store
-
-
-class Unrunnable(NotFound):
-    """The job cannot be run, since an input is not there or failed; says which, and where."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""What the user's code reports while it runs: lines of JSON in a pipe that it is told of."""
+"""Reports of the user's code while it runs: JSON Lines written to a named pipe."""
 
 import json
 import os
@@ -11,83 +11,85 @@ import trio
 
 from worker.concurrency import open_plain_nursery
 from worker.redaction import Redactor
-from worker.supervisor.lines import Lines
+from worker.supervisor.lines import LineSplitter
 
 VARIABLES = ("WORKER_REPORT", "PACH_REPORT")
-KINDS = ("progress", "metrics", "annotation")
-NAMES = 1000
-"""How many metrics and annotations are kept; a commit is no place for a time series."""
+"""The variables that contain the path of the pipe."""
+STATUS_KEYS = ("progress", "text")
+VALUE_KEYS = ("metrics", "annotation")
+MAX_VALUES = 1000
+"""Metrics and annotations that are kept; a commit does not hold a time series."""
 PIECE = 16 * 1024
-CAPACITY = 1 << 20
-"""More than a pipe holds: what the command wrote before it ended is in the pipe by then."""
+PIPE_CAPACITY = 1 << 20
+"""Bytes; at least what a pipe holds, so what the command wrote before its exit is read."""
 
 
 class Reports:
-    """The reports of a run: the last progress, and the last value of each metric and annotation."""
+    """Reports of a run: the last status, and the last value of each metric and annotation."""
 
     def __init__(
         self,
         kept: dict[str, Any],
-        heard: Callable[[Mapping[str, Any]], None],
+        received: Callable[[Mapping[str, Any]], None],
         warn: Callable[[str], None],
     ) -> None:
-        """Keep in *kept* what is worth keeping, as JSON values; tell *heard* of every report."""
+        """Keep the last values in *kept* as JSON values; call *received* with every report."""
         self._kept = kept
-        self._heard = heard
+        self._received = received
         self._warn = warn
-        self._refused = 0
+        self._warned = False
 
-    def take(self, line: str) -> None:
-        """Take in one line: an object with ``progress``, ``metrics`` or ``annotation`` in it."""
+    def add(self, line: str) -> None:
+        """Handle one line: an object with ``progress``, ``text``, ``metrics`` or ``annotation``."""
         if not line.strip():
             return
         try:
-            message = json.loads(line)
+            report = json.loads(line)
         except ValueError:
-            message = None
-        if not isinstance(message, dict) or not any(kind in message for kind in KINDS):
-            self._refused += 1
-            if self._refused == 1:
+            report = None
+        if not isinstance(report, dict) or report.keys().isdisjoint(STATUS_KEYS + VALUE_KEYS):
+            if not self._warned:
                 self._warn(
-                    f"a report is a line of JSON with one of {', '.join(KINDS)}; "
-                    f"found {line[:200]!r}"
+                    "a report is a line of JSON, an object with "
+                    f"{', '.join(STATUS_KEYS)}, {' or '.join(VALUE_KEYS)}; found {line[:200]!r}"
                 )
+            self._warned = True
             return
-        if "progress" in message:
-            self._kept["progress"] = {k: v for k, v in message.items() if k not in KINDS[1:]}
-        for kind in KINDS[1:]:
-            if isinstance(message.get(kind), dict):
-                kept = self._kept.setdefault(kind, {})
-                kept.update(message[kind])
-                while len(kept) > NAMES:
-                    del kept[next(iter(kept))]
-        self._heard(message)
+        if not report.keys().isdisjoint(STATUS_KEYS):
+            self._kept["progress"] = {k: v for k, v in report.items() if k not in VALUE_KEYS}
+        for key in VALUE_KEYS:
+            if isinstance(report.get(key), dict):
+                values = self._kept.setdefault(key, {})
+                values.update(report[key])
+                while len(values) > MAX_VALUES:
+                    del values[next(iter(values))]
+        self._received(report)
 
 
 @asynccontextmanager
-async def listening(path: Path, reports: Reports, redactor: Redactor) -> AsyncIterator[None]:
-    """Hear what is written to a pipe at *path*, until the block is left and the pipe is empty."""
+async def receive_reports(path: Path, reports: Reports, redactor: Redactor) -> AsyncIterator[None]:
+    """Receive reports from a pipe at *path* until the block is left and the pipe is empty."""
     os.mkfifo(path)
-    path.chmod(0o622)  # The command may be another user's.
-    # Open for writing too, so that it never ends while nobody else has it open.
+    path.chmod(0o622)  # The command may run as another user.
+    # Opened for writing as well, so that it has no end while no other process has it open.
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    lines, cleaner = Lines(), redactor.again()
+    lines, stream_redactor = LineSplitter(), redactor.new_stream()
 
-    def take(data: bytes) -> None:
-        for line in lines.feed(cleaner.feed(data)):
-            reports.take(line)
+    def add(data: bytes) -> None:
+        for line in lines.feed(stream_redactor.feed(data)):
+            reports.add(line)
 
-    async def hear(stream: trio.lowlevel.FdStream) -> None:
+    async def receive(stream: trio.lowlevel.FdStream) -> None:
         while True:
-            take(await stream.receive_some(PIECE))
+            add(await stream.receive_some(PIECE))
 
     async with trio.lowlevel.FdStream(descriptor) as stream:
         async with open_plain_nursery() as nursery:
-            nursery.start_soon(hear, stream)
+            nursery.start_soon(receive, stream)
             yield
             nursery.cancel_scope.cancel()
         with suppress(BlockingIOError):
-            for _ in range(CAPACITY // PIECE):
-                take(os.read(descriptor, PIECE))
-    for line in (*lines.feed(cleaner.finish()), *lines.finish()):
-        reports.take(line)
+            for _ in range(PIPE_CAPACITY // PIECE):
+                add(os.read(descriptor, PIECE))
+    for line in (*lines.feed(stream_redactor.finish()), *lines.finish()):
+        reports.add(line)

@@ -1,4 +1,4 @@
-"""What a run came to: one value, which is also the JSON of ``--result``."""
+"""The result of a run, which is also the JSON of ``--result``."""
 
 import json
 from collections.abc import Mapping
@@ -6,15 +6,16 @@ from typing import Any
 
 import attrs
 
+from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
-from worker.job.state import Cause, State
+from worker.job.state import State
 from worker.model import CommitName, InputRecord
 from worker.supervisor.usage import Usage
 
 
 @attrs.frozen
 class DatumResult:
-    """What became of one datum."""
+    """The result of one datum."""
 
     id: str
     state: str
@@ -22,29 +23,29 @@ class DatumResult:
     tries: int
     seconds: float
     exit_code: int | None = None
-    """How the last command ended; None if a signal ended it or it never began."""
+    """The exit code of the last command; None if a signal ended it or it did not start."""
     reason: str = ""
     paths: Mapping[str, str] = attrs.field(factory=dict)
-    """By input name, the path that the datum was given."""
+    """The path of the datum in each input, by the input's name."""
 
 
 @attrs.frozen
 class Result:
-    """What a run came to."""
+    """The result of a run."""
 
     job: str
-    """The job's id, which is the id of its output commit."""
+    """The job's id, which is also the id of its output commit."""
     state: State
     cause: Cause
     reason: str = ""
-    """A sentence or more for a person; empty after success."""
+    """One or more sentences for people; empty after success."""
     output: CommitName | None = None
-    """The output commit, if it is there."""
+    """The output commit, if it exists."""
     branch: str | None = None
     branch_moved: bool = False
     """Whether the output commit is in the log of the branch."""
     kept: CommitName | None = None
-    """What the last failed try wrote, kept on no branch."""
+    """The output of the last failed attempt, a commit on no branch."""
     files: int = 0
     size: int = 0
     digest: str = ""
@@ -57,20 +58,20 @@ class Result:
     started: float = 0.0
     finished: float = 0.0
     times: Mapping[str, float] = attrs.field(factory=dict)
-    """Seconds spent in each step: resolve, serve, run, drain, publish."""
+    """Seconds of each step: resolve, serve, run, drain, publish."""
     warnings: tuple[str, ...] = ()
     reports: Mapping[str, Any] = attrs.field(factory=dict)
-    """What the user's code reported: its last progress, its metrics, its annotations."""
+    """Reports of the user's code: its last progress, its metrics, its annotations."""
     log_tail: tuple[str, ...] = ()
     """The last lines of the command's output, redacted."""
 
     @property
     def exit_code(self) -> int:
-        """The exit code for the process that ran the job."""
+        """The exit status of the process that ran the job."""
         return self.cause.exit_code
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values, with the exit code and what it means."""
+        """Return the result as JSON values, with its exit code and whether a retry may succeed."""
 
         def value(_instance: Any, _attribute: Any, found: Any) -> Any:
             return found.value if isinstance(found, State | Cause) else found
@@ -83,7 +84,7 @@ class Result:
             {**attrs.asdict(record), "commit": str(record.commit)} for record in self.inputs
         ]
         document["exit_code"] = self.exit_code
-        document["worth_a_retry"] = self.cause.worth_a_retry
+        document["worth_a_retry"] = self.cause.retryable
         return document
 
     def to_text(self) -> str:

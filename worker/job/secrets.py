@@ -1,4 +1,4 @@
-"""Secrets of a job: found in a folder or the agent's environment, given as variables or files."""
+"""Secrets of a job: read from a folder or the agent's environment, passed as variables or files."""
 
 import os
 import re
@@ -8,26 +8,26 @@ from typing import Any
 
 import attrs
 
-from worker.errors import NotFound
+from worker.errors import Misconfigured
+from worker.redaction import SHORTEST
 from worker.spec.pipeline import Secret
+from worker.text import HIDDEN, SECRET_NAME
 
-VARIABLE = "WORKER_SECRET_"
+PREFIX = "WORKER_SECRET_"
+"""The prefix of variables of the agent that contain secrets."""
+SECRETS_ROOT = "WORKER_SECRETS_ROOT"
+"""The variable of the command below whose folder secret files are mounted.
 
-# What people call variables whose values are nobody's business, though they are in the document.
-TELLING = re.compile(
-    r"(secrets?|passw(or)?d|passphrase|token|credentials?|(api|access|private|signing)_?key)$", re.I
-)
-HIDDEN = "***"
-SHORTEST = 4
-"""Anything shorter would be found, and hidden, in half of what a command prints."""
+Not WORKER_SECRETS, which is a setting with another layout: a nested worker would misread it.
+"""
 
 
-class SecretMissing(NotFound):
-    """A secret that the job names is not where secrets are."""
+class SecretMissing(Misconfigured):
+    """A secret of the job does not exist."""
 
-    def __init__(self, secret: Secret, looked: Iterable[str]) -> None:
-        what = f"{secret.name}/{secret.key}" if secret.key else secret.name
-        super().__init__(f"secret {what!r}: not found; looked for {' and '.join(looked)}")
+    def __init__(self, secret: Secret, reason: str) -> None:
+        name = f"{secret.name}/{secret.key}" if secret.key else secret.name
+        super().__init__(f"secret {name!r}: {reason}")
         self.secret = secret
 
 
@@ -42,20 +42,20 @@ class SecretFile:
 
     @property
     def below(self) -> Path:
-        """The folder, relative to wherever secrets are put, and never leading out of it."""
+        """The folder relative to the root of secrets; it never leads out of it."""
         return Path(*(part for part in Path(self.folder).parts if part not in ("/", "..")))
 
 
 @attrs.frozen
 class Secrets:
-    """The values of a job's secrets."""
+    """The secrets of a job."""
 
     variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     files: tuple[SecretFile, ...] = ()
 
     @property
     def values(self) -> tuple[bytes, ...]:
-        """Everything that no log may show."""
+        """The values to redact."""
         return (
             *(os.fsencode(value) for value in self.variables.values()),
             *(file.value for file in self.files),
@@ -63,51 +63,50 @@ class Secrets:
 
 
 def secret_values(env: Mapping[str, str]) -> tuple[bytes, ...]:
-    """Return the values of those variables whose names say that they are secret."""
+    """Return the values of the variables whose names say that they are secrets."""
     return tuple(
         os.fsencode(value)
         for name, value in env.items()
-        if len(value) >= SHORTEST and TELLING.search(name)
+        if len(value) >= SHORTEST and SECRET_NAME.search(name)
     )
 
 
 def without_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job document as it may be kept: without the values of ``secret_values``."""
+    """Return a job document without the values of ``transform.env`` that are secrets."""
     transform = document.get("transform")
     env = transform.get("env") if isinstance(transform, Mapping) else None
     if not isinstance(transform, Mapping) or not isinstance(env, Mapping):
         return dict(document)
-    kept = {name: HIDDEN if TELLING.search(name) else value for name, value in env.items()}
+    kept = {name: HIDDEN if SECRET_NAME.search(name) else value for name, value in env.items()}
     return {**document, "transform": {**transform, "env": kept}}
 
 
 def find_secrets(
     wanted: Iterable[Secret], folder: Path | None, environment: Mapping[str, str]
 ) -> Secrets:
-    """Return the values of *wanted*, or raise SecretMissing.
+    """Return the secrets *wanted* by a job; raises SecretMissing.
 
-    The key K of the secret S is the file *folder*/S/K, as Kubernetes mounts it, or else the
-    variable WORKER_SECRET_S_K in capitals, with ``_`` for all that is no letter and no digit.
+    The key K of the secret S is the file *folder*/S/K, as Kubernetes mounts it, or the variable
+    WORKER_SECRET_S_K in capitals, with ``_`` for each character that is no letter or digit.
     """
     variables: dict[str, str] = {}
     files: list[SecretFile] = []
     for secret in wanted:
-        values = _values(secret, folder, environment)
+        values = _read(secret, folder, environment)
         if secret.env_var is not None and secret.key is not None:
-            # A file ends in a newline because editors make it so; no variable is meant to.
+            # Editors end files with a line feed; the value of a variable does not need it.
             variables[secret.env_var] = os.fsdecode(values[secret.key].removesuffix(b"\n"))
         if secret.mount_path is not None:
             files += [SecretFile(secret.mount_path, key, value) for key, value in values.items()]
     return Secrets(variables, tuple(files))
 
 
-def _values(
-    secret: Secret, folder: Path | None, environment: Mapping[str, str]
-) -> dict[str, bytes]:
-    looked = []
+def _read(secret: Secret, folder: Path | None, environment: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the values of a secret by key; raises SecretMissing."""
+    places = []
     for part in (secret.name, secret.key):
         if part in (".", "..") or (part is not None and "/" in part):
-            raise SecretMissing(secret, ["a name without slashes"])
+            raise SecretMissing(secret, "names of secrets and of their keys contain no slash")
     if folder is not None:
         place = folder / secret.name
         found = {
@@ -118,13 +117,13 @@ def _values(
         }
         if found:
             return found
-        looked.append(str(place / (secret.key or "")))
-    prefix = VARIABLE + _capitals(secret.name) + "_"
+        places.append(str(place / (secret.key or "")))
+    prefix = f"{PREFIX}{_in_capitals(secret.name)}_"
     if secret.key is not None:
-        name = prefix + _capitals(secret.key)
+        name = prefix + _in_capitals(secret.key)
         if name in environment:
             return {secret.key: os.fsencode(environment[name])}
-        raise SecretMissing(secret, [*looked, f"${name}"])
+        raise SecretMissing(secret, f"not found in {' or '.join([*places, f'${name}'])}")
     found = {
         name.removeprefix(prefix).lower(): os.fsencode(value)
         for name, value in environment.items()
@@ -132,17 +131,20 @@ def _values(
     }
     if found:
         return found
-    raise SecretMissing(secret, [*looked, f"${prefix}…"])
+    raise SecretMissing(secret, f"not found in {' or '.join([*places, f'${prefix}…'])}")
 
 
-def _capitals(name: str) -> str:
+def _in_capitals(name: str) -> str:
     return re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
 def write_secrets(
     files: Iterable[SecretFile], root: Path, *, owner: tuple[int, int] | None
 ) -> None:
-    """Write secrets below *root*, each at its ``mountPath``, readable by the command alone."""
+    """Write secrets below *root*, each at its ``mountPath``, readable only by the command's user.
+
+    *owner* is the uid and gid of that user; None for the agent's own.
+    """
     for file in files:
         folder = root
         for part in file.below.parts:

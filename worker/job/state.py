@@ -1,12 +1,16 @@
-"""The states of a run, what moves it from one to the next, and what each end means outside."""
+"""States of a run and the transitions between them, and the progress that observers see."""
 
 import enum
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
 
 from worker.errors import WorkerError
 
 
 class State(enum.Enum):
-    """Where a run stands; a final state never changes."""
+    """The state of a run; a final state never changes."""
 
     CREATED = "created"
     STARTING = "starting"
@@ -19,29 +23,29 @@ class State(enum.Enum):
 
     @property
     def final(self) -> bool:
-        """Whether the run is over."""
+        """Whether the run has ended."""
         return self in FINAL
 
 
 class Event(enum.Enum):
-    """What happens to a run."""
+    """An event that changes the state of a run."""
 
     STARTED = "started"
-    """The document is read and the inputs are being resolved."""
+    """The document is parsed and the inputs are being resolved."""
     INPUT_MISSING = "input missing"
-    """An input's repo, branch or commit is not there or failed."""
+    """The repo, branch or commit of an input does not exist or has failed."""
     FOUND = "found"
-    """The output commit of this job id is there already, made by an earlier run."""
+    """An earlier run made the output commit of this job id."""
     READY = "ready"
-    """The buckets can be reached; the first datum begins."""
+    """The gateway accepts requests, and the first datum starts."""
     SUCCEEDED = "succeeded"
-    """Every datum was done or recovered."""
+    """Every datum was processed or recovered."""
     FAILED = "failed"
     """The command, the gateway, the store or the run itself failed."""
     STOPPED = "stopped"
-    """A signal or the job's own timeout ended the run before it could publish."""
+    """A signal or the job's timeout ended the run before it could publish."""
     PUBLISHED = "published"
-    """The output commit is there, and so is its branch; or there is nothing to commit."""
+    """The output commit exists and is on its branch; or there is nothing to commit."""
 
 
 TRANSITIONS = {
@@ -64,8 +68,8 @@ TRANSITIONS = {
 FINAL = frozenset({State.SUCCESS, State.FAILURE, State.KILLED, State.UNRUNNABLE})
 
 
-class TransitionRefused(WorkerError):
-    """An event came in a state that knows no such event; a fault of this program."""
+class InvalidTransition(WorkerError):
+    """An event occurred in a state that does not allow it: an internal error."""
 
     def __init__(self, event: Event, state: State) -> None:
         super().__init__(f"{event.name} while {state.name}")
@@ -73,63 +77,31 @@ class TransitionRefused(WorkerError):
         self.state = state
 
 
-def after(state: State, event: Event) -> State:
-    """Return the state that *event* leads to, or raise :class:`TransitionRefused`."""
+def transition(state: State, event: Event) -> State:
+    """Return the state that follows *state* on *event*; raises InvalidTransition."""
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise TransitionRefused(event, state) from None
+        raise InvalidTransition(event, state) from None
 
 
-class Cause(enum.Enum):
-    """Why a run ended as it did; each has its exit code."""
+@attrs.frozen
+class Progress:
+    """One step of a run, for observers."""
 
-    PUBLISHED = "published"
-    PUBLISHED_BEFORE = "published before"
-    """This job id had its output commit already."""
-    RECOVERED = "recovered"
-    """A datum failed, and the error command said that this is all right."""
-    DISCARDED = "discarded"
-    """Nothing was to be committed: a gateway or a shell without ``--commit``."""
-    COMMAND_FAILED = "command failed"
-    DATUM_TIMEOUT = "datum timeout"
-    JOB_TIMEOUT = "job timeout"
-    OUT_OF_MEMORY = "out of memory"
-    INVALID = "invalid"
-    UNRUNNABLE = "unrunnable"
-    UNAVAILABLE = "unavailable"
-    INTERNAL = "internal"
-    NOT_PUBLISHED = "not published"
-    STOPPED = "stopped"
-    CONFIGURATION = "configuration"
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of a process whose run ended for this cause."""
-        return EXIT_CODES[self]
-
-    @property
-    def worth_a_retry(self) -> bool:
-        """Whether the same job may well succeed when it is run again."""
-        return self in WORTH_A_RETRY
+    state: State
+    step: str
+    """``resolve image serve run command drain publish report done``, or the value of an event."""
+    datum: int = 0
+    """The number of the datum, from 1; 0 if the step concerns none."""
+    datums: int = 0
+    attempt: int = 0
+    report: Mapping[str, Any] = attrs.field(factory=dict)
+    """For the step ``report``: the JSON object that the user's code reported."""
 
 
-EXIT_CODES = {
-    Cause.PUBLISHED: 0,
-    Cause.PUBLISHED_BEFORE: 0,
-    Cause.RECOVERED: 0,
-    Cause.DISCARDED: 0,
-    Cause.COMMAND_FAILED: 10,
-    Cause.DATUM_TIMEOUT: 11,
-    Cause.JOB_TIMEOUT: 12,
-    Cause.OUT_OF_MEMORY: 13,
-    Cause.INVALID: 64,
-    Cause.UNRUNNABLE: 66,
-    Cause.UNAVAILABLE: 69,
-    Cause.INTERNAL: 70,
-    Cause.NOT_PUBLISHED: 73,
-    Cause.STOPPED: 75,
-    Cause.CONFIGURATION: 78,
-}
+Watch = Callable[[Progress], None]
 
-WORTH_A_RETRY = frozenset({Cause.UNAVAILABLE, Cause.INTERNAL, Cause.NOT_PUBLISHED, Cause.STOPPED})
+
+def unwatched(_progress: Progress) -> None:
+    """Ignore the progress of a run."""

@@ -11,7 +11,8 @@ from typing import Protocol
 import attrs
 from awscrt import checksums as crt  # type: ignore[import-untyped]
 
-from worker.s3.errors import S3Error
+from worker.model import Checksum
+from worker.s3.error_codes import S3Error
 from worker.s3.request import Request
 
 FULL_OBJECT = "FULL_OBJECT"
@@ -50,8 +51,8 @@ class Algorithm:
     new: Callable[[], Running]
     types: tuple[str, ...]
     """What a multipart object's may be; the first is the default."""
-    polynomial: int | None = None
-    """Of a CRC, with its bits reversed; a CRC of a whole follows from those of its parts."""
+    combine: Callable[[int, int, int], int] | None = None
+    """Of a CRC: the value of A followed by B, from the values of A and B and the length of B."""
 
     @property
     def header(self) -> str:
@@ -66,23 +67,14 @@ def _crc(step: Callable[[bytes, int], int], size: int) -> Callable[[], Running]:
 ALGORITHMS: dict[str, Algorithm] = {
     each.name: each
     for each in (
-        Algorithm("CRC32", 4, _crc(zlib.crc32, 4), (COMPOSITE, FULL_OBJECT), 0xEDB88320),
-        Algorithm("CRC32C", 4, _crc(crt.crc32c, 4), (COMPOSITE, FULL_OBJECT), 0x82F63B78),
-        Algorithm("CRC64NVME", 8, _crc(crt.crc64nvme, 8), (FULL_OBJECT,), 0x9A6C9329AC4BC9B5),
+        Algorithm("CRC32", 4, _crc(zlib.crc32, 4), (COMPOSITE, FULL_OBJECT), crt.combine_crc32),
+        Algorithm("CRC32C", 4, _crc(crt.crc32c, 4), (COMPOSITE, FULL_OBJECT), crt.combine_crc32c),
+        Algorithm("CRC64NVME", 8, _crc(crt.crc64nvme, 8), (FULL_OBJECT,), crt.combine_crc64nvme),
         Algorithm("SHA1", 20, partial(hashlib.sha1, usedforsecurity=False), (COMPOSITE,)),
         Algorithm("SHA256", 32, hashlib.sha256, (COMPOSITE,)),
     )
 }
 BY_HEADER = {each.header: each for each in ALGORITHMS.values()}
-
-
-@attrs.frozen
-class Checksum:
-    """A checksum of an object or part; *value* is base64, with ``-N`` behind when composite."""
-
-    algorithm: str
-    value: str
-    type: str = FULL_OBJECT
 
 
 def algorithm_named(name: str) -> str:
@@ -132,46 +124,18 @@ def composite(algorithm: str, values: Iterable[str]) -> Checksum:
 
 
 def combine(algorithm: str, parts: Iterable[tuple[str, int]]) -> Checksum:
-    """Return the CRC of a whole from (value, length) of its parts; not a byte is read."""
+    """Return the CRC of an object from (value, length in bytes) of its parts, in order.
+
+    No payload is read. Raises ValueError for an algorithm that is not a CRC.
+    """
     kind = ALGORITHMS[algorithm]
-    if kind.polynomial is None:
-        raise ValueError(f"{algorithm} of a whole cannot be made from its parts'")
-    bits = kind.size * 8
-    shifts: dict[int, int] = {}
+    if kind.combine is None:
+        raise ValueError(f"{algorithm} of an object does not follow from those of its parts")
     total = 0
     for value, length in parts:
-        if length not in shifts:
-            shifts[length] = _shift(length, kind.polynomial, bits)
-        crc = int.from_bytes(base64.b64decode(value), "big")
-        total = _multiply(shifts[length], total, kind.polynomial, bits) ^ crc
+        part = int.from_bytes(base64.b64decode(value), "big")
+        total = kind.combine(total, part, length)
     return Checksum(algorithm, encode(total.to_bytes(kind.size, "big")))
-
-
-# CRCs are remainders of polynomials over GF(2), their bits here reversed: the highest bit is the
-# coefficient of x^0. That of A followed by B is CRC(A) * x^(8 * length of B) + CRC(B), as zlib's
-# crc32_combine has it (M. Adler's note in crc32.c).
-def _multiply(left: int, right: int, polynomial: int, bits: int) -> int:
-    product = 0
-    mask = 1 << (bits - 1)
-    while left:
-        if left & mask:
-            product ^= right
-            left ^= mask
-        mask >>= 1
-        right = (right >> 1) ^ polynomial if right & 1 else right >> 1
-    return product
-
-
-def _shift(length: int, polynomial: int, bits: int) -> int:
-    """Return x^(8 * length) modulo the polynomial."""
-    power = 1 << (bits - 1 - 8)  # x^8: one byte
-    result = 1 << (bits - 1)  # x^0
-    while length:
-        if length & 1:
-            result = _multiply(result, power, polynomial, bits)
-        power = _multiply(power, power, polynomial, bits)
-        length >>= 1
-    return result
 
 
 def sent_checksum(request: Request) -> tuple[Algorithm, bytes] | None:

@@ -9,7 +9,7 @@ from email.utils import parsedate_tz
 
 import attrs
 
-from worker.s3.errors import S3Error
+from worker.s3.error_codes import S3Error
 
 ANY = "*"
 
@@ -41,6 +41,11 @@ class Conditions:
     """Of deletes: x-amz-if-match-size."""
     if_last_modified: int | None = None
     """Of deletes: x-amz-if-match-last-modified-time."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no condition."""
+        return self == NONE
 
 
 NONE = Conditions()

@@ -5,12 +5,17 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
+from worker.model import Entry
 from worker.s3.checksums import algorithm_named
-from worker.s3.errors import S3Error, invalid_argument
-from worker.s3.facts import ObjectFacts
-from worker.s3.metadata import refuse_unsupported, stored_headers, user_metadata
+from worker.s3.error_codes import S3Error, invalid_argument
+from worker.s3.metadata import (
+    ObjectMetadata,
+    parse_tagging_header,
+    refuse_unsupported,
+    stored_headers,
+    user_metadata,
+)
 from worker.s3.request import MAX_KEY, Request
-from worker.s3.tagging import parse_header
 
 HEADER = "x-amz-copy-source"
 COPY, REPLACE = "COPY", "REPLACE"
@@ -22,17 +27,6 @@ class CopySource:
 
     bucket: str
     key: str
-
-
-@attrs.frozen
-class Copied:
-    """What the copy carries besides its bytes."""
-
-    headers: Mapping[str, str]
-    metadata: Mapping[str, str]
-    tags: Mapping[str, str]
-    algorithm: str | None
-    """The checksum that x-amz-checksum-algorithm asks for; None: the source's."""
 
 
 def copy_source(request: Request) -> CopySource:
@@ -65,10 +59,13 @@ def copy_source(request: Request) -> CopySource:
     return CopySource(bucket, key)
 
 
-def carried(request: Request, source: CopySource, facts: ObjectFacts) -> Copied:
-    """Return what the copy of *facts* carries, by the two directives.
+def copied_metadata(
+    request: Request, source: CopySource, entry: Entry
+) -> tuple[ObjectMetadata, str | None]:
+    """Return the metadata of a copy of *entry*, and the checksum algorithm that it requires.
 
-    A copy onto itself that changes nothing is refused, as S3 refuses it.
+    The metadata is chosen by the two directives; without an algorithm, the copy has the checksum of
+    its source. Raises InvalidRequest for a copy onto itself that changes nothing.
     """
     refuse_unsupported(request)
     metadata_directive = _directive(request, "metadata")
@@ -90,14 +87,13 @@ def carried(request: Request, source: CopySource, facts: ObjectFacts) -> Copied:
         headers: Mapping[str, str] = stored_headers(request)
         metadata: Mapping[str, str] = user_metadata(request)
     else:
-        headers, metadata = facts.headers, facts.metadata
-    tags = facts.tags
+        headers, metadata = entry.headers, entry.metadata
+    tags = entry.tags
     if tagging_directive == REPLACE:
-        tags = parse_header(request.headers.get("x-amz-tagging", ""))
+        tags = parse_tagging_header(request.headers.get("x-amz-tagging", ""))
     algorithm = request.headers.get("x-amz-checksum-algorithm")
-    return Copied(
-        headers, metadata, tags, None if algorithm is None else algorithm_named(algorithm)
-    )
+    chosen = None if algorithm is None else algorithm_named(algorithm)
+    return ObjectMetadata(headers, metadata, tags), chosen
 
 
 def _directive(request: Request, kind: str) -> str:

@@ -3,12 +3,11 @@
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
-from typing import Generic, TypeVar
 
 import attrs
 
-from worker.s3.errors import invalid_argument
-from worker.s3.facts import ListedFacts, StoredPart, UploadFacts
+from worker.model import Entry, StoredPart, Upload
+from worker.s3.error_codes import invalid_argument
 from worker.s3.request import Request
 
 V1 = "v1"
@@ -22,11 +21,8 @@ MAX_NUMBER = 2**31 - 1
 # small folders are passed quicker so, and a big one costs a handful of reads.
 PATIENCE = 8
 
-Item = TypeVar("Item", bound=ListedFacts, covariant=True)
-Upload = TypeVar("Upload", bound=UploadFacts, covariant=True)
-Part = TypeVar("Part", bound=StoredPart, covariant=True)
 
-Source = Callable[[str], Iterable[Item]]
+Source = Callable[[str], Iterable[Entry]]
 """``source(start)`` yields what has a key at or after *start*, lazily, ordered by UTF-8 bytes."""
 
 
@@ -70,10 +66,10 @@ class ListQuery:
 
 
 @attrs.frozen
-class Page(Generic[Item]):
+class Page:
     """One page: keys and common prefixes, each in order."""
 
-    items: tuple[Item, ...]
+    items: tuple[Entry, ...]
     prefixes: tuple[str, ...]
     next: str | None
     """Where the next page starts; None when this is the last."""
@@ -146,13 +142,13 @@ def _beyond(marker: str, prefix: str, delimiter: str) -> str | None:
     return after(marker)
 
 
-def page(source: Source[Item], query: ListQuery) -> Page[Item]:
+def page(source: Source, query: ListQuery) -> Page:
     """Return the next *limit* keys and common prefixes of a listing.
 
     Keys are read only as far as needed: below a common prefix a handful, then the source is asked
     again for what lies behind it.
     """
-    items: list[Item] = []
+    items: list[Entry] = []
     prefixes: list[str] = []
     prefix, delimiter = query.prefix, query.delimiter
     start = query.start
@@ -208,7 +204,7 @@ class UploadsQuery:
 
 
 @attrs.frozen
-class UploadsPage(Generic[Upload]):
+class UploadsPage:
     """One page of uploads and common prefixes."""
 
     uploads: tuple[Upload, ...]
@@ -232,7 +228,7 @@ def parse_uploads(request: Request) -> UploadsQuery:
     )
 
 
-def uploads_page(uploads: Iterable[Upload], query: UploadsQuery) -> UploadsPage[Upload]:
+def uploads_page(uploads: Iterable[Upload], query: UploadsQuery) -> UploadsPage:
     """Return one page of *uploads*, which must be sorted by key and then by id."""
     found: list[Upload] = []
     prefixes: list[str] = []
@@ -268,10 +264,10 @@ class PartsQuery:
 
 
 @attrs.frozen
-class PartsPage(Generic[Part]):
+class PartsPage:
     """One page of parts."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[StoredPart, ...]
     truncated: bool
 
 
@@ -284,9 +280,9 @@ def parse_parts(request: Request) -> PartsQuery:
     )
 
 
-def parts_page(parts: Iterable[Part], query: PartsQuery) -> PartsPage[Part]:
+def parts_page(parts: Iterable[StoredPart], query: PartsQuery) -> PartsPage:
     """Return one page of *parts*, which must be sorted by number."""
-    found: list[Part] = []
+    found: list[StoredPart] = []
     for part in parts:
         if part.number <= query.marker:
             continue

@@ -1,12 +1,66 @@
-"""What a client says about an object in headers: stored headers, user metadata, tags."""
+"""Object metadata in request headers: system headers, user metadata, tags."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qsl
 
 import attrs
 
-from worker.s3.errors import S3Error, invalid_argument
+from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
-from worker.s3.tagging import parse_header
+
+MAX_TAGS = 10
+MAX_TAG_KEY = 128
+MAX_TAG_VALUE = 256
+
+# Letters, digits and spaces of any script, and + - = . _ : / @; but no control characters, of
+# which some count as spaces here, and none could be given back in XML.
+_TAG = re.compile(r"(?:[\w+\-=.:/@]|[^\S\x00-\x1f\x7f-\x9f])*")
+
+
+def parse_tagging_header(value: str) -> dict[str, str]:
+    """Return the tags of an x-amz-tagging header: ``a=1&b=2``, percent-encoded."""
+    try:
+        pairs = parse_qsl(
+            value.encode("latin-1").decode(),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=100,
+        )
+    except ValueError:
+        pairs = None
+    if pairs is None or len({key for key, _ in pairs}) != len(pairs):
+        raise invalid_argument(
+            "x-amz-tagging",
+            value,
+            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query "
+            "parameters without tag name duplicates.",
+        )
+    return check_tags(pairs)
+
+
+def check_tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the tags, at most ten and each once; raises InvalidTag or BadRequest."""
+    tags: dict[str, str] = {}
+    for key, value in pairs:
+        if not key or len(key) > MAX_TAG_KEY or not _TAG.fullmatch(key):
+            raise S3Error("InvalidTag", "The TagKey you have provided is invalid", TagKey=key)
+        if len(value) > MAX_TAG_VALUE or not _TAG.fullmatch(value):
+            raise S3Error(
+                "InvalidTag",
+                "The TagValue you have provided is invalid",
+                TagKey=key,
+                TagValue=value,
+            )
+        if key in tags:
+            raise S3Error(
+                "InvalidTag", "Cannot provide multiple Tags with the same key", TagKey=key
+            )
+        tags[key] = value
+    if len(tags) > MAX_TAGS:
+        raise S3Error("BadRequest", "Object tags cannot be greater than 10")
+    return tags
+
 
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 MAX_METADATA = 2048
@@ -61,7 +115,7 @@ REFUSED_HEADERS: Mapping[str, tuple[str, str]] = {
 
 
 @attrs.frozen
-class Described:
+class ObjectMetadata:
     """What is stored with an object besides its bytes.
 
     Values are header text, one character a byte (Latin-1), so that they are given back exactly as
@@ -73,12 +127,14 @@ class Described:
     tags: Mapping[str, str]
 
 
-def described(request: Request) -> Described:
+def object_metadata(request: Request) -> ObjectMetadata:
     """Return what PutObject, CreateMultipartUpload or a copy with REPLACE says of the object."""
     refuse_unsupported(request)
     tags = request.headers.get("x-amz-tagging")
-    return Described(
-        stored_headers(request), user_metadata(request), {} if not tags else parse_header(tags)
+    return ObjectMetadata(
+        stored_headers(request),
+        user_metadata(request),
+        {} if not tags else parse_tagging_header(tags),
     )
 
 

@@ -4,29 +4,25 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Generic, TypeVar
 
 import attrs
 
+from worker.model import Checksum, StoredPart, Upload
 from worker.s3.checksums import (
     ALGORITHMS,
     COMPOSITE,
     DEFAULT_ALGORITHM,
     FULL_OBJECT,
     PREFIX,
-    Checksum,
     combine,
     composite,
 )
-from worker.s3.errors import S3Error, invalid_argument
-from worker.s3.facts import StoredPart, UploadFacts
+from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
 
 MIN_PART = 5 * 1024 * 1024
 MAX_PART = 5 * 1024**3
 MAX_PART_NUMBER = 10_000
-
-Part = TypeVar("Part", bound=StoredPart)
 
 
 @attrs.frozen
@@ -41,10 +37,10 @@ class ListedPart:
 
 
 @attrs.frozen
-class Completion(Generic[Part]):
+class Completion:
     """What an upload comes to."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[StoredPart, ...]
     size: int
     etag: str
     checksum: Checksum
@@ -78,10 +74,10 @@ def etag_of(part_etags: Sequence[str]) -> str:
 
 def complete(
     listed: Sequence[ListedPart],
-    have: Mapping[int, Part],
-    upload: UploadFacts,
+    have: Mapping[int, StoredPart],
+    upload: Upload,
     request: Request,
-) -> Completion[Part]:
+) -> Completion:
     """Return the object that the listed parts make; raises S3Error if they make none.
 
     *have* are the parts that were uploaded, by number. The headers of *request* may state the
@@ -112,7 +108,7 @@ def _check_order(listed: Sequence[ListedPart]) -> None:
             raise S3Error("InvalidPartOrder")
 
 
-def _found(listed: ListedPart, have: Mapping[int, Part], upload: UploadFacts) -> Part:
+def _found(listed: ListedPart, have: Mapping[int, StoredPart], upload: Upload) -> StoredPart:
     part = have.get(listed.number)
     if part is None or part.etag != listed.etag:
         raise _invalid_part(listed, upload)
@@ -125,7 +121,7 @@ def _found(listed: ListedPart, have: Mapping[int, Part], upload: UploadFacts) ->
     return part
 
 
-def _invalid_part(listed: ListedPart, upload: UploadFacts) -> S3Error:
+def _invalid_part(listed: ListedPart, upload: Upload) -> S3Error:
     return S3Error("InvalidPart", UploadId=upload.id, PartNumber=listed.number, ETag=listed.etag)
 
 
@@ -143,9 +139,7 @@ def _check_size(request: Request, size: int) -> None:
         )
 
 
-def _whole(
-    upload: UploadFacts, parts: Sequence[StoredPart], listed: Sequence[ListedPart]
-) -> Checksum:
+def _whole(upload: Upload, parts: Sequence[StoredPart], listed: Sequence[ListedPart]) -> Checksum:
     algorithm = upload.algorithm or DEFAULT_ALGORITHM
     kind = upload.checksum_type or ALGORITHMS[algorithm].types[0]
     values = []
@@ -162,7 +156,7 @@ def _whole(
     return composite(algorithm, values)
 
 
-def _missing(upload: UploadFacts, listed: ListedPart) -> S3Error:
+def _missing(upload: Upload, listed: ListedPart) -> S3Error:
     algorithm = (upload.algorithm or DEFAULT_ALGORITHM).lower()
     return S3Error(
         "InvalidRequest",

@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from worker.s3.errors import S3Error, invalid_argument
+from worker.s3.error_codes import S3Error, invalid_argument
 
 MAX_KEY = 1024  # bytes of UTF-8
 MAX_QUERY_PAIRS = 256

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from worker.s3.errors import S3Error, invalid_argument
+from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import BUCKET, OBJECT, SERVICE, Request
 
 NO_BODY = "none"

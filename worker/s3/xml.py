@@ -7,7 +7,7 @@ from xml.parsers import expat
 
 import attrs
 
-from worker.s3.errors import S3Error
+from worker.s3.error_codes import S3Error
 
 MAX_DEPTH = 8
 MAX_ELEMENTS = 120_000  # 10,000 parts of eight elements, and room to spare

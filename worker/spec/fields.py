@@ -1,4 +1,7 @@
-"""The fields of a job document, table by table: what `parse` reads and the JSON Schema shows."""
+"""Fields of a job document: tables that `parse` reads and from which the JSON Schema is made."""
+
+import json
+from typing import Any
 
 from worker.spec.inputs import (
     COMMIT,
@@ -6,10 +9,23 @@ from worker.spec.inputs import (
     DEFAULT_BRANCH,
     NAME,
     NAME_MEANS,
+    NODE,
     NODE_SCHEMA,
 )
-from worker.spec.shapes import Choice, Duration, Flag, Items, Text, Texts, Unread, Whole
-from worker.spec.tables import Field, Table, refused, scheduler
+from worker.spec.schema import (
+    Choice,
+    Duration,
+    Field,
+    Flag,
+    Items,
+    Table,
+    Text,
+    Texts,
+    Unread,
+    Whole,
+    refused,
+    scheduler,
+)
 
 DEFAULT_PROJECT = "default"
 DEFAULT_TRIES = 3
@@ -153,3 +169,23 @@ DOCUMENT = Table(
         scheduler("dryRun", "whether the pipeline is only checked"),
     )
 )
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a job document, with both spellings of each key.
+
+    What depends on several keys at once, such as the names of inputs, only `parse` checks.
+    """
+    return {
+        "$schema": DIALECT,
+        "title": "Job document of worker",
+        **DOCUMENT.schema(),
+        "$defs": {"input": {**NODE.schema(), "minProperties": 1}},
+    }
+
+
+def schema_text() -> str:
+    """Return the schema as JSON text."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False)

@@ -10,8 +10,7 @@ import attrs
 from worker.spec.glob import GlobWrong, clean, compile_glob
 from worker.spec.pipeline import CrossInput, Input, PfsInput
 from worker.spec.problems import Place, Report, quoted
-from worker.spec.shapes import Flag, Text, Unread
-from worker.spec.tables import Field, Record, Table, refused, scheduler
+from worker.spec.schema import Field, Flag, Record, Table, Text, Unread, refused, scheduler
 
 NAME = "[A-Za-z0-9_-]{1,255}"
 NAME_MEANS = "1 to 255 of A–Z, a–z, 0–9, _ and -"

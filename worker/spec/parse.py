@@ -9,7 +9,7 @@ from worker.spec.fields import DEFAULT_PROJECT, DEFAULT_TRIES, DOCUMENT, REPROCE
 from worker.spec.inputs import DEFAULT_BRANCH, read_input
 from worker.spec.pipeline import JobSpec, Metadata, Output, Secret, Transform, User
 from worker.spec.problems import DocumentErrors, Place, Report
-from worker.spec.tables import Record
+from worker.spec.schema import Record
 
 MAX_UID = 2**32 - 2  # the last of 32 bits means "no change"
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import attrs
 
-from worker.spec.durations import format_duration
 from worker.spec.problems import Problem
+from worker.text import format_duration
 
 
 @attrs.frozen

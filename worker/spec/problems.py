@@ -6,21 +6,17 @@ from collections.abc import Iterable
 import attrs
 
 from worker.errors import Invalid
+from worker.text import escape_control
 
 SHOWN = 100  # a document of a million mistakes is not helped by a million lines
 LONGEST = 60  # characters of a value that a message repeats
 LONGEST_POINTER = 500
 
 
-def printable(text: str) -> str:
-    """Return *text* with all that could move a terminal's cursor written as ``\\uXXXX``."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-
-
 def quoted(text: str) -> str:
     """Return *text* as a message repeats it: in quotes, on one line, and not too long."""
     short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    return printable(json.dumps(short, ensure_ascii=False))
+    return escape_control(json.dumps(short, ensure_ascii=False))
 
 
 @attrs.frozen
@@ -35,7 +31,7 @@ class Problem:
     """What would be right, as far as that can be said."""
 
     def __str__(self) -> str:
-        where = printable(self.pointer[:LONGEST_POINTER]) or "the document"
+        where = escape_control(self.pointer[:LONGEST_POINTER]) or "the document"
         return f"{where}: {self.reason}" + (f"; {self.expected}" if self.expected else "")
 
 

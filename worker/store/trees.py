@@ -143,7 +143,7 @@ class Tree:
         """Delete what was stored for this tree alone; no commit may name it."""
         _delete(self.backend, self._created)
 
-    def at_hand(self, key: str) -> bool:
+    def is_cached(self, key: str) -> bool:
         """Whether ``entry(key)`` would answer from memory, without waiting for the store."""
         index = bisect_left(self._lasts, key)
         return index == len(self.rows) or self.rows[index].address in self.cache

@@ -1,4 +1,4 @@
-"""The user's command: started, fed, listened to, waited for, and ended with all that it began."""
+"""The user's command: started, its streams connected, awaited, and its process tree ended."""
 
 import os
 import signal
@@ -11,34 +11,41 @@ import trio
 
 from worker.concurrency import open_plain_nursery
 from worker.redaction import Redactor
-from worker.supervisor.lines import Lines
-from worker.supervisor.memory import memory_kills
-from worker.supervisor.tree import UNKILLABLE, Left, Order, Tree, start
+from worker.supervisor.cgroup import own_oom_kills
+from worker.supervisor.lines import LineSplitter
+from worker.supervisor.tree import (
+    KILL_TIMEOUT,
+    CommandSpec,
+    LeftoverProcess,
+    ProcessTree,
+    start,
+)
 from worker.supervisor.usage import Usage
 
-# A pipe is read in pieces from which a bounded number of lines can come, so that a command that
-# prints as fast as it can leaves the agent time for everything else.
 PIECE = 16 * 1024
+"""Bytes read from a pipe at once: few enough lines that other tasks run between two reads."""
 LINGER = 1.0
-"""Seconds for what ends by itself a moment after the command, such as ``> >(tee log)``."""
-PIPES = 1.0
-"""Seconds for the pipes to close after the tree has ended: somebody else may hold them open."""
+"""Seconds for processes that exit on their own just after the command, as in ``> >(tee log)``."""
+PIPE_TIMEOUT = 1.0
+"""Seconds for the pipes to close after the tree has ended: an outside process may hold them."""
 TAIL = 20
+"""Lines of output that are kept to explain a failure."""
 TAIL_LINE = 2000
 
 
-class Patience:
-    """How long a command has between SIGTERM and SIGKILL; a second signal makes it nothing."""
+class GracePeriod:
+    """Seconds between SIGTERM and SIGKILL; setting *skip* ends it."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.over = trio.Event()
+        self.skip = trio.Event()
 
 
-class Listener:
-    """Hears what a command says: passes each line on, redacted, and remembers the last."""
+class OutputHandler:
+    """Receives the output of a command: passes each redacted line on, and keeps the last ones."""
 
     def __init__(self, output: Callable[[str, str], None], redactor: Redactor) -> None:
+        """Call *output* with the stream (``stdout`` or ``stderr``) and each line."""
         self._output = output
         self.redactor = redactor
         self.last: deque[str] = deque(maxlen=TAIL)
@@ -46,8 +53,8 @@ class Listener:
         self.errors: deque[str] = deque(maxlen=TAIL)
         """The last lines of standard error."""
 
-    def hear(self, stream: str, line: str) -> None:
-        """Take in one line of ``stdout`` or ``stderr``."""
+    def handle(self, stream: str, line: str) -> None:
+        """Handle one line."""
         self._output(stream, line)
         self.last.append(line[:TAIL_LINE])
         if stream == "stderr":
@@ -55,156 +62,158 @@ class Listener:
 
     @property
     def tail(self) -> tuple[str, ...]:
-        """What best tells why a command failed: the end of its errors, or of all it said."""
+        """The lines that explain a failure best: the end of standard error, or of all output."""
         return tuple(self.errors or self.last)
 
 
 @attrs.frozen
-class Ended:
-    """How a command ended, with all that it began."""
+class CommandExit:
+    """The exit of a command and of its process tree."""
 
     code: int | None
-    """None if a signal ended it."""
+    """None if a signal ended the command."""
     signal: int | None
-    left: tuple[Left, ...] = ()
-    """What it left running, and what therefore was ended for it."""
+    leftovers: tuple[LeftoverProcess, ...] = ()
+    """Processes that outlived the command and were killed."""
     out_of_memory: bool = False
-    """Whether the kernel killed a process of this cgroup for memory meanwhile."""
+    """Whether the kernel killed a process of the command's cgroup for memory."""
 
-    def succeeded(self, accepted: tuple[int, ...]) -> bool:
-        """Whether its exit code counts as success; a signal never does."""
+    def is_success(self, accepted: tuple[int, ...]) -> bool:
+        """Whether the exit code is 0 or one of *accepted*; a signal is always a failure."""
         return self.code is not None and (self.code == 0 or self.code in accepted)
 
     def __str__(self) -> str:
         if self.signal is not None:
             with suppress(ValueError):
-                return f"ended by {signal.Signals(self.signal).name}"
-            return f"ended by signal {self.signal}"
+                return f"was ended by {signal.Signals(self.signal).name}"
+            return f"was ended by signal {self.signal}"
         return f"exited with code {self.code}"
 
 
 async def run_command(
-    order: Order,
+    spec: CommandSpec,
     *,
     stdin: bytes,
-    patience: Patience,
-    listener: Listener,
-    account: Callable[[Usage], None],
-) -> Ended:
-    """Run a command to its end, and end whatever it left behind.
+    grace_period: GracePeriod,
+    handler: OutputHandler,
+    record_usage: Callable[[Usage], None],
+) -> CommandExit:
+    """Run a command to its exit, and end what it leaves running.
 
-    When cancelled, the whole tree gets SIGTERM, and SIGKILL when *patience* is over. *account* is
-    told what the tree used on every path. Raises NotStarted.
+    When cancelled, the whole tree receives SIGTERM, and SIGKILL after *grace_period*.
+    *record_usage* is called in every case. Raises NotStarted.
     """
-    kills = memory_kills()
+    kills = own_oom_kills()
     inputs, outputs, errors = os.pipe(), os.pipe(), os.pipe()
     feeding = trio.lowlevel.FdStream(inputs[1])
-    pumps = [
-        _Pump("stdout", trio.lowlevel.FdStream(outputs[0]), listener),
-        _Pump("stderr", trio.lowlevel.FdStream(errors[0]), listener),
+    readers = [
+        _Reader("stdout", trio.lowlevel.FdStream(outputs[0]), handler),
+        _Reader("stderr", trio.lowlevel.FdStream(errors[0]), handler),
     ]
     theirs = [inputs[0], outputs[1], errors[1]]
-    async with feeding, pumps[0].stream, pumps[1].stream, open_plain_nursery() as nursery:
+    async with feeding, readers[0].stream, readers[1].stream, open_plain_nursery() as nursery:
         try:
-            async with start(order, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]) as tree:
+            async with start(spec, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]) as tree:
                 _close(theirs)
                 nursery.start_soon(_feed, feeding, stdin)
-                for pump in pumps:
-                    nursery.start_soon(pump.run)
-                ended = await _wait(tree, patience, account)
+                for reader in readers:
+                    nursery.start_soon(reader.run)
+                ended = await _wait(tree, grace_period, record_usage)
         finally:
             _close(theirs)
-            for pump in pumps:
-                await pump.finish()
+            for reader in readers:
+                await reader.finish()
             nursery.cancel_scope.cancel()
-    return attrs.evolve(ended, out_of_memory=ended.out_of_memory or memory_kills() > kills)
+    return attrs.evolve(ended, out_of_memory=ended.out_of_memory or own_oom_kills() > kills)
 
 
 async def run_on_terminal(
-    order: Order, *, patience: Patience, account: Callable[[Usage], None]
-) -> Ended:
+    spec: CommandSpec, *, grace_period: GracePeriod, record_usage: Callable[[Usage], None]
+) -> CommandExit:
     """Run a command on the agent's own terminal, as a shell would."""
-    order = attrs.evolve(order, session=False)
-    async with start(order, stdin=None, stdout=None, stderr=None) as tree:
-        return await _wait(tree, patience, account)
+    spec = attrs.evolve(spec, session=False)
+    async with start(spec, stdin=None, stdout=None, stderr=None) as tree:
+        return await _wait(tree, grace_period, record_usage)
 
 
-async def _wait(tree: Tree, patience: Patience, account: Callable[[Usage], None]) -> Ended:
-    left: tuple[Left, ...] = ()
+async def _wait(
+    tree: ProcessTree, grace_period: GracePeriod, record_usage: Callable[[Usage], None]
+) -> CommandExit:
+    leftovers: tuple[LeftoverProcess, ...] = ()
     try:
-        found = await tree.exited()
-        if found.left:
+        found = await tree.wait_exited()
+        if found.leftovers:
             with trio.move_on_after(LINGER):
-                await tree.ended()
-            # By now they are what they became: a child was its shell when it was seen, and a
-            # daemon had still to leave its parents.
-            left = await tree.left()
+                await tree.wait_ended()
+            # Listed again: at first, a child was still a copy of its shell, and a daemon still had
+            # its parents.
+            leftovers = await tree.list_leftovers()
     finally:
         with trio.CancelScope(shield=True):
-            await _end(tree, patience)
-            with trio.move_on_after(UNKILLABLE):
-                account(await tree.ended())
-    return Ended(
+            await _end(tree, grace_period)
+            with trio.move_on_after(KILL_TIMEOUT):
+                record_usage(await tree.wait_ended())
+    return CommandExit(
         None if found.signal else found.code,
         found.signal,
-        left,
-        out_of_memory=tree.memory_kills > 0,
+        leftovers,
+        out_of_memory=tree.oom_kills > 0,
     )
 
 
-async def _end(tree: Tree, patience: Patience) -> None:
-    """End the tree: ask with SIGTERM, wait as long as there is patience, then kill."""
+async def _end(tree: ProcessTree, grace_period: GracePeriod) -> None:
+    """End the tree: SIGTERM, the grace period, SIGKILL."""
     await tree.signal(signal.SIGTERM)
-    with trio.move_on_after(patience.seconds):
+    with trio.move_on_after(grace_period.seconds):
         async with trio.open_nursery() as nursery:
 
-            async def hurry() -> None:
-                await patience.over.wait()
+            async def wait_skip() -> None:
+                await grace_period.skip.wait()
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(hurry)
-            await tree.ended()
+            nursery.start_soon(wait_skip)
+            await tree.wait_ended()
             nursery.cancel_scope.cancel()
     await tree.kill()
 
 
 async def _feed(stream: trio.lowlevel.FdStream, data: bytes) -> None:
-    # A command that does not read its input, or stops reading, does nothing wrong.
+    # A command may ignore its standard input, or close it early.
     async with stream:
         with suppress(trio.BrokenResourceError):
             await stream.send_all(data)
 
 
-class _Pump:
-    """Carries one stream of a command to its listener, until the end or until it is cancelled.
+class _Reader:
+    """Reads one stream of a command until its end, and passes the lines to the handler.
 
-    It is shielded: a command that is being ended must be able to say its last words, and one whose
-    pipe is full would not even end.
+    It is shielded from cancellation: a command that is being ended may still write, and would block
+    on a full pipe instead of exiting.
     """
 
-    def __init__(self, name: str, stream: trio.lowlevel.FdStream, listener: Listener) -> None:
+    def __init__(self, name: str, stream: trio.lowlevel.FdStream, handler: OutputHandler) -> None:
         self.stream = stream
         self._scope = trio.CancelScope(shield=True)
         self._started = False
         self._finished = trio.Event()
         self._name = name
-        self._listener = listener
+        self._handler = handler
 
     async def run(self) -> None:
         self._started = True
-        lines, redactor = Lines(), self._listener.redactor.again()
+        lines, redactor = LineSplitter(), self._handler.redactor.new_stream()
         with self._scope:
             while data := await self.stream.receive_some(PIECE):
                 for line in lines.feed(redactor.feed(data)):
-                    self._listener.hear(self._name, line)
+                    self._handler.handle(self._name, line)
         for line in (*lines.feed(redactor.finish()), *lines.finish()):
-            self._listener.hear(self._name, line)
+            self._handler.handle(self._name, line)
         self._finished.set()
 
     async def finish(self) -> None:
-        """Give the stream a moment to end; a process that is not of the tree may hold it open."""
+        """Wait a moment for the end of the stream; a process outside of the tree may hold it."""
         if self._started:
-            with trio.move_on_after(PIPES, shield=True):
+            with trio.move_on_after(PIPE_TIMEOUT, shield=True):
                 await self._finished.wait()
         self._scope.cancel()
 

@@ -19,7 +19,7 @@ from worker.supervisor.tree import Identity, NotStarted
 ROOT = Path("/pfs")
 """Where the inputs lie inside, always."""
 REPORT = Path("/run/worker/report")
-AUTHORITY = Path("/run/worker/ca.pem")
+TRUST_STORE = Path("/run/worker/ca.pem")
 
 # What a command in an image gets of the agent's environment: nothing that speaks of this machine's
 # file system. PATH, HOME and the like are the image's.
@@ -126,7 +126,7 @@ def _chooses(options: Iterable[str], *names: str) -> bool:
 
 
 @attrs.frozen
-class Handover:
+class PassedVariables:
     """How variables get into a container without standing on a command line."""
 
     lines: str = attrs.field(repr=False)
@@ -135,7 +135,7 @@ class Handover:
     """What no line can hold, and therefore goes through the client's own environment."""
 
 
-def hand_over(variables: Mapping[str, str], client: Mapping[str, str]) -> Handover:
+def split_variables(variables: Mapping[str, str], client: Mapping[str, str]) -> PassedVariables:
     """Split variables by how they get inside; *client* is the environment of the engine's client.
 
     Raises NotStarted for one that no line can hold and that would change the client itself.
@@ -151,7 +151,7 @@ def hand_over(variables: Mapping[str, str], client: Mapping[str, str]) -> Handov
             )
         else:
             inherited[name] = value
-    return Handover("".join(lines), inherited)
+    return PassedVariables("".join(lines), inherited)
 
 
 LINE = 60_000
@@ -163,11 +163,11 @@ OF_ENGINES = ("DOCKER_", "CONTAINER", "PODMAN_", "BUILDAH_", "REGISTRY_", "XDG_"
 
 
 @attrs.frozen
-class Inside:
+class ContainerUser:
     """Whom a command runs as in its container, and who that is on this machine's disk."""
 
-    user: str
-    """For the engine; empty for the image's own."""
+    name: str
+    """For the engine's ``--user``; empty for the image's own user."""
     identity: Identity | None
     """None if files need no other owner, or can't be given one."""
 
@@ -179,7 +179,7 @@ def needs_passwd(wanted: User | None, image: Image) -> bool:
     return wanted.gid is None
 
 
-def inside(wanted: User | None, image: Image, passwd: str) -> Inside:
+def resolve_user(wanted: User | None, image: Image, passwd: str) -> ContainerUser:
     """Return whom the command runs as; *passwd* is the image's, or empty where it has none.
 
     A uid without a gid has the group that passwd says, or the group of its number: an engine would
@@ -192,19 +192,19 @@ def inside(wanted: User | None, image: Image, passwd: str) -> Inside:
         gid = wanted.gid
         if gid is None:
             gid = int(by_uid[uid][3]) if uid in by_uid else wanted.uid
-        return Inside(f"{uid}:{gid}", _identity(wanted.uid, gid))
+        return ContainerUser(f"{uid}:{gid}", _identity(wanted.uid, gid))
     name, _, group = (image.user if wanted is None else str(wanted)).partition(":")
     row = known.get(name) or by_uid.get(name)
     chosen = "" if wanted is None else name
     if row is not None:
-        return Inside(
+        return ContainerUser(
             chosen, _identity(int(row[2]), int(group) if group.isdigit() else int(row[3]))
         )
     if name.isdigit():
-        return Inside(chosen, _identity(int(name), int(group) if group.isdigit() else 0))
+        return ContainerUser(chosen, _identity(int(name), int(group) if group.isdigit() else 0))
     if name and wanted is not None:
         raise UserMissing(f"transform.user {name!r}: the image {image.name} has no such user")
-    return Inside(chosen, None)
+    return ContainerUser(chosen, None)
 
 
 class UserMissing(Invalid):

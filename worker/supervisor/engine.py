@@ -19,10 +19,16 @@ from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
 from worker.spec.pipeline import Transform, User
-from worker.supervisor import container as containers
-from worker.supervisor import engine_output as answers
-from worker.supervisor.command import Ended, Listener, Patience, run_command, run_on_terminal
-from worker.supervisor.container import Container, Inside, Mount
+from worker.supervisor import container, engine_output
+from worker.supervisor.cgroup import machine_oom_kills
+from worker.supervisor.command import (
+    CommandExit,
+    GracePeriod,
+    OutputHandler,
+    run_command,
+    run_on_terminal,
+)
+from worker.supervisor.container import Container, ContainerUser, Mount
 from worker.supervisor.engine_output import (
     Agent,
     EngineFailed,
@@ -31,18 +37,17 @@ from worker.supervisor.engine_output import (
     ImageMissing,
     State,
 )
-from worker.supervisor.tree import NotStarted, Order, birth
+from worker.supervisor.tree import CommandSpec, NotStarted, start_time
 from worker.supervisor.usage import Usage
 
 REMOVAL = 30.0
 """Seconds for the engine to remove a container; then it is named in the log and left."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-COUNTERS = Path("/proc/vmstat")
 KILLED = 128 + 9
 
 
 @attrs.frozen
-class Said:
+class EngineOutput:
     """What the engine answered."""
 
     code: int
@@ -68,7 +73,7 @@ class Engine:
         """Return the command line for one of the engine's commands."""
         return (self.program, *self.arguments, *arguments)
 
-    async def call(self, *arguments: str, more: Mapping[str, str] | None = None) -> Said:
+    async def call(self, *arguments: str, more: Mapping[str, str] | None = None) -> EngineOutput:
         """Have the engine do something, with *more* variables, and return what it answered."""
         try:
             found = await trio.run_process(
@@ -81,7 +86,7 @@ class Engine:
             )
         except OSError as error:
             raise EngineMissing(f"{self.program}: {error.strerror}") from error
-        return Said(found.returncode, found.stdout, found.stderr.decode("utf-8", "replace"))
+        return EngineOutput(found.returncode, found.stdout, found.stderr.decode("utf-8", "replace"))
 
 
 def find_engine(
@@ -100,30 +105,30 @@ async def find_image(engine: Engine, name: str, log: FilteringBoundLogger) -> Im
     """Return the image of a job, fetched if it isn't here yet."""
     if not name:
         raise ImageMissing("transform.image: a job without an image can't be run in one")
-    said = await engine.call("image", "inspect", name)
-    if said.code:
+    output = await engine.call("image", "inspect", name)
+    if output.code:
         log.info("image.pulling", image=name)
         pulled = await engine.call("pull", "--quiet", name)
         if pulled.code:
-            raise answers.error_of(
-                answers.OF_PULL, pulled.err, f"transform.image {name}: it can't be had"
+            raise engine_output.error_of(
+                engine_output.OF_PULL, pulled.err, f"transform.image {name}: it can't be had"
             )
-        said = await engine.call("image", "inspect", name)
-    if said.code:
-        raise EngineFailed(f"image {name}: {answers.brief(said.err)}")
-    return answers.read_image(name, said.text)
+        output = await engine.call("image", "inspect", name)
+    if output.code:
+        raise EngineFailed(f"image {name}: {engine_output.brief(output.err)}")
+    return engine_output.read_image(name, output.text)
 
 
-async def find_user(engine: Engine, user: User | None, image: Image) -> Inside:
+async def find_user(engine: Engine, user: User | None, image: Image) -> ContainerUser:
     """Return whom the command runs as in the image."""
     passwd = ""
-    if containers.needs_passwd(user, image):
+    if container.needs_passwd(user, image):
         # A container that is never started shows the image's files, and needs no program in it.
         made = await engine.call(
             "create", "--pull=never", "--network=none", "--entrypoint=/", image.id
         )
         if made.code:
-            raise EngineFailed(f"image {image.name}: {answers.brief(made.err)}")
+            raise EngineFailed(f"image {image.name}: {engine_output.brief(made.err)}")
         try:
             passwd = _only_file(
                 (await engine.call("cp", f"{made.text.strip()}:/etc/passwd", "-")).out
@@ -131,7 +136,7 @@ async def find_user(engine: Engine, user: User | None, image: Image) -> Inside:
         finally:
             with trio.CancelScope(shield=True):
                 await engine.call("rm", "--force", made.text.strip())
-    found = containers.inside(user, image, passwd)
+    found = container.resolve_user(user, image, passwd)
     # Another uid means something else to an engine that is not root's.
     return found if os.geteuid() == 0 else attrs.evolve(found, identity=None)
 
@@ -146,8 +151,8 @@ def _only_file(archive: bytes) -> str:
 
 
 def this_agent() -> Agent:
-    """Return the name of this process, for the labels of its containers."""
-    return Agent(machine(), os.getpid(), birth(os.getpid()))
+    """Return the name of this process, for the labels of its container."""
+    return Agent(machine(), os.getpid(), start_time(os.getpid()))
 
 
 def machine() -> str:
@@ -160,18 +165,18 @@ def machine() -> str:
 async def remove_abandoned(engine: Engine, job: str, log: FilteringBoundLogger) -> None:
     """Remove the containers of workers that were killed and could not tidy up."""
     listed = await engine.call(
-        "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={answers.AGENT_LABEL}"
+        "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={engine_output.AGENT_LABEL}"
     )
     if listed.code:
-        raise answers.error_of(answers.OF_CREATE, listed.err, engine.program)
+        raise engine_output.error_of(engine_output.OF_CREATE, listed.err, engine.program)
     if not (names := listed.text.split()):
         return
     # One that is removed meanwhile makes this fail, and says so of the others all the same.
-    said = await engine.call("container", "inspect", *names)
+    output = await engine.call("container", "inspect", *names)
     here = machine()
-    births = {int(name): birth(int(name)) for name in _processes()}
-    for seen in answers.read_containers(said.text):
-        if answers.abandoned(seen, job=job, machine=here, births=births):
+    start_times = {int(name): start_time(int(name)) for name in _processes()}
+    for seen in engine_output.read_containers(output.text):
+        if engine_output.abandoned(seen, job=job, machine=here, start_times=start_times):
             log.warning("container.abandoned", container=seen.id[:12], job_of_it=seen.job)
             await engine.call("rm", "--force", "--volumes", seen.id)
 
@@ -183,28 +188,28 @@ def _processes() -> list[str]:
 
 
 @attrs.frozen
-class Ready:
+class PreparedEngine:
     """An engine with the image and the user that a job's commands need."""
 
     engine: Engine
     image: Image
-    inside: Inside
+    user: ContainerUser
 
 
-async def get_ready(
+async def prepare_engine(
     engine: Engine, transform: Transform, *, job: str, log: FilteringBoundLogger
-) -> Ready:
+) -> PreparedEngine:
     """Tidy up after workers that were killed, and see to it that the image of a job is here."""
     await remove_abandoned(engine, job, log)
     image = await find_image(engine, transform.image, log)
-    return Ready(engine, image, await find_user(engine, transform.user, image))
+    return PreparedEngine(engine, image, await find_user(engine, transform.user, image))
 
 
 @attrs.frozen
-class Containers:
+class ContainerRuntime:
     """The runtime that gives each command a container of its own; see :class:`Runtime`."""
 
-    ready: Ready
+    prepared: PreparedEngine
     job: str
     scratch: Path
     mounts: tuple[Mount, ...]
@@ -215,78 +220,84 @@ class Containers:
     @property
     def engine(self) -> Engine:
         """The engine that is called."""
-        return self.ready.engine
+        return self.prepared.engine
 
     async def run(
         self,
-        order: Order,
+        spec: CommandSpec,
         *,
         stdin: bytes,
-        patience: Patience,
-        listener: Listener,
-        account: Callable[[Usage], None],
-    ) -> Ended:
+        grace_period: GracePeriod,
+        handler: OutputHandler,
+        record_usage: Callable[[Usage], None],
+    ) -> CommandExit:
         """Run a command in a container, and listen to it."""
         client = partial(
-            run_command, stdin=stdin, patience=patience, listener=listener, account=account
+            run_command,
+            stdin=stdin,
+            grace_period=grace_period,
+            handler=handler,
+            record_usage=record_usage,
         )
-        return await self._run(order, client, listener.errors, terminal=False)
+        return await self._run(spec, client, handler.errors, terminal=False)
 
-    async def on_terminal(
-        self, order: Order, *, patience: Patience, account: Callable[[Usage], None]
-    ) -> Ended:
+    async def run_on_terminal(
+        self, spec: CommandSpec, *, grace_period: GracePeriod, record_usage: Callable[[Usage], None]
+    ) -> CommandExit:
         """Run a command in a container on the agent's own terminal."""
-        client = partial(run_on_terminal, patience=patience, account=account)
-        return await self._run(order, client, (), terminal=os.isatty(0))
+        client = partial(run_on_terminal, grace_period=grace_period, record_usage=record_usage)
+        return await self._run(spec, client, (), terminal=os.isatty(0))
 
     async def _run(
         self,
-        order: Order,
-        client: Callable[[Order], Awaitable[Ended]],
+        spec: CommandSpec,
+        client: Callable[[CommandSpec], Awaitable[CommandExit]],
         errors: Collection[str],
         *,
         terminal: bool,
-    ) -> Ended:
-        kills = _kills_of_the_machine()
-        async with self._made(order, terminal=terminal) as name:
+    ) -> CommandExit:
+        kills = machine_oom_kills()
+        async with self._made(spec, terminal=terminal) as name:
             ended = await client(
-                Order(
+                CommandSpec(
                     argv=self.engine.line("start", "--attach", "--interactive", name),
                     environment=self.engine.environment,
-                    passes_signals_on=True,
-                    farewell=self._removal(name),
+                    forwards_signals=True,
+                    cleanup_command=self._removal(name),
                 )
             )
-            said = await self.engine.call("container", "inspect", name)
-            if said.code:
-                raise EngineFailed(f"the command's container is gone: {answers.brief(said.err)}")
-            state = answers.read_state(said.text)
+            output = await self.engine.call("container", "inspect", name)
+            if output.code:
+                raise EngineFailed(
+                    f"the command's container is gone: {engine_output.brief(output.err)}"
+                )
+            state = engine_output.read_state(output.text)
         last = list(errors)
-        _check_started(state, last, order)
+        _check_started(state, last, spec)
         killed = state.out_of_memory or (
             # Podman may miss it. The counter is the whole machine's, so it counts as a reason only
             # for a command that was killed and that nobody here killed.
-            state.code == KILLED and _kills_of_the_machine() > kills
+            state.code == KILLED and machine_oom_kills() > kills
         )
-        return Ended(state.code, None, out_of_memory=ended.out_of_memory or killed)
+        return CommandExit(state.code, None, out_of_memory=ended.out_of_memory or killed)
 
     @asynccontextmanager
-    async def _made(self, order: Order, *, terminal: bool) -> AsyncIterator[str]:
+    async def _made(self, spec: CommandSpec, *, terminal: bool) -> AsyncIterator[str]:
         """Make a container, and remove it whatever happens; yield its name."""
         name = f"worker-{self.job[:12]}-{uuid4().hex[:8]}"
-        given = containers.hand_over(order.environment, self.engine.environment)
+        given = container.split_variables(spec.environment, self.engine.environment)
         env_file = self.scratch / f"{name}.env"
-        container = Container(
+        specification = Container(
             name=name,
-            image=self.ready.image,
-            argv=order.argv,
+            image=self.prepared.image,
+            argv=spec.argv,
             labels={
-                answers.JOB_LABEL: self.job,
-                answers.AGENT_LABEL: str(this_agent()),
+                engine_output.JOB_LABEL: self.job,
+                engine_output.AGENT_LABEL: str(this_agent()),
             },
             mounts=self.mounts,
-            user=self.ready.inside.user,
-            directory=order.directory,
+            user=self.prepared.user.name,
+            directory=spec.directory,
             env_file=env_file,
             inherited=tuple(given.inherited),
             options=self.options,
@@ -296,13 +307,13 @@ class Containers:
             await in_thread(_write_private, env_file, given.lines)
             try:
                 made = await self.engine.call(
-                    *containers.create_arguments(container), more=given.inherited
+                    *container.create_arguments(specification), more=given.inherited
                 )
             finally:
                 env_file.unlink(missing_ok=True)
             if made.code:
-                raise answers.error_of(
-                    answers.OF_CREATE, made.err, f"a container of {self.ready.image.name}"
+                raise engine_output.error_of(
+                    engine_output.OF_CREATE, made.err, f"a container of {self.prepared.image.name}"
                 )
             yield name
         finally:
@@ -312,8 +323,8 @@ class Containers:
     async def _remove(self, name: str) -> None:
         line = self._removal(name)
         with trio.move_on_after(REMOVAL):
-            said = await self.engine.call(*line[1 + len(self.engine.arguments) :])
-            if not said.code or "no such container" in said.err.lower():
+            output = await self.engine.call(*line[1 + len(self.engine.arguments) :])
+            if not output.code or "no such container" in output.err.lower():
                 return
         self.log.error("container.left", container=name, remove_it_by=" ".join(line))
 
@@ -321,15 +332,17 @@ class Containers:
         return self.engine.line("rm", "--force", "--volumes", name)
 
 
-def _check_started(state: State, said: list[str], order: Order) -> None:
+def _check_started(state: State, output: list[str], spec: CommandSpec) -> None:
     """Raise what a command that never began, or has not ended, means."""
-    command = order.argv[0]
+    command = spec.argv[0]
     if state.running:
         raise EngineFailed("the engine's client ended while the command was still running")
     if not state.started:
-        why = state.error or "\n".join(said)
-        raise answers.error_of(answers.OF_START, why, f"{command}: it could not be started")
-    if (refusal := answers.refused_by_init(state.code, said)) is not None:
+        why = state.error or "\n".join(output)
+        raise engine_output.error_of(
+            engine_output.OF_START, why, f"{command}: it could not be started"
+        )
+    if (refusal := engine_output.refused_by_init(state.code, output)) is not None:
         raise NotStarted(f"{command}: it could not be started in the image: {refusal}")
 
 
@@ -337,13 +350,3 @@ def _write_private(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
-
-
-def _kills_of_the_machine() -> int:
-    """Return how many processes were ever killed for memory on this machine."""
-    with suppress(OSError):
-        for line in COUNTERS.read_text().splitlines():
-            name, _, value = line.partition(" ")
-            if name == "oom_kill":
-                return int(value)
-    return 0

@@ -10,18 +10,18 @@ from typing import Any
 
 import attrs
 
-from worker.errors import Denied, Invalid, Unavailable, WorkerError
+from worker.errors import Invalid, Misconfigured, Unavailable, WorkerError
 from worker.supervisor.tree import NotStarted
 
 JOB_LABEL = "worker.job"
 AGENT_LABEL = "worker.agent"
 
 
-class EngineMissing(Invalid):
+class EngineMissing(Misconfigured):
     """The engine of ``--runtime`` is not on this machine."""
 
 
-class EngineOptionWrong(Invalid):
+class EngineOptionWrong(Misconfigured):
     """The engine does not know one of the options that the configuration gives it."""
 
 
@@ -33,7 +33,7 @@ class ImageMissing(Invalid):
     """No image has the name that the job gives."""
 
 
-class ImageRefused(Denied):
+class ImageRefused(Misconfigured):
     """The registry does not give this image to us."""
 
 
@@ -148,10 +148,10 @@ class Agent:
     machine: str
     """The start of the machine, and the PID namespace."""
     pid: int
-    born: int
+    started_at: int
 
     def __str__(self) -> str:
-        return f"{self.machine}/{self.pid}/{self.born}"
+        return f"{self.machine}/{self.pid}/{self.started_at}"
 
     @classmethod
     def parse(cls, text: str) -> "Agent | None":
@@ -170,15 +170,15 @@ class Seen:
     running: bool
 
 
-def abandoned(seen: Seen, *, job: str, machine: str, births: Mapping[int, int]) -> bool:
-    """Whether nobody will ever come back for a container.
+def abandoned(seen: Seen, *, job: str, machine: str, start_times: Mapping[int, int]) -> bool:
+    """Whether the agent that created a container has exited.
 
-    *births* says when each process of this *machine* began. What an agent elsewhere left can only
-    be judged when it stands still and is of our own *job*.
+    *start_times* are those of the processes of this *machine*, by pid. A container of an agent on
+    another machine is abandoned only if it has exited and belongs to this *job*.
     """
     agent = Agent.parse(seen.agent)
     if agent is not None and agent.machine == machine:
-        return births.get(agent.pid) != agent.born
+        return start_times.get(agent.pid) != agent.started_at
     return seen.job == job and not seen.running
 
 

@@ -1,47 +1,57 @@
-"""Where the commands of a run are run: right here, or each in a container of its own."""
+"""The runtime of a run's commands: as processes of this machine, or in containers."""
 
 from collections.abc import Callable
 from typing import Protocol
 
-from worker.supervisor.command import Ended, Listener, Patience, run_command, run_on_terminal
-from worker.supervisor.tree import Order
+from worker.supervisor.command import (
+    CommandExit,
+    GracePeriod,
+    OutputHandler,
+    run_command,
+    run_on_terminal,
+)
+from worker.supervisor.tree import CommandSpec
 from worker.supervisor.usage import Usage
 
 
 class Runtime(Protocol):
-    """What runs a command, and whatever comes of it, to its end.
+    """Runs commands to their exit and ends their process trees.
 
-    Both promises are those of :mod:`worker.supervisor.command`: when cancelled, everything gets
-    SIGTERM and after the patience SIGKILL; nothing is left; raises NotStarted.
+    When cancelled, the tree receives SIGTERM, and SIGKILL after the grace period; no process is
+    left. Raises NotStarted.
     """
 
     @property
     def shares_environment(self) -> bool:
-        """Whether a person's shell there may have all of the agent's own environment."""
+        """Whether a shell there may use the agent's whole environment."""
         ...
 
     async def run(
         self,
-        order: Order,
+        spec: CommandSpec,
         *,
         stdin: bytes,
-        patience: Patience,
-        listener: Listener,
-        account: Callable[[Usage], None],
-    ) -> Ended:
-        """Run a command that is listened to."""
+        grace_period: GracePeriod,
+        handler: OutputHandler,
+        record_usage: Callable[[Usage], None],
+    ) -> CommandExit:
+        """Run a command and handle its output."""
         ...
 
-    async def on_terminal(
-        self, order: Order, *, patience: Patience, account: Callable[[Usage], None]
-    ) -> Ended:
+    async def run_on_terminal(
+        self,
+        spec: CommandSpec,
+        *,
+        grace_period: GracePeriod,
+        record_usage: Callable[[Usage], None],
+    ) -> CommandExit:
         """Run a command on the agent's own terminal."""
         ...
 
 
-class Here:
+class ProcessRuntime:
     """Runs commands as processes of this machine."""
 
     shares_environment = True
     run = staticmethod(run_command)
-    on_terminal = staticmethod(run_on_terminal)
+    run_on_terminal = staticmethod(run_on_terminal)

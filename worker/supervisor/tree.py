@@ -1,4 +1,7 @@
-"""A command and all that comes of it, as one thing that can be started, signalled and ended."""
+"""The process tree of a command: started, signalled, awaited and killed as one.
+
+The command is a child of a shim (`worker.supervisor.shim`), which reports over a socket.
+"""
 
 import errno
 import json
@@ -16,33 +19,33 @@ from typing import Any
 import attrs
 import trio
 
+from worker import jsonlines, system
 from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
-from worker.supervisor import cgroup as cgroups
-from worker.supervisor import shim as keeper
+from worker.supervisor import cgroup, shim
 from worker.supervisor.usage import Usage
 
-# With -S and -I nothing of ours is in its path, so it is told where it comes from; at the end,
-# behind all that is Python's own.
-KEEPER = (
+# With -S and -I this package is not on the path, so it is appended after Python's own modules.
+SHIM = (
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
     "from worker.supervisor.shim import main; main()"
 )
-UNKILLABLE = 5.0
-"""Seconds after which a tree that was killed and did not end is left to the kernel (and logged)."""
+KILL_TIMEOUT = 5.0
+"""Seconds for killed processes to exit; after that they are left to the kernel."""
+REAP_INTERVAL = 2.0
 
 
 class NotStarted(CommandFailed):
-    """The command could not be begun; the reason says what to look at."""
+    """The command could not be started; the message says why and what to check."""
 
 
-class KeeperDied(Unavailable):
-    """The keeper of the command was killed, so nobody knows how the command ended."""
+class ShimDied(Unavailable):
+    """The shim was killed, so the exit of the command is unknown."""
 
 
 @attrs.frozen
 class Identity:
-    """Whom a command runs as."""
+    """User and groups that a command runs as."""
 
     uid: int
     gid: int
@@ -52,39 +55,39 @@ class Identity:
 
 
 @attrs.frozen
-class Order:
-    """A command to be started: no shell in between."""
+class CommandSpec:
+    """A command to start, without a shell."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = attrs.field(repr=False)
     directory: Path | None = None
     identity: Identity | None = None
     session: bool = True
-    """Whether it gets a POSIX session of its own; without, it shares the agent's terminal."""
-    passes_signals_on: bool = False
-    """Whether it hands SIGTERM to all that it began, and the keeper therefore must not."""
-    farewell: tuple[str, ...] = ()
-    """What is run when the tree has ended because the agent was killed, with no time to tidy up."""
+    """Whether it gets a POSIX session of its own; otherwise it shares the agent's terminal."""
+    forwards_signals: bool = False
+    """Whether it forwards SIGTERM to its children, so that the shim signals it alone."""
+    cleanup_command: tuple[str, ...] = ()
+    """Run by the shim when the tree has ended and the agent was killed."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the order as the keeper reads it."""
-        who = self.identity
+        """Return the message that the shim expects."""
+        identity = self.identity
         return {
             "argv": list(self.argv),
             "environment": dict(self.environment),
             "directory": None if self.directory is None else str(self.directory),
-            "uid": None if who is None else who.uid,
-            "gid": None if who is None else who.gid,
-            "groups": [] if who is None else list(who.groups),
+            "uid": None if identity is None else identity.uid,
+            "gid": None if identity is None else identity.gid,
+            "groups": [] if identity is None else list(identity.groups),
             "session": self.session,
-            "passes_signals_on": self.passes_signals_on,
-            "farewell": list(self.farewell),
+            "forwards_signals": self.forwards_signals,
+            "cleanup_command": list(self.cleanup_command),
         }
 
 
 @attrs.frozen
-class Left:
-    """A process that was still there after the command had ended."""
+class LeftoverProcess:
+    """A process that was running after the command had exited."""
 
     pid: int
     command: str
@@ -92,11 +95,11 @@ class Left:
 
 @attrs.frozen
 class Exit:
-    """How the command itself ended."""
+    """The exit of the command's own process."""
 
     code: int
-    """As Python has it: negative for the signal that ended it."""
-    left: tuple[Left, ...]
+    """As in `subprocess`: negative for the signal that ended it."""
+    leftovers: tuple[LeftoverProcess, ...]
 
     @property
     def signal(self) -> int | None:
@@ -104,188 +107,187 @@ class Exit:
         return -self.code if self.code < 0 else None
 
 
-class Tree:
-    """A running command with everything below it; made by :func:`start`."""
+class ProcessTree:
+    """A running command with all of its descendants; created by `start`."""
 
     def __init__(self, channel: trio.SocketStream, pid: int) -> None:
         self._channel = channel
         self.pid = pid
-        """The command's process, which leads its session and group."""
+        """The command's process, the leader of its session and group."""
+        self.oom_kills = 0
+        """How many processes of its cgroup were killed for memory; known when it has ended."""
         self._exit: Exit | None = None
         self._usage: Usage | None = None
-        self.memory_kills = 0
-        """How many of its processes were killed for memory, as its own cgroup tells at the end."""
-        self._left: tuple[Left, ...] = ()
+        self._leftovers: tuple[LeftoverProcess, ...] = ()
         self._exited = trio.Event()
-        self._looked = trio.Event()
+        self._listed = trio.Event()
         self._ended = trio.Event()
 
-    async def exited(self) -> Exit:
-        """Wait until the command itself has ended, and return how."""
+    async def wait_exited(self) -> Exit:
+        """Wait for the command itself to exit; raises ShimDied."""
         await self._exited.wait()
         if self._exit is None:
-            raise KeeperDied("the process that kept the command was killed")
+            raise ShimDied("the supervisor shim of the command was killed")
         return self._exit
 
-    async def ended(self) -> Usage:
-        """Wait until nothing is left of the tree, and return what all of it used."""
+    async def wait_ended(self) -> Usage:
+        """Wait until no process of the tree is left, and return the resources that it used."""
         await self._ended.wait()
         return self._usage or Usage()
 
-    async def left(self) -> tuple[Left, ...]:
-        """Return what is left of the tree now."""
+    async def list_leftovers(self) -> tuple[LeftoverProcess, ...]:
+        """Return the processes of the tree that are running now."""
         if self._ended.is_set():
             return ()
-        self._left, self._looked = (), trio.Event()
-        await self._tell({"look": True})
-        await self._looked.wait()
-        return self._left
+        self._leftovers, self._listed = (), trio.Event()
+        await self._send({"list": True})
+        await self._listed.wait()
+        return self._leftovers
 
     async def signal(self, number: int) -> None:
         """Send a signal to every process of the tree."""
-        await self._tell({"signal": number})
+        await self._send({"signal": number})
 
     async def kill(self) -> None:
-        """Kill every process of the tree, however fast it forks."""
-        await self._tell({"kill": True})
+        """Kill every process of the tree, also while it forks."""
+        await self._send({"kill": True})
 
-    async def _tell(self, message: dict[str, Any]) -> None:
-        # A tree that has ended meanwhile has what it was to be told.
+    async def _send(self, message: dict[str, Any]) -> None:
+        # A tree that has ended needs no message.
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._channel.send_all(json.dumps(message).encode() + b"\n")
+            await self._channel.send_all(jsonlines.encode(message))
 
-    async def _listen(
+    async def _receive(
         self, messages: AsyncIterator[dict[str, Any]], scope: trio.CancelScope
     ) -> None:
         with scope:
             async for message in messages:
-                left = tuple(Left(each["pid"], each["command"]) for each in message.get("left", ()))
+                leftovers = tuple(
+                    LeftoverProcess(each["pid"], each["command"])
+                    for each in message.get("leftovers", ())
+                )
                 if "exited" in message:
-                    self._exit = Exit(message["exited"], left)
+                    self._exit = Exit(message["exited"], leftovers)
                     self._exited.set()
-                elif "left" in message:
-                    self._left = left
-                    self._looked.set()
-                elif "done" in message:
-                    self._usage = Usage(**message["done"]["usage"])
-                    self.memory_kills = message["done"]["memory_kills"]
-        for event in (self._exited, self._looked, self._ended):
+                elif "leftovers" in message:
+                    self._leftovers = leftovers
+                    self._listed.set()
+                elif "ended" in message:
+                    self._usage = Usage(**message["ended"]["usage"])
+                    self.oom_kills = message["ended"]["oom_kills"]
+        for event in (self._exited, self._listed, self._ended):
             event.set()
 
 
 @asynccontextmanager
 async def start(
-    order: Order, *, stdin: int | None, stdout: int | None, stderr: int | None
-) -> AsyncIterator[Tree]:
-    """Run a command for as long as the block lasts; leaving it kills what is left of the tree.
+    spec: CommandSpec, *, stdin: int | None, stdout: int | None, stderr: int | None
+) -> AsyncIterator[ProcessTree]:
+    """Run a command while the block is open; leaving it kills what is left of the tree.
 
-    The three are file descriptors, or None for the agent's own. Raises :class:`NotStarted`.
+    The streams are file descriptors, or None for the agent's own. Raises NotStarted.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         process = await trio.lowlevel.open_process(
-            # -I and -S: what the user's code or environment puts in Python's way is not ours.
-            [sys.executable, "-I", "-S", "-c", KEEPER, str(theirs.fileno())],
+            # -I and -S: modules that the user's code or environment adds are not imported.
+            [sys.executable, "-I", "-S", "-c", SHIM, str(theirs.fileno())],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             pass_fds=(theirs.fileno(),),
-            start_new_session=order.session,
+            start_new_session=spec.session,
             env={},
         )
-    born = birth(process.pid)
+    started = start_time(process.pid)
     channel = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     try:
-        await channel.send_all(json.dumps(order.to_json()).encode() + b"\n")
+        await channel.send_all(jsonlines.encode(spec.to_json()))
         messages = _messages(channel)
         first: dict[str, Any] = await anext(messages, {})
         if "refused" in first:
-            raise NotStarted(explain(order, first["refused"]))
+            raise NotStarted(explain(spec, first["refused"]))
         if "started" not in first:
-            raise KeeperDied("the process that keeps the command did not start")
-        tree = Tree(channel, first["started"])
+            raise ShimDied("the supervisor shim of the command did not start")
+        tree = ProcessTree(channel, first["started"])
         async with open_plain_nursery() as nursery:
-            # Shielded by itself: the end of a command is heard while the run is cancelled.
-            listening = trio.CancelScope(shield=True)
-            nursery.start_soon(tree._listen, messages, listening)
+            # Shielded: the exit of a command is received also while the run is being cancelled.
+            receiving = trio.CancelScope(shield=True)
+            nursery.start_soon(tree._receive, messages, receiving)
             try:
                 yield tree
             finally:
-                with trio.move_on_after(UNKILLABLE, shield=True):
+                with trio.move_on_after(KILL_TIMEOUT, shield=True):
                     await tree.kill()
-                    await tree.ended()
-                listening.cancel()
+                    await tree.wait_ended()
+                receiving.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await channel.aclose()
-            with trio.move_on_after(UNKILLABLE):
+            with trio.move_on_after(KILL_TIMEOUT):
                 await process.wait()
                 if process.returncode:
-                    # It was killed, and as a subreaper the agent inherited what it kept.
-                    await trio.to_thread.run_sync(_kill_inherited, born)
-                    await trio.to_thread.run_sync(cgroups.remove_abandoned, cgroups.own())
+                    # The shim was killed; the agent, a child subreaper, inherited its children.
+                    await trio.to_thread.run_sync(_kill_inherited, started)
+                    await trio.to_thread.run_sync(cgroup.remove_abandoned, cgroup.own())
 
 
 async def _messages(channel: trio.SocketStream) -> AsyncIterator[dict[str, Any]]:
-    received = b""
+    decoder = jsonlines.Decoder[dict[str, Any]](json.loads)
     with suppress(trio.BrokenResourceError):
         async for data in channel:
-            *lines, received = (received + data).split(b"\n")
-            for line in lines:
-                yield json.loads(line)
+            for message in decoder.feed(bytes(data)):
+                yield message
 
 
-def explain(order: Order, refusal: Mapping[str, Any]) -> str:
-    """Return why a command could not be begun, and what to look at."""
-    number, step, name = refusal["errno"], refusal["step"], order.argv[0]
-    why = refusal.get("text") or os.strerror(number)
+def explain(spec: CommandSpec, refusal: Mapping[str, Any]) -> str:
+    """Return why a command could not be started, and what to check."""
+    number, step, name = refusal["errno"], refusal["step"], spec.argv[0]
+    reason = refusal.get("text") or os.strerror(number)
     if step == "user":
-        return f"cannot become user {order.identity and order.identity.uid}: {why}"
+        return f"cannot change to uid {spec.identity and spec.identity.uid}: {reason}"
     if step == "directory":
-        return f"workingDir {order.directory}: {why}"
+        return f"workingDir {spec.directory}: {reason}"
     path = Path(name) if "/" in name else None
-    if path is None and (found := shutil.which(name, path=order.environment.get("PATH"))):
+    if path is None and (found := shutil.which(name, path=spec.environment.get("PATH"))):
         path = Path(found)
     if path is not None:
-        path = (order.directory or Path()) / path
+        path = (spec.directory or Path()) / path
     if number in (errno.ENOENT, errno.ENOTDIR):
         if path is not None and path.exists():
-            return f"{name}: its interpreter, named in its first line, is not there"
+            return f"{name}: the interpreter in its first line does not exist"
         if path is None:
-            return f"{name}: command not found in PATH={order.environment.get('PATH', '')}"
+            return f"{name}: command not found in PATH={spec.environment.get('PATH', '')}"
         return f"{name}: command not found"
     if number == errno.ENOEXEC:
-        return (
-            f"{name}: not executable here: no program of this machine, and no #! in its first line"
-        )
+        return f"{name}: not executable here: no binary of this machine, and no #! line"
     if number == errno.EACCES:
         if path is not None and path.is_dir():
             return f"{name}: not executable: it is a folder"
         if path is not None and path.exists() and not path.stat().st_mode & stat.S_IXUSR:
             return f"{name}: not executable: it lacks the x permission (chmod +x)"
-        return f"{name}: not executable: {why}"
-    return f"{name}: {why}"
+        return f"{name}: not executable: {reason}"
+    return f"{name}: {reason}"
 
 
-# --- the agent as the last parent -----------------------------------------------------------------
+# --- orphans --------------------------------------------------------------------------------------
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of what its descendants leave behind, if the system can."""
-    keeper.prctl(keeper.PR_SET_CHILD_SUBREAPER, 1)
+    """Make this process a child subreaper, the parent of orphaned descendants, where possible."""
+    system.prctl(system.PR_SET_CHILD_SUBREAPER, 1)
 
 
-async def reap_orphans(every: float = 2.0) -> None:
-    """Take in, for ever, children of this process that ended and that nobody waits for.
+async def reap_orphans(interval: float = REAP_INTERVAL) -> None:
+    """Reap orphaned children of this process until cancelled.
 
-    As PID 1 of a container the agent becomes the parent of whatever is orphaned there. A child that
-    somebody here waits for is taken in the moment it ends, so one that is still there at a second
-    look is nobody's.
+    As PID 1 of a container, the agent becomes the parent of every orphan. Children that are awaited
+    are reaped at once, so a zombie that is seen twice is an orphan.
     """
     before: set[int] = set()
     while True:
-        await trio.sleep(every)
-        now = {pid for pid in _children() if not keeper.alive(pid)}
+        await trio.sleep(interval)
+        now = {pid for pid in _children() if not shim.is_alive(pid)}
         for pid in now & before:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
@@ -294,24 +296,26 @@ async def reap_orphans(every: float = 2.0) -> None:
 
 def _children() -> list[int]:
     ours = os.getpid()
-    return [pid for pid, parent in keeper.parents().items() if parent == ours]
+    return [pid for pid, parent in shim.list_parents().items() if parent == ours]
 
 
-def birth(pid: int) -> int:
-    """Return when a process began, in the kernel's ticks; 0 if that can't be known."""
+def start_time(pid: int) -> int:
+    """Return the start time of a process in clock ticks of the kernel; 0 if it is unknown."""
     with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
     return 0
 
 
-def _kill_inherited(born: int) -> None:
-    """Kill the children, and all below them, that came to this process after a keeper began."""
+def _kill_inherited(started: int) -> None:
+    """Kill the children that this process inherited since a shim *started*, and their trees."""
     for _ in range(100):
-        inherited = [pid for pid in _children() if keeper.alive(pid) and birth(pid) >= born > 0]
+        inherited = [
+            pid for pid in _children() if shim.is_alive(pid) and start_time(pid) >= started > 0
+        ]
         if not inherited:
             return
         for pid in inherited:
-            for each in (*keeper.descendants(pid), pid):
+            for each in (*shim.list_descendants(pid), pid):
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(each, signal.SIGKILL)
             with suppress(ChildProcessError):

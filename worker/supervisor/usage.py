@@ -5,15 +5,15 @@ import attrs
 
 @attrs.frozen
 class Usage:
-    """What the command's whole process tree used, all tries together."""
+    """Resources used by process trees; values of several commands are added."""
 
     cpu_seconds: float = 0.0
     peak_memory: int = 0
-    """Bytes: the most that the tree was seen to hold at once."""
+    """Bytes: the largest resident size of the tree that was observed."""
     read_bytes: int = 0
-    """Bytes that were read from disks."""
+    """Bytes read from disks."""
     written_bytes: int = 0
-    """Bytes that were written to disks."""
+    """Bytes written to disks."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

@@ -1,4 +1,4 @@
-"""Whom the command runs as: ``transform.user`` against this machine's users and our own rights."""
+"""The user that a command runs as: ``transform.user`` resolved against passwd."""
 
 import os
 import pwd
@@ -8,8 +8,8 @@ from worker.spec.pipeline import User
 from worker.supervisor.tree import Identity
 
 
-class UserWrong(Invalid):
-    """The command cannot be run as this user here."""
+class UserInvalid(Invalid):
+    """The command cannot run as this user on this machine."""
 
     def __init__(self, user: User, reason: str) -> None:
         super().__init__(f"transform.user {str(user)!r}: {reason}")
@@ -17,28 +17,29 @@ class UserWrong(Invalid):
 
 
 def resolve_user(user: User | None) -> Identity | None:
-    """Return whom to become, with that user's groups and nobody else's; None to stay as we are.
+    """Return the identity of *user* with that user's groups only; None to keep the agent's own.
 
-    A uid needs no entry in passwd; without a gid its group is the one that passwd says, or the
-    group of the same number.
+    A uid without an entry in passwd is valid; without a gid its group is that of passwd, or the
+    group of the same number. Raises UserInvalid.
     """
     if user is None:
         return None
     identity = _by_name(user) if user.name is not None else _by_number(user)
     if os.geteuid() != 0 and (identity.uid, identity.gid) != (os.geteuid(), os.getegid()):
-        raise UserWrong(user, f"only root can change users; the worker runs as uid {os.geteuid()}")
+        raise UserInvalid(
+            user, f"only root can change users; the worker runs as uid {os.geteuid()}"
+        )
     return None if os.geteuid() != 0 else identity
 
 
 def _by_name(user: User) -> Identity:
     assert user.name is not None
     try:
-        found = pwd.getpwnam(user.name)
+        return _from_passwd(pwd.getpwnam(user.name))
     except KeyError:
-        raise UserWrong(
-            user, "there is no such user in passwd; a uid would need no entry"
+        raise UserInvalid(
+            user, "no such user in passwd; a uid is accepted without an entry"
         ) from None
-    return _from_passwd(found)
 
 
 def _by_number(user: User) -> Identity:

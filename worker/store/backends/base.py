@@ -7,14 +7,14 @@ from typing import Protocol
 
 import attrs
 
-from worker.errors import Conflict, Invalid, Misconfigured, NotFound, Unavailable
+from worker.errors import Conflict, DataLost, Invalid, Misconfigured, Unavailable
 
 # A part that begins with a dot is never the name of an object. So "." and ".." cannot be said at
 # all, and the local backend has room for its temporary files beside the objects.
 NAME = re.compile(r"[A-Za-z0-9_@-][A-Za-z0-9_@.-]{0,254}(?:/[A-Za-z0-9_@-][A-Za-z0-9_@.-]{0,254})*")
 
 
-class ObjectMissing(NotFound):
+class ObjectMissing(DataLost):
     """The store has no object of this name."""
 
     def __init__(self, name: str) -> None:
@@ -60,7 +60,7 @@ class NoPutIfAbsent(Misconfigured):
         self.url = url
 
 
-class Damaged(Unavailable):
+class Damaged(DataLost):
     """The store holds other bytes than those that were stored."""
 
     def __init__(self, name: str, found: str) -> None:

@@ -1,0 +1,575 @@
+"""One run after the other, each made to end in one of the ways a run can end."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import attrs
+import pytest
+from builders import a_commit, a_job, an_id, an_input
+
+from worker.errors import Cause
+from worker.job.run import gateway, run, shell
+from worker.job.state import State
+from worker.model import BranchName, CommitName, Repo
+from worker.store.backends.base import StoreUnavailable
+from worker.store.backends.local import LocalBackend
+
+COPY = BranchName(Repo("default", "copy"))
+
+
+def with_gateway(request, **settings):
+    """Return *request* with other settings of its gateway."""
+    gateway = attrs.evolve(request.config.gateway, **settings)
+    return attrs.evolve(request, config=attrs.evolve(request.config, gateway=gateway))
+
+
+def a_file_job(*stdin: str, **changes) -> dict:
+    """Return a job without any bucket: files in, files out."""
+    name = changes.pop("name", "labresults")
+    nodes = [an_input(name, s3=False, glob=changes.pop("glob", "/"))]
+    return a_job(*stdin, inputs=tuple(nodes), s3Out=False, **changes)
+
+
+def contents(store, commit) -> dict[str, bytes]:
+    from worker.store.blobs import BlobReader
+
+    reader = BlobReader(store.backend)
+    tree = store.tree(commit)
+    return {e.key: b"".join(reader.pieces(e.extents)) for e in tree.entries()}
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+async def test_what_was_written_to_out_becomes_a_commit_with_provenance(store, a_request, log):
+    """Buckets in, a bucket out, and a commit that names all that it was made of."""
+    given = a_commit(store, {"a.txt": b"1", "b/c.txt": b"22"})
+    job = a_job(
+        "aws s3 cp s3://labresults/b/c.txt - | aws s3 cp - s3://out/d.txt",
+        "echo hi | aws s3 cp - s3://out/e",
+    )
+    result = await run(a_request(job), log=log)
+    head = store.head(COPY)
+
+    assert (Cause.PUBLISHED, "") == (result.cause, result.reason)
+    assert (State.SUCCESS, 0) == (result.state, result.exit_code)
+    assert head is not None
+    assert result.output == head.commit
+    commit = store.commit(head.commit)
+    assert {"d.txt": b"22", "e": b"hi\n"} == contents(store, commit)
+    assert result.job == commit.name.id == commit.job["id"]
+    assert (("labresults", given.name),) == tuple((i.name, i.commit) for i in commit.inputs)
+    assert [commit.name] == list(store.made_from(given.name))
+    assert ["sh"] == commit.job["command"]
+    assert 2 == commit.job["buckets"]["labresults"]["bytes_read"]
+    assert 5 == commit.job["buckets"]["out"]["bytes_written"]
+
+
+async def test_nothing_is_left_on_disk_but_the_store(store, a_request, log, tmp_path):
+    """Scratch and the folders of the inputs are gone after a run."""
+    a_commit(store, {"a.txt": b"1"})
+    await run(a_request(a_job("aws s3 cp s3://labresults/a.txt s3://out/a.txt")), log=log)
+
+    assert ["scratch", "store"] == left_in(tmp_path)
+    assert [] == left_in(tmp_path / "scratch")
+
+
+async def test_a_failing_command_leaves_no_trace(store, a_request, log, tmp_path):
+    """Exit 10, no commit, no branch, no blob, and the reason with the end of standard error."""
+    a_commit(store, {"a.txt": b"1"})
+    blobs = left_in(tmp_path / "store" / "blobs")
+    job = a_job(
+        "aws s3 cp s3://labresults/a.txt s3://out/a.txt", "echo broken >&2; exit 3", datumTries=1
+    )
+    result = await run(a_request(job), log=log)
+
+    assert (State.FAILURE, 10, 3) == (result.state, result.exit_code, result.command_code)
+    assert "the command exited with code 3: broken" == result.reason
+    assert "broken" in result.log_tail
+    assert result.output is None
+    assert store.head(COPY) is None
+    assert [] == list(store.commits(COPY.repo))
+    assert blobs == left_in(tmp_path / "store" / "blobs")
+    assert [] == left_in(tmp_path / "scratch")
+
+
+async def test_accepted_codes_count_as_success(store, a_request, log):
+    """acceptReturnCode makes a code a success."""
+    a_commit(store, {"a.txt": b"1"})
+    job = a_file_job("exit 4")
+    job["transform"]["acceptReturnCode"] = [4]
+
+    assert 0 == (await run(a_request(job), log=log)).exit_code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"stdin": ["sleep 60"], "datumTimeout": "300ms"}, 11, "datumTimeout of 0.3 s"),
+        ({"stdin": ["sleep 60"], "jobTimeout": "500ms"}, 12, "jobTimeout"),
+        ({"cmd": ["no-such"]}, 10, "no-such: command not found in PATH"),
+        ({"cmd": ["/etc/passwd"]}, 10, "not executable: it lacks the x permission"),
+        ({"stdin": ["kill -9 $$"]}, 10, "ended by SIGKILL"),
+        ({"workingDir": "/no/such"}, 10, "workingDir /no/such: No such file"),
+        ({"user": "nobody-here"}, 64, "transform.user 'nobody-here': no such user in passwd"),
+        ({"secrets": [{"name": "db", "key": "k", "envVar": "K"}]}, 78, "secret 'db/k': not found"),
+    ],
+    ids=[
+        "datum timeout",
+        "job timeout",
+        "not found",
+        "not executable",
+        "signal",
+        "working directory",
+        "user",
+        "secret",
+    ],
+)
+async def test_how_a_run_fails_decides_the_exit_code(store, a_request, log, changes, code, reason):
+    """Each way to fail has its exit code, and a reason that a person can act on."""
+    a_commit(store, {"a.txt": b"1"})
+    changes = dict(changes)
+    outer = {name: changes.pop(name) for name in ("datumTimeout", "jobTimeout") if name in changes}
+    job = a_file_job(datumTries=1, **outer)
+    job["transform"].update(changes)
+    result = await run(a_request(job, grace=0.5), log=log)
+
+    assert code == result.exit_code
+    assert reason in result.reason
+    assert result.output is None
+    assert store.head(COPY) is None
+
+
+@pytest.mark.parametrize(
+    "pinned", [None, "f" * 32], ids=["a branch without a head", "a commit that is not there"]
+)
+async def test_a_job_whose_input_is_missing_is_unrunnable(a_request, log, pinned):
+    """Exit 66, and nothing is run."""
+    job = a_job(inputs=(an_input(commit=pinned),) if pinned else ())
+    result = await run(a_request(job), log=log)
+
+    assert (State.UNRUNNABLE, 66) == (result.state, result.exit_code)
+    assert "input 'labresults'" in result.reason
+
+
+async def test_a_commit_that_a_failed_job_left_is_no_input(store, a_request, log):
+    """What was kept of a failed job cannot be built on."""
+    kept = a_commit(store, {"a": b"1"}, job={"state": "failure"})
+    result = await run(a_request(a_job(inputs=(an_input(commit=kept.name.id),))), log=log)
+
+    assert (66, True) == (result.exit_code, "ended in failure" in result.reason)
+
+
+async def test_a_run_whose_store_is_unavailable_is_retryable(a_request, log, monkeypatch):
+    """Exit 69, whatever step it is at."""
+
+    def refuse(_backend, name, *_range):
+        raise StoreUnavailable(f"reading {name}", "Connection refused")
+
+    monkeypatch.setattr(LocalBackend, "get", refuse)
+    result = await run(a_request(a_job()), log=log)
+
+    assert (69, True) == (result.exit_code, result.cause.retryable)
+    assert "Connection refused" in result.reason
+
+
+async def test_a_job_that_was_published_is_not_run_again(store, a_request, log, tmp_path):
+    """The same id is the same job: its commit is reported, whatever became of its inputs."""
+    a_commit(store, {"a.txt": b"1"})
+    job = a_file_job(f"echo x >> {tmp_path}/ran; echo 1 > $PFS_ROOT/out/f", job={"id": an_id()})
+    first = await run(a_request(job), log=log)
+    second = await run(a_request(job), log=log)
+
+    assert Cause.PUBLISHED == first.cause
+    assert (Cause.PUBLISHED_BEFORE, 0, first.output) == (
+        second.cause,
+        second.exit_code,
+        second.output,
+    )
+    assert "x\n" == (tmp_path / "ran").read_text()
+
+
+async def test_a_run_finishes_the_branch_of_a_run_that_died_before(store, a_request, log):
+    """A commit without its branch gets it, unless something newer is there."""
+    given = a_commit(store, {"a.txt": b"1"})
+    orphan = attrs.evolve(given, name=CommitName(COPY.repo, an_id()), branch="master")
+    store.add_commit(orphan)
+    result = await run(a_request(a_job(job={"id": orphan.name.id})), log=log)
+
+    assert (Cause.PUBLISHED_BEFORE, True) == (result.cause, result.branch_moved)
+    assert orphan.name == store.head(COPY).commit
+
+
+async def test_of_two_runs_of_one_job_one_is_published(store, a_request, log):
+    """The second to finish reports the commit of the first, and its own blobs are gone."""
+    import trio
+
+    a_commit(store, {"a.txt": b"1"})
+    job = a_job("echo $$ | aws s3 cp - s3://out/who", job={"id": an_id()})
+    results = []
+    async with trio.open_nursery() as nursery:
+        for number in range(2):
+            request = a_request(job, pfs_root=None)
+            request = attrs.evolve(
+                request,
+                config=attrs.evolve(request.config, scratch=request.config.scratch / str(number)),
+            )
+
+            async def one(request=request) -> None:
+                results.append(await run(request, log=log))
+
+            nursery.start_soon(one)
+
+    assert {Cause.PUBLISHED, Cause.PUBLISHED_BEFORE} == {result.cause for result in results}
+    assert 1 == len({result.output for result in results})
+    commit = store.commit(store.head(COPY).commit)
+    assert ["who"] == list(contents(store, commit))
+    stages = {e.blob.partition("/")[0] for x in store.tree(commit).entries() for e in x.extents}
+    assert {"test", job["job"]["id"]} == {
+        name.partition("-")[0]
+        for name in left_in(Path(store.url.removeprefix("file://")) / "blobs")
+    } or len(stages) == 1
+
+
+async def test_an_unfinished_upload_is_reported_and_not_in_the_output(store, a_request, log):
+    """What was never completed does not exist, and the result says so."""
+    a_commit(store, {"a.txt": b"1"})
+    job = a_job("aws s3api create-multipart-upload --bucket out --key big.bin")
+    result = await run(a_request(job), log=log)
+
+    assert 0 == result.exit_code
+    assert ["s3://out/big.bin"] == [text.partition(": ")[0] for text in result.warnings]
+    assert {} == contents(store, store.commit(result.output))
+
+
+async def test_each_try_begins_with_the_output_that_the_datum_found(
+    store, a_request, log, tmp_path
+):
+    """What a failed try wrote is gone."""
+    a_commit(store, {"a.txt": b"1"})
+    tried = tmp_path / "tried"
+    job = a_job(
+        f"[ -e {tried} ] && {{ echo 2 | aws s3 cp - s3://out/second; exit 0; }}",
+        f"touch {tried}; echo 1 | aws s3 cp - s3://out/first; exit 1",
+    )
+    result = await run(a_request(job), log=log)
+
+    assert (0, 2) == (result.exit_code, result.datums[0].tries)
+    assert {"second": b"2\n"} == contents(store, store.commit(result.output))
+
+
+async def test_a_cross_with_files_is_one_commit_of_all_datums(store, a_request, log, tmp_path):
+    """Each datum sees the whole bucket and its own file; a failed try leaves nothing."""
+    a_commit(store, {f"{n:04}": b"x" for n in range(1500)}, repo="many")
+    a_commit(store, {f"{n}.txt": str(n).encode() for n in range(5)}, repo="files")
+    tried = tmp_path / "tried"
+    job = a_job(
+        'name=$(basename "$files"); [ "$(ls $PFS_ROOT/files)" = "$name" ]',
+        'count() { curl -sf "$S3_ENDPOINT/many?list-type=2&start-after=$1" | grep -o "<Key>"; }',
+        "first=$(count '' | wc -l); rest=$(count 0999 | wc -l)",
+        f"if [ $name = 2.txt ] && [ ! -e {tried} ]; then touch {tried}; "
+        'curl -sf -T "$files" "$S3_ENDPOINT/out/bad"; exit 1; fi',
+        'curl -sf -T "$files" "$S3_ENDPOINT/out/$name-$first-$rest"',
+        inputs=(an_input("many"), an_input("files", s3=False, glob="/*")),
+    )
+    result = await run(a_request(job), log=log)
+
+    assert "" == result.reason
+    assert {f"{n}.txt-1000-500": str(n).encode() for n in range(5)} == contents(
+        store, store.commit(result.output)
+    )
+    assert [1, 1, 2, 1, 1] == [datum.tries for datum in result.datums]
+    assert [f"/{n}.txt" for n in range(5)] == [datum.paths["files"] for datum in result.datums]
+
+
+async def test_what_the_next_datum_has_too_stays_where_it_is(store, a_request, log, logged):
+    """A big input beside a small one is laid out once; what was touched, again."""
+    a_commit(store, {"a": b"1", "b": b"2"}, repo="big")
+    a_commit(store, {f"{number}": b"x" for number in range(4)}, repo="small")
+    job = a_job(
+        "cat $PFS_ROOT/big/a $PFS_ROOT/big/b > $PFS_ROOT/out/$(basename $small)",
+        "case $small in */1) chmod u+w $PFS_ROOT/big/a; echo 3 > $PFS_ROOT/big/a;; esac",
+        inputs=(an_input("big", s3=False), an_input("small", s3=False, glob="/*")),
+        s3Out=False,
+    )
+    result = await run(a_request(job), log=log)
+    laid_out = [each["input"] for each in logged.entries if each["event"] == "datum.materialized"]
+
+    assert {f"{number}": b"12" for number in range(4)} == contents(
+        store, store.commit(result.output)
+    )
+    assert (2, 4) == (laid_out.count("big"), laid_out.count("small"))
+
+
+async def test_a_datum_can_be_recovered(store, a_request, log):
+    """The error command succeeds: what the try wrote is dropped, and the job succeeds."""
+    a_commit(store, {"good": b"1", "bad": b"2"})
+    job = a_file_job(
+        'cp -r "$labresults" $PFS_ROOT/out/; case "$labresults" in *bad) exit 7;; esac',
+        glob="/*",
+        datumTries=2,
+    )
+    job["transform"] |= {
+        "errCmd": ["sh"],
+        "errStdin": ['[ "$PACH_ERROR_CODE $PACH_ERROR_TRIES" = "7 2" ]'],
+    }
+    result = await run(a_request(job), log=log)
+
+    assert (Cause.RECOVERED, 0) == (result.cause, result.exit_code)
+    assert ["recovered", "success"] == [datum.state for datum in result.datums]
+    assert {"good": b"1"} == contents(store, store.commit(result.output))
+
+
+async def test_an_error_command_that_fails_recovers_nothing(store, a_request, log):
+    """The datum has failed, for the reason that it failed for."""
+    a_commit(store, {"a": b"1"})
+    job = a_file_job("exit 7", datumTries=1)
+    job["transform"]["errCmd"] = ["false"]
+    result = await run(a_request(job), log=log)
+
+    assert (10, 7) == (result.exit_code, result.command_code)
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("exit 1", 10), ("sleep 60", 12), ("kill -TERM $AGENT; sleep 60", 75)],
+    ids=["failure", "job timeout", "signal"],
+)
+async def test_a_run_that_failed_tells_what_went_through_its_buckets(
+    store, a_request, log, end, code
+):
+    """Who looks for the reason sees what was read and written."""
+    a_commit(store, {"a.txt": b"123"})
+    get = 'curl -sf "$S3_ENDPOINT/labresults/a.txt"'
+    job = a_job(f'{get} | curl -sfT - "$S3_ENDPOINT/out/b"; {end}', datumTries=1)
+    job["transform"]["env"] = {"AGENT": str(os.getpid())}
+    if code == 12:
+        job["jobTimeout"] = "5s"
+    result = await run(a_request(job), log=log)
+
+    assert code == result.exit_code, result.reason
+    assert {"labresults": (3, 0), "out": (0, 3)} == {
+        name: (each.bytes_read, each.bytes_written) for name, each in result.buckets.items()
+    }
+
+
+async def test_what_the_last_failed_try_wrote_can_be_kept(store, a_request, log):
+    """A commit off every branch, which says that it is one of a failed job."""
+    a_commit(store, {"a.txt": b"1"})
+    job = a_job("echo half | aws s3 cp - s3://out/half; exit 1", datumTries=2)
+    result = await run(a_request(job, keep_failed=True), log=log)
+
+    assert (10, None) == (result.exit_code, result.output)
+    assert store.head(COPY) is None
+    kept = store.commit(result.kept)
+    assert {"half": b"half\n"} == contents(store, kept)
+    assert "failure" == kept.job["state"]
+    assert result.job != kept.name.id
+
+
+async def test_files_can_be_the_output(store, a_request, log):
+    """With s3Out false, what lies in /pfs/out is committed; links into inputs share their bytes."""
+    given = a_commit(store, {"a.txt": b"1", "dir/b": b"2", "dir/c": b"3"})
+    job = a_file_job(
+        "mkdir $PFS_ROOT/out/sub; echo new > $PFS_ROOT/out/sub/new",
+        "ln -s $PFS_ROOT/labresults/a.txt $PFS_ROOT/out/link",
+        "ln -s $labresults/dir $PFS_ROOT/out/all",
+    )
+    result = await run(a_request(job), log=log)
+    commit = store.commit(result.output)
+
+    assert {"sub/new": b"new\n", "link": b"1", "all/b": b"2", "all/c": b"3"} == contents(
+        store, commit
+    )
+    assert store.tree(given).entry("a.txt").extents == store.tree(commit).entry("link").extents
+
+
+async def test_two_datums_that_write_one_path_are_named(store, a_request, log):
+    """Each path of the output belongs to one datum."""
+    a_commit(store, {"a": b"1", "b": b"2"})
+    result = await run(a_request(a_file_job("echo > $PFS_ROOT/out/same", glob="/*")), log=log)
+
+    assert 10 == result.exit_code
+    assert "written by datum 1 (labresults:/a) and by datum 2 (labresults:/b)" in result.reason
+
+
+async def test_a_glob_that_selects_nothing_makes_an_empty_commit(store, a_request, log):
+    """No datum is no failure."""
+    a_commit(store, {"a": b"1"})
+    result = await run(a_request(a_file_job("exit 1", glob="/none*")), log=log)
+
+    assert (0, 0, ()) == (result.exit_code, result.files, result.datums)
+
+
+async def test_the_agents_own_credentials_never_reach_the_command(store, a_request, log, logged):
+    """Of the agent's environment the command gets what is on the list, and what is let through."""
+    a_commit(store, {"a": b"1"})
+    request = a_request(a_job("env | sort"), pass_environment=("MY_*",))
+    request = attrs.evolve(
+        request,
+        environment={
+            **os.environ,
+            "AWS_SECRET_ACCESS_KEY": "the-agents-own",
+            "MY_OWN": "let-through",
+        },
+    )
+    await run(request, log=log)
+    said = [e["line"] for e in logged.entries if e["event"] == "command.output"]
+
+    assert "AWS_SECRET_ACCESS_KEY=default" in said
+    assert "MY_OWN=let-through" in said
+    assert "the-agents-own" not in json.dumps(logged.entries, default=str)
+
+
+async def test_secrets_reach_the_command_and_nothing_else(store, a_request, log, logged, tmp_path):
+    """As variables and as files; never in the log, the result or the commit."""
+    a_commit(store, {"a": b"1"})
+    folder = tmp_path / "secrets" / "db"
+    folder.mkdir(parents=True)
+    (folder / "password").write_text("hunter22\n")
+    job = a_file_job(
+        "echo $PASSWORD; cat $WORKER_SECRETS_ROOT/db/password; printf $PASSWORD | wc -c"
+    )
+    job["transform"]["secrets"] = [
+        {"name": "db", "key": "password", "envVar": "PASSWORD", "mountPath": "/db"}
+    ]
+    result = await run(a_request(job, secrets=tmp_path / "secrets"), log=log)
+    said = [e["line"].strip() for e in logged.entries if e["event"] == "command.output"]
+
+    assert 0 == result.exit_code
+    assert ["***", "***", "8"] == said
+    assert "hunter22" not in result.to_text()
+    assert "hunter22" not in json.dumps(store.commit(result.output).job, default=str)
+
+
+async def test_debug_tells_what_is_run(store, a_request, log, logged):
+    """The command, and the names of its variables; their values may be secret."""
+    a_commit(store, {"a": b"1"})
+    job = a_file_job()
+    job["transform"] |= {"debug": True, "env": {"TOKEN": "hunter22"}}
+    await run(a_request(job), log=log)
+    told = next(e for e in logged.entries if e["event"] == "command.starting")
+
+    assert ["sh"] == told["command"]
+    assert {"TOKEN", "PACH_JOB_ID"} <= set(told["environment"])
+    assert "hunter22" not in json.dumps(logged.entries, default=str)
+
+
+async def test_a_gateway_with_keys_lets_in_the_command_alone(store, a_request, log):
+    """The command signs with the job's own keys; who does not is refused."""
+    a_commit(store, {"a": b"1"})
+    request = a_request(
+        a_job(
+            "aws s3 cp s3://labresults/a s3://out/a",
+            "AWS_SECRET_ACCESS_KEY=wrong aws s3 ls s3://out && exit 1",
+            "aws --no-sign-request s3 ls s3://out && exit 1; true",
+        )
+    )
+    request = with_gateway(request, auth="sigv4")
+    result = await run(request, log=log)
+
+    assert (0, 1) == (result.exit_code, result.files)
+
+
+async def test_a_gateway_with_its_own_certificate_is_trusted(store, a_request, log):
+    """https with a certificate made for the job; the command trusts its authority."""
+    a_commit(store, {"a": b"1"})
+    request = a_request(
+        a_job(
+            "case $S3_ENDPOINT in https://*) ;; *) exit 1;; esac",
+            "aws s3 cp s3://labresults/a s3://out/a",
+        )
+    )
+    request = with_gateway(request, tls="self-signed")
+    result = await run(request, log=log)
+
+    assert ("", 1) == (result.reason, result.files)
+
+
+async def test_what_user_code_reports_is_kept(store, a_request, log):
+    """The last progress, and the last value of each metric and annotation."""
+    a_commit(store, {"a": b"1"})
+    job = a_file_job(
+        """echo '{"progress": 0.5}' > $WORKER_REPORT""",
+        """echo '{"metrics": {"loss": 3}}' > $PACH_REPORT""",
+        """printf '{"metrics": {"loss": 2, "n": 1}}\nnonsense\n' > $WORKER_REPORT""",
+        """echo '{"progress": 1}' > $WORKER_REPORT""",
+    )
+    steps = []
+    result = await run(a_request(job), log=log, watch=steps.append)
+
+    assert {"progress": {"progress": 1}, "metrics": {"loss": 2, "n": 1}} == result.reports
+    assert dict(result.reports) == store.commit(result.output).job["reports"]
+    assert 4 == len([step for step in steps if step.step == "report"])
+    assert ["a report is a line of JSON"] == [w[:26] for w in result.warnings]
+
+
+@pytest.mark.parametrize(
+    ("commit", "code", "cause", "there"),
+    [
+        (True, 0, Cause.PUBLISHED, True),
+        (False, 0, Cause.DISCARDED, False),
+        (True, 3, Cause.DISCARDED, False),
+    ],
+    ids=["commit", "no commit", "failure"],
+)
+async def test_a_shell_among_the_buckets(store, a_request, log, commit, code, cause, there):
+    """It has the job's environment, and is committed when it ends well and that was asked for."""
+    a_commit(store, {"a": b"1"})
+    script = f'curl -sf "$S3_ENDPOINT/labresults/a" | curl -sfT - "$S3_ENDPOINT/out/b"; exit {code}'
+    result = await shell(a_request(a_job()), argv=("sh", "-c", script), commit=commit, log=log)
+
+    assert (cause, 0) == (result.cause, result.exit_code)
+    assert there == (store.head(COPY) is not None) == (result.output is not None)
+    assert code == result.command_code
+
+
+async def test_a_gateway_without_a_command(store, a_request, log, tmp_path):
+    """It tells the variables that clients need, serves until a signal, and commits nothing."""
+    a_commit(store, {"a": b"1"})
+    told = []
+
+    def ready(variables) -> None:
+        told.append(variables)
+        subprocess.Popen(  # a client that ends the gateway when it has been answered
+            f'curl -sf "$S3_ENDPOINT/labresults/a" > {tmp_path}/a; kill {os.getpid()}',
+            shell=True,
+            env={**os.environ, **variables},
+        )
+
+    result = await gateway(a_request(a_job()), ready=ready, log=log)
+
+    assert (Cause.DISCARDED, State.SUCCESS, 0) == (result.cause, result.state, result.exit_code)
+    assert b"1" == (tmp_path / "a").read_bytes()
+    assert "AWS_ENDPOINT_URL_S3" in told[0]
+    assert store.head(COPY) is None
+
+
+async def test_a_fault_of_our_own_is_a_result_too(a_request, log, monkeypatch):
+    """Exit 70, and the log has the traceback."""
+    from worker.job import run as module
+
+    monkeypatch.setattr(module, "make_plan", lambda *_, **__: 1 / 0)
+    result = await run(a_request(a_file_job()), log=log)
+
+    assert (70, "internal error: ZeroDivisionError: division by zero") == (
+        result.exit_code,
+        result.reason,
+    )
+
+
+def test_a_result_is_json():
+    """The result can be written to a file, with its exit code."""
+    from worker.job.result import Result
+
+    result = Result(
+        "a" * 32, State.SUCCESS, Cause.PUBLISHED, output=CommitName(COPY.repo, "a" * 32)
+    )
+    document = json.loads(result.to_text())
+
+    assert ("success", "published", f"copy@{'a' * 32}", 0) == tuple(
+        document[name] for name in ("state", "cause", "output", "exit_code")
+    )

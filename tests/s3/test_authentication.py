@@ -1,0 +1,341 @@
+"""Signatures of requests: published vectors, botocore as a second signer, and every refusal."""
+
+import datetime
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.auth import HmacV1Auth, HmacV1QueryAuth, S3SigV4Auth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotoCredentials
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from s3.scene import a_request, refused, vectors
+
+from worker.s3 import signing
+from worker.s3.authentication import verify
+from worker.s3.error_codes import S3Error
+from worker.s3.request import parse
+from worker.s3.signing import Credentials
+
+V4, V2 = vectors("sigv4_requests"), vectors("sigv2_requests")
+PAIR = Credentials(V4["access_key"], V4["secret_key"])
+BOTO = BotoCredentials(V4["access_key"], V4["secret_key"])
+HOST = "localhost:9000"
+
+
+def _parsed(vector, *, buckets):
+    return parse(
+        vector["method"],
+        vector["path"].encode(),
+        vector["query"].encode(),
+        [(name.encode(), value.encode()) for name, value in vector["headers"].items()],
+        buckets=buckets,
+    )
+
+
+@pytest.mark.parametrize("vector", V4["requests"], ids=lambda vector: vector["name"])
+def test_agrees_with_the_published_signatures_of_version_4(vector):
+    """The examples of the S3 documentation verify."""
+    request = _parsed(vector, buckets=["examplebucket"])
+
+    assert V4["access_key"] == verify(request, PAIR, now=V4["now"]).access_key
+
+
+@pytest.mark.parametrize("vector", V2["requests"], ids=lambda vector: vector["name"])
+def test_agrees_with_the_published_signatures_of_version_2(vector):
+    """The examples of the older S3 documentation verify."""
+    request = _parsed(vector, buckets=["johnsmith"])
+
+    assert V2["access_key"] == verify(request, PAIR, now=vector["now"]).access_key
+
+
+def test_makes_the_published_canonical_request():
+    """The canonical request is that of the documentation, letter by letter."""
+    vector = V4["requests"][0]
+    with refused("SignatureDoesNotMatch") as error:
+        verify(
+            _parsed(vector, buckets=["examplebucket"]),
+            Credentials(V4["access_key"], "another"),
+            now=V4["now"],
+        )
+
+    assert vector["canonical"] == error().fields["CanonicalRequest"]
+
+
+def _moment():
+    # botocore reads the clock itself, so what it signs is verified at about that time.
+    return datetime.datetime.now(datetime.UTC).timestamp()
+
+
+def _signed(signer, method, url, headers=None, data=b""):
+    """Return what botocore sends, as we parse it."""
+    sent = AWSRequest(method=method, url=url, headers=headers or {}, data=data)
+    signer.add_auth(sent)
+    prepared = sent.prepare()
+    parts = urlsplit(prepared.url)
+    wire = {"Host": parts.netloc, **dict(prepared.headers.items())}
+    raw = [
+        (name.encode(), value if isinstance(value, bytes) else value.encode())
+        for name, value in wire.items()
+    ]
+    return parse(
+        method, parts.path.encode(), parts.query.encode(), raw, buckets=["out", "labresults"]
+    )
+
+
+KEYS = st.text(
+    st.characters(codec="utf-8", exclude_characters="\x00", exclude_categories=["Cs"]),
+    min_size=1,
+    max_size=20,
+)
+PARAMS = st.dictionaries(
+    st.text(st.characters(codec="utf-8", exclude_characters="#&=+%"), min_size=1, max_size=8),
+    KEYS,
+    max_size=3,
+)
+
+
+@pytest.mark.parametrize("signer", [S3SigV4Auth, S3SigV4QueryAuth], ids=["header", "presigned"])
+@settings(max_examples=50, deadline=None)
+@given(key=KEYS, params=PARAMS)
+def test_agrees_with_botocore(signer, key, params):
+    """Whatever key and query another signer signs, the signature is found right."""
+    from botocore.utils import percent_encode, percent_encode_sequence
+
+    url = f"http://{HOST}/out/{percent_encode(key, safe='/~')}"
+    if params:
+        url += f"?{percent_encode_sequence(params)}"
+
+    request = _signed(signer(BOTO, "s3", "eu-central-1"), "GET", url)
+
+    assert PAIR.access_key == verify(request, PAIR, now=_moment()).access_key
+
+
+@pytest.mark.parametrize("signer", [HmacV1Auth, HmacV1QueryAuth], ids=["header", "presigned"])
+@pytest.mark.parametrize(
+    "target",
+    ["/out/a%20b", "/out?acl", "/out?uploads&prefix=a", "/out/k?partNumber=1&uploadId=x"],
+)
+def test_agrees_with_botocore_in_version_2(signer, target):
+    """Old clients' signatures verify, in the header and in the query."""
+    request = _signed(signer(BOTO), "GET", f"http://{HOST}{target}")
+
+    assert PAIR.access_key == verify(request, PAIR, now=_moment()).access_key
+
+
+AUTHORIZATION = (
+    "AWS4-HMAC-SHA256 Credential={access}/{date}/US/{service}/{end}, "
+    "SignedHeaders={headers}, Signature={signature}"
+)
+NOW = 1369353600
+
+
+def _claims(
+    *,
+    access=PAIR.access_key,
+    date="20130524",
+    service="s3",
+    end="aws4_request",
+    headers="host;x-amz-content-sha256;x-amz-date",
+    signature="0" * 64,
+    **more,
+):
+    text = AUTHORIZATION.format(
+        access=access, date=date, service=service, end=end, headers=headers, signature=signature
+    )
+    return {
+        "authorization": text,
+        "x-amz-date": "20130524T000000Z",
+        "x-amz-content-sha256": signing.EMPTY_SHA256,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        pytest.param({}, "AccessDenied", id="unsigned"),
+        pytest.param(_claims(), "SignatureDoesNotMatch", id="a wrong signature"),
+        pytest.param(_claims(signature="é"), "SignatureDoesNotMatch", id="no signature at all"),
+        pytest.param(_claims(access="ANOTHER"), "InvalidAccessKeyId", id="another key"),
+        pytest.param(_claims(date="today"), "AuthorizationHeaderMalformed", id="no date"),
+        pytest.param(_claims(date="20130525"), "AuthorizationHeaderMalformed", id="another date"),
+        pytest.param(_claims(service="ec2"), "AuthorizationHeaderMalformed", id="another service"),
+        pytest.param(_claims(end="aws5"), "AuthorizationHeaderMalformed", id="another terminator"),
+        pytest.param(_claims(access=""), "AuthorizationHeaderMalformed", id="no key"),
+        pytest.param(_claims(signature=""), "AuthorizationHeaderMalformed", id="no signature"),
+        pytest.param(_claims(headers="x-amz-date"), "AccessDenied", id="host not signed"),
+        pytest.param(
+            _claims(**{"x-amz-acl": "private"}), "AccessDenied", id="a header not signed"
+        ),
+        pytest.param(_claims(**{"x-amz-date": "soon"}), "AccessDenied", id="no time"),
+        pytest.param(
+            _claims(**{"x-amz-date": "20130524T001501Z"}), "RequestTimeTooSkewed", id="too early"
+        ),
+        pytest.param(
+            _claims(date="20130523", **{"x-amz-date": "20130523T234459Z"}),
+            "RequestTimeTooSkewed",
+            id="too late",
+        ),
+        pytest.param({"authorization": "AWS4-HMAC-SHA256 x"}, "AuthorizationHeaderMalformed",
+                     id="no components"),
+        pytest.param({"authorization": "AWS4-ECDSA-P256-SHA256 x"}, "InvalidRequest",
+                     id="another algorithm"),
+        pytest.param({"authorization": "Basic abc"}, "InvalidRequest", id="another mechanism"),
+        pytest.param({"authorization": "AWS"}, "InvalidArgument", id="a word alone"),
+        pytest.param({"authorization": "AWS key"}, "InvalidArgument", id="V2 without a signature"),
+        pytest.param({"authorization": "AWS k:s"}, "AccessDenied", id="V2 without a date"),
+        pytest.param(
+            {"authorization": "AWS k:s", "date": "Fri, 24 May 2013 00:00:00 GMT"},
+            "InvalidAccessKeyId",
+            id="V2 of another key",
+        ),
+        pytest.param(
+            {
+                "authorization": f"AWS {PAIR.access_key}:s",
+                "date": "Fri, 24 May 2013 00:00:00 GMT",
+            },
+            "SignatureDoesNotMatch",
+            id="V2 with a wrong signature",
+        ),
+        pytest.param(
+            {"authorization": "AWS k:s", "date": "Fri, 24 May 2013 01:00:00 GMT"},
+            "RequestTimeTooSkewed",
+            id="V2 an hour off",
+        ),
+    ],
+)  # fmt: skip
+def test_refuses_headers(headers, code):
+    """Each way in which a signature can be wrong has the code that AWS gives."""
+    with refused(code):
+        verify(a_request("GET", "/out/k", headers), PAIR, now=NOW)
+
+
+def _url(**changes):
+    parameters = {
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": f"{PAIR.access_key}/20130524/eu/s3/aws4_request",
+        "X-Amz-Date": "20130524T000000Z",
+        "X-Amz-Expires": "86400",
+        "X-Amz-SignedHeaders": "host",
+        "X-Amz-Signature": "0" * 64,
+        **{f"X-Amz-{name}": value for name, value in changes.items()},
+    }
+    return "/out/k?" + "&".join(f"{name}={value}" for name, value in parameters.items())
+
+
+@pytest.mark.parametrize(
+    ("target", "now", "code"),
+    [
+        pytest.param(_url(), NOW, "SignatureDoesNotMatch", id="a wrong signature"),
+        pytest.param(_url(), NOW + 86401, "AccessDenied", id="expired"),
+        pytest.param(_url(), NOW - 901, "AccessDenied", id="not valid yet"),
+        pytest.param(_url(Expires="604801"), NOW, "AuthorizationQueryParametersError",
+                     id="more than a week"),
+        pytest.param(_url(Expires="-1"), NOW, "AuthorizationQueryParametersError", id="negative"),
+        pytest.param(_url(Expires="x"), NOW, "AuthorizationQueryParametersError",
+                     id="not a number"),
+        pytest.param(_url(Expires=""), NOW, "AuthorizationQueryParametersError", id="missing"),
+        pytest.param(_url(Algorithm="X"), NOW, "AuthorizationQueryParametersError",
+                     id="another algorithm"),
+        pytest.param(_url(Date="20130524"), NOW, "AuthorizationQueryParametersError",
+                     id="a short date"),
+        pytest.param(_url(Date="20130525T000000Z"), NOW, "AuthorizationQueryParametersError",
+                     id="two dates"),
+        pytest.param(_url(Credential="x"), NOW, "AuthorizationQueryParametersError",
+                     id="a malformed credential"),
+        pytest.param(_url(Credential="A/20130524/eu/ec2/aws4_request"), NOW,
+                     "AuthorizationQueryParametersError", id="another service"),
+        pytest.param(_url(Credential="A/20130524/eu/s3/aws4_request"), NOW, "InvalidAccessKeyId",
+                     id="another key"),
+        pytest.param(_url(SignedHeaders="range"), NOW, "AccessDenied", id="host not signed"),
+        pytest.param("/out/k?AWSAccessKeyId=a&Signature=b", NOW, "AccessDenied",
+                     id="V2 without Expires"),
+        pytest.param(f"/out/k?AWSAccessKeyId=a&Signature=b&Expires={NOW - 1}", NOW, "AccessDenied",
+                     id="V2 expired"),
+        pytest.param(f"/out/k?AWSAccessKeyId=a&Signature=b&Expires={NOW}", NOW,
+                     "InvalidAccessKeyId", id="V2 of another key"),
+    ],
+)  # fmt: skip
+def test_refuses_presigned_urls(target, now, code):
+    """An URL is valid in its time, for its key, as it was signed."""
+    with refused(code):
+        verify(a_request("GET", target), PAIR, now=now)
+
+
+def test_refuses_two_signatures():
+    """A request is signed once: in its header or in its query."""
+    with refused("InvalidArgument"):
+        verify(a_request("GET", _url(), _claims()), PAIR, now=NOW)
+
+
+def _hand_signed(*, host, path="/out/k", sent_host=None, sent_path=None):
+    claims = _claims()
+    request = a_request("GET", path, {**claims, "host": host})
+    claim = signing.Claim(
+        signing.Scope(PAIR.access_key, "20130524", "US", "s3", "aws4_request"),
+        "20130524T000000Z",
+        ("host", "x-amz-content-sha256", "x-amz-date"),
+        "",
+        signing.EMPTY_SHA256,
+        in_query=False,
+    )
+    canonical = signing.canonical_request(request, claim, path=sent_path)
+    key = signing.signing_key(PAIR.secret_key, "20130524", "US", "s3")
+    signature = signing.sign(key, signing.string_to_sign(claim, canonical))
+    return a_request("GET", path, {**_claims(signature=signature), "host": sent_host or host})
+
+
+@pytest.mark.parametrize(
+    ("signed_host", "sent_host"),
+    [
+        pytest.param("gateway", "gateway:9000", id="signed without port, sent with it"),
+        pytest.param("gateway:9000", "gateway", id="signed with port, sent without it"),
+    ],
+)
+def test_takes_a_host_with_and_without_port(signed_host, sent_host):
+    """Some clients sign another form of the host than they send."""
+    request = _hand_signed(host=signed_host, sent_host=sent_host)
+
+    assert PAIR.access_key == verify(request, PAIR, now=NOW, port=9000).access_key
+
+
+def test_takes_a_path_signed_as_it_was_sent():
+    """A client that signs the characters it sends, unescaped, is understood too."""
+    request = _hand_signed(host="h", path="/out/a!b", sent_path="/out/a!b")
+
+    assert PAIR.access_key == verify(request, PAIR, now=NOW).access_key
+
+
+def test_an_error_never_gives_the_signature_or_the_secret():
+    """What is told to compare is what was signed, not the signature."""
+    with refused("SignatureDoesNotMatch") as error:
+        verify(a_request("GET", "/out/k", _claims(signature="ab" * 32)), PAIR, now=NOW)
+
+    told = " ".join(error().fields.values())
+    assert "ab" * 32 not in told
+    assert PAIR.secret_key not in told
+    assert PAIR.secret_key not in repr(PAIR)
+
+
+@settings(max_examples=200)
+@given(
+    authorization=st.one_of(
+        st.text(st.characters(codec="latin-1"), max_size=60),
+        st.builds("AWS4-HMAC-SHA256 {}".format, st.text(st.characters(codec="latin-1"))),
+        st.builds(
+            lambda *parts: AUTHORIZATION.format(
+                access=parts[0], date=parts[1], service="s3", end="aws4_request",
+                headers=parts[2], signature=parts[3],
+            ),
+            *[st.sampled_from([PAIR.access_key, "20130524", "host;x-amz-date", "é", "\u00ff/", ""])]
+            * 4,
+        ),
+    ),
+    query=st.sampled_from(["", "X-Amz-Signature=é", "AWSAccessKeyId=ü&Signature=ÿ&Expires=9"]),
+)  # fmt: skip
+def test_never_raises_anything_but_an_s3_error(authorization, query):
+    """Whatever stands in the headers, verification ends in an S3 error or a signature."""
+    headers = {**_claims(), "authorization": authorization}
+    with pytest.raises(S3Error):
+        verify(a_request("GET", f"/out/k?{query}", headers), PAIR, now=NOW)

@@ -1,0 +1,206 @@
+"""The aws-chunked framing: every cut of the input, every mode, and what is broken in it."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from s3.scene import a_request, refused, vectors
+
+from worker.s3.authentication import verify
+from worker.s3.aws_chunked import MAX_LINE, ChunkedDecoder
+from worker.s3.checksums import checksum_of
+from worker.s3.error_codes import S3Error
+from worker.s3.payload import FRAMINGS, Payload, parse_payload
+from worker.s3.signing import Credentials
+
+VECTORS = vectors("sigv4_chunks")
+PAIR = Credentials(VECTORS["access_key"], VECTORS["secret_key"])
+TRAILER = "x-amz-checksum-crc32"
+
+
+def _decoder(length, *, mode="STREAMING-UNSIGNED-PAYLOAD-TRAILER", announced=()):
+    framing = FRAMINGS[mode]
+    form = Payload(
+        mode,
+        length,
+        framed=True,
+        signed=framing.signed,
+        trailer=framing.trailer,
+        announced=announced,
+    )
+    return ChunkedDecoder(form)
+
+
+def _published(vector):
+    request = a_request(
+        "PUT", "/examplebucket/chunkObject.txt", vector["headers"], buckets=("examplebucket",)
+    )
+    body = b"".join(
+        b"%x;chunk-signature=%s\r\n" % (size, signature.encode())
+        + (b"a" * size + b"\r\n" if size else b"")
+        for size, signature in vector["chunks"]
+    )
+    return request, body + vector["end"].encode()
+
+
+def _decode(decoder, pieces):
+    content = b"".join(bytes(part) for piece in pieces for part in decoder.feed(piece))
+    decoder.finish()
+    return content
+
+
+@pytest.mark.parametrize("vector", VECTORS["uploads"], ids=lambda vector: vector["name"])
+@pytest.mark.parametrize("step", [1, 7, 4096, 10**6])
+def test_agrees_with_the_published_uploads(vector, step):
+    """The examples of the S3 documentation decode, with every signature verified."""
+    request, body = _published(vector)
+    signed = verify(request, PAIR, now=VECTORS["now"])
+    decoder = ChunkedDecoder(parse_payload(request), signed)
+
+    content = _decode(decoder, [body[i : i + step] for i in range(0, len(body), step)])
+
+    assert b"a" * 66560 == content
+    if decoder.trailers:
+        assert checksum_of("CRC32C", [content]).value == decoder.trailers["x-amz-checksum-crc32c"]
+
+
+CHUNKS, TRAILING = VECTORS["uploads"]
+
+
+@pytest.mark.parametrize(
+    ("vector", "before", "after"),
+    [
+        pytest.param(CHUNKS, b"aaaa", b"aaab", id="another byte"),
+        pytest.param(CHUNKS, b"=ad80", b"=ad81", id="another signature"),
+        pytest.param(CHUNKS, b"=b6c6", b"=b6c7", id="another signature of the last chunk"),
+        pytest.param(CHUNKS, b"chunk-signature", b"chunk-signaturf", id="no signature"),
+        pytest.param(TRAILING, b"=b474", b"=b475", id="another signature, with a trailer"),
+        pytest.param(TRAILING, b":d81f", b":d81e", id="another signature of the trailer"),
+        pytest.param(TRAILING, b"sOO8/Q", b"sOO8/A", id="another trailer"),
+    ],
+)
+def test_refuses_what_was_not_signed(vector, before, after):
+    """A byte, a chunk or a trailer that was changed on the way is SignatureDoesNotMatch."""
+    request, body = _published(vector)
+    signed = verify(request, PAIR, now=VECTORS["now"])
+
+    with refused("SignatureDoesNotMatch"):
+        _decode(ChunkedDecoder(parse_payload(request), signed), [body.replace(before, after, 1)])
+
+
+def test_reads_signatures_and_judges_none_without_authentication():
+    """With authentication off the framing is taken off all the same."""
+    request, body = _published(TRAILING)
+    body = body.replace(b"chunk-signature=b474", b"chunk-signature=0000")
+
+    assert b"a" * 66560 == _decode(ChunkedDecoder(parse_payload(request)), [body])
+
+
+def _framed(chunks, trailers=None, *, end=b"\r\n"):
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    lines = b"".join(f"{name}:{value}\r\n".encode() for name, value in (trailers or {}).items())
+    return body + b"0\r\n" + lines + end
+
+
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=30), max_size=5),
+    with_trailer=st.booleans(),
+    cuts=st.lists(st.integers(0, 300), max_size=20),
+)
+def test_every_cut_gives_the_same(chunks, with_trailer, cuts):
+    """However the network cuts the body, its content and trailers are the same."""
+    trailers = {TRAILER: "AAAAAA=="} if with_trailer else {}
+    body = _framed(chunks, trailers)
+    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    pieces = [body[start:stop] for start, stop in pairwise(edges)]
+    content = b"".join(chunks)
+    decoder = _decoder(len(content), announced=tuple(trailers))
+
+    assert content == _decode(decoder, pieces)
+    assert trailers == decoder.trailers
+
+
+WHOLE = _framed([b"ab", b"c"], {TRAILER: "x"})
+
+
+@pytest.mark.parametrize("cut", range(len(WHOLE)))
+def test_a_body_cut_short_is_incomplete(cut):
+    """Wherever a body breaks off, it is not taken for the whole."""
+    decoder = _decoder(3, announced=(TRAILER,))
+
+    with refused("IncompleteBody"):
+        _decode(decoder, [WHOLE[:cut]])
+
+
+HELLO = b"5\r\nhello\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        pytest.param(b"x\r\n", "IncompleteBody", id="a size that is no hex"),
+        pytest.param(b"\r\n", "IncompleteBody", id="no size"),
+        pytest.param(b"-1\r\n", "IncompleteBody", id="a negative size"),
+        pytest.param(b"0x5\r\n", "IncompleteBody", id="a size with a prefix"),
+        pytest.param(b"5\nhello", "IncompleteBody", id="LF alone behind the size"),
+        pytest.param(b"5\r\nhelloworld\r\n", "IncompleteBody", id="more than the size says"),
+        pytest.param(b"5\r\nhello\n0\r\n\r\n", "IncompleteBody", id="LF alone behind the data"),
+        pytest.param(b"F" * 17 + b"\r\n", "IncompleteBody", id="a size of 68 bits"),
+        pytest.param(b"6\r\nhello!\r\n0\r\n\r\n", "IncompleteBody", id="longer than announced"),
+        pytest.param(b"4\r\nhell\r\n0\r\n\r\n", "IncompleteBody", id="shorter than announced"),
+        pytest.param(b"1" * (MAX_LINE + 1), "IncompleteBody", id="a line without end"),
+        pytest.param(b"0\r\n\r\n", "IncompleteBody", id="nothing at all"),
+        pytest.param(HELLO + b"\r\nmore", "IncompleteBody", id="bytes behind the end"),
+        pytest.param(HELLO + b"\r\n", "MalformedTrailerError", id="no trailer"),
+        pytest.param(
+            HELLO + b"x-amz-checksum-crc32\r\n\r\n", "MalformedTrailerError", id="no colon"
+        ),
+        pytest.param(
+            HELLO + b"x-amz-meta-a:1\r\n\r\n", "MalformedTrailerError", id="another trailer"
+        ),
+        pytest.param(
+            HELLO + b"x-amz-checksum-crc32:a\r\nx-amz-checksum-crc32:b\r\n\r\n",
+            "MalformedTrailerError",
+            id="a trailer twice",
+        ),
+    ],
+)
+def test_refuses_broken_framing(body, code):
+    """Framing that is not what it must be is refused, and never stored in an object."""
+    with refused(code):
+        _decode(_decoder(5, announced=(TRAILER,)), [body])
+
+
+def test_refuses_trailers_in_a_mode_without():
+    """Only the modes that end in -TRAILER have them."""
+    decoder = _decoder(0, mode="STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+
+    with refused("IncompleteBody"):
+        _decode(decoder, [b"0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"])
+
+
+def test_takes_a_trailer_mode_without_trailers():
+    """A client that announced none need not send any."""
+    assert b"hello" == _decode(_decoder(5), [_framed([b"hello"])])
+
+
+def test_takes_one_more_empty_line():
+    """Some clients end the trailers they do not have with a line of their own."""
+    assert b"hello" == _decode(_decoder(5), [_framed([b"hello"], end=b"\r\n\r\n")])
+
+
+def test_hands_out_content_without_a_copy():
+    """A large chunk is handed out as views of what came in."""
+    data = b"5\r\nhello\r\n"
+
+    (piece,) = _decoder(5).feed(data)
+
+    assert data is piece.obj
+
+
+@given(pieces=st.lists(st.binary(max_size=20), max_size=8))
+def test_never_raises_anything_but_an_s3_error(pieces):
+    """Whatever comes, the decoder decodes it or refuses it."""
+    with pytest.raises(S3Error):
+        _decode(_decoder(10**6, announced=(TRAILER,)), pieces)

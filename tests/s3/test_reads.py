@@ -1,0 +1,172 @@
+"""GET and HEAD of an object, decided before a byte is read."""
+
+import pytest
+from s3.scene import AnObject, APart, a_request, refused
+
+from worker.model import Checksum
+from worker.s3.reads import http_date, read
+
+WHOLE = AnObject(
+    headers={"content-type": "text/plain", "cache-control": "no-cache"},
+    metadata={"owner": "\xc3\xbc"},
+    tags={"a": "1"},
+    checksum=Checksum("CRC32", "AAAAAA=="),
+)
+PARTS = AnObject(
+    size=25,
+    checksum=Checksum("CRC32", "BBBBBB==-3", "COMPOSITE"),
+    parts=(
+        APart(1, 10, checksum=Checksum("CRC32", "AAAAAA==")),
+        APart(3, 10, checksum=Checksum("CRC32", "AQAAAA==")),
+        APart(7, 5, checksum=Checksum("CRC32", "AgAAAA==")),
+    ),
+)
+
+
+def _read(facts, headers=None, query=""):
+    found = read(a_request("GET", f"/out/key?{query}", headers), facts)
+    return found, dict(found.headers)
+
+
+def test_gives_all_that_is_known_of_an_object():
+    """The whole of an object comes with its headers, metadata, ETag, date and number of tags."""
+    found, headers = _read(WHOLE)
+
+    assert (200, 0, 10) == (found.status, found.start, found.stop)
+    assert {
+        b"etag": b'"d41d8cd98f00b204e9800998ecf8427e"',
+        b"last-modified": b"Tue, 14 Nov 2023 22:13:20 GMT",
+        b"accept-ranges": b"bytes",
+        b"content-type": b"text/plain",
+        b"cache-control": b"no-cache",
+        b"x-amz-meta-owner": "ü".encode(),
+        b"x-amz-tagging-count": b"1",
+        b"content-length": b"10",
+    } == headers
+
+
+def test_gives_a_type_to_what_has_none():
+    """An object without a content type is what S3 says it is."""
+    assert b"binary/octet-stream" == _read(AnObject(headers={}))[1][b"content-type"]
+
+
+def test_gives_a_range():
+    """A part of an object comes with 206, its place and its length."""
+    found, headers = _read(WHOLE, {"range": "bytes=2-4"})
+
+    assert (206, 2, 5) == (found.status, found.start, found.stop)
+    assert b"bytes 2-4/10" == headers[b"content-range"]
+    assert b"3" == headers[b"content-length"]
+
+
+def test_tells_that_nothing_changed():
+    """304 has the ETag and the date, and no bytes."""
+    found, headers = _read(WHOLE, {"if-none-match": "*", "range": "bytes=0-1"})
+
+    assert (304, 0, 0) == (found.status, found.start, found.stop)
+    assert {b"etag", b"last-modified", b"cache-control"} == headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("held", "status"),
+    [
+        pytest.param('"d41d8cd98f00b204e9800998ecf8427e"', 206, id="the same"),
+        pytest.param('"another"', 200, id="another"),
+        pytest.param("Tue, 14 Nov 2023 22:13:20 GMT", 206, id="the same date"),
+        pytest.param("Tue, 14 Nov 2023 22:13:19 GMT", 200, id="another date"),
+    ],
+)
+def test_a_range_of_what_changed_is_all_of_it(held, status):
+    """If-Range asks for a piece of one object, or for the whole of its successor."""
+    assert status == _read(WHOLE, {"range": "bytes=0-1", "if-range": held})[0].status
+
+
+def test_lets_a_url_override_headers():
+    """A link may say under which name and type the object is to be saved."""
+    query = "response-content-type=a/b&response-content-disposition=f%C3%BC&response-expires=x"
+
+    headers = _read(WHOLE, query=query)[1]
+
+    assert b"a/b" == headers[b"content-type"]
+    assert "fü".encode() == headers[b"content-disposition"]
+    assert b"x" == headers[b"expires"]
+    assert b"no-cache" == headers[b"cache-control"]
+
+
+def test_refuses_to_split_the_response():
+    """A line break in an override would begin another header."""
+    with refused("InvalidArgument"):
+        _read(WHOLE, query="response-content-type=a%0D%0Ax-evil:1")
+
+
+def test_gives_the_checksum_to_those_who_ask():
+    """Checksums come with x-amz-checksum-mode alone."""
+    headers = _read(WHOLE, {"x-amz-checksum-mode": "ENABLED"})[1]
+
+    assert b"AAAAAA==" == headers[b"x-amz-checksum-crc32"]
+    assert b"FULL_OBJECT" == headers[b"x-amz-checksum-type"]
+
+
+def test_gives_no_checksum_with_a_range():
+    """The checksum of the whole would make a client refuse the piece."""
+    headers = _read(WHOLE, {"x-amz-checksum-mode": "ENABLED", "range": "bytes=0-1"})[1]
+
+    assert b"x-amz-checksum-crc32" not in headers
+
+
+def test_gives_a_part():
+    """A part comes with its own checksum, the number of parts, and the ETag of the whole."""
+    found, headers = _read(PARTS, {"x-amz-checksum-mode": "enabled"}, "partNumber=2")
+
+    assert (206, 10, 20) == (found.status, found.start, found.stop)
+    assert b"bytes 10-19/25" == headers[b"content-range"]
+    assert b"3" == headers[b"x-amz-mp-parts-count"]
+    assert b"AQAAAA==" == headers[b"x-amz-checksum-crc32"]
+    assert b"COMPOSITE" == headers[b"x-amz-checksum-type"]
+
+
+def test_a_plain_object_is_its_own_first_part():
+    """partNumber=1 works on every object; one without parts has no number of them."""
+    found, headers = _read(WHOLE, query="partNumber=1")
+
+    assert (206, 0, 10) == (found.status, found.start, found.stop)
+    assert b"x-amz-mp-parts-count" not in headers
+
+
+def test_the_first_part_of_nothing_is_all_of_it():
+    """An empty object has no range that could be named, and is given whole."""
+    found, headers = _read(AnObject(size=0), query="partNumber=1")
+
+    assert (200, 0, 0) == (found.status, found.start, found.stop)
+    assert b"0" == headers[b"content-length"]
+
+
+def test_an_object_of_one_empty_part_has_a_part():
+    """Some clients upload an empty file as one empty part, and read that part again."""
+    found, headers = _read(AnObject(size=0, parts=(APart(1, 0),)), query="partNumber=1")
+
+    assert (200, b"1") == (found.status, headers[b"x-amz-mp-parts-count"])
+
+
+@pytest.mark.parametrize(
+    ("facts", "headers", "query", "code"),
+    [
+        pytest.param(PARTS, {}, "partNumber=4", "InvalidPart", id="no such part"),
+        pytest.param(WHOLE, {}, "partNumber=2", "InvalidPartNumber", id="of a plain object"),
+        pytest.param(PARTS, {}, "partNumber=0", "InvalidArgument", id="zero"),
+        pytest.param(PARTS, {}, "partNumber=x", "InvalidArgument", id="no number"),
+        pytest.param(PARTS, {}, "partNumber=10001", "InvalidArgument", id="too high"),
+        pytest.param(PARTS, {"range": "bytes=0-1"}, "partNumber=1", "InvalidRequest", id="both"),
+        pytest.param(WHOLE, {"range": "bytes=10-"}, "", "InvalidRange", id="beyond the end"),
+        pytest.param(WHOLE, {"if-match": '"x"'}, "", "PreconditionFailed", id="another object"),
+    ],
+)
+def test_refuses(facts, headers, query, code):
+    """What cannot be read is refused with its own code."""
+    with refused(code):
+        _read(facts, headers, query)
+
+
+def test_writes_dates_as_http_does():
+    """Dates are in English and in GMT, whatever the locale."""
+    assert b"Thu, 01 Jan 1970 00:00:00 GMT" == http_date(0)

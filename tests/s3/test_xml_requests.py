@@ -1,0 +1,146 @@
+"""The documents that clients send, in all their spellings."""
+
+import pytest
+from s3.scene import refused
+
+from worker.s3.conditions import Conditions
+from worker.s3.multipart import ListedPart
+from worker.s3.xml_requests import ObjectToDelete, parse_complete, parse_delete, parse_tagging
+
+
+def test_reads_a_completion():
+    """Numbers, ETags and checksums of the parts, in the order listed."""
+    body = (
+        b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b"<Part><ETag>&quot;abc&quot;</ETag><PartNumber>1</PartNumber>"
+        b"<ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>"
+        b'<Part><PartNumber> 2 </PartNumber><ETag>"def"</ETag><Unknown/></Part>'
+        b"<Part><PartNumber>5</PartNumber><ETag>&#34;ghi&#34;</ETag></Part>"
+        b"<Part><PartNumber>6</PartNumber><ETag>jkl</ETag></Part>"
+        b"</CompleteMultipartUpload>"
+    )
+
+    assert (
+        ListedPart(1, "abc", {"CRC32": "AAAAAA=="}),
+        ListedPart(2, "def"),
+        ListedPart(5, "ghi"),
+        ListedPart(6, "jkl"),
+    ) == parse_complete(body)
+
+
+def _completion(*parts):
+    return b"<CompleteMultipartUpload>" + b"".join(parts) + b"</CompleteMultipartUpload>"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        pytest.param(b"", "MalformedXML", id="empty"),
+        pytest.param(_completion(), "MalformedXML", id="no parts"),
+        pytest.param(_completion(b"<Part/>"), "MalformedXML", id="an empty part"),
+        pytest.param(
+            _completion(b"<Part><PartNumber>1</PartNumber></Part>"), "MalformedXML", id="no ETag"
+        ),
+        pytest.param(
+            _completion(b"<Part><PartNumber>one</PartNumber><ETag>a</ETag></Part>"),
+            "MalformedXML",
+            id="no number",
+        ),
+        pytest.param(
+            _completion(b"<Part><PartNumber>0</PartNumber><ETag>a</ETag></Part>"),
+            "InvalidArgument",
+            id="number zero",
+        ),
+        pytest.param(
+            _completion(*[b"<Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>"] * 10_001),
+            "MalformedXML",
+            id="10,001 parts",
+        ),
+    ],
+)
+def test_refuses_a_completion(body, code):
+    """A completion lists 1 to 10,000 parts, each with number and ETag."""
+    with refused(code):
+        parse_complete(body)
+
+
+def test_reads_what_to_delete():
+    """Keys come untouched, with their conditions."""
+    found = parse_delete(
+        b"<Delete><Object><Key> a&amp;b </Key></Object>"
+        b'<Object><Key>c</Key><ETag>"d"</ETag><Size>5</Size>'
+        b"<LastModifiedTime>Tue, 14 Nov 2023 22:13:20 GMT</LastModifiedTime></Object>"
+        b"<Quiet>true</Quiet></Delete>"
+    )
+
+    assert found.quiet
+    assert (
+        ObjectToDelete(" a&b ", None, Conditions()),
+        ObjectToDelete(
+            "c",
+            None,
+            Conditions(if_match=("d",), if_size=5, if_last_modified=1_700_000_000),
+        ),
+    ) == found.objects
+
+
+@pytest.mark.parametrize(("version", "code"), [("null", None), ("", None), ("x", "NoSuchVersion")])
+def test_knows_one_version(version, code):
+    """Objects have the version null, and no other can be deleted."""
+    body = f"<Delete><Object><Key>a</Key><VersionId>{version}</VersionId></Object></Delete>"
+
+    refusal = parse_delete(body.encode()).objects[0].refusal
+
+    assert code == (refusal and refusal.code)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        pytest.param(b"", id="none"),
+        pytest.param(b"<Object/>", id="no key"),
+        pytest.param(b"<Object><Key></Key></Object>", id="an empty key"),
+        pytest.param(b"<Object><Key>a</Key><Size>x</Size></Object>", id="a size that is none"),
+        pytest.param(
+            b"<Object><Key>a</Key><LastModifiedTime>x</LastModifiedTime></Object>",
+            id="a time that is none",
+        ),
+        pytest.param(b"<Object><Key>a</Key></Object>" * 1001, id="1,001 objects"),
+    ],
+)
+def test_refuses_a_delete(inside):
+    """1 to 1,000 objects are deleted at once."""
+    with refused("MalformedXML"):
+        parse_delete(b"<Delete>" + inside + b"</Delete>")
+
+
+def test_takes_a_thousand_keys():
+    """The most that S3 takes, with the longest keys."""
+    inside = b"<Object><Key>" + b"k" * 1024 + b"</Key></Object>"
+
+    assert 1000 == len(parse_delete(b"<Delete>" + inside * 1000 + b"</Delete>").objects)
+
+
+def test_reads_tags():
+    """Tags have a key and a value, which may be empty."""
+    body = (
+        b"<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag>"
+        b"<Tag><Key>b</Key><Value/></Tag></TagSet></Tagging>"
+    )
+
+    assert {"a": "1", "b": ""} == parse_tagging(body)
+    assert {} == parse_tagging(b"<Tagging><TagSet/></Tagging>")
+
+
+@pytest.mark.parametrize(
+    ("inside", "code"),
+    [
+        (b"", "MalformedXML"),
+        (b"<TagSet><Tag><Key>a</Key></Tag></TagSet>", "MalformedXML"),
+        (b"<TagSet><Tag><Key>!</Key><Value>1</Value></Tag></TagSet>", "InvalidTag"),
+    ],
+)
+def test_refuses_tags(inside, code):
+    """What is no set of tags is refused."""
+    with refused(code):
+        parse_tagging(b"<Tagging>" + inside + b"</Tagging>")

@@ -1,0 +1,335 @@
+"""The life cycle of a run: fetch, resolve, serve, materialize, run, drain, commit, report.
+
+`run`, `shell` and `gateway` differ only in what happens while the buckets are served.
+"""
+
+import secrets
+import signal
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+from structlog.typing import FilteringBoundLogger
+from trio.to_thread import run_sync as in_thread
+
+from worker.concurrency import in_thread_context, open_plain_nursery
+from worker.config import Config
+from worker.errors import Cause, Invalid, Unrunnable, cause_of, is_not_writable
+from worker.gateway import launch
+from worker.gateway.pool import open_pool
+from worker.job.datums import DatumFailed, DatumProcessor
+from worker.job.plan import Datum, Plan, make_plan
+from worker.job.publish import Output, open_output, retry_hint
+from worker.job.record import RunRecord
+from worker.job.result import Result
+from worker.job.scratch import scratch_folder
+from worker.job.state import Event, Watch, unwatched
+from worker.job.workspace import open_processor
+from worker.spec.pipeline import JobSpec
+from worker.store.opening import open_store
+from worker.store.publish import BranchNotMoved
+from worker.supervisor.stop import StopRequest
+from worker.supervisor.tree import adopt_orphans, reap_orphans
+from worker.system import keep_private
+
+COUNT_TIMEOUT = 1.0
+"""Seconds for the gateway to report its traffic; one that has died reports nothing."""
+
+
+@attrs.frozen
+class RunRequest:
+    """A job to run, with the configuration to run it under."""
+
+    spec: JobSpec
+    config: Config
+    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    """The agent's own environment, of which the command gets what is on the allow-list."""
+
+
+@attrs.frozen
+class Outcome:
+    """The outcome of the work on the datums, before anything is published."""
+
+    cause: Cause
+    reason: str = ""
+    code: int | None = None
+
+
+Work = Callable[[DatumProcessor], Awaitable[Outcome]]
+
+
+async def run(
+    request: RunRequest, *, log: FilteringBoundLogger, watch: Watch = unwatched
+) -> Result:
+    """Run a job and return its result; every error of the run is in the result."""
+
+    async def work(processor: DatumProcessor) -> Outcome:
+        cause = Cause.PUBLISHED
+        try:
+            for datum in processor.plan.datums():
+                result = await processor.process(datum)
+                processor.record.datums.append(result)
+                if result.state == "recovered":
+                    cause = Cause.RECOVERED
+        except DatumFailed as failed:
+            return Outcome(failed.cause, failed.reason, failed.code)
+        return Outcome(cause, code=0)
+
+    stop = StopRequest(request.config.grace)
+    return await _run(request, work, stop, RunRecord(_job_id(request), log, watch))
+
+
+async def shell(
+    request: RunRequest,
+    *,
+    argv: tuple[str, ...],
+    commit: bool,
+    log: FilteringBoundLogger,
+    watch: Watch = unwatched,
+) -> Result:
+    """Run *argv* on the caller's terminal for the first datum, in place of the job's command.
+
+    Its output is committed if it exits with status 0 and *commit* is set, and dropped otherwise.
+    """
+
+    async def work(processor: DatumProcessor) -> Outcome:
+        datum = await _prepare_first(processor)
+        exit = await processor.commands.run_on_terminal(datum, argv)  # noqa: A001 - of the shell
+        if commit and exit.code == 0:
+            await processor.collect_output(datum)
+            return Outcome(Cause.PUBLISHED, code=0)
+        reason = f"the shell {exit}" if exit.code else "--commit was not given"
+        return Outcome(Cause.DISCARDED, f"nothing was committed: {reason}", exit.code)
+
+    stop = StopRequest(request.config.grace)
+    # On the terminal, Ctrl-C is for the program that the shell runs.
+    ignored = (signal.SIGINT, signal.SIGQUIT)
+    record = RunRecord(_job_id(request), log, watch)
+    return await _run(request, work, stop, record, ignored=ignored)
+
+
+async def gateway(
+    request: RunRequest,
+    *,
+    ready: Callable[[Mapping[str, str]], None],
+    log: FilteringBoundLogger,
+    watch: Watch = unwatched,
+) -> Result:
+    """Serve the job's buckets until a signal, and commit nothing.
+
+    *ready* is called with the variables by which clients find the buckets.
+    """
+    stop = StopRequest(request.config.grace, cancels=False)
+
+    async def work(processor: DatumProcessor) -> Outcome:
+        datum = await _prepare_first(processor)
+        base = processor.commands.environment.base
+        variables = processor.commands.variables(datum)
+        ready({name: value for name, value in variables.items() if base.get(name) != value})
+        await stop.event.wait()
+        return Outcome(Cause.DISCARDED, "a gateway without a command commits nothing")
+
+    # The clients are programs of this machine, whatever runtime the command would have.
+    local = attrs.evolve(request, config=attrs.evolve(request.config, runtime="process"))
+    return await _run(local, work, stop, RunRecord(_job_id(request), log, watch))
+
+
+def _job_id(request: RunRequest) -> str:
+    return request.spec.job_id or uuid.uuid4().hex
+
+
+async def _prepare_first(processor: DatumProcessor) -> Datum:
+    """Materialize the first datum and return it."""
+    datum = next(processor.plan.datums(), None)
+    if datum is None:
+        raise Invalid("the job has no datum: the glob of an input matches nothing")
+    await processor.prepare(datum)
+    await processor.empty_output_folder()
+    return datum
+
+
+# --- the life cycle -------------------------------------------------------------------------------
+
+
+async def _run(
+    request: RunRequest,
+    work: Work,
+    stop: StopRequest,
+    record: RunRecord,
+    *,
+    ignored: Collection[signal.Signals] = (),
+) -> Result:
+    """Run a job from its request to its result, handling signals and errors."""
+    record.log = record.log.bind(job=record.job)
+    adopt_orphans()
+    keep_private()
+    try:
+        async with open_plain_nursery() as nursery:
+            await nursery.start(partial(stop.watch, record.log, ignored=ignored))
+            nursery.start_soon(reap_orphans)
+            result = await _fetch_and_publish(request, work, stop, record)
+            nursery.cancel_scope.cancel()
+    except Exception as error:
+        result = _fail(record, stop, error, request.config.scratch)
+    log = record.log.error if result.exit_code else record.log.info
+    reason = {"reason": result.reason} if result.reason else {}
+    log("run.ended", state=result.state.value, cause=result.cause.value, **reason)
+    return result
+
+
+async def _fetch_and_publish(
+    request: RunRequest, work: Work, stop: StopRequest, record: RunRecord
+) -> Result:
+    config = request.config
+    record.enter(Event.STARTED)
+    for warning in request.spec.warnings:
+        record.warn(str(warning))
+    store = await in_thread(open_store, config.store, config.store_options)
+    stage = f"{record.job}-{secrets.token_hex(4)}"
+    async with (
+        in_thread_context(scratch_folder(config.scratch)) as scratch,
+        open_output(store, stage=stage, scratch=scratch, log=record.log) as output,
+    ):
+        executed = None
+        with stop.scope:
+            if request.spec.job_timeout is not None:
+                stop.scope.deadline = trio.current_time() + request.spec.job_timeout
+            executed = await _execute(request, work, stop, record, output, scratch)
+        if executed is None:
+            return _stop(record, stop)
+        # Not interrupted from here on: a signal has no effect while the output is committed.
+        with trio.CancelScope(shield=True):
+            result = await in_thread(_publish, config, record, output, *executed)
+        return result  # noqa: RET504 - a cancel scope may swallow an exception, says mypy
+
+
+async def _execute(
+    request: RunRequest,
+    work: Work,
+    stop: StopRequest,
+    record: RunRecord,
+    output: Output,
+    scratch: Path,
+) -> tuple[Plan, Outcome]:
+    """Resolve the inputs, serve the buckets, do the work and drain the gateway."""
+    async with AsyncExitStack() as stack:
+        pool = None
+        if not request.spec.serves_s3:
+            launch.stop_early()
+        else:
+            process = stack.enter_context(launch.launched())
+            pool = await stack.enter_async_context(open_pool(process))
+        with record.step("resolve"):
+            plan = await in_thread(partial(make_plan, output.store, request.spec, job=record.job))
+            record.plan = plan
+        if plan.published is not None:
+            record.enter(Event.FOUND)
+            return plan, Outcome(Cause.PUBLISHED_BEFORE)
+        await in_thread(output.bucket.stage.preflight)
+        processor = await stack.enter_async_context(
+            open_processor(
+                request.config,
+                request.environment,
+                plan,
+                stop.grace_period,
+                record,
+                output,
+                scratch,
+                pool,
+            )
+        )
+        record.enter(Event.READY)
+        with record.step("run"):
+            try:
+                outcome = await work(processor)
+            finally:
+                if pool is not None:
+                    # Also of a failed run, which its traffic may explain.
+                    with trio.move_on_after(COUNT_TIMEOUT, shield=True):
+                        record.buckets = (await pool.count()).buckets
+        if outcome.cause.exit_code == 0:
+            record.enter(Event.SUCCEEDED)
+        publishes = outcome.cause in (Cause.PUBLISHED, Cause.RECOVERED)
+        keeps = request.config.keep_failed and outcome.cause.exit_code != 0
+        if pool is not None and (publishes or keeps):
+            with record.step("drain"):
+                record.buckets = (await pool.drain(request.config.gateway.drain)).buckets
+        return plan, outcome
+
+
+def _publish(
+    config: Config, record: RunRecord, output: Output, plan: Plan, outcome: Outcome
+) -> Result:
+    """Commit the output, if the outcome calls for it, and return the result. This one blocks."""
+    cause, code = outcome.cause, outcome.code
+    if cause is Cause.DISCARDED:
+        return record.decide(Event.PUBLISHED, cause, outcome.reason, code=code)
+    if cause.exit_code != 0:
+        if config.keep_failed:
+            output.keep(plan, record, outcome.reason)
+        return record.decide(Event.FAILED, cause, outcome.reason, code=code)
+    try:
+        if plan.published is not None:
+            published = output.finish(plan.published, record)
+        else:
+            with record.step("publish"):
+                published = output.commit(plan, record)
+    except BranchNotMoved as error:
+        reason = f"{error}; {retry_hint(record.job)} to move it"
+        return record.decide(
+            Event.FAILED, Cause.NOT_PUBLISHED, reason, output=error.commit, code=code
+        )
+    commit = published.commit
+    result = record.decide(
+        Event.PUBLISHED,
+        cause if published.ours else Cause.PUBLISHED_BEFORE,
+        output=commit,
+        on_branch=published.on_branch,
+        code=code,
+    )
+    if not published.ours:
+        record.log.info("run.published_before", commit=str(commit.name))
+    record.log.info("run.published", commit=str(commit.name), files=commit.files, size=commit.size)
+    return result
+
+
+def _stop(record: RunRecord, stop: StopRequest) -> Result:
+    """Return the result of a run that was stopped before it could publish."""
+    if stop.signal is None:
+        reason = "the job exceeded its jobTimeout before it could publish"
+        return record.decide(Event.STOPPED, Cause.JOB_TIMEOUT, reason)
+    reason = f"stopped by {stop.signal} before it could publish"
+    return record.decide(Event.STOPPED, Cause.STOPPED, reason)
+
+
+def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path) -> Result:
+    """Return the result of a run that *error* ended."""
+    if record.result is not None:
+        # The result is decided; only the clean-up failed.
+        record.log.error("run.untidy", reason=str(error), exc_info=error)
+        return record.result
+    cause = cause_of(error)
+    if isinstance(error, OSError) and not is_not_writable(error):
+        # Files that the user named are read before: this one is of the machine.
+        cause = Cause.UNAVAILABLE
+    if stop.signal is not None and cause is not Cause.NOT_PUBLISHED:
+        # A consequence of the signal.
+        record.log.info("run.broke_off", reason=str(error))
+        return _stop(record, stop)
+    reason = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if is_not_writable(error) and str(scratch) in reason:
+        reason += (
+            f"; the disk of the scratch directory {scratch} is full: free space, or choose "
+            "another directory with --scratch"
+        )
+    if cause is Cause.INTERNAL:
+        record.log.error("run.fault", exc_info=error)
+        reason = f"internal error: {type(error).__name__}: {error}"
+    event = Event.INPUT_MISSING if isinstance(error, Unrunnable) else Event.FAILED
+    return record.decide(event, cause, reason)

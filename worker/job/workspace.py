@@ -1,0 +1,200 @@
+"""The workspace of a run: gateway, secrets, folders and environment of its commands."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+from trio.to_thread import run_sync as in_thread
+
+from worker import telemetry
+from worker.concurrency import in_thread_context
+from worker.config import Config
+from worker.gateway.pool import GatewayPool
+from worker.job.access import Access, gateway_plan, serve
+from worker.job.commands import CommandRunner
+from worker.job.datums import DatumProcessor
+from worker.job.environment import EnvironmentTemplate
+from worker.job.plan import Plan
+from worker.job.publish import Output
+from worker.job.record import RunRecord
+from worker.job.reports import VARIABLES, Reports, receive_reports
+from worker.job.scratch import pfs_folder
+from worker.job.secrets import SECRETS_ROOT, Secrets, find_secrets, secret_values, write_secrets
+from worker.job.state import Progress
+from worker.model import OUT
+from worker.redaction import Redactor
+from worker.supervisor import container
+from worker.supervisor.command import GracePeriod
+from worker.supervisor.container import Mount
+from worker.supervisor.engine import ContainerRuntime, PreparedEngine, find_engine, prepare_engine
+from worker.supervisor.tree import Identity
+from worker.supervisor.users import resolve_user
+
+
+@asynccontextmanager
+async def open_processor(
+    config: Config,
+    base: Mapping[str, str],
+    plan: Plan,
+    grace_period: GracePeriod,
+    record: RunRecord,
+    output: Output,
+    scratch: Path,
+    pool: GatewayPool | None,
+) -> AsyncIterator[DatumProcessor]:
+    """Serve the buckets and create the folders of a run, so that the first datum can start.
+
+    *base* is the agent's own environment. Without a *pool*, the job has no buckets.
+    """
+    spec = plan.spec
+    job_secrets = await in_thread(find_secrets, spec.transform.secrets, config.secrets, base)
+    hidden = [*job_secrets.values, *secret_values(spec.transform.env)]
+    telemetry.hide(hidden)
+    engine = None
+    if config.runtime != "process":
+        with record.step("image"):
+            engine = await prepare_engine(
+                find_engine(config.runtime, config.engine_arguments, base),
+                spec.transform,
+                job=plan.job,
+                log=record.log,
+            )
+        record.image = engine.image.digest
+    identity = engine.user.identity if engine else resolve_user(spec.transform.user)
+    local = await in_thread(_write_secret_files, job_secrets, scratch, identity)
+    served = gateway_plan(config, plan, scratch=scratch, stage=output.bucket.stage.id)
+    access = None
+    if pool is not None:
+        with record.step("serve"):
+            access = await serve(pool, served)
+        if config.gateway.authenticated:
+            hidden.append(access.keys.secret.encode())
+            telemetry.hide(hidden)
+        record.log.info("gateway.ready", url=access.endpoint.url)
+    redactor = Redactor(hidden)
+    report = scratch / "report"
+    async with (
+        # The machine's own /pfs is for commands that run as its processes.
+        in_thread_context(
+            pfs_folder(config.pfs_root or (scratch / "pfs" if engine else None), scratch)
+        ) as root,
+        receive_reports(report, _reports(record), redactor),
+    ):
+        local |= {**dict.fromkeys(VARIABLES, str(report)), "PFS_ROOT": str(root)}
+        commands = CommandRunner(
+            plan=plan,
+            environment=EnvironmentTemplate(
+                base=base,
+                job=plan.job,
+                pipeline=spec.pipeline,
+                project=spec.project,
+                access=access,
+                client_hints=config.client_hints,
+                more=config.pass_environment,
+                secrets=job_secrets.variables,
+                spec=spec.transform.env,
+                identity=identity,
+                local=local,
+            ),
+            root=root,
+            log=record.log,
+            grace_period=grace_period,
+            record_usage=record.add_usage,
+            redactor=redactor,
+            identity=identity,
+        )
+        if engine is not None:
+            commands = _in_containers(commands, engine, config, job_secrets, root, scratch)
+        yield DatumProcessor(
+            plan=plan,
+            store=output.store,
+            output=output,
+            gateway=served,
+            root=root,
+            scratch=scratch,
+            commands=commands,
+            record=record,
+            keep_failed=config.keep_failed,
+        )
+
+
+def _in_containers(
+    commands: CommandRunner,
+    engine: PreparedEngine,
+    config: Config,
+    job_secrets: Secrets,
+    root: Path,
+    scratch: Path,
+) -> CommandRunner:
+    """Return *commands* in containers, with the paths that they see."""
+    access = commands.environment.access
+    mounts = [
+        Mount(root, container.ROOT),
+        Mount(scratch / "report", container.REPORT, writable=True),
+    ]
+    if not commands.plan.spec.s3_out:
+        mounts.append(Mount(root / OUT, container.ROOT / OUT, writable=True))
+    for folder in sorted({file.below for file in job_secrets.files}):
+        mounts.append(Mount(scratch / "secrets" / folder, Path("/") / folder))
+    if access is not None and access.trust_store is not None:
+        access, trusted = _mount_trust_stores(access)
+        mounts += trusted
+    local = {
+        **dict.fromkeys(VARIABLES, str(container.REPORT)),
+        "PFS_ROOT": str(container.ROOT),
+        **({SECRETS_ROOT: "/"} if job_secrets.files else {}),
+    }
+    environment = attrs.evolve(
+        commands.environment,
+        access=access,
+        allowed=container.PASSED,
+        identity=None,
+        local=local,
+    )
+    runtime = ContainerRuntime(
+        prepared=engine,
+        job=commands.plan.job,
+        scratch=scratch,
+        mounts=tuple(mounts),
+        options=config.engine_options,
+        log=commands.log,
+    )
+    return attrs.evolve(commands, environment=environment, root=container.ROOT, runtime=runtime)
+
+
+def _mount_trust_stores(access: Access) -> tuple[Access, list[Mount]]:
+    from worker.job.tls import JAVA_TRUST_STORE
+
+    assert access.trust_store is not None
+    mounts = []
+    for suffix in (access.trust_store.suffix, JAVA_TRUST_STORE):
+        source = access.trust_store.with_suffix(suffix)
+        mounts.append(Mount(source, container.TRUST_STORE.with_suffix(suffix)))
+    return attrs.evolve(access, trust_store=container.TRUST_STORE), mounts
+
+
+def _write_secret_files(
+    job_secrets: Secrets, scratch: Path, identity: Identity | None
+) -> dict[str, str]:
+    """Write the secrets that are mounted as files; return the variable with their root.
+
+    A path of a document never becomes a path outside of scratch, so the command finds a secret at
+    the root followed by its ``mountPath``; in a container, it is mounted at the ``mountPath``.
+    """
+    if not job_secrets.files:
+        return {}
+    root = scratch / "secrets"
+    root.mkdir(mode=0o711)
+    owner = None if identity is None else (identity.uid, identity.gid)
+    write_secrets(job_secrets.files, root, owner=owner)
+    return {SECRETS_ROOT: str(root)}
+
+
+def _reports(record: RunRecord) -> Reports:
+    def received(message: Mapping[str, Any]) -> None:
+        record.log.info("command.report", **{f"report_{k}": v for k, v in message.items()})
+        record.watch(Progress(record.state, "report", report=message))
+
+    return Reports(record.reports, received, record.warn)

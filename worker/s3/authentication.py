@@ -1,0 +1,305 @@
+"""Authentication of a request by its signature."""
+
+import hmac
+from datetime import UTC, datetime
+
+from worker.s3 import signing
+from worker.s3.conditions import moment
+from worker.s3.error_codes import S3Error
+from worker.s3.payload import UNSIGNED
+from worker.s3.request import Request
+from worker.s3.signing import ALGORITHM, SERVICE, TERMINATOR, Claim, Credentials, Scope, Signed
+
+MAX_SKEW = 15 * 60
+MAX_EXPIRES = 7 * 24 * 3600
+
+PRESIGNED = (
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Signature",
+    "X-Amz-Date",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Expires",
+)
+
+# What need not be signed: the digest stands in the canonical request anyway, and a session's token
+# means nothing here.
+UNSIGNED_ALLOWED = frozenset({"x-amz-content-sha256", "x-amz-security-token"})
+
+
+def verify(
+    request: Request, credentials: Credentials, *, now: float, port: int | None = None
+) -> Signed:
+    """Return who signed the request, by SigV4 or V2, in a header or presigned.
+
+    Raises S3Error for what is unsigned, signed wrongly, or at the wrong time. *now* is in seconds
+    since 1970; *port* is the one the request came to. With authentication off nobody asks.
+    """
+    header = request.headers.get("authorization")
+    params = request.params
+    v4_query = "X-Amz-Algorithm" in params or "X-Amz-Signature" in params
+    v2_query = "AWSAccessKeyId" in params and "Signature" in params
+    if (header is not None) + v4_query + v2_query > 1:
+        raise S3Error(
+            "InvalidArgument",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
+            "query string parameter or the Authorization header should be specified",
+            ArgumentName="Authorization",
+        )
+    if v4_query:
+        return _presigned(request, credentials, now=now, port=port)
+    if v2_query:
+        return _presigned_v2(request, credentials, now=now)
+    if header is None:
+        raise S3Error(
+            "AccessDenied",
+            "Access Denied: this gateway takes signed requests only; the job's AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY are in its environment.",
+        )
+    if header.startswith(ALGORITHM):
+        return _header(request, header, credentials, now=now, port=port)
+    if header.startswith("AWS "):
+        return _header_v2(request, header, credentials, now=now)
+    if " " not in header:
+        raise S3Error(
+            "InvalidArgument",
+            "Authorization header is invalid -- one and only one ' ' (space) required",
+            ArgumentName="Authorization",
+        )
+    raise S3Error(
+        "InvalidRequest",
+        "The authorization mechanism you have provided is not supported. Please use "
+        "AWS4-HMAC-SHA256.",
+    )
+
+
+def _header(
+    request: Request, header: str, credentials: Credentials, *, now: float, port: int | None
+) -> Signed:
+    components = {}
+    for component in header[len(ALGORITHM) :].split(","):
+        name, equals, value = component.strip().partition("=")
+        if not equals:
+            raise _malformed("the authorization component is not of the form name=value.")
+        components[name] = value.strip()
+    for name in ("Credential", "SignedHeaders", "Signature"):
+        if not components.get(name):
+            raise _malformed(f"missing {name}.")
+    scope = signing.parse_scope(components["Credential"])
+    if scope is None:
+        raise _malformed(_CREDENTIAL_FORM)
+    wrong = _wrong_scope(scope)
+    if wrong:
+        raise _malformed(wrong)
+    timestamp, seconds = _header_time(request)
+    if not timestamp.startswith(scope.date):
+        raise _malformed("Invalid credential date. Date is not the same as X-Amz-Date.")
+    _check_skew(timestamp, seconds, now)
+    _check_key(scope.access_key, credentials)
+    claim = Claim(
+        scope,
+        timestamp,
+        tuple(components["SignedHeaders"].lower().split(";")),
+        components["Signature"],
+        # Without the header (some versions of curl) what was signed is the digest of the body,
+        # here that of a request without one.
+        request.headers.get("x-amz-content-sha256") or signing.EMPTY_SHA256,
+        in_query=False,
+    )
+    _check_signed_headers(request, claim)
+    return signing.check(request, claim, credentials, port=port)
+
+
+def _header_time(request: Request) -> tuple[str, int]:
+    """Return the time of a signed request, as written in X-Amz-Date and in seconds."""
+    written = request.headers.get("x-amz-date")
+    if written is not None:
+        seconds = signing.parse_timestamp(written)
+        if seconds is not None:
+            return written, seconds
+        # It may be an HTTP date; what is signed is its ISO 8601 form.
+        seconds = moment(written)
+    else:
+        seconds = moment(request.headers.get("date", ""))
+    if seconds is None:
+        raise S3Error(
+            "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
+        )
+    return _iso(seconds), seconds
+
+
+def _presigned(
+    request: Request, credentials: Credentials, *, now: float, port: int | None
+) -> Signed:
+    params = request.params
+    if any(not params.get(name) for name in PRESIGNED):
+        raise _query_error(None)
+    if params["X-Amz-Algorithm"] != ALGORITHM:
+        raise _query_error(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+    scope = signing.parse_scope(params["X-Amz-Credential"])
+    wrong = _CREDENTIAL_FORM if scope is None else _wrong_scope(scope)
+    if scope is None or wrong:
+        raise _query_error(f"Error parsing the X-Amz-Credential parameter; {wrong}")
+    timestamp = params["X-Amz-Date"]
+    seconds = signing.parse_timestamp(timestamp)
+    if seconds is None:
+        raise _query_error("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+    if not timestamp.startswith(scope.date):
+        raise _query_error(
+            f'Invalid credential date "{scope.date}". This date is not the same as X-Amz-Date: '
+            f'"{timestamp[:8]}".'
+        )
+    expires = _expires(params["X-Amz-Expires"])
+    if seconds > now + MAX_SKEW:
+        raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=_readable(now))
+    if now > seconds + expires:
+        raise S3Error(
+            "AccessDenied",
+            "Request has expired",
+            fields={
+                "X-Amz-Expires": str(expires),
+                "Expires": _readable(seconds + expires),
+                "ServerTime": _readable(now),
+            },
+        )
+    _check_key(scope.access_key, credentials)
+    claim = Claim(
+        scope,
+        timestamp,
+        tuple(params["X-Amz-SignedHeaders"].lower().split(";")),
+        params["X-Amz-Signature"],
+        params.get("X-Amz-Content-Sha256")
+        or request.headers.get("x-amz-content-sha256")
+        or UNSIGNED,
+        in_query=True,
+    )
+    _check_signed_headers(request, claim)
+    return signing.check(request, claim, credentials, port=port)
+
+
+def _expires(value: str) -> int:
+    digits = value.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 20):
+        raise _query_error("X-Amz-Expires should be a number")
+    expires = int(value)
+    if expires < 0:
+        raise _query_error("X-Amz-Expires must be non-negative")
+    if expires > MAX_EXPIRES:
+        raise _query_error(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given "
+            f"X-Amz-Expires must be less than {MAX_EXPIRES} seconds"
+        )
+    return expires
+
+
+def _header_v2(request: Request, header: str, credentials: Credentials, *, now: float) -> Signed:
+    access_key, colon, signature = header[len("AWS ") :].strip().partition(":")
+    if not colon or not access_key or not signature:
+        raise S3Error(
+            "InvalidArgument",
+            "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature",
+            ArgumentName="Authorization",
+        )
+    amz_date = request.headers.get("x-amz-date")
+    date = request.headers.get("date", "")
+    seconds = moment(amz_date or date)
+    if seconds is None:
+        raise S3Error(
+            "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
+        )
+    _check_skew(amz_date or date, seconds, now)
+    _check_key(access_key, credentials)
+    # The Date line is empty when there is an x-amz-date, which is signed among its like.
+    return signing.check_v2(
+        request, credentials, date="" if amz_date is not None else date, signature=signature
+    )
+
+
+def _presigned_v2(request: Request, credentials: Credentials, *, now: float) -> Signed:
+    expires = request.params.get("Expires", "")
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= 15):
+        raise S3Error("AccessDenied", f"Invalid date (should be seconds since epoch): {expires}")
+    if now > int(expires):
+        raise S3Error(
+            "AccessDenied",
+            "Request has expired",
+            Expires=_readable(int(expires)),
+            ServerTime=_readable(now),
+        )
+    _check_key(request.params["AWSAccessKeyId"], credentials)
+    return signing.check_v2(
+        request, credentials, date=expires, signature=request.params["Signature"]
+    )
+
+
+_CREDENTIAL_FORM = (
+    'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
+)
+
+
+def _wrong_scope(scope: Scope) -> str | None:
+    """Return what is wrong with a scope; its region is whatever the client says."""
+    if len(scope.date) != 8 or not (scope.date.isascii() and scope.date.isdigit()):
+        return (
+            f'incorrect date format "{scope.date}". This date in the credential must be in the '
+            'format "yyyyMMdd".'
+        )
+    if scope.service != SERVICE:
+        return f'incorrect service "{scope.service}". This endpoint belongs to "{SERVICE}".'
+    if scope.terminator != TERMINATOR:
+        return f'incorrect terminal "{scope.terminator}". This endpoint uses "{TERMINATOR}".'
+    return None
+
+
+def _check_skew(written: str, seconds: int, now: float) -> None:
+    if abs(now - seconds) > MAX_SKEW:
+        raise S3Error(
+            "RequestTimeTooSkewed",
+            RequestTime=written,
+            ServerTime=_readable(now),
+            MaxAllowedSkewMilliseconds=MAX_SKEW * 1000,
+        )
+
+
+def _check_key(access_key: str, credentials: Credentials) -> None:
+    if not hmac.compare_digest(
+        access_key.encode("utf-8", "replace"), credentials.access_key.encode()
+    ):
+        raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=access_key)
+
+
+def _check_signed_headers(request: Request, claim: Claim) -> None:
+    """Refuse headers of S3 that somebody between client and server could have added."""
+    signed = set(claim.signed_headers)
+    unsigned = [
+        name
+        for name in request.headers
+        if name.startswith("x-amz-")
+        and name not in signed
+        and name not in UNSIGNED_ALLOWED
+        and name not in request.hoisted
+    ]
+    if "host" not in signed:
+        unsigned.append("host")
+    if unsigned:
+        raise S3Error(
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            HeadersNotSigned=", ".join(unsigned),
+        )
+
+
+def _malformed(what: str) -> S3Error:
+    return S3Error("AuthorizationHeaderMalformed", f"The authorization header is malformed; {what}")
+
+
+def _query_error(message: str | None) -> S3Error:
+    return S3Error("AuthorizationQueryParametersError", message)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _readable(seconds: float) -> str:
+    return datetime.fromtimestamp(min(seconds, 253402300799), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,273 @@
+"""AWS Signature Version 4 and 2: strings to sign, signing keys and signatures."""
+
+import base64
+import calendar
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from time import strptime
+from urllib.parse import quote, unquote_to_bytes
+
+import attrs
+
+from worker.s3.error_codes import S3Error
+from worker.s3.request import Request
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+TERMINATOR = "aws4_request"
+SERVICE = "s3"
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+@attrs.frozen
+class Credentials:
+    """The key pair of a job."""
+
+    access_key: str
+    secret_key: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Signed:
+    """A signature that was found right, and what the signatures of chunks go on from."""
+
+    access_key: str
+    timestamp: str = ""
+    scope: str = ""
+    signature: str = attrs.field(default="", repr=False)
+    key: bytes = attrs.field(default=b"", repr=False)
+
+    def chunk(self, sha256: str) -> "Signed":
+        """Return the signature of the next chunk, whose bytes have that digest."""
+        return self._next("AWS4-HMAC-SHA256-PAYLOAD", f"{EMPTY_SHA256}\n{sha256}")
+
+    def trailer(self, trailers: Mapping[str, str]) -> "Signed":
+        """Return the signature of the trailers, after the last chunk's."""
+        canonical = "".join(f"{name}:{value}\n" for name, value in sorted(trailers.items()))
+        return self._next(
+            "AWS4-HMAC-SHA256-TRAILER", hashlib.sha256(canonical.encode("latin-1")).hexdigest()
+        )
+
+    def _next(self, kind: str, content: str) -> "Signed":
+        text = f"{kind}\n{self.timestamp}\n{self.scope}\n{self.signature}\n{content}"
+        return attrs.evolve(self, signature=sign(self.key, text))
+
+
+@attrs.frozen
+class Scope:
+    """The credential of a signature: who, and for what."""
+
+    access_key: str
+    date: str
+    region: str
+    service: str
+    terminator: str
+
+    def __str__(self) -> str:
+        return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
+
+
+@attrs.frozen
+class Claim:
+    """What a request says of its signature, not yet believed."""
+
+    scope: Scope
+    timestamp: str
+    signed_headers: tuple[str, ...]
+    signature: str = attrs.field(repr=False)
+    payload: str
+    """The last line of the canonical request."""
+    in_query: bool
+
+
+def parse_scope(credential: str) -> Scope | None:
+    """Return the parts of ``KEY/date/region/service/aws4_request``; keys may hold slashes."""
+    parts = credential.rsplit("/", 4)
+    return Scope(*parts) if len(parts) == 5 and parts[0] else None
+
+
+@lru_cache(maxsize=256)
+def parse_timestamp(value: str) -> int | None:
+    """Return ``20130524T000000Z`` as seconds since 1970, None if it is not that."""
+    if len(value) != 16:
+        return None
+    try:
+        return calendar.timegm(strptime(value, "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def signing_key(secret_key: str, date: str, region: str, service: str) -> bytes:
+    """Return the key that a day's signatures are made with."""
+    key = b"AWS4" + secret_key.encode()
+    for part in (date, region, service, TERMINATOR):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def sign(key: bytes, text: str) -> str:
+    """Return the signature of a text, in hex."""
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def same(expected: str, given: str) -> bool:
+    """Whether two signatures are the same, in a time that does not tell how nearly."""
+    return hmac.compare_digest(expected.encode(), given.encode())
+
+
+def canonical_request(
+    request: Request, claim: Claim, *, host: str | None = None, path: str | None = None
+) -> str:
+    """Return the canonical form of a request, by which client and server sign the same text.
+
+    The path is decoded once and encoded again with only ``A-Za-z0-9-_.~/`` bare: this is what
+    every client agrees with, whatever it escapes on the wire.
+    """
+    if path is None:
+        path = quote(unquote_to_bytes(request.path.encode("latin-1")), safe="/~")
+    lines = [request.method, path, canonical_query(request.query)]
+    for name in claim.signed_headers:
+        value = request.headers.get(name, "")
+        if name == "host":
+            value = request.host if host is None else host
+        lines.append(f"{name}:{' '.join(value.split())}")
+    lines += ["", ";".join(claim.signed_headers), claim.payload]
+    return "\n".join(lines)
+
+
+def canonical_query(query: Iterable[tuple[str, str]]) -> str:
+    """Return the query sorted and encoded, without the signature itself."""
+    pairs = sorted(
+        (quote(name, safe="~"), quote(value, safe="~"))
+        for name, value in query
+        if name != "X-Amz-Signature"
+    )
+    return "&".join(f"{name}={value}" for name, value in pairs)
+
+
+def string_to_sign(claim: Claim, canonical: str) -> str:
+    """Return the text that is signed in the end."""
+    digest = hashlib.sha256(canonical.encode("latin-1", "replace")).hexdigest()
+    return f"{ALGORITHM}\n{claim.timestamp}\n{claim.scope}\n{digest}"
+
+
+def check(
+    request: Request, claim: Claim, credentials: Credentials, *, port: int | None = None
+) -> Signed:
+    """Return the signature that a claim makes, if it is right; raises SignatureDoesNotMatch.
+
+    Some clients sign a Host with its port and send it without, or the other way round, and some
+    sign the path just as they send it: those are tried when the textbook form does not fit.
+    """
+    scope = claim.scope
+    key = signing_key(credentials.secret_key, scope.date, scope.region, scope.service)
+    textbook = canonical_request(request, claim)
+    for canonical in _forms(request, claim, textbook, port):
+        expected = sign(key, string_to_sign(claim, canonical))
+        if same(expected, claim.signature.lower()):
+            return Signed(scope.access_key, claim.timestamp, str(scope), expected, key)
+    text = string_to_sign(claim, textbook)
+    # AWS gives the signature that was provided, too. The client has it, and an error is no place
+    # for one: errors reach logs.
+    raise S3Error(
+        "SignatureDoesNotMatch",
+        AWSAccessKeyId=scope.access_key,
+        StringToSign=text,
+        StringToSignBytes=text.encode().hex(" "),
+        CanonicalRequest=textbook,
+        CanonicalRequestBytes=textbook.encode("utf-8", "replace").hex(" "),
+    )
+
+
+def _forms(request: Request, claim: Claim, textbook: str, port: int | None) -> Iterable[str]:
+    yield textbook
+    hosts: list[str | None] = [None]
+    name, colon, digits = request.host.rpartition(":")
+    if colon and digits.isdigit():
+        hosts.append(name)
+    elif port is not None:
+        hosts.append(f"{request.host}:{port}")
+    for path in (None, request.path):
+        for host in hosts:
+            if path is not None or host is not None:
+                yield canonical_request(request, claim, host=host, path=path)
+
+
+# The parameters that are part of the resource which is signed.
+SUBRESOURCES = frozenset(
+    {
+        "accelerate",
+        "acl",
+        "cors",
+        "delete",
+        "lifecycle",
+        "location",
+        "logging",
+        "notification",
+        "partNumber",
+        "policy",
+        "replication",
+        "requestPayment",
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
+        "response-content-language",
+        "response-content-type",
+        "response-expires",
+        "restore",
+        "select",
+        "select-type",
+        "tagging",
+        "torrent",
+        "uploadId",
+        "uploads",
+        "versionId",
+        "versioning",
+        "versions",
+        "website",
+    }
+)
+
+
+def string_to_sign_v2(request: Request, date: str) -> str:
+    """Return the text that a V2 signature signs; *date* is the Date line, or Expires."""
+    headers = request.headers
+    amz = "".join(
+        f"{name}:{' '.join(value.split())}\n"
+        for name, value in sorted(headers.items())
+        if name.startswith("x-amz-")
+    )
+    return (
+        f"{request.method}\n{headers.get('content-md5', '')}\n{headers.get('content-type', '')}\n"
+        f"{date}\n{amz}{_resource_v2(request)}"
+    )
+
+
+def _resource_v2(request: Request) -> str:
+    path = request.path
+    if request.virtual:
+        path = f"/{request.bucket}{path}"
+    sub = sorted((name, value) for name, value in request.query if name in SUBRESOURCES)
+    if not sub:
+        return path
+    # A parameter without a value stands there without an equals sign.
+    return f"{path}?" + "&".join(f"{name}={value}" if value else name for name, value in sub)
+
+
+def check_v2(request: Request, credentials: Credentials, *, date: str, signature: str) -> Signed:
+    """Return the signature if it is right; raises SignatureDoesNotMatch."""
+    text = string_to_sign_v2(request, date)
+    digest = hmac.digest(
+        credentials.secret_key.encode(), text.encode("latin-1", "replace"), hashlib.sha1
+    )
+    expected = base64.b64encode(digest)
+    if not hmac.compare_digest(expected, signature.encode("utf-8", "replace")):
+        raise S3Error(
+            "SignatureDoesNotMatch",
+            AWSAccessKeyId=credentials.access_key,
+            StringToSign=text,
+            StringToSignBytes=text.encode("utf-8", "replace").hex(" "),
+        )
+    return Signed(credentials.access_key)

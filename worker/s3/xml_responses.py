@@ -1,0 +1,353 @@
+"""XML response bodies, rendered as bytes."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from worker.model import Checksum, Entry, Upload
+from worker.s3.error_codes import S3Error, invalid_argument
+from worker.s3.listing import (
+    MAX_PAGE,
+    V1,
+    V2,
+    ListQuery,
+    Page,
+    PartsPage,
+    PartsQuery,
+    UploadsPage,
+    UploadsQuery,
+)
+from worker.s3.request import Request
+from worker.s3.xml import HEAD, carries, document, element, optional, text, url_text
+
+OWNER_ID = "worker"
+OWNER = f"<ID>{OWNER_ID}</ID><DisplayName>worker</DisplayName>"
+STORAGE_CLASS = "<StorageClass>STANDARD</StorageClass>"
+
+
+def timestamp(milliseconds: int) -> str:
+    """Return ``2009-10-12T17:50:30.000Z``."""
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:
+    """Return the error document; the ids must be those of the response's headers."""
+    facts = {
+        "Code": fault.code,
+        "Message": fault.message,
+        **fault.fields,
+        "Resource": resource,
+        "RequestId": request_id,
+        "HostId": host_id,
+    }
+    # The one document of S3 without a namespace.
+    inside = "".join(element(name, value) for name, value in facts.items())
+    return f"{HEAD}<Error>{inside}</Error>".encode()
+
+
+def list_buckets(buckets: Iterable[tuple[str, int]], *, prefix: str | None = None) -> bytes:
+    """Return ListBuckets of (name, created in milliseconds), in the order of their names."""
+    rows = "".join(
+        f"<Bucket>{element('Name', name)}<CreationDate>{timestamp(created)}</CreationDate></Bucket>"
+        for name, created in sorted(buckets)
+        if name.startswith(prefix or "")
+    )
+    return document(
+        "ListAllMyBucketsResult",
+        f"<Owner>{OWNER}</Owner><Buckets>{rows}</Buckets>{optional('Prefix', prefix)}",
+    )
+
+
+def list_page(bucket: str, query: ListQuery, page: Page) -> bytes:
+    """Return a page of ListObjects, ListObjectsV2 or ListObjectVersions."""
+    name = url_text if query.url else text
+    truncated = "true" if page.next is not None else "false"
+    if page.next is not None and query.kind != V2:
+        _check_marker(page.last, url=query.url)
+    head = [f"<Name>{text(bucket)}</Name>"]
+    # V1 leaves its prefix as it is even when all else is encoded; clients do not decode it.
+    head.append(
+        f"<Prefix>{text(query.prefix) if query.kind == V1 else name(query.prefix)}</Prefix>"
+    )
+    if query.kind == V1:
+        head.append(f"<Marker>{name(query.marker)}</Marker>")
+        if page.next is not None and query.delimiter:
+            head.append(f"<NextMarker>{name(page.last)}</NextMarker>")
+    elif query.kind == V2:
+        head.append(optional("ContinuationToken", query.token))
+        head.append(optional("NextContinuationToken", page.token))
+        if query.start_after is not None:
+            head.append(f"<StartAfter>{name(query.start_after)}</StartAfter>")
+        head.append(f"<KeyCount>{len(page.items) + len(page.prefixes)}</KeyCount>")
+    else:
+        head.append(f"<KeyMarker>{name(query.marker)}</KeyMarker>")
+        head.append(element("VersionIdMarker", query.version_marker))
+        if page.next is not None:
+            head.append(f"<NextKeyMarker>{name(page.last)}</NextKeyMarker>")
+            if page.last_is_key:
+                head.append("<NextVersionIdMarker>null</NextVersionIdMarker>")
+    head.append(f"<MaxKeys>{query.limit}</MaxKeys>")
+    if query.delimiter:
+        head.append(f"<Delimiter>{name(query.delimiter)}</Delimiter>")
+    if query.url:
+        head.append("<EncodingType>url</EncodingType>")
+    head.append(f"<IsTruncated>{truncated}</IsTruncated>")
+    owner = f"<Owner>{OWNER}</Owner>" if query.kind != V2 or query.fetch_owner else ""
+    row = _version_row if query.kind not in (V1, V2) else _object_row
+    rows = [row(item, name(item.key), owner) for item in page.items]
+    folded = [
+        f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>"
+        for prefix in page.prefixes
+    ]
+    root = "ListBucketResult" if query.kind in (V1, V2) else "ListVersionsResult"
+    return document(root, "".join(head + rows + folded))
+
+
+def _check_marker(marker: str, *, url: bool) -> None:
+    """Refuse to let a listing go on from a name that the client would get changed.
+
+    It would send the changed one back, and all keys between the two would be missed in silence.
+    """
+    if not url and not carries(marker):
+        raise S3Error(
+            "InvalidRequest",
+            "The page ends with a name that XML 1.0 cannot carry; ask again with "
+            "encoding-type=url, or with ListObjectsV2.",
+            Key=marker,
+        )
+
+
+def _object_row(item: Entry, key: str, owner: str) -> str:
+    return (
+        f"<Contents><Key>{key}</Key><LastModified>{timestamp(item.modified)}</LastModified>"
+        f"<ETag>&quot;{item.etag}&quot;</ETag>{_checksum_kind(item.checksum)}"
+        f"<Size>{item.size}</Size>{owner}{STORAGE_CLASS}</Contents>"
+    )
+
+
+def _version_row(item: Entry, key: str, owner: str) -> str:
+    return (
+        f"<Version><Key>{key}</Key><VersionId>null</VersionId><IsLatest>true</IsLatest>"
+        f"<LastModified>{timestamp(item.modified)}</LastModified>"
+        f"<ETag>&quot;{item.etag}&quot;</ETag>{_checksum_kind(item.checksum)}"
+        f"<Size>{item.size}</Size>{owner}{STORAGE_CLASS}</Version>"
+    )
+
+
+def _checksum_kind(checksum: Checksum | None) -> str:
+    if checksum is None:
+        return ""
+    return (
+        f"<ChecksumAlgorithm>{checksum.algorithm}</ChecksumAlgorithm>"
+        f"<ChecksumType>{checksum.type}</ChecksumType>"
+    )
+
+
+def checksum_elements(checksum: Checksum | None, *, with_type: bool) -> str:
+    """Return ``<ChecksumCRC32>…</ChecksumCRC32>``, with its type behind it when asked."""
+    if checksum is None:
+        return ""
+    kind = f"<ChecksumType>{checksum.type}</ChecksumType>" if with_type else ""
+    name = f"Checksum{checksum.algorithm}"
+    return f"<{name}>{checksum.value}</{name}>{kind}"
+
+
+def list_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) -> bytes:
+    """Return a page of ListMultipartUploads."""
+    name = url_text if query.url else text
+    rows = "".join(
+        f"<Upload><Key>{name(upload.key)}</Key>{element('UploadId', upload.id)}"
+        f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>{STORAGE_CLASS}"
+        f"<Initiated>{timestamp(upload.initiated)}</Initiated>"
+        f"{_upload_checksum(upload)}</Upload>"
+        for upload in page.uploads
+    )
+    folded = "".join(
+        f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>"
+        for prefix in page.prefixes
+    )
+    following = ""
+    if page.truncated:
+        _check_marker(page.next_key, url=query.url)
+        following = (
+            f"<NextKeyMarker>{name(page.next_key)}</NextKeyMarker>"
+            f"{element('NextUploadIdMarker', page.next_id)}"
+        )
+    delimiter = f"<Delimiter>{name(query.delimiter)}</Delimiter>" if query.delimiter else ""
+    return document(
+        "ListMultipartUploadsResult",
+        f"{element('Bucket', bucket)}<KeyMarker>{name(query.key_marker)}</KeyMarker>"
+        f"{element('UploadIdMarker', query.id_marker)}{following}{delimiter}"
+        f"<Prefix>{name(query.prefix)}</Prefix>"
+        f"{'<EncodingType>url</EncodingType>' if query.url else ''}"
+        f"<MaxUploads>{query.limit}</MaxUploads>"
+        f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>{rows}{folded}",
+    )
+
+
+def _upload_checksum(upload: Upload) -> str:
+    return optional("ChecksumAlgorithm", upload.algorithm) + optional(
+        "ChecksumType", upload.checksum_type
+    )
+
+
+def list_parts(bucket: str, upload: Upload, query: PartsQuery, page: PartsPage) -> bytes:
+    """Return a page of ListParts."""
+    rows = "".join(
+        f"<Part><PartNumber>{part.number}</PartNumber>"
+        f"<LastModified>{timestamp(part.modified)}</LastModified>"
+        f"<ETag>&quot;{part.etag}&quot;</ETag><Size>{part.size}</Size>"
+        f"{checksum_elements(part.checksum, with_type=False)}</Part>"
+        for part in page.parts
+    )
+    following = ""
+    if page.parts:
+        following = f"<NextPartNumberMarker>{page.parts[-1].number}</NextPartNumberMarker>"
+    return document(
+        "ListPartsResult",
+        f"{element('Bucket', bucket)}{element('Key', upload.key)}{element('UploadId', upload.id)}"
+        f"<PartNumberMarker>{query.marker}</PartNumberMarker>{following}"
+        f"<MaxParts>{query.limit}</MaxParts>"
+        f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
+        f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>{STORAGE_CLASS}"
+        f"{_upload_checksum(upload)}{rows}",
+    )
+
+
+def initiated(bucket: str, key: str, upload_id: str) -> bytes:
+    """Return the answer to CreateMultipartUpload."""
+    return document(
+        "InitiateMultipartUploadResult",
+        element("Bucket", bucket) + element("Key", key) + element("UploadId", upload_id),
+    )
+
+
+def completed(
+    bucket: str, key: str, *, etag: str, checksum: Checksum | None, location: str
+) -> bytes:
+    """Return the answer to CompleteMultipartUpload; *location* is the object's URL."""
+    return document(
+        "CompleteMultipartUploadResult",
+        f"{element('Location', location)}{element('Bucket', bucket)}{element('Key', key)}"
+        f"<ETag>&quot;{etag}&quot;</ETag>{checksum_elements(checksum, with_type=True)}",
+    )
+
+
+def copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
+    """Return the answer to CopyObject."""
+    return document(
+        "CopyObjectResult",
+        f"<LastModified>{timestamp(modified)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+        f"{checksum_elements(checksum, with_type=True)}",
+    )
+
+
+def part_copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
+    """Return the answer to UploadPartCopy."""
+    return document(
+        "CopyPartResult",
+        f"<LastModified>{timestamp(modified)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+        f"{checksum_elements(checksum, with_type=False)}",
+    )
+
+
+def deleted(results: Iterable[tuple[str, S3Error | None]], *, quiet: bool) -> bytes:
+    """Return the answer to DeleteObjects: each key with its error, None for one that is gone."""
+    rows = []
+    for key, fault in results:
+        if fault is not None:
+            rows.append(
+                f"<Error>{element('Key', key)}{element('Code', fault.code)}"
+                f"{element('Message', fault.message)}</Error>"
+            )
+        elif not quiet:
+            rows.append(f"<Deleted>{element('Key', key)}</Deleted>")
+    return document("DeleteResult", "".join(rows))
+
+
+def tagging(tags: Mapping[str, str]) -> bytes:
+    """Return the answer to GetObjectTagging."""
+    rows = "".join(
+        f"<Tag>{element('Key', key)}{element('Value', value)}</Tag>" for key, value in tags.items()
+    )
+    return document("Tagging", f"<TagSet>{rows}</TagSet>")
+
+
+ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
+ATTRIBUTES_HEADER = "x-amz-object-attributes"
+
+
+def requested_attributes(request: Request) -> frozenset[str]:
+    """Return the attributes that the request asks for; raises InvalidArgument, InvalidRequest."""
+    value = request.headers.get(ATTRIBUTES_HEADER, "")
+    names = frozenset(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise S3Error(
+            "InvalidRequest",
+            "The x-amz-object-attributes header specifying the attributes to be "
+            "retrieved is either missing or empty",
+        )
+    for name in names:
+        if name not in ATTRIBUTES:
+            raise invalid_argument(ATTRIBUTES_HEADER, value, "Invalid attribute name specified.")
+    return names
+
+
+def attributes(request: Request, facts: Entry) -> bytes:
+    """Return the document with the attributes that the request asks for."""
+    names = requested_attributes(request)
+    page = _attribute_parts_query(request)
+    inside = ""
+    if "ETag" in names:
+        inside += f"<ETag>{facts.etag}</ETag>"  # without quotes, here alone
+    if "Checksum" in names and facts.checksum is not None:
+        inside += f"<Checksum>{checksum_elements(facts.checksum, with_type=True)}</Checksum>"
+    if "ObjectParts" in names and facts.parts:
+        inside += _attribute_parts(facts, page)
+    if "StorageClass" in names:
+        inside += STORAGE_CLASS
+    if "ObjectSize" in names:
+        inside += f"<ObjectSize>{facts.size}</ObjectSize>"
+    return document("GetObjectAttributesResponse", inside)
+
+
+def _attribute_parts(facts: Entry, page: PartsQuery) -> str:
+    # As on GET, the parts are counted from one whatever numbers they were uploaded under.
+    numbered = list(enumerate(facts.parts, start=1))
+    following = numbered[page.marker :]
+    shown = following[: page.limit]
+    truncated = len(following) > len(shown) and page.limit > 0
+    rows = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><Size>{part.size}</Size>"
+        f"{checksum_elements(part.checksum, with_type=False)}</Part>"
+        for number, part in shown
+    )
+    last = shown[-1][0] if shown else 0
+    return (
+        f"<ObjectParts><PartsCount>{len(facts.parts)}</PartsCount>"
+        f"<PartNumberMarker>{page.marker}</PartNumberMarker>"
+        f"<NextPartNumberMarker>{last}</NextPartNumberMarker>"
+        f"<MaxParts>{page.limit}</MaxParts>"
+        f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>{rows}</ObjectParts>"
+    )
+
+
+def _attribute_parts_query(request: Request) -> PartsQuery:
+    return PartsQuery(
+        marker=_attribute_number(request, "x-amz-part-number-marker", 0),
+        limit=min(_attribute_number(request, "x-amz-max-parts", MAX_PAGE), MAX_PAGE),
+    )
+
+
+def _attribute_number(request: Request, name: str, default: int) -> int:
+    value = request.headers.get(name)
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) <= 10):
+        raise invalid_argument(name, value, f"Argument {name} must be a number")
+    return int(value)
