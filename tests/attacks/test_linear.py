@@ -13,7 +13,7 @@ from worker.s3.aws_chunked import ChunkedDecoder
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import Payload
 from worker.s3.signing import Credentials
-from worker.s3.xml import text, url_text
+from worker.s3.xml_responses import text, url_text
 
 LENGTH = 1 << 18
 LONG = {

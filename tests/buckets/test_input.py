@@ -4,7 +4,7 @@ import pytest
 from bucket_contract import FILES, BucketContract
 from builders import a_commit
 
-from worker.buckets.input import InputBucket
+from worker.buckets.bucket import InputBucket
 from worker.store.blobs import BlobReader
 from worker.store.opening import open_store
 

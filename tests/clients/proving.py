@@ -8,7 +8,7 @@ from clients.rows import Mode, Row
 from clients.running import Outcome, Place, run
 
 from worker.gateway.messages import Endpoint
-from worker.job.environment import Access, hints
+from worker.job.commands import Access, hints
 
 HINTS = frozenset(hints(Access(Endpoint("127.0.0.1", 1, "http://127.0.0.1:1"))))
 """What the job sets so that clients find the gateway with no flag."""

@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 
 from worker.errors import Cause
-from worker.job.environment import EnvironmentTemplate
+from worker.job.commands import EnvironmentTemplate
 from worker.job.run import run
 from worker.supervisor import container as containers
 

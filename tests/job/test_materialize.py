@@ -66,13 +66,6 @@ def test_empty_files_have_names_and_no_content(store, tmp_path):
     assert {"a": b""} == below(lay_out(store, tmp_path, empty_files=True))
 
 
-def test_an_s3_input_is_an_empty_folder(store, tmp_path):
-    """It is served; it takes no room here."""
-    a_commit(store, FILES)
-
-    assert [] == os.listdir(lay_out(store, tmp_path, s3=True))
-
-
 def test_what_the_kernel_will_not_copy_is_read_and_written(store, tmp_path, monkeypatch):
     """Another file system, or an object store: the bytes are the same."""
     a_commit(store, FILES)

@@ -38,7 +38,7 @@ from worker.s3.payload import FRAMINGS, Digests, Payload, parse_payload
 from worker.s3.request import parse
 from worker.s3.routing import route
 from worker.s3.signing import Credentials, Signed
-from worker.s3.xml import parse as parse_xml
+from worker.s3.xml_requests import parse_xml
 
 PAIR = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 NOW = 1369353600.0
@@ -178,7 +178,7 @@ class Fuzzer:
             "parts": lambda: listing.parse_parts(request),
             "described": lambda: metadata.object_metadata(request),
             "copy source": lambda: copying.copy_source(request),
-            "attributes": lambda: xml_responses.requested_attributes(request),
+            "attributes": lambda: reads.requested_attributes(request),
             "part number": lambda: multipart.part_number(request),
             "upload checksum": lambda: upload_checksum(request),
             "read conditions": lambda: read_conditions(request.headers),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from s3.scene import refused
 
 from worker.s3.error_codes import S3Error
-from worker.s3.xml import MAX_DEPTH, document, element, parse, text, url_text
+from worker.s3.xml_requests import MAX_DEPTH, parse_xml
+from worker.s3.xml_responses import document, element, text, url_text
 
 # All that XML 1.0 can carry.
 CARRIED = st.characters(
@@ -22,14 +23,14 @@ def test_text_comes_back(value):
     """What is written is read again by us and by others, carriage returns and all."""
     written = document("Root", element("Key", value))
 
-    assert value == parse(written, "Root").get("Key")
+    assert value == parse_xml(written, "Root").get("Key")
     assert value == ET.fromstring(written)[0].text or not value
 
 
 @given(st.text())
 def test_every_document_can_be_read(value):
     """Characters that XML cannot carry hide no other: the document is well-formed."""
-    found = parse(document("Root", element("Key", value)), "Root").get("Key")
+    found = parse_xml(document("Root", element("Key", value)), "Root").get("Key")
 
     assert found is not None
     assert len(found) == len(value)
@@ -70,7 +71,7 @@ def test_encodes_for_those_who_ask(value, expected):
 )
 def test_reads_what_clients_write(body):
     """With and without a namespace, in every form that means the same."""
-    assert "a" == parse(body, "Root").get("Key")
+    assert "a" == parse_xml(body, "Root").get("Key")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_reads_what_clients_write(body):
 def test_refuses(body):
     """What is not the document that was asked for is MalformedXML, at once."""
     with refused("MalformedXML"):
-        parse(body, "Root")
+        parse_xml(body, "Root")
 
 
 @given(st.one_of(st.binary(), st.text(st.sampled_from("<>/a&;'\"=! []")).map(str.encode)))
@@ -114,6 +115,6 @@ def test_never_raises_anything_but_an_s3_error(body):
     """Whatever comes, there is an answer to it."""
     for document_ in (body, b"<Root>" + body + b"</Root>", b"<Root " + body + b"/>"):
         try:
-            parse(document_, "Root")
+            parse_xml(document_, "Root")
         except S3Error:
             continue

@@ -9,8 +9,8 @@ from s3.scene import AnObject, AnUpload, APart, a_request, refused
 from worker.model import Checksum
 from worker.s3 import listing, xml_responses
 from worker.s3.error_codes import S3Error
-from worker.s3.xml import parse
-from worker.s3.xml_responses import attributes
+from worker.s3.reads import attributes
+from worker.s3.xml_requests import parse_xml
 
 MODEL = ServiceModel(Session().get_service_data("s3"))
 CRC = Checksum("CRC32", "AAAAAA==")
@@ -221,7 +221,7 @@ def test_tells_an_error():
         "Key": STRANGE,
         "Resource": "/out/k\ufffd",
     } == found["Error"]
-    written = parse(body, "Error")
+    written = parse_xml(body, "Error")
     assert ("R", "H") == (written.get("RequestId"), written.get("HostId"))
 
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import Invalid
+from worker.spec.document import DocumentErrors
 from worker.spec.fields import DOCUMENT, JOB, METADATA, OUTPUT, PIPELINE, PROJECT, SECRET, TRANSFORM
 from worker.spec.inputs import NODE, PFS
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec, Metadata, Output, PfsInput, Secret, User
-from worker.spec.problems import DocumentErrors
 from worker.spec.schema import snake_case
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "examples").glob("*.[jy]*[nl]"))

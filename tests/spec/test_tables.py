@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from worker.spec.document import DocumentErrors
 from worker.spec.fields import DOCUMENT, JOB, METADATA, OUTPUT, PIPELINE, PROJECT, SECRET, TRANSFORM
 from worker.spec.inputs import NODE, PFS
 from worker.spec.parse import parse
-from worker.spec.problems import DocumentErrors
 from worker.spec.schema import snake_case
 
 REFERENCE = (Path(__file__).parents[2] / "docs" / "job.md").read_text()

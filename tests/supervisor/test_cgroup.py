@@ -14,8 +14,7 @@ import trio
 from worker.redaction import Redactor
 from worker.supervisor import cgroup
 from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
-from worker.supervisor.tree import CommandSpec, ShimDied, adopt_orphans
-from worker.supervisor.usage import Usage
+from worker.supervisor.tree import CommandSpec, ShimDied, Usage, adopt_orphans
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import trio
 
 from worker.redaction import Redactor
 from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
-from worker.supervisor.tree import CommandSpec, Identity, NotStarted, ShimDied, adopt_orphans
-from worker.supervisor.usage import Usage
+from worker.supervisor.tree import CommandSpec, Identity, NotStarted, ShimDied, Usage, adopt_orphans
 
 
 class Ear:

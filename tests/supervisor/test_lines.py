@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.supervisor.lines import LineSplitter
+from worker.supervisor.command import LineSplitter
 
 
 def lines(*pieces: bytes, longest: int = 100) -> list[str]:

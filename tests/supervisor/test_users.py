@@ -9,11 +9,6 @@ from worker.supervisor.users import UserInvalid, resolve_user
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
-def test_nobody_in_particular_is_who_we_are():
-    """Without a user the command runs as the agent."""
-    assert resolve_user(None) is None
-
-
 @as_root
 @pytest.mark.parametrize(
     ("user", "expected"),

@@ -1,4 +1,4 @@
-"""A bucket: a named set of objects, read by key and in the order of keys."""
+"""Buckets: named sets of objects, read by key and in the order of keys; and input buckets."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 import trio
 from trio.to_thread import run_sync as in_thread
 
-from worker.errors import DataLost
+from worker.errors import DataLost, KeyMissing
 from worker.model import Entry, cut
 from worker.store.blobs import BlobReader
+from worker.store.trees import Tree
 
 PIECE = 1 << 20
 """Bytes of payload read at once: in one thread call, or in none if they are cached."""
@@ -38,7 +39,8 @@ class Bucket(ABC):
 
         Bytes in the page cache are read at once, others in a thread.
         """
-        for extent in cut(entry.extents, start, stop):
+        whole = start == 0 and stop == entry.size
+        for extent in entry.extents if whole else cut(entry.extents, start, stop):
             position = extent.run_offset + extent.start
             end = position + extent.length
             while position < end:
@@ -53,3 +55,26 @@ class Bucket(ABC):
                     raise DataLost(f"{extent.blob}: ends {end - position} bytes before an extent")
                 position += len(piece)
                 yield piece
+
+
+class InputBucket(Bucket):
+    """The tree of a commit as a bucket; it does not change when the branch moves."""
+
+    def __init__(self, name: str, tree: Tree, reader: BlobReader) -> None:
+        super().__init__(name, reader)
+        self._tree = tree
+
+    async def entry(self, key: str) -> Entry:
+        """Return the entry of the object at *key*; raises KeyMissing."""
+        # A call in a thread takes a tenth of the time of a small GET, and most segments are cached.
+        if self._tree.is_cached(key):
+            entry = self._tree.entry(key)
+        else:
+            entry = await in_thread(self._tree.entry, key)
+        if entry is None:
+            raise KeyMissing(self.name, key)
+        return entry
+
+    def entries(self, start: str) -> Iterator[Entry]:
+        """Yield the entries at *start* and after it; blocks."""
+        return self._tree.entries(start=start)

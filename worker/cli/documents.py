@@ -9,8 +9,8 @@ from worker.cli import failures, terminal
 from worker.cli.options import json_option, read_document, with_settings
 from worker.config import Config
 from worker.errors import Cause
+from worker.spec.document import DocumentErrors, Problem
 from worker.spec.parse import parse
-from worker.spec.problems import DocumentErrors, Problem
 
 
 @click.command()

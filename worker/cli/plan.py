@@ -14,7 +14,7 @@ from worker.cli.options import RUN, job_option, json_option, read_document, with
 from worker.config import Config
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import ANONYMOUS, Access
-from worker.job.environment import EnvironmentTemplate, InputVariables, passed_variables
+from worker.job.commands import EnvironmentTemplate, InputVariables, passed_variables
 from worker.job.plan import Datum, Plan, make_plan
 from worker.spec.parse import parse
 from worker.store.opening import open_store

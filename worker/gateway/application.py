@@ -14,9 +14,8 @@ from pathlib import Path
 import attrs
 
 from worker import telemetry
-from worker.buckets.bucket import Bucket
+from worker.buckets.bucket import Bucket, InputBucket
 from worker.buckets.index import Index
-from worker.buckets.input import InputBucket
 from worker.buckets.output import OutputBucket
 from worker.errors import WorkerError, is_disk_full, s3_code_of
 from worker.gateway import listings, objects, uploads
@@ -126,6 +125,8 @@ class S3Application:
 
     def is_bucket_host(self, host: bytes) -> bool:
         """Whether *host* names a bucket in the virtual-hosted style."""
+        if b"." not in host:
+            return False
         headers = [(b"host", host)]
         return parse("GET", b"/", b"", headers, buckets=self.buckets).virtual
 

@@ -1,9 +1,9 @@
-"""The gateway's parent process: forks the processes that serve, and supervises them.
+"""The gateway's processes: a parent that forks and supervises the children that serve.
 
-It imports everything, has no threads and freezes its garbage collector before it forks, so that the
-children share the pages of the imported modules. They accept connections from one listening socket.
-Each child has a control socket; its end tells the parent that the child died, and a child that the
-parent died.
+The parent imports everything, has no threads and freezes its garbage collector before it forks, so
+that the children share the pages of the imported modules. They accept connections from one
+listening socket. Each child has a control socket; its end tells the parent that the child died, and
+a child that the parent died.
 """
 
 import gc
@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import attrs
+import trio
+from trio.to_thread import run_sync as in_thread
 
 from worker import jsonlines, telemetry
 from worker.errors import WorkerError
-from worker.gateway import child
+from worker.gateway.application import S3Application, open_application
 from worker.gateway.counters import Counters
 from worker.gateway.messages import (
     HEARTBEAT,
@@ -40,7 +42,91 @@ from worker.gateway.messages import (
     decode,
     encode,
 )
+from worker.gateway.server import Draining, serve
 from worker.system import keep_private
+
+STALLED_TIMEOUT = 1.0
+"""Seconds for requests that the deadline of a drain cancelled to end, before they are abandoned."""
+
+
+def run_child(
+    plan: GatewayPlan,
+    listener: socket.socket,
+    control: socket.socket,
+    *,
+    number: int,
+    counters: Counters,
+) -> NoReturn:
+    """Serve until drained, flush, and exit the process; exit at once if the parent has."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        application = open_application(plan, number=number, counters=counters)
+        trio.run(_serve, application, plan, listener, control)
+    except BaseException as error:
+        if not isinstance(error, WorkerError | OSError):
+            telemetry.logger().error("gateway.fault", exc_info=error)
+        control.setblocking(True)
+        control.sendall(encode(Failed(str(error) or repr(error), getattr(error, "errno", None))))
+    finally:
+        _exit(1)
+
+
+async def _serve(
+    application: S3Application, plan: GatewayPlan, listener: socket.socket, control: socket.socket
+) -> None:
+    channel = trio.SocketStream(trio.socket.from_stdlib_socket(control))
+    draining, served = Draining(), trio.Event()
+
+    async def accept(*, task_status: trio.TaskStatus[None]) -> None:
+        await serve(application, listener, plan.certificate, draining, task_status=task_status)
+        served.set()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_obey, channel, draining)
+            await nursery.start(accept)
+            await channel.send_all(encode(Ready()))
+            await draining.wait()
+            async with trio.open_nursery() as flushing:
+                flushing.start_soon(_send_heartbeats, channel)
+                # A client that stalls may hold the server beyond the deadline; it is abandoned.
+                with trio.move_on_after(draining.deadline + STALLED_TIMEOUT):
+                    await served.wait()
+                await in_thread(application.flush)
+                flushing.cancel_scope.cancel()
+            await channel.send_all(encode(Flushed()))
+            _exit(0)
+    except BaseExceptionGroup as group:
+        # Only the first error is reported; the others follow from it.
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
+
+
+async def _send_heartbeats(channel: trio.SocketStream) -> None:
+    """Send heartbeats while requests finish and a thread flushes the stage."""
+    while True:
+        await channel.send_all(encode(Heartbeat()))
+        await trio.sleep(HEARTBEAT)
+
+
+async def _obey(channel: trio.SocketStream, draining: Draining) -> None:
+    """Drain when the parent requests it; exit when the parent has exited."""
+    decoder = jsonlines.Decoder[Message](decode)
+    async for data in channel:
+        for message in decoder.feed(bytes(data)):
+            if isinstance(message, Drain):
+                draining.start(message.deadline)
+    _exit(1)
+
+
+def _exit(status: int) -> NoReturn:
+    # Not by unwinding: the stack of the parent, from which this process was forked, is above this
+    # frame, and neither a thread nor a stalled client may delay the exit.
+    sys.stderr.flush()
+    os._exit(status)
+
 
 BACKLOG = 1024
 OPEN_FILES = 1 << 16
@@ -213,7 +299,7 @@ class ForkServer:
             for sibling in self._children:
                 os.close(sibling.channel.descriptor)
             self._counters.use_process(number)
-            child.run(plan, listener, theirs, number=number, counters=self._counters)
+            run_child(plan, listener, theirs, number=number, counters=self._counters)
         theirs.close()
         new = Child(pid, Channel(ours.detach()))
         self._children.append(new)

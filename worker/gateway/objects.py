@@ -24,6 +24,7 @@ from worker.s3.conditions import (
 )
 from worker.s3.error_codes import S3Error
 from worker.s3.metadata import object_metadata
+from worker.s3.request import Request
 from worker.store.blobs import check
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def put_object(context: "Context") -> Response:
     """Handle PutObject: the object exists, complete, when the response is sent, and not before."""
     output = context.output
     assert output is not None
-    decide = deciding(write_conditions(context.request.headers))
+    decide = deciding(context.request)
     metadata = object_metadata(context.request)
     if decide is not None:
         # A request that fails now need not send its body; the condition is evaluated again then.
@@ -74,10 +75,11 @@ async def put_object(context: "Context") -> Response:
     return empty(200, stored_headers(content.etag, content.checksum))
 
 
-def deciding(conditions: Conditions) -> Decide | None:
-    """Return the check of *conditions* on the existing object of a write; None without any."""
-    if conditions.is_empty:
+def deciding(request: Request) -> Decide | None:
+    """Return the check of a write's conditions on the existing object; None without conditions."""
+    if "if-match" not in request.headers and "if-none-match" not in request.headers:
         return None
+    conditions = write_conditions(request.headers)
     return lambda existing: check_write(conditions, existing.etag if existing else None)
 
 
@@ -96,7 +98,7 @@ async def copy_object(context: "Context") -> Response:
     """Handle CopyObject: the new object shares the bytes of its source."""
     output = context.output
     assert output is not None
-    decide = deciding(write_conditions(context.request.headers))
+    decide = deciding(context.request)
     source = copying.copy_source(context.request)
     bucket, existing = await find_source(context, source)
     metadata, algorithm = copying.copied_metadata(context.request, source, existing)
@@ -178,7 +180,7 @@ def _delete(context: "Context", key: str, conditions: Conditions) -> None:
 async def get_object_attributes(context: "Context") -> Response:
     """Handle GetObjectAttributes."""
     entry = await context.bucket.entry(context.key)
-    body = xml_responses.attributes(context.request, entry)
+    body = reads.attributes(context.request, entry)
     return xml(body, [(b"last-modified", reads.http_date(entry.modified // 1000))])
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import quote_from_bytes
 
+import attrs
 import h11
 import trio
 from hypercorn.config import Config
@@ -198,7 +199,8 @@ class Connection(TCPServer):
         try:
             with self._reading:
                 while True:
-                    size = RECEIVE_BODY if protocol.is_in_body() else RECEIVE_HEAD
+                    in_body = protocol.connection.their_state is h11.SEND_BODY
+                    size = RECEIVE_BODY if in_body else RECEIVE_HEAD
                     data = bytes(await self.stream.receive_some(size))
                     await protocol.receive(data)
                     if not data:
@@ -251,14 +253,14 @@ class Protocol(H11Protocol):
         self._ahead = b""
         """Bytes of further requests, received after a body that did not pass the parser."""
 
-    def is_in_body(self) -> bool:
-        """Whether the next bytes belong to the body of a request."""
-        return self.connection.their_state is h11.SEND_BODY
-
     async def receive(self, data: bytes) -> None:
         """Handle bytes from the client, empty at the end."""
         if self._direct is None:
-            await self.handle(RawData(self._normalize(data)))
+            parser = self.connection
+            standard = data.isascii() and data[:8].partition(b" ")[0].isupper()
+            if not standard and parser.their_state is h11.IDLE and not parser.trailing_data[0]:
+                data = normalize_request_line(data)
+            await self.handle(RawData(data))
         elif data:
             await self._receive_direct(data)
         elif self._direct and self.connection.our_state is h11.SEND_RESPONSE:
@@ -287,24 +289,6 @@ class Protocol(H11Protocol):
             ahead, self._ahead = self._ahead, b""
             await self.receive(ahead)
 
-    def _normalize(self, data: bytes) -> bytes:
-        """Return *data* with a request line that the parser accepts.
-
-        A client library sends the key of a HEAD as raw UTF-8, and methods are accepted in lower
-        case. A request line that is not at the start of *data*, or is incomplete, is left alone.
-        """
-        idle = self.connection.their_state is h11.IDLE and not self.connection.trailing_data[0]
-        if not idle or (data[:8].partition(b" ")[0].isupper() and data.isascii()):
-            return data
-        line, end, rest = data.partition(b"\r\n")
-        method, space, target = line.partition(b" ")
-        if not end or not method.isalpha() or not space:
-            return data
-        if not target.isascii():
-            printable = bytes(range(0x20, 0x7F)).decode()
-            target = quote_from_bytes(target, safe=printable).encode()
-        return method.upper() + space + target + end + rest
-
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 
@@ -330,7 +314,13 @@ class Protocol(H11Protocol):
         else:
             # In place of Hypercorn's streams, whose methods it has.
             self.stream = cast(HTTPStream, S3Stream(application, self, self._connection))
-            self._bypass_parser(headers)
+            length = 0
+            for name, value in headers:
+                if name == b"content-length":
+                    length = int(value)
+            # Bytes that arrived with the head have passed the parser.
+            left = length - len(self.connection.trailing_data[0]) if length > DIRECT else 0
+            self._direct = left if left > 0 else None
         await self.stream.handle(
             events.Request(
                 stream_id=STREAM_ID,
@@ -342,19 +332,6 @@ class Protocol(H11Protocol):
             )
         )
         self.keep_alive_requests += 1
-
-    def _bypass_parser(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Decide whether the body passes the parser; see `_receive_direct`."""
-        self._direct = None
-        length = 0
-        for name, value in headers:
-            if name == b"transfer-encoding":
-                return
-            if name == b"content-length":
-                length = int(value)
-        left = length - len(self.connection.trailing_data[0])
-        if left > DIRECT:
-            self._direct = left
 
     async def _maybe_recycle(self) -> None:
         if self._direct != 0 or self.connection.our_state is not h11.DONE:
@@ -375,6 +352,7 @@ class Protocol(H11Protocol):
         await self.send(Updated(idle=True))
 
     async def _send_error_response(self, status_code: int) -> None:
+        self._refused = True
         if self.stream is None:
             fault = S3Error(MALFORMED.get(status_code, "BadRequest"))
         else:
@@ -391,7 +369,6 @@ class Protocol(H11Protocol):
             h11.EndOfMessage(),
         ):
             await self._send_h11_event(event)
-        self._refused = True
 
     async def _send_h11_event(self, event: Any) -> None:
         # Until 2023, botocore, and so the AWS CLI, rejected a status line without a reason, and
@@ -417,6 +394,22 @@ class Protocol(H11Protocol):
             await self.send(RawData(data=data))
 
 
+def normalize_request_line(data: bytes) -> bytes:
+    """Return *data*, which may start with a request line, so that the parser accepts it.
+
+    A client library sends the key of a HEAD as raw UTF-8, and methods are accepted in lower case. A
+    request line that is incomplete is left alone.
+    """
+    line, end, rest = data.partition(b"\r\n")
+    method, space, target = line.partition(b" ")
+    if not end or not method.isalpha() or not space:
+        return data
+    if not target.isascii():
+        printable = bytes(range(0x20, 0x7F)).decode()
+        target = quote_from_bytes(target, safe=printable).encode()
+    return method.upper() + space + target + end + rest
+
+
 class AdminStream(HTTPStream):
     """A request for an admin page; its body is ignored.
 
@@ -430,17 +423,87 @@ class AdminStream(HTTPStream):
             await super().handle(event)
 
 
+@attrs.define(eq=False)
+class ReceiveQueue:
+    """The body of a request, between the task that reads the connection and the application.
+
+    Queued pieces are combined: a body may arrive byte by byte, and switching tasks costs more than
+    reading thousands of bytes. No task waits for one that is gone: after `close`, pieces are
+    dropped; after `disconnect`, queued pieces are read, then ClientDisconnected is raised.
+    """
+
+    complete: bool = attrs.field(default=False, init=False)
+    """Whether the whole body has been received."""
+    closed: bool = attrs.field(default=False, init=False)
+    """Whether further pieces are dropped."""
+    _pieces: list[bytes] = attrs.field(factory=list, init=False)
+    _size: int = attrs.field(default=0, init=False)
+    _disconnected: bool = attrs.field(default=False, init=False)
+    _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+
+    async def put(self, data: bytes) -> None:
+        """Queue a piece of the body, as soon as there is space."""
+        while self._size >= QUEUED and not (self._disconnected or self.closed):
+            await self._changed.park()
+        if self.closed:
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        self._changed.unpark_all()
+        if len(self._pieces) % MANY_PIECES == MANY_PIECES - 1:
+            # A client that sends single bytes must not keep the event loop from others.
+            await trio.lowlevel.checkpoint()
+
+    def end(self) -> None:
+        """Mark the end of the body."""
+        self.complete = True
+        self._changed.unpark_all()
+
+    def disconnect(self) -> None:
+        """Mark that the client has disconnected, or that the exchange is over."""
+        self._disconnected = True
+        self._changed.unpark_all()
+
+    def close(self) -> None:
+        """Drop all further pieces: the application has finished."""
+        self.closed = True
+        self._pieces.clear()
+        self._size = 0
+        self._changed.unpark_all()
+
+    async def read(self) -> bytes:
+        """Return all bytes that are queued, waiting for some; empty at the end of the body.
+
+        Raises ClientDisconnected.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not (self._pieces or self.complete or self._disconnected):
+            await self._changed.park()
+        if not self._pieces:
+            if not self.complete:
+                raise ClientDisconnected
+            return b""
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        self._changed.unpark_all()
+        return data
+
+    async def discard(self) -> None:
+        """Read the rest of the body and drop it; raises ClientDisconnected."""
+        while await self.read():
+            pass
+
+
+@attrs.define(eq=False)
 class S3Stream:
     """A request for the S3 application: it runs in a task of its own."""
 
-    def __init__(
-        self, application: S3Application, protocol: Protocol, connection: Connection
-    ) -> None:
-        self._application = application
-        self._protocol = protocol
-        self._connection = connection
-        self._closed = False
-        self.body = ReceiveQueue()
+    _application: S3Application
+    _protocol: Protocol
+    _connection: Connection
+    _closed: bool = attrs.field(default=False, init=False)
+    body: ReceiveQueue = attrs.field(factory=ReceiveQueue, init=False)
 
     async def handle(self, event: events.Event) -> None:
         """Handle an event of the protocol."""
@@ -450,7 +513,8 @@ class S3Stream:
             self.body.end()
         elif isinstance(event, events.StreamClosed):
             self._closed = True
-            self.body.disconnect()
+            if not self.body.closed:
+                self.body.disconnect()
         elif isinstance(event, events.Request):
             path, _, query = event.raw_path.partition(b"?")
             scheme = "https" if self._protocol.ssl else "http"
@@ -498,77 +562,3 @@ class S3Stream:
             with trio.move_on_after(DISCARD_TIMEOUT):
                 await self.body.discard()
         await send(events.EndBody(STREAM_ID))
-
-
-class ReceiveQueue:
-    """The body of a request, between the task that reads the connection and the application.
-
-    Queued pieces are combined: a body may arrive byte by byte, and switching tasks costs more than
-    reading thousands of bytes. No task waits for one that is gone: after `close`, pieces are
-    dropped; after `disconnect`, queued pieces are read, then ClientDisconnected is raised.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self.complete = False
-        """Whether the whole body has been received."""
-        self.finished = False
-        """Whether the whole body has been read."""
-        self._disconnected = False
-        self._closed = False
-        self._changed = trio.lowlevel.ParkingLot()
-
-    async def put(self, data: bytes) -> None:
-        """Queue a piece of the body, as soon as there is space."""
-        while self._size >= QUEUED and not (self._disconnected or self._closed):
-            await self._changed.park()
-        if self._closed:
-            return
-        self._pieces.append(data)
-        self._size += len(data)
-        self._changed.unpark_all()
-        if len(self._pieces) % MANY_PIECES == MANY_PIECES - 1:
-            # A client that sends single bytes must not keep the event loop from others.
-            await trio.lowlevel.checkpoint()
-
-    def end(self) -> None:
-        """Mark the end of the body."""
-        self.complete = True
-        self._changed.unpark_all()
-
-    def disconnect(self) -> None:
-        """Mark that the client has disconnected, or that the exchange is over."""
-        self._disconnected = True
-        self._changed.unpark_all()
-
-    def close(self) -> None:
-        """Drop all further pieces: the application has finished."""
-        self._closed = True
-        self._pieces.clear()
-        self._size = 0
-        self._changed.unpark_all()
-
-    async def read(self) -> bytes:
-        """Return all bytes that are queued, waiting for some; empty at the end of the body.
-
-        Raises ClientDisconnected.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while not (self._pieces or self.complete or self._disconnected):
-            await self._changed.park()
-        if not self._pieces:
-            if not self.complete:
-                raise ClientDisconnected
-            self.finished = True
-            return b""
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        self._changed.unpark_all()
-        return data
-
-    async def discard(self) -> None:
-        """Read the rest of the body and drop it; raises ClientDisconnected."""
-        while await self.read():
-            pass

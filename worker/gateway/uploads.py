@@ -12,7 +12,6 @@ from worker.gateway.objects import deciding, find_source, stored_headers
 from worker.model import StoredPart, Upload
 from worker.s3 import copying, multipart, reads, xml_requests, xml_responses
 from worker.s3.checksums import DEFAULT_ALGORITHM, upload_checksum
-from worker.s3.conditions import write_conditions
 from worker.s3.metadata import object_metadata
 from worker.s3.payload import Digests
 
@@ -90,7 +89,7 @@ async def complete(context: "Context") -> Response:
     """Handle CompleteMultipartUpload, which is idempotent."""
     output, request = context.output, context.request
     assert output is not None
-    decide = deciding(write_conditions(request.headers))
+    decide = deciding(request)
     body = await receive_document(context)
     listed = await in_thread(xml_requests.parse_complete, body)
 

@@ -1,18 +1,207 @@
 """Commands of a run: environment, user and output of the user's code."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from urllib.parse import quote
 
 import attrs
 from structlog.typing import FilteringBoundLogger
 
-from worker.job.environment import EnvironmentTemplate, InputVariables
+from worker.job.access import Access
 from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
 from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
-from worker.supervisor.tree import CommandSpec, Identity
-from worker.supervisor.usage import Usage
+from worker.supervisor.tree import CommandSpec, Identity, Usage
+
+# An allow-list, because the agent's environment also contains its credentials for the store.
+PASSED = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "HOSTNAME",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "TMPDIR",
+    "TERM",
+    "COLORTERM",
+    "COLUMNS",
+    "LINES",
+    "NO_COLOR",
+    "EDITOR",
+    "PAGER",
+    "XDG_RUNTIME_DIR",
+    "XDG_CACHE_HOME",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "CUDA_*",
+    "NVIDIA_*",
+    "ROCR_*",
+    "HIP_*",
+    "LD_LIBRARY_PATH",
+    "LIBRARY_PATH",
+    "PYTHON*",
+    "VIRTUAL_ENV",
+    "CONDA_*",
+    "PYENV_*",
+    "JAVA_HOME",
+    "HADOOP_HOME",
+    "SPARK_HOME",
+    "NODE_PATH",
+    "GOPATH",
+    "GOROOT",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "R_HOME",
+    "R_LIBS*",
+    "OMP_*",
+    "MKL_*",
+    "OPENBLAS_*",
+)
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+REGION = "us-east-1"
+JAVA_TRUST_STORE = ".p12"
+"""The suffix of the trust store for Java, beside the one in PEM."""
+
+
+@attrs.frozen
+class InputVariables:
+    """The values of the variables of one input."""
+
+    name: str
+    path: Path
+    commit: str
+
+
+def passed_variables(
+    base: Mapping[str, str], more: Iterable[str] = (), *, allowed: Iterable[str] = PASSED
+) -> dict[str, str]:
+    """Return the variables of *base* that the command gets; *more* are names or patterns."""
+    patterns = (*allowed, *more)
+    found = {
+        name: value
+        for name, value in base.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    return {"PATH": DEFAULT_PATH, **found} if "PATH" in patterns else found
+
+
+def client_hints(access: Access) -> dict[str, str]:
+    """Return the variables by which S3 clients find the gateway without flags.
+
+    Each is listed because a client fails without it: ``tests/clients`` shows which.
+    """
+    url, keys = access.endpoint.url, access.keys
+    scheme, _, address = url.partition("://")
+    secure = scheme == "https"
+    found = {
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        # object_store, and so polars, delta-rs and obstore
+        "AWS_ENDPOINT": url,
+        "AWS_ALLOW_HTTP": "false" if secure else "true",
+        # s5cmd
+        "S3_ENDPOINT_URL": url,
+        # fsspec, and so pandas and dask
+        "FSSPEC_S3_ENDPOINT_URL": url,
+        # GDAL
+        "AWS_S3_ENDPOINT": address,
+        "AWS_HTTPS": "YES" if secure else "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+        # rclone, as the remote "job:"
+        "RCLONE_CONFIG_JOB_TYPE": "s3",
+        "RCLONE_CONFIG_JOB_PROVIDER": "Other",
+        "RCLONE_CONFIG_JOB_ENDPOINT": url,
+        "RCLONE_CONFIG_JOB_ACCESS_KEY_ID": keys.access,
+        "RCLONE_CONFIG_JOB_SECRET_ACCESS_KEY": keys.secret,
+        # mc, as the alias "job"
+        "MC_HOST_job": f"{scheme}://{quote(keys.access, safe='')}:"
+        f"{quote(keys.secret, safe='')}@{address}",
+    }
+    if access.trust_store is not None:
+        pem = str(access.trust_store)
+        for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
+            found[name] = pem
+        found["NODE_EXTRA_CA_CERTS"] = pem
+        found["S3_CA_FILE"] = pem  # TensorFlow, which takes the rest from S3_ENDPOINT
+        java = access.trust_store.with_suffix(JAVA_TRUST_STORE)
+        found["JAVA_TOOL_OPTIONS"] = f"-Djavax.net.ssl.trustStore={java}"
+    return found
+
+
+@attrs.frozen
+class EnvironmentTemplate:
+    """The environment of a job's commands, but for the datum."""
+
+    base: Mapping[str, str]
+    """The agent's own environment."""
+    job: str
+    pipeline: str
+    project: str
+    access: Access | None = None
+    """None for a job without buckets."""
+    client_hints: bool = True
+    more: tuple[str, ...] = ()
+    """Further variables of the base that are passed, by name or pattern."""
+    allowed: tuple[str, ...] = PASSED
+    """Variables of the base that are always passed; none that an image defines itself."""
+    secrets: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    spec: Mapping[str, str] = attrs.field(factory=dict)
+    """``transform.env``, which overrides all others."""
+    identity: Identity | None = None
+    local: Mapping[str, str] = attrs.field(factory=dict)
+    """Paths of this run, such as that of the report pipe."""
+
+    def render(self, *, datum: str = "", inputs: Iterable[InputVariables] = ()) -> dict[str, str]:
+        """Return the environment of the command for the datum with the id *datum*."""
+        found = passed_variables(self.base, self.more, allowed=self.allowed)
+        if self.identity is not None:
+            names = ("USER", self.identity.name), ("LOGNAME", self.identity.name)
+            login = dict((*names, ("HOME", self.identity.home)))
+            found |= {name: value for name, value in login.items() if value}
+        found |= {
+            "PACH_JOB_ID": self.job,
+            "PACH_OUTPUT_COMMIT_ID": self.job,
+            "PACH_PIPELINE_NAME": self.pipeline,
+            "PPS_PIPELINE_NAME": self.pipeline,
+            "PPS_PROJECT_NAME": self.project,
+            "PACH_DATUM_ID": datum,
+            **self.local,
+        }
+        if self.access is not None:
+            if self.client_hints:
+                found |= client_hints(self.access)
+                if any(name.lower().endswith("_proxy") for name in found):
+                    # Clients must not send requests for the gateway to a proxy.
+                    exempt = found.get("NO_PROXY") or found.get("no_proxy") or ""
+                    hosts = ",".join(filter(None, (exempt, self.access.endpoint.host)))
+                    found |= {"NO_PROXY": hosts, "no_proxy": hosts}
+            found |= {
+                "S3_ENDPOINT": self.access.endpoint.url,
+                "AWS_ACCESS_KEY_ID": self.access.keys.access,
+                "AWS_SECRET_ACCESS_KEY": self.access.keys.secret,
+            }
+        for each in inputs:
+            found |= {each.name: str(each.path), f"{each.name}_COMMIT": each.commit}
+        return {**found, **self.secrets, **self.spec}
 
 
 @attrs.frozen

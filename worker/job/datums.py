@@ -18,8 +18,7 @@ from worker.job.commands import CommandRunner
 from worker.job.files import InputFolders, NotAnOutput, SamePath, collect, fingerprint, materialize
 from worker.job.plan import Datum, Plan, Selection
 from worker.job.publish import Output
-from worker.job.record import RunRecord
-from worker.job.result import DatumResult
+from worker.job.result import DatumResult, RunRecord
 from worker.job.scratch import remove_tree
 from worker.job.state import Progress
 from worker.model import OUT
@@ -115,7 +114,7 @@ class DatumProcessor:
         """Materialize the inputs of a datum."""
         for selection in datum.selections:
             count = await in_thread(self._materialize, selection)
-            if count is not None and not selection.input.spec.s3:
+            if count is not None:
                 self.commands.log.info(
                     "datum.materialized",
                     input=selection.input.spec.name,
@@ -146,6 +145,9 @@ class DatumProcessor:
         """Materialize one input and return its number of files; None if it is still unchanged."""
         name, check = selection.input.spec.name, trio.from_thread.check_cancelled
         folder = self.root / name
+        if selection.input.spec.s3:
+            folder.mkdir(mode=0o555, exist_ok=True)
+            return None
         match, mark = self._materialized.pop(name, (None, b""))
         count = None
         if match != selection.match or mark != fingerprint(folder, check=check):

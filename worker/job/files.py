@@ -73,35 +73,32 @@ def materialize(
     """Write the files of *selection* to *folder*, which must not exist, and return their number.
 
     Files and folders are read-only. Where the store is a directory, content is copied by the kernel
-    and shared by file systems that can. An S3 input becomes an empty folder. Raises NotAFileName.
+    and shared by file systems that can. Raises NotAFileName.
     """
     folder.mkdir()
     count = 0
-    if not selection.input.spec.s3:
-        reader = BlobReader(store.backend, spool)
-        empty = selection.input.spec.empty_files
-        pending: set[Future[None]] = set()
-        with ThreadPoolExecutor(WRITERS) as pool, FolderWriter(folder) as writer:
-            for entry in _selected(store, selection):
-                check()
-                descriptor = _create(writer, folder, entry)
-                if descriptor is None:
-                    continue
-                count += 1
-                extents = () if empty else entry.extents
-                path = os.fspath(folder / entry.key)
-                pending.add(
-                    pool.submit(
-                        _fill, store.backend, reader, extents, descriptor, path, entry.modified
-                    )
-                )
-                if len(pending) >= QUEUE:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for each in done:
-                        each.result()
-            for each in pending:
-                each.result()
-        reader.close()
+    reader = BlobReader(store.backend, spool)
+    empty = selection.input.spec.empty_files
+    pending: set[Future[None]] = set()
+    with ThreadPoolExecutor(WRITERS) as pool, FolderWriter(folder) as writer:
+        for entry in _selected(store, selection):
+            check()
+            descriptor = _create(writer, folder, entry)
+            if descriptor is None:
+                continue
+            count += 1
+            extents = () if empty else entry.extents
+            path = os.fspath(folder / entry.key)
+            pending.add(
+                pool.submit(_fill, store.backend, reader, extents, descriptor, path, entry.modified)
+            )
+            if len(pending) >= QUEUE:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+        for each in pending:
+            each.result()
+    reader.close()
     for path, _, _ in os.walk(folder, topdown=False):
         os.chmod(path, 0o555)
     return count

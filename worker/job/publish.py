@@ -15,7 +15,7 @@ from worker.buckets.index import Index
 from worker.buckets.output import OutputBucket
 from worker.errors import Denied, NotPublished, Unavailable, WorkerError
 from worker.job.plan import Plan
-from worker.job.record import RunRecord
+from worker.job.result import RunRecord
 from worker.model import Commit, CommitName
 from worker.store.blobs import BlobReader, Stage
 from worker.store.publish import BranchNotMoved, Draft, Published, finish, keep, publish

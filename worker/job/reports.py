@@ -11,7 +11,7 @@ import trio
 
 from worker.concurrency import open_plain_nursery
 from worker.redaction import Redactor
-from worker.supervisor.lines import LineSplitter
+from worker.supervisor.command import LineSplitter
 
 VARIABLES = ("WORKER_REPORT", "PACH_REPORT")
 """The variables that contain the path of the pipe."""

@@ -1,16 +1,22 @@
-"""The result of a run, which is also the JSON of ``--result``."""
+"""The record of a run while it runs, and its result, which is the JSON of ``--result``."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
+from structlog.typing import FilteringBoundLogger
 
 from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
-from worker.job.state import State
-from worker.model import CommitName, InputRecord
-from worker.supervisor.usage import Usage
+from worker.job.plan import Plan
+from worker.job.secrets import without_secrets
+from worker.job.state import Event, Progress, State, Watch, transition
+from worker.model import Commit, CommitName, InputRecord
+from worker.supervisor.tree import Usage
 
 
 @attrs.frozen
@@ -90,3 +96,127 @@ class Result:
     def to_text(self) -> str:
         """Return the result as one JSON document."""
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
+
+
+TAIL = 50
+"""Lines of the command's output that the result contains."""
+MAX_DATUMS = 1000
+"""Datums that a commit describes one by one; further ones are only counted."""
+
+
+@attrs.define
+class RunRecord:
+    """The record of one run, written while it runs."""
+
+    job: str
+    log: FilteringBoundLogger
+    watch: Watch
+    state: State = State.CREATED
+    started: float = attrs.field(factory=time.time)
+    times: dict[str, float] = attrs.field(factory=dict)
+    datums: list[DatumResult] = attrs.field(factory=list)
+    usage: Usage = attrs.field(factory=Usage)
+    warnings: list[str] = attrs.field(factory=list)
+    buckets: Mapping[str, BucketStatistics] = attrs.field(factory=dict)
+    reports: dict[str, Any] = attrs.field(factory=dict)
+    tail: deque[str] = attrs.field(factory=lambda: deque(maxlen=TAIL))
+    plan: Plan | None = None
+    """None until the inputs are resolved."""
+    image: str = ""
+    """The digest of the command's image, where one is known."""
+    kept: CommitName | None = None
+    """The commit of a failed job's output."""
+    result: Result | None = None
+    """The result, once it is decided."""
+
+    def enter(self, event: Event) -> None:
+        """Change the state by *event*."""
+        self.state = transition(self.state, event)
+        self.log.info("run.state", state=self.state.value)
+        self.watch(Progress(self.state, event.value))
+
+    def warn(self, text: str) -> None:
+        """Log a warning and keep it for the result and the commit."""
+        self.warnings.append(text)
+        self.log.warning("run.warning", text=text)
+
+    def add_usage(self, usage: Usage) -> None:
+        """Add the resources that a command used."""
+        self.usage = self.usage + usage
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure a step of the run and announce its start to observers."""
+        self.watch(Progress(self.state, name))
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.times[name] = self.times.get(name, 0.0) + time.monotonic() - started
+
+    def to_commit(self, plan: Plan) -> dict[str, Any]:
+        """Return what the output commit records about the job, as JSON values without secrets."""
+        spec = plan.spec
+        return {
+            "id": self.job,
+            "parent": spec.parent,
+            "project": spec.project,
+            "pipeline": spec.pipeline,
+            "description": spec.description,
+            "spec": without_secrets(spec.document),
+            "command": list(spec.transform.cmd),
+            "image": spec.transform.image,
+            "image_digest": self.image,
+            "started": self.started,
+            "finished": time.time(),
+            "times": dict(self.times),
+            "buckets": {name: attrs.asdict(found) for name, found in self.buckets.items()},
+            "usage": attrs.asdict(self.usage),
+            "datum_count": len(self.datums),
+            "datums": [attrs.asdict(datum) for datum in self.datums[:MAX_DATUMS]],
+            "reports": dict(self.reports),
+            "warnings": list(self.warnings),
+        }
+
+    def decide(
+        self,
+        event: Event,
+        cause: Cause,
+        reason: str = "",
+        *,
+        output: Commit | None = None,
+        on_branch: bool = False,
+        code: int | None = None,
+    ) -> Result:
+        """Enter the final state of *event* and return the result, which is decided by that."""
+        self.enter(event)
+        self.watch(Progress(self.state, "done"))
+        if output is not None:
+            inputs = output.inputs
+        else:
+            inputs = tuple(each.record for each in self.plan.inputs) if self.plan else ()
+        self.result = Result(
+            job=self.job,
+            state=self.state,
+            cause=cause,
+            reason=reason,
+            output=output.name if output else None,
+            branch=str(self.plan.output) if self.plan else None,
+            branch_moved=on_branch,
+            kept=self.kept,
+            files=output.files if output else 0,
+            size=output.size if output else 0,
+            digest=output.digest if output else "",
+            inputs=inputs,
+            datums=tuple(self.datums),
+            buckets=self.buckets,
+            usage=self.usage,
+            command_code=code,
+            started=self.started,
+            finished=time.time(),
+            times=dict(self.times),
+            warnings=tuple(self.warnings),
+            reports=dict(self.reports),
+            log_tail=tuple(self.tail),
+        )
+        return self.result

@@ -24,15 +24,14 @@ from worker.gateway.pool import open_pool
 from worker.job.datums import DatumFailed, DatumProcessor
 from worker.job.plan import Datum, Plan, make_plan
 from worker.job.publish import Output, open_output, retry_hint
-from worker.job.record import RunRecord
-from worker.job.result import Result
+from worker.job.result import Result, RunRecord
 from worker.job.scratch import scratch_folder
 from worker.job.state import Event, Watch, unwatched
 from worker.job.workspace import open_processor
 from worker.spec.pipeline import JobSpec
 from worker.store.opening import open_store
 from worker.store.publish import BranchNotMoved
-from worker.supervisor.stop import StopRequest
+from worker.supervisor.command import StopRequest
 from worker.supervisor.tree import adopt_orphans, reap_orphans
 from worker.system import keep_private
 

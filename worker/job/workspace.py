@@ -13,13 +13,12 @@ from worker.concurrency import in_thread_context
 from worker.config import Config
 from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
-from worker.job.commands import CommandRunner
+from worker.job.commands import CommandRunner, EnvironmentTemplate
 from worker.job.datums import DatumProcessor
-from worker.job.environment import EnvironmentTemplate
 from worker.job.plan import Plan
 from worker.job.publish import Output
-from worker.job.record import RunRecord
 from worker.job.reports import VARIABLES, Reports, receive_reports
+from worker.job.result import RunRecord
 from worker.job.scratch import pfs_folder
 from worker.job.secrets import SECRETS_ROOT, Secrets, find_secrets, secret_values, write_secrets
 from worker.job.state import Progress
@@ -62,7 +61,12 @@ async def open_processor(
                 log=record.log,
             )
         record.image = engine.image.digest
-    identity = engine.user.identity if engine else resolve_user(spec.transform.user)
+    user = spec.transform.user
+    identity = None
+    if engine is not None:
+        identity = engine.user.identity
+    elif user:
+        identity = resolve_user(user)
     local = await in_thread(_write_secret_files, job_secrets, scratch, identity)
     served = gateway_plan(config, plan, scratch=scratch, stage=output.bucket.stage.id)
     access = None

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from worker.s3.error_codes import CATALOGUE, S3Error
 from worker.s3.request import Request
 from worker.s3.routing import Operation
-from worker.s3.xml import HEAD, NAMESPACE, document
-from worker.s3.xml_responses import OWNER
+from worker.s3.xml_responses import HEAD, NAMESPACE, OWNER, document
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 

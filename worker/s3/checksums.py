@@ -54,9 +54,11 @@ class Algorithm:
     combine: Callable[[int, int, int], int] | None = None
     """Of a CRC: the value of A followed by B, from the values of A and B and the length of B."""
 
-    @property
-    def header(self) -> str:
-        """``x-amz-checksum-crc32`` and so on."""
+    header: str = attrs.field(init=False)
+    """``x-amz-checksum-crc32`` and so on."""
+
+    @header.default
+    def _(self) -> str:
         return PREFIX + self.name.lower()
 
 

@@ -42,11 +42,6 @@ class Conditions:
     if_last_modified: int | None = None
     """Of deletes: x-amz-if-match-last-modified-time."""
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no condition."""
-        return self == NONE
-
 
 NONE = Conditions()
 

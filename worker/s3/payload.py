@@ -236,8 +236,10 @@ class Digests:
 
     def update(self, data: bytes | memoryview) -> None:
         """Take the next piece of the body."""
-        self.update_md5(data)
-        self.update_others(data)
+        self._md5.update(data)
+        for running in self._running.values():
+            running.update(data)
+        self.size += len(data)
 
     def update_md5(self, data: bytes | memoryview) -> None:
         """Take the next piece for the MD5 alone."""
@@ -301,16 +303,14 @@ class Digests:
 
         Of a part of an upload that named no algorithm it is CRC64NVME, whatever the client sent.
         """
-        return self._value(self._algorithm.name)
+        name = self._algorithm.name
+        return Checksum(name, encode(self._running[name].digest()))
 
     @property
     def answered(self) -> Checksum:
         """The checksum to tell the client: of the algorithm that it used, else the stored one."""
         used = (*self._expected, *(each.name for each in self._announced), self._algorithm.name)
-        return self._value(used[0])
-
-    def _value(self, algorithm: str) -> Checksum:
-        return Checksum(algorithm, encode(self._running[algorithm].digest()))
+        return Checksum(used[0], encode(self._running[used[0]].digest()))
 
 
 def _check_announcement(value: str | None, named: list[str]) -> None:

@@ -10,9 +10,11 @@ import attrs
 from worker.model import Checksum, Entry
 from worker.s3.conditions import Verdict, check_read, etags, moment, read_conditions
 from worker.s3.error_codes import S3Error, invalid_argument
+from worker.s3.listing import MAX_PAGE, PartsQuery
 from worker.s3.metadata import DEFAULT_CONTENT_TYPE
 from worker.s3.multipart import part_number
 from worker.s3.request import Request
+from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
 
 # Possessive throughout: 64 KiB of spaces would else be tried in every division.
 _RANGE = re.compile(
@@ -93,6 +95,8 @@ def copy_source_range(header: str | None, size: int) -> Span:
     return Span(first, last + 1)
 
 
+CONDITIONAL = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
+
 # Query parameters that put a header of their own in the place of a stored one.
 OVERRIDES: Mapping[str, str] = {
     "response-cache-control": "cache-control",
@@ -133,8 +137,10 @@ def http_date(seconds: int) -> bytes:
 def read(request: Request, facts: Entry) -> Reading:
     """Return how a GetObject or HeadObject is answered; raises S3Error (304 is no error)."""
     asked = request.headers
-    conditions = read_conditions(asked)
-    verdict = check_read(conditions, etag=facts.etag, modified=facts.modified)
+    verdict = Verdict.PROCEED
+    if not CONDITIONAL.isdisjoint(asked):
+        conditions = read_conditions(asked)
+        verdict = check_read(conditions, etag=facts.etag, modified=facts.modified)
     headers = [
         (b"etag", b'"%s"' % facts.etag.encode()),
         (b"last-modified", http_date(facts.modified // 1000)),
@@ -242,3 +248,80 @@ def _add_checksum(
     name = f"x-amz-checksum-{checksum.algorithm.lower()}"
     headers.append((name.encode(), checksum.value.encode()))
     headers.append((b"x-amz-checksum-type", kind.encode()))
+
+
+# --- GetObjectAttributes ----------------------------------------------------------------------
+
+ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
+ATTRIBUTES_HEADER = "x-amz-object-attributes"
+
+
+def requested_attributes(request: Request) -> frozenset[str]:
+    """Return the attributes that the request asks for; raises InvalidArgument, InvalidRequest."""
+    value = request.headers.get(ATTRIBUTES_HEADER, "")
+    names = frozenset(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise S3Error(
+            "InvalidRequest",
+            "The x-amz-object-attributes header specifying the attributes to be "
+            "retrieved is either missing or empty",
+        )
+    for name in names:
+        if name not in ATTRIBUTES:
+            raise invalid_argument(ATTRIBUTES_HEADER, value, "Invalid attribute name specified.")
+    return names
+
+
+def attributes(request: Request, facts: Entry) -> bytes:
+    """Return the document with the attributes that the request asks for."""
+    names = requested_attributes(request)
+    page = _attribute_parts_query(request)
+    inside = ""
+    if "ETag" in names:
+        inside += f"<ETag>{facts.etag}</ETag>"  # without quotes, here alone
+    if "Checksum" in names and facts.checksum is not None:
+        inside += f"<Checksum>{checksum_elements(facts.checksum, with_type=True)}</Checksum>"
+    if "ObjectParts" in names and facts.parts:
+        inside += _attribute_parts(facts, page)
+    if "StorageClass" in names:
+        inside += STORAGE_CLASS
+    if "ObjectSize" in names:
+        inside += f"<ObjectSize>{facts.size}</ObjectSize>"
+    return document("GetObjectAttributesResponse", inside)
+
+
+def _attribute_parts(facts: Entry, page: PartsQuery) -> str:
+    # As on GET, the parts are counted from one whatever numbers they were uploaded under.
+    numbered = list(enumerate(facts.parts, start=1))
+    following = numbered[page.marker :]
+    shown = following[: page.limit]
+    truncated = len(following) > len(shown) and page.limit > 0
+    rows = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><Size>{part.size}</Size>"
+        f"{checksum_elements(part.checksum, with_type=False)}</Part>"
+        for number, part in shown
+    )
+    last = shown[-1][0] if shown else 0
+    return (
+        f"<ObjectParts><PartsCount>{len(facts.parts)}</PartsCount>"
+        f"<PartNumberMarker>{page.marker}</PartNumberMarker>"
+        f"<NextPartNumberMarker>{last}</NextPartNumberMarker>"
+        f"<MaxParts>{page.limit}</MaxParts>"
+        f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>{rows}</ObjectParts>"
+    )
+
+
+def _attribute_parts_query(request: Request) -> PartsQuery:
+    return PartsQuery(
+        marker=_attribute_number(request, "x-amz-part-number-marker", 0),
+        limit=min(_attribute_number(request, "x-amz-max-parts", MAX_PAGE), MAX_PAGE),
+    )
+
+
+def _attribute_number(request: Request, name: str, default: int) -> int:
+    value = request.headers.get(name)
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) <= 10):
+        raise invalid_argument(name, value, f"Argument {name} must be a number")
+    return int(value)

@@ -41,6 +41,8 @@ class Request:
     bucket: str | None
     key: str | None
     """Percent-decoded once and otherwise untouched: ``//``, ``.`` and ``..`` are plain text."""
+    level: str
+    """``service``, ``bucket`` or ``object``: what the address names."""
     virtual: bool
     """Whether the bucket came from the host and not from the path."""
     query: tuple[tuple[str, str], ...]
@@ -51,13 +53,6 @@ class Request:
     """By lower-case name; a header that was sent twice is joined with commas."""
     hoisted: frozenset[str] = frozenset()
     """Those of ``headers`` that a presigned URL carried in its query."""
-
-    @property
-    def level(self) -> str:
-        """``service``, ``bucket`` or ``object``: what the address names."""
-        if self.key is not None:
-            return OBJECT
-        return SERVICE if self.bucket is None else BUCKET
 
     @property
     def resource(self) -> str:
@@ -85,9 +80,16 @@ def parse(
     host = by_name.get("host", "")
     if not raw_path.startswith(b"/"):
         host, raw_path = _absolute(raw_path, host)
-    bucket = _virtual_bucket(host, buckets)
+    # An address such as 127.0.0.1:9000 or [::1] contains no bucket.
+    name = host.partition(":")[0]
+    bucket = None
+    if "." in name and not name[-1].isdigit() and not host.startswith("["):
+        bucket = _virtual_bucket(name, buckets)
     virtual = bucket is not None
-    path = _decoded(raw_path)
+    if b"%" in raw_path or not raw_path.isascii() or b"\0" in raw_path:
+        path = _decode_path(raw_path)
+    else:
+        path = raw_path.decode()
     if virtual:
         key = path[1:]
     else:
@@ -110,6 +112,7 @@ def parse(
         host,
         bucket,
         key or None,
+        OBJECT if key else SERVICE if bucket is None else BUCKET,
         virtual,
         query,
         params,
@@ -153,13 +156,8 @@ def _absolute(target: bytes, host: str) -> tuple[str, bytes]:
     return authority.rpartition(b"@")[2].decode("latin-1"), b"/" + path
 
 
-def _virtual_bucket(host: str, buckets: Collection[str]) -> str | None:
-    # Addresses like 127.0.0.1 and [::1] have no names in front, whatever the buckets are called.
-    if "." not in host or host.startswith("["):
-        return None
-    name = host.partition(":")[0]
-    if name[-1:].isdigit():
-        return None
+def _virtual_bucket(name: str, buckets: Collection[str]) -> str | None:
+    """Return the bucket that the host *name* starts with, or None."""
     position = name.find(".")
     while position > 0:
         label = name[:position]
@@ -173,7 +171,7 @@ def _virtual_bucket(host: str, buckets: Collection[str]) -> str | None:
     return None
 
 
-def _decoded(raw_path: bytes) -> str:
+def _decode_path(raw_path: bytes) -> str:
     if b"%" in raw_path:
         _refuse_broken_escapes(raw_path)
         raw_path = unquote_to_bytes(raw_path)

@@ -44,14 +44,6 @@ class Rule:
     values: Mapping[str, str] = attrs.field(factory=dict)
     header: str | None = None
 
-    def accepts(self, request: Request) -> bool:
-        """Whether the request, of this method and level, is this operation."""
-        return (
-            self.params <= request.params.keys()
-            and (self.header is None or self.header in request.headers)
-            and all(request.params.get(name) == value for name, value in self.values.items())
-        )
-
 
 def _rule(
     method: str,
@@ -271,7 +263,14 @@ def route(request: Request) -> Operation:
     rules = (_BY_KIND if params else _WITHOUT_QUERY).get(kind)
     if rules is None:
         raise _method_not_allowed(request)
-    operation = next(rule.operation for rule in rules if rule.accepts(request))
+    headers = request.headers
+    operation = next(
+        rule.operation
+        for rule in rules
+        if rule.params <= params.keys()
+        and (rule.header is None or rule.header in headers)
+        and all(params.get(name) == value for name, value in rule.values.items())
+    )
     if params and request.key is not None:
         _check_subresources(request, operation)
     return operation

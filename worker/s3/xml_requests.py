@@ -1,5 +1,8 @@
 """XML request bodies parsed into values."""
 
+from collections.abc import Iterator
+from xml.parsers import expat
+
 import attrs
 
 from worker.s3.conditions import Conditions, etags, moment
@@ -7,8 +10,13 @@ from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import check_tags
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
 from worker.s3.request import Request
-from worker.s3.xml import Element, malformed, parse
 from worker.s3.xml_responses import OWNER_ID
+
+MAX_DEPTH = 8
+MAX_ELEMENTS = 120_000  # 10,000 parts of eight elements, and room to spare
+PIECE = 1 << 16
+MAX_TAG = 4 * PIECE
+"""Bytes of one tag: one of megabytes, all attributes, would keep the process for seconds."""
 
 MAX_DELETE = 1000
 
@@ -17,6 +25,88 @@ CHECKSUM_ELEMENTS = {
     f"Checksum{algorithm}": algorithm
     for algorithm in ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 }
+
+
+@attrs.define
+class Element:
+    """An element that was read: its local name, its text and what is inside."""
+
+    name: str
+    text: str = ""
+    children: list["Element"] = attrs.field(factory=list)
+
+    def all(self, name: str) -> Iterator["Element"]:
+        """Yield the children of that name."""
+        return (child for child in self.children if child.name == name)
+
+    def get(self, name: str) -> str | None:
+        """Return the text of the first child of that name, None without one."""
+        return next((child.text for child in self.all(name)), None)
+
+
+def malformed(message: str | None = None) -> S3Error:
+    """Return MalformedXML, with a sentence that says what is missing if there is one."""
+    return S3Error("MalformedXML", message)
+
+
+def parse_xml(body: bytes, root: str) -> Element:
+    """Return the document, whose outermost element must be *root*; raises only S3Error.
+
+    Namespaces are ignored, as S3 ignores them; a document type is refused, so that no entity can
+    grow or reach for a file.
+    """
+    reader = _Reader()
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.characters
+    parser.StartDoctypeDeclHandler = reader.doctype
+    try:
+        for start in range(0, len(body), PIECE):
+            parser.Parse(body[start : start + PIECE])
+            if start + PIECE - parser.CurrentByteIndex > MAX_TAG:
+                raise malformed()
+        parser.Parse(b"", True)
+    except (expat.ExpatError, LookupError, ValueError):
+        # LookupError and ValueError: an encoding that the declaration names and Python lacks.
+        raise malformed() from None
+    found = reader.root
+    if found is None or found.name != root:
+        raise malformed()
+    return found
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.root: Element | None = None
+        self._open: list[Element] = []
+        # The texts of those, in pieces: text added to text, again and again, takes minutes when it
+        # is long and much divided.
+        self._texts: list[list[str]] = []
+        self._count = 0
+
+    def start(self, name: str, _attributes: dict[str, str]) -> None:
+        new = Element(name.rpartition(" ")[2])
+        self._count += 1
+        if len(self._open) >= MAX_DEPTH or self._count > MAX_ELEMENTS:
+            raise malformed()
+        if self._open:
+            self._open[-1].children.append(new)
+        else:
+            self.root = new
+        self._open.append(new)
+        self._texts.append([])
+
+    def end(self, _name: str) -> None:
+        self._open.pop().text = "".join(self._texts.pop())
+
+    def characters(self, data: str) -> None:
+        if self._texts:
+            self._texts[-1].append(data)
+
+    def doctype(self, *_declaration: object) -> None:
+        raise malformed("The XML you provided has a document type, which is not allowed")
 
 
 @attrs.frozen
@@ -45,7 +135,7 @@ class DeleteRequest:
 
 def parse_delete(body: bytes) -> DeleteRequest:
     """Return what is to be deleted, 1 to 1,000 objects; raises MalformedXML."""
-    root = parse(body, "Delete")
+    root = parse_xml(body, "Delete")
     objects = tuple(_to_delete(found) for found in root.all("Object"))
     if not objects or len(objects) > MAX_DELETE:
         raise malformed(
@@ -74,7 +164,7 @@ def _to_delete(found: Element) -> ObjectToDelete:
 
 def parse_complete(body: bytes) -> tuple[ListedPart, ...]:
     """Return the parts in the order listed, at least one; raises MalformedXML."""
-    root = parse(body, "CompleteMultipartUpload")
+    root = parse_xml(body, "CompleteMultipartUpload")
     parts = tuple(_listed_part(found) for found in root.all("Part"))
     if not parts or len(parts) > MAX_PART_NUMBER:
         raise malformed()
@@ -101,7 +191,7 @@ def _listed_part(found: Element) -> ListedPart:
 
 def parse_tagging(body: bytes) -> dict[str, str]:
     """Return the tags of PutObjectTagging; raises MalformedXML, InvalidTag, BadRequest."""
-    root = parse(body, "Tagging")
+    root = parse_xml(body, "Tagging")
     tag_set = next(root.all("TagSet"), None)
     if tag_set is None:
         raise malformed()
@@ -123,7 +213,7 @@ def check_acl(request: Request, body: bytes) -> None:
     granted = any(name.startswith("x-amz-grant-") for name in request.headers)
     if canned in ("private", "bucket-owner-full-control") and not granted:
         return
-    if canned or granted or not _is_owners(parse(body, "AccessControlPolicy")):
+    if canned or granted or not _is_owners(parse_xml(body, "AccessControlPolicy")):
         raise S3Error("AccessControlListNotSupported")
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
+from worker.spec.document import Place, Report, quoted
 from worker.spec.glob import GlobWrong, clean, compile_glob
 from worker.spec.pipeline import CrossInput, Input, PfsInput
-from worker.spec.problems import Place, Report, quoted
 from worker.spec.schema import Field, Flag, Record, Table, Text, Unread, refused, scheduler
 
 NAME = "[A-Za-z0-9_-]{1,255}"
@@ -141,7 +141,7 @@ REFUSALS = (
     ),
     Row(
         "glob",
-        lambda d: d.s3 and d.glob is not None and (not d.glob or clean(d.glob) != "/"),
+        lambda d: d.s3 and d.glob not in (None, "/") and clean(d.glob or "") != "/",
         'an S3 input takes the whole commit, so "/"; found {glob}',
     ),
     Row(
@@ -268,7 +268,7 @@ def _read_pfs(record: Record, report: Report, reading: _Reading) -> PfsInput | N
         unsaid |= {"glob"}  # what a glob may be depends on it
     wrong = _tell(REFUSALS, draft, unsaid, record, report.error)
     _tell(WARNINGS, draft, unsaid | wrong, record, report.warn)
-    glob = "/" if draft.s3 or draft.glob is None else clean(draft.glob)
+    glob = "/" if draft.s3 or draft.glob in (None, "/") else clean(draft.glob or "")
     if draft.glob and not draft.s3 and "glob" not in wrong:
         try:
             compile_glob(glob)

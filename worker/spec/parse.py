@@ -4,11 +4,10 @@ import posixpath
 import re
 from typing import Any
 
-from worker.spec.document import read
+from worker.spec.document import DocumentErrors, Place, Report, read
 from worker.spec.fields import DEFAULT_PROJECT, DEFAULT_TRIES, DOCUMENT, REPROCESS
 from worker.spec.inputs import DEFAULT_BRANCH, read_input
 from worker.spec.pipeline import JobSpec, Metadata, Output, Secret, Transform, User
-from worker.spec.problems import DocumentErrors, Place, Report
 from worker.spec.schema import Record
 
 MAX_UID = 2**32 - 2  # the last of 32 bits means "no change"

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from worker.spec.problems import Place, Report, quoted
+from worker.spec.document import Place, Report, quoted
 from worker.text import DURATION, parse_duration
 
 

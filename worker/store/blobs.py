@@ -111,7 +111,7 @@ class Stage:
         offset = self._pack.size
         self._pack.write(data)
         digest = sha256 or hashlib.sha256(data).digest()
-        return Extent.of_run(self._pack.blob, offset=offset, length=len(data), sha256=digest)
+        return Extent(self._pack.blob, offset, len(data), digest, 0, len(data))
 
     def open(self) -> "BlobWriter":
         """Begin a blob of its own, for a large object."""
@@ -292,7 +292,8 @@ def check(extents: Iterable[Extent], data: bytes) -> None:
     for extent in extents:
         run = memoryview(data)[position : position + extent.length]
         position += extent.length
-        if extent.whole and hashlib.sha256(run).digest() != extent.sha256:
+        whole = extent.length == extent.run_length
+        if whole and hashlib.sha256(run).digest() != extent.sha256:
             raise _changed(extent)
 
 

@@ -3,24 +3,82 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
 import attrs
 import trio
+from structlog.typing import FilteringBoundLogger
 
 from worker.concurrency import open_plain_nursery
 from worker.redaction import Redactor
 from worker.supervisor.cgroup import own_oom_kills
-from worker.supervisor.lines import LineSplitter
 from worker.supervisor.tree import (
     KILL_TIMEOUT,
     CommandSpec,
     LeftoverProcess,
     ProcessTree,
+    Usage,
     start,
 )
-from worker.supervisor.usage import Usage
+
+MAX_LINE = 64 * 1024
+"""Bytes of a line that are shown; a program may write a gigabyte without a line feed."""
+
+
+class LineSplitter:
+    """Splits a stream into lines as a terminal would show them.
+
+    A line ends with ``\\n`` or ``\\r\\n``. A lone ``\\r`` returns to the start of the line, as
+    progress bars do, so only the text after the last one is shown. Of a long line the start is
+    shown, and how many bytes follow. Bytes that are not UTF-8 are shown as ``\\xff``.
+    """
+
+    def __init__(self, longest: int = MAX_LINE) -> None:
+        self._longest = longest
+        self._line = bytearray()
+        self._omitted = 0
+        """Bytes of the line that are not shown."""
+        self._returned = False
+        """Whether the next byte, unless it ends the line, starts the line again."""
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Yield the lines that *data* completes."""
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            self._add(data[start:end])
+            yield self._take()
+            start = end + 1
+        self._add(data[start:])
+
+    def finish(self) -> Iterator[str]:
+        """Yield the last line if it is incomplete."""
+        if self._line or self._omitted:
+            yield self._take()
+
+    def _add(self, piece: bytes) -> None:
+        body = piece.rstrip(b"\r")
+        if not body:
+            # A carriage return here may still be part of \r\n.
+            self._returned = self._returned or bool(piece)
+            return
+        last = body.rfind(b"\r")
+        if self._returned or last >= 0:
+            self._line.clear()
+            self._omitted = 0
+        self._returned = len(body) < len(piece)
+        kept = body[last + 1 : last + 1 + max(0, self._longest - len(self._line))]
+        self._line += kept
+        self._omitted += len(body) - last - 1 - len(kept)
+
+    def _take(self) -> str:
+        omitted = f" … ({self._omitted:,} more bytes)" if self._omitted else ""
+        line = self._line.decode("utf-8", "backslashreplace") + omitted
+        self._line.clear()
+        self._omitted = 0
+        self._returned = False
+        return line
+
 
 PIECE = 16 * 1024
 """Bytes read from a pipe at once: few enough lines that other tasks run between two reads."""
@@ -221,3 +279,49 @@ class _Reader:
 def _close(descriptors: list[int]) -> None:
     while descriptors:
         os.close(descriptors.pop())
+
+
+class StopRequest:
+    """A request to stop a run: a scope that a signal cancels, and the command's grace period.
+
+    What must not be interrupted happens outside of the scope: a signal has no effect once the
+    output is being committed.
+    """
+
+    def __init__(self, grace: float, *, cancels: bool = True) -> None:
+        """Give a command *grace* seconds; without *cancels*, the first signal only sets `event`."""
+        self.scope = trio.CancelScope()
+        self.grace_period = GracePeriod(grace)
+        self.event = trio.Event()
+        self.signal: str | None = None
+        """The name of the first signal."""
+        self._cancels = cancels
+
+    async def watch(
+        self,
+        log: FilteringBoundLogger,
+        *,
+        ignored: Collection[signal.Signals] = (),
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Receive signals until cancelled; those in *ignored* have no effect."""
+        wanted = {signal.SIGTERM, signal.SIGINT}
+        # Under nohup, SIGHUP is ignored and the run outlives its terminal.
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            wanted.add(signal.SIGHUP)
+        with trio.open_signal_receiver(*wanted, *ignored) as signals:
+            task_status.started()
+            async for number in signals:
+                if number in ignored:
+                    continue
+                name = signal.Signals(number).name
+                if self.signal is None:
+                    self.signal = name
+                    log.warning("run.stopping", signal=name, grace=self.grace_period.seconds)
+                    self.event.set()
+                    if self._cancels:
+                        self.scope.cancel()
+                else:
+                    log.warning("run.hurrying", signal=name)
+                    self.grace_period.skip.set()
+                    self.scope.cancel()

@@ -37,8 +37,7 @@ from worker.supervisor.engine_output import (
     ImageMissing,
     State,
 )
-from worker.supervisor.tree import CommandSpec, NotStarted, start_time
-from worker.supervisor.usage import Usage
+from worker.supervisor.tree import CommandSpec, NotStarted, Usage, start_time
 
 REMOVAL = 30.0
 """Seconds for the engine to remove a container; then it is named in the log and left."""

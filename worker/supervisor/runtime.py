@@ -10,8 +10,7 @@ from worker.supervisor.command import (
     run_command,
     run_on_terminal,
 )
-from worker.supervisor.tree import CommandSpec
-from worker.supervisor.usage import Usage
+from worker.supervisor.tree import CommandSpec, Usage
 
 
 class Runtime(Protocol):

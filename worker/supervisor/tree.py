@@ -23,7 +23,28 @@ from worker import jsonlines, system
 from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
 from worker.supervisor import cgroup, shim
-from worker.supervisor.usage import Usage
+
+
+@attrs.frozen
+class Usage:
+    """Resources used by process trees; values of several commands are added."""
+
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Bytes: the largest resident size of the tree that was observed."""
+    read_bytes: int = 0
+    """Bytes read from disks."""
+    written_bytes: int = 0
+    """Bytes written to disks."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
+            peak_memory=max(self.peak_memory, other.peak_memory),
+            read_bytes=self.read_bytes + other.read_bytes,
+            written_bytes=self.written_bytes + other.written_bytes,
+        )
+
 
 # With -S and -I this package is not on the path, so it is appended after Python's own modules.
 SHIM = (

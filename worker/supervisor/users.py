@@ -16,14 +16,12 @@ class UserInvalid(Invalid):
         self.user = user
 
 
-def resolve_user(user: User | None) -> Identity | None:
+def resolve_user(user: User) -> Identity | None:
     """Return the identity of *user* with that user's groups only; None to keep the agent's own.
 
     A uid without an entry in passwd is valid; without a gid its group is that of passwd, or the
     group of the same number. Raises UserInvalid.
     """
-    if user is None:
-        return None
     identity = _by_name(user) if user.name is not None else _by_number(user)
     if os.geteuid() != 0 and (identity.uid, identity.gid) != (os.geteuid(), os.getegid()):
         raise UserInvalid(
