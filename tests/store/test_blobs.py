@@ -59,7 +59,7 @@ def test_small_objects_share_a_blob(stage, reader):
     assert (one.blob, 0, 3) == (two.blob, one.offset, two.offset)
     assert (b"one", b"two!") == (read(reader, one), read(reader, two))
     assert hashlib.sha256(b"two!").digest() == two.sha256
-    assert two.whole
+    assert two.is_whole_run
 
 
 def test_large_objects_have_a_blob_of_their_own(stage, reader):

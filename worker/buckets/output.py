@@ -4,10 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 
 from worker.buckets.bucket import KeyMissing, read_extents
 from worker.buckets.index import Index
-from worker.model import Entry
+from worker.model import OUT, Entry
 from worker.store.blobs import BlobReader, Stage
-
-OUT = "out"
 
 
 class OutBucket:

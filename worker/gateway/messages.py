@@ -7,10 +7,8 @@ from pathlib import Path
 import attrs
 import msgspec
 
-from worker.model import CommitName
+from worker.model import OUT, CommitName
 
-OUT = "out"
-"""The name of the bucket that can be written."""
 ALIVE_EVERY = 1.0
 """Seconds between two signs of life of a process that drains."""
 SILENCE = 30.0

@@ -248,7 +248,7 @@ class BlobReader:
             for data in self.pieces((extent,)):
                 sha256.update(data)
                 left -= len(data)
-                if not left and extent.whole and sha256.digest() != extent.sha256:
+                if not left and extent.is_whole_run and sha256.digest() != extent.sha256:
                     raise _changed(extent)
                 yield data
 
@@ -292,7 +292,7 @@ def check(extents: Iterable[Extent], data: bytes) -> None:
     for extent in extents:
         run = memoryview(data)[position : position + extent.length]
         position += extent.length
-        if extent.whole and hashlib.sha256(run).digest() != extent.sha256:
+        if extent.is_whole_run and hashlib.sha256(run).digest() != extent.sha256:
             raise _changed(extent)
 
 

@@ -146,7 +146,7 @@ class Intake:
     def _same(self, fd: int, known: Entry) -> bool:
         """Whether the file holds what *known* does: by digest, or by bytes where there is none."""
         for extent in known.extents:
-            if not (self._same_run if extent.whole else self._same_bytes)(fd, extent):
+            if not (self._same_run if extent.is_whole_run else self._same_bytes)(fd, extent):
                 return False
         return not os.read(fd, 1)
 
