@@ -11,14 +11,14 @@ from typing import Any, Literal, get_type_hints
 import attrs
 import platformdirs
 
-from worker.errors import Invalid
+from worker.errors import Misconfigured
 from worker.readers import Address, Seconds, read_as
 
 PREFIX = "WORKER_"
 FILE_NAME = "worker.toml"
 
 
-class InvalidConfig(Invalid):
+class InvalidConfig(Misconfigured):
     """A setting is unknown or has a value it cannot have; each problem names where it stands."""
 
     def __init__(self, problems: Iterable[str]) -> None:

@@ -101,7 +101,7 @@ def test_a_wrong_command_line_says_how_it_goes(worker, arguments):
 )
 def test_an_error_has_an_exit_status_by_its_meaning(error, status):
     """The statuses are those of the reference, by the meaning of the error."""
-    assert status == exits.exit_status(error)
+    assert status == exits.cause_of(error).exit_status
 
 
 def test_a_wrong_configuration_is_status_78(worker, place):

@@ -7,9 +7,10 @@ import trio
 
 from worker import telemetry
 from worker.cli.status import describe, with_status
+from worker.errors import Cause
 from worker.job.request import Progress, unwatched
 from worker.job.result import Result
-from worker.job.state import Cause, State
+from worker.job.state import State
 
 
 class Terminal(io.StringIO):

@@ -109,7 +109,7 @@ class Scene:
                 assert self.name == "put"
                 put_directory(store, self.branch, Path(self.arguments[-1]))
         except Exception as error:
-            return exits.exit_status(error), exits.explain(error)
+            return exits.cause_of(error).exit_status, exits.explain(error)
         return 0, ""
 
     def judge(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from worker.errors import Cause
 from worker.job.environment import Given, compose
 from worker.job.runner import run
-from worker.job.state import Cause
 from worker.supervisor import container as containers
 
 

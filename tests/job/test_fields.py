@@ -5,8 +5,8 @@ import os
 import pytest
 from builders import a_commit, a_job, an_input
 
+from worker.errors import Cause
 from worker.job.runner import run
-from worker.job.state import Cause
 from worker.model import BranchName, Repo
 
 COPY = BranchName(Repo("default", "copy"))

@@ -6,8 +6,9 @@ import os
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
+from worker.errors import Cause
 from worker.job.runner import run
-from worker.job.state import Cause, State
+from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import NoPutIfAbsent, StoreUnavailable, WriteUncertain
 from worker.store.backends.local import LocalBackend

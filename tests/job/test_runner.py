@@ -9,8 +9,9 @@ import attrs
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
+from worker.errors import Cause
 from worker.job.runner import gateway, run, shell
-from worker.job.state import Cause, State
+from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import StoreUnavailable
 from worker.store.backends.local import LocalBackend
@@ -171,7 +172,7 @@ async def test_a_store_that_is_away_is_worth_a_retry(a_request, log, monkeypatch
     monkeypatch.setattr(LocalBackend, "get", refuse)
     result = await run(a_request(a_job()), log=log)
 
-    assert (69, True) == (result.exit_code, result.cause.worth_a_retry)
+    assert (69, True) == (result.exit_code, result.cause.retryable)
     assert "Connection refused" in result.reason
 
 

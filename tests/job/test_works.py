@@ -4,8 +4,8 @@ import os
 
 from builders import a_commit, a_job, an_input
 
+from worker.errors import Cause
 from worker.job.runner import shell
-from worker.job.state import Cause
 from worker.model import BranchName, Repo
 
 COPY = BranchName(Repo("default", "copy"))

@@ -9,8 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from worker.cli import exits
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, cause_of
 from worker.model import BranchName, Repo
 from worker.store.backends.base import AlreadyThere, NoPutIfAbsent, StoreUnavailable
 from worker.store.backends.local import LocalBackend
@@ -71,7 +70,7 @@ def test_a_file_system_without_either_is_refused(tmp_path):
     with pytest.raises(NoPutIfAbsent, match="neither hard links nor RENAME_NOREPLACE") as caught:
         put_directory(store, BranchName(Repo("default", "lab")), tmp_path / "folder")
 
-    assert 78 == exits.exit_status(caught.value)
+    assert 78 == cause_of(caught.value).exit_status
     assert str(tmp_path / "store") in str(caught.value)
     assert [] == [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 

@@ -11,6 +11,7 @@ import click
 
 from worker import __version__
 from worker.cli import exits, stopping, streams
+from worker.errors import Cause
 
 # Name, module, and the line of `worker --help`. Modules are imported when a command is called.
 SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
@@ -118,17 +119,17 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
         shown = io.StringIO()
         error.show(shown)
         exits.say(exits.harmless(shown.getvalue().rstrip()))
-        return exits.WRONG
+        return Cause.INVALID.exit_status
     except (click.Abort, KeyboardInterrupt):
         exits.say("worker: stopped")
-        return exits.STOPPED
+        return Cause.STOPPED.exit_status
     except (ReaderLeft, BrokenPipeError):
         # They have seen enough. What is still buffered would be complained about at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exits.READER_LEFT
     except Exception as error:
         exits.report(error, debug=debug)
-        return exits.exit_status(error)
+        return exits.cause_of(error).exit_status
 
 
 def main() -> NoReturn:
@@ -139,5 +140,5 @@ def main() -> NoReturn:
         stopping.insist()
     if reason := streams.working_directory():
         exits.say(f"worker: {reason}")
-        sys.exit(exits.MISSING)
+        sys.exit(Cause.UNRUNNABLE.exit_status)
     sys.exit(call(sys.argv[1:], decided=stopping.too_late))

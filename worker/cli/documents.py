@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import attrs
 import click
 
-from worker.cli import exits
 from worker.cli import terminal as output
 from worker.cli.options import json_option, read_document, with_settings
 from worker.config import Config
+from worker.errors import Cause
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec
 from worker.spec.problems import DocumentErrors, Problem
@@ -41,7 +41,7 @@ def validate(_settings: Config, *, document: str, as_json: bool) -> int:
         if not as_json:
             raise
         output.print_json({"valid": False, "errors": _problems(wrong.problems)})
-        return exits.WRONG
+        return Cause.INVALID.exit_status
     if as_json:
         output.print_json(
             {
@@ -51,9 +51,9 @@ def validate(_settings: Config, *, document: str, as_json: bool) -> int:
                 "for_scheduler": list(spec.for_scheduler),
             }
         )
-        return exits.OK
+        return 0
     _print_right(source_name(document), spec)
-    return exits.OK
+    return 0
 
 
 def _problems(problems: Iterable[Problem]) -> list[dict[str, str]]:

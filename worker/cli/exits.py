@@ -1,55 +1,33 @@
 """What an error means to the shell: an exit status, and a report for the person who reads it."""
 
-import errno
 import platform
 import re
 import sys
 import traceback
 from pathlib import Path
 
+import click
+
 from worker import __version__, errors
-from worker.config import InvalidConfig
+from worker.errors import Cause
 
 OK = 0
-SOMETHING_FOUND = 1
+DAMAGE_FOUND = 1
 """The command did what it could, and names what it could not do, or the damage that it found."""
-WRONG = 64
-MISSING = 66
-UNAVAILABLE = 69
-OUR_FAULT = 70
-NOT_WRITTEN = 73
-STOPPED = 75
-MISCONFIGURED = 78
 READER_LEFT = 141
-"""What a shell reports of a program that SIGPIPE ended."""
+"""The status that a shell reports for a program terminated by SIGPIPE."""
 
-# The most specific first; the first match wins.
-EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
-    (InvalidConfig, MISCONFIGURED),
-    (errors.Misconfigured, MISCONFIGURED),
-    (errors.Invalid, WRONG),
-    (errors.NotFound, MISSING),
-    (errors.Unavailable, UNAVAILABLE),
-    (errors.Denied, UNAVAILABLE),
-    (errors.Conflict, NOT_WRITTEN),
-    (errors.CommandFailed, 10),
-    (errors.Interrupted, STOPPED),
-    (KeyboardInterrupt, STOPPED),
-    (FileNotFoundError, MISSING),
-    (NotADirectoryError, MISSING),
-    (IsADirectoryError, MISSING),
-    (PermissionError, MISSING),
-    (OSError, UNAVAILABLE),
-)
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+# Outside a run, such an error is about a path that the user has named.
+PATH_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
-def exit_status(error: BaseException) -> int:
-    """Return the exit status for *error*; what nobody raised on purpose is a fault of our own."""
-    if getattr(error, "errno", None) in FULL:
-        return NOT_WRITTEN
-    return next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), OUR_FAULT)
+def cause_of(error: BaseException) -> Cause:
+    """Return the cause that *error* has when it ends a command."""
+    if isinstance(error, PATH_ERRORS):
+        return Cause.UNRUNNABLE
+    if isinstance(error, click.ClickException):
+        return Cause.INVALID
+    return errors.cause_of(error)
 
 
 def explain(error: BaseException) -> str:
@@ -106,7 +84,7 @@ def report(error: BaseException, *, debug: bool) -> None:
         return
     facts = {"exception": full_report(error)} if debug else {}
     telemetry.logger().error(
-        "worker.failed", reason=explain(error), exit_code=exit_status(error), **facts
+        "worker.failed", reason=explain(error), exit_code=cause_of(error).exit_status, **facts
     )
 
 

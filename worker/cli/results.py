@@ -8,8 +8,9 @@ import click
 from worker import telemetry
 from worker.cli import exits
 from worker.cli import terminal as output
+from worker.errors import Cause
 from worker.job.result import Result
-from worker.job.state import Cause, State
+from worker.job.state import State
 
 TAIL = 20
 """How many of the last lines of a failed command are repeated."""
@@ -52,8 +53,7 @@ class ResultFile:
 
 
 def _not_begun(error: BaseException) -> Result:
-    status = exits.WRONG if isinstance(error, click.ClickException) else exits.exit_status(error)
-    cause = next((each for each in Cause if each.exit_code == status), Cause.INTERNAL)
+    cause = exits.cause_of(error)
     state = State.KILLED if cause is Cause.STOPPED else State.UNRUNNABLE
     reason = error.format_message() if isinstance(error, click.ClickException) else None
     return Result(job="", state=state, cause=cause, reason=reason or exits.explain(error))
@@ -101,5 +101,5 @@ def _say_failure(result: Result) -> None:
         exits.say(f"What it wrote is kept: worker ls {result.kept}")
     if result.cause is Cause.INTERNAL:
         exits.say("Run it again with --debug for the whole traceback.")
-    elif result.cause.worth_a_retry:
+    elif result.cause.retryable:
         exits.say("Another try may succeed.")

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import ClassVar, NoReturn, TypeVar
 
 from worker.cli import exits
-from worker.errors import Interrupted
+from worker.errors import Cause, Interrupted
 
 ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 GRACE = 3.0
@@ -143,7 +143,7 @@ def _exit_after_signal(received: int) -> None:
     if _Process.phase is not Phase.PUBLISHING:
         time.sleep(GRACE)
     exits.say(f"worker: {LAST_WORDS[_Process.phase]}")
-    os._exit(exits.STOPPED)
+    os._exit(Cause.STOPPED.exit_status)
 
 
 LAST_WORDS = {

@@ -189,7 +189,7 @@ def get(
     if unfit and not as_json:
         keys = output.number(unfit, "key")
         exits.say(f"worker: {keys} can't be files here; `worker get {ref} --tar FILE` takes all")
-    return exits.SOMETHING_FOUND if unwritten else exits.OK
+    return exits.DAMAGE_FOUND if unwritten else exits.OK
 
 
 def _get_tar(store: Store, commit: Commit, ref: Ref, tar: str) -> None:

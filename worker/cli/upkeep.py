@@ -47,7 +47,7 @@ def verify(settings: Config, *, as_json: bool) -> int:
             f"{output.number(found.commits, 'commit')}, "
             f"{output.size(found.size)} of files read: {damage}"
         )
-    return exits.SOMETHING_FOUND if found.defects else exits.OK
+    return exits.DAMAGE_FOUND if found.defects else exits.OK
 
 
 def _grace(_context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:

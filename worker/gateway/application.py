@@ -1,6 +1,5 @@
 """From a request to its answer: which operation it is, whether it may be, and what became of it."""
 
-import errno
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ from worker.buckets.index import Index
 from worker.buckets.input import InputBucket
 from worker.buckets.output import OutBucket
 from worker.buckets.uploads import UploadMissing
-from worker.errors import WorkerError
+from worker.errors import NO_SPACE, WorkerError
 from worker.gateway import listings, objects, uploads
 from worker.gateway.call import Buckets, Call, document
 from worker.gateway.counters import Counters
@@ -31,8 +30,6 @@ from worker.store.blobs import BlobReader, Stage
 from worker.store.opening import open_store
 
 log = telemetry.logger()
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
@@ -123,7 +120,7 @@ class Service:
             raise
         except Exception as error:
             fault = _fault(error)
-            if self._plan is not None and getattr(error, "errno", None) in NO_ROOM:
+            if self._plan is not None and getattr(error, "errno", None) in NO_SPACE:
                 plan = self._plan
                 with suppress(OSError):
                     (plan.scratch_full if _in_scratch(error, plan) else plan.store_full).touch()
@@ -218,7 +215,7 @@ def _fault(error: Exception) -> S3Error:
     """Return the S3 error that answers *error*."""
     if isinstance(error, S3Error):
         return error
-    if getattr(error, "errno", None) in NO_ROOM:
+    if getattr(error, "errno", None) in NO_SPACE:
         return S3Error("ServiceUnavailable", FULL)
     if isinstance(error, WorkerError):
         meant = next((make for kind, make in FAULTS if isinstance(error, kind)), translate)

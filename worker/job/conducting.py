@@ -1,6 +1,5 @@
 """The order of a run: fetch, resolve, open output, serve, work, drain, commit, report."""
 
-import errno
 import secrets
 import signal
 import subprocess
@@ -17,42 +16,27 @@ from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
 from worker.concurrency import open_plain_nursery
-from worker.errors import (
-    CommandFailed,
-    Conflict,
-    Denied,
-    Invalid,
-    Misconfigured,
-    NotFound,
-    Unavailable,
-)
+from worker.errors import NOT_WRITABLE, Cause, Denied, NotPublished, Unavailable, cause_of
 from worker.gateway.pool import Parent, start_parent
 from worker.job.journal import Journal
 from worker.job.output import Output, open_output
-from worker.job.plan import Unrunnable, make_plan
+from worker.job.plan import make_plan
 from worker.job.request import RunRequest, Watch
 from worker.job.result import Result
 from worker.job.scratch import scratch_folder
-from worker.job.secrets import SecretMissing
-from worker.job.state import Cause, Event
+from worker.job.state import Event
 from worker.job.workplace import Workplace, aside, open_workplace
 from worker.model import CommitName
 from worker.store.opening import open_store
 from worker.store.publish import BranchNotMoved, Draft, Published, finish, keep, publish
 from worker.store.repository import Store
 from worker.store.trees import Tree, apply
-from worker.supervisor.engine_output import EngineMissing, EngineOptionWrong, ImageRefused
 from worker.supervisor.signals import Stop
 from worker.supervisor.tree import adopt_orphans, reap_orphans
 from worker.system import keep_private
 
 COUNTING = 1.0
 """Seconds for the gateway to say what went through it; one that has died says nothing."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-
-
-class NotPublished(Unavailable):
-    """The output could not be made a commit; another run of the same job can."""
 
 
 @attrs.frozen
@@ -66,7 +50,7 @@ class Outcome:
     @property
     def succeeded(self) -> bool:
         """Whether the work was done, so that what it wrote can be committed."""
-        return self.cause.exit_code == 0
+        return self.cause.exit_status == 0
 
     @property
     def publish(self) -> bool:
@@ -75,24 +59,6 @@ class Outcome:
 
 
 Work = Callable[[Workplace], Awaitable[Outcome]]
-
-# What an error means for the run; the most specific first, the first match wins.
-CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
-    (Unrunnable, Cause.UNRUNNABLE),
-    (SecretMissing, Cause.CONFIGURATION),
-    (Misconfigured, Cause.CONFIGURATION),
-    (EngineMissing, Cause.CONFIGURATION),
-    (EngineOptionWrong, Cause.CONFIGURATION),
-    (ImageRefused, Cause.CONFIGURATION),
-    (NotPublished, Cause.NOT_PUBLISHED),
-    (CommandFailed, Cause.COMMAND_FAILED),
-    (Invalid, Cause.INVALID),
-    (NotFound, Cause.UNAVAILABLE),
-    (Conflict, Cause.UNAVAILABLE),
-    (Denied, Cause.UNAVAILABLE),
-    (Unavailable, Cause.UNAVAILABLE),
-    (OSError, Cause.UNAVAILABLE),
-)
 
 
 async def conduct(
@@ -309,13 +275,16 @@ def _failed(journal: Journal, stop: Stop, error: Exception, scratch: Path) -> Re
         # What was decided stays decided; only the tidying up went wrong.
         journal.log.error("run.untidy", reason=str(error), exc_info=error)
         return journal.final
-    cause = _cause(error)
+    cause = cause_of(error)
+    if cause is Cause.UNRUNNABLE and journal.plan is not None:
+        # The inputs are resolved, so whatever is missing now was lost by the store.
+        cause = Cause.UNAVAILABLE
     if stop.signal is not None and cause is not Cause.NOT_PUBLISHED:
         # What breaks while the run is being ended is no news.
         journal.log.info("run.broke_off", reason=str(error))
         return _stopped(journal, stop)
     reason = _told(error)
-    if getattr(error, "errno", None) in NO_ROOM and str(scratch) in reason:
+    if getattr(error, "errno", None) in NOT_WRITABLE and str(scratch) in reason:
         reason += (
             f"; the disk of the scratch directory {scratch} is full: free space, or choose "
             "another with --scratch"
@@ -331,9 +300,3 @@ def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
-
-
-def _cause(error: Exception) -> Cause:
-    if getattr(error, "errno", None) in NO_ROOM:
-        return Cause.NOT_PUBLISHED
-    return next((cause for kind, cause in CAUSES if isinstance(error, kind)), Cause.INTERNAL)

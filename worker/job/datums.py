@@ -11,14 +11,13 @@ import attrs
 import trio
 from trio.to_thread import run_sync as in_thread
 
-from worker.errors import WorkerError
+from worker.errors import Cause, WorkerError
 from worker.job.collecting import Inputs, NotAnOutput, SamePath, collect
 from worker.job.materialize import fingerprint, materialize
 from worker.job.plan import Datum, Selection
 from worker.job.request import Progress
 from worker.job.result import DatumResult
 from worker.job.scratch import remove_tree
-from worker.job.state import Cause
 from worker.job.workplace import Workplace
 from worker.store.blobs import BlobReader
 from worker.store.intake import Intake

@@ -9,12 +9,13 @@ from typing import Any
 import attrs
 from structlog.typing import FilteringBoundLogger
 
+from worker.errors import Cause
 from worker.gateway.messages import Statistics
 from worker.job.plan import Plan
 from worker.job.request import Progress, Watch
 from worker.job.result import DatumResult, Result
 from worker.job.secrets import without_secrets
-from worker.job.state import Cause, Event, State, after
+from worker.job.state import Event, State, after
 from worker.model import Commit, CommitName
 from worker.supervisor.usage import Usage
 

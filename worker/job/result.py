@@ -6,8 +6,9 @@ from typing import Any
 
 import attrs
 
+from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
-from worker.job.state import Cause, State
+from worker.job.state import State
 from worker.model import CommitName, InputRecord
 from worker.supervisor.usage import Usage
 
@@ -67,7 +68,7 @@ class Result:
     @property
     def exit_code(self) -> int:
         """The exit code for the process that ran the job."""
-        return self.cause.exit_code
+        return self.cause.exit_status
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values, with the exit code and what it means."""
@@ -83,7 +84,7 @@ class Result:
             {**attrs.asdict(record), "commit": str(record.commit)} for record in self.inputs
         ]
         document["exit_code"] = self.exit_code
-        document["worth_a_retry"] = self.cause.worth_a_retry
+        document["worth_a_retry"] = self.cause.retryable
         return document
 
     def to_text(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from worker.errors import NotFound
+from worker.errors import Misconfigured
 from worker.spec.pipeline import Secret
 
 VARIABLE = "WORKER_SECRET_"
@@ -22,7 +22,7 @@ SHORTEST = 4
 """Anything shorter would be found, and hidden, in half of what a command prints."""
 
 
-class SecretMissing(NotFound):
+class SecretMissing(Misconfigured):
     """A secret that the job names is not where secrets are."""
 
     def __init__(self, secret: Secret, looked: Iterable[str]) -> None:

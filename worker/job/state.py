@@ -1,4 +1,4 @@
-"""The states of a run, what moves it from one to the next, and what each end means outside."""
+"""The states of a run, what moves it from one to the next, as a table of transitions."""
 
 import enum
 
@@ -79,57 +79,3 @@ def after(state: State, event: Event) -> State:
         return TRANSITIONS[state, event]
     except KeyError:
         raise TransitionRefused(event, state) from None
-
-
-class Cause(enum.Enum):
-    """Why a run ended as it did; each has its exit code."""
-
-    PUBLISHED = "published"
-    PUBLISHED_BEFORE = "published before"
-    """This job id had its output commit already."""
-    RECOVERED = "recovered"
-    """A datum failed, and the error command said that this is all right."""
-    DISCARDED = "discarded"
-    """Nothing was to be committed: a gateway or a shell without ``--commit``."""
-    COMMAND_FAILED = "command failed"
-    DATUM_TIMEOUT = "datum timeout"
-    JOB_TIMEOUT = "job timeout"
-    OUT_OF_MEMORY = "out of memory"
-    INVALID = "invalid"
-    UNRUNNABLE = "unrunnable"
-    UNAVAILABLE = "unavailable"
-    INTERNAL = "internal"
-    NOT_PUBLISHED = "not published"
-    STOPPED = "stopped"
-    CONFIGURATION = "configuration"
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of a process whose run ended for this cause."""
-        return EXIT_CODES[self]
-
-    @property
-    def worth_a_retry(self) -> bool:
-        """Whether the same job may well succeed when it is run again."""
-        return self in WORTH_A_RETRY
-
-
-EXIT_CODES = {
-    Cause.PUBLISHED: 0,
-    Cause.PUBLISHED_BEFORE: 0,
-    Cause.RECOVERED: 0,
-    Cause.DISCARDED: 0,
-    Cause.COMMAND_FAILED: 10,
-    Cause.DATUM_TIMEOUT: 11,
-    Cause.JOB_TIMEOUT: 12,
-    Cause.OUT_OF_MEMORY: 13,
-    Cause.INVALID: 64,
-    Cause.UNRUNNABLE: 66,
-    Cause.UNAVAILABLE: 69,
-    Cause.INTERNAL: 70,
-    Cause.NOT_PUBLISHED: 73,
-    Cause.STOPPED: 75,
-    Cause.CONFIGURATION: 78,
-}
-
-WORTH_A_RETRY = frozenset({Cause.UNAVAILABLE, Cause.INTERNAL, Cause.NOT_PUBLISHED, Cause.STOPPED})

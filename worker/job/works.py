@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 import attrs
 from structlog.typing import FilteringBoundLogger
 
-from worker.errors import Invalid
+from worker.errors import Cause, Invalid
 from worker.job.conducting import Outcome, conduct
 from worker.job.datums import DatumFailed, empty_out, prepare, run_datum, take_output
 from worker.job.plan import Datum
 from worker.job.request import RunRequest, Watch
 from worker.job.result import Result
-from worker.job.state import Cause
 from worker.job.workplace import Workplace
 from worker.supervisor.signals import Stop
 

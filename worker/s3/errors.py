@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from worker.errors import Conflict, Denied, Invalid, NotFound, Unavailable, WorkerError
+from worker.errors import WorkerError, s3_code_of
 
 # code: (status, message). The messages are those of AWS S3, by which people search the web; where
 # the user can do something about it, whoever raises the error gives a message that says what.
@@ -178,16 +178,6 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
     }
 )
 
-# What a meaning of the program is to an S3 client; the first class that fits decides.
-MEANINGS: tuple[tuple[type[WorkerError], str], ...] = (
-    (NotFound, "NoSuchKey"),
-    (Denied, "AccessDenied"),
-    (Conflict, "OperationAborted"),
-    (Invalid, "InvalidRequest"),
-    (Unavailable, "ServiceUnavailable"),
-    (WorkerError, "InternalError"),
-)
-
 
 class S3Error(Exception):
     """An answer of S3 that is an error: a code of the table, its status, a message and more facts.
@@ -229,5 +219,5 @@ def translate(error: WorkerError) -> S3Error:
 
     The text of an error that is ours alone to mend is not shown: it may name paths of the agent.
     """
-    code = next(code for meaning, code in MEANINGS if isinstance(error, meaning))
+    code = s3_code_of(error)
     return S3Error(code, None if code in ("InternalError", "ServiceUnavailable") else str(error))

@@ -10,18 +10,18 @@ from typing import Any
 
 import attrs
 
-from worker.errors import Denied, Invalid, Unavailable, WorkerError
+from worker.errors import Invalid, Misconfigured, Unavailable, WorkerError
 from worker.supervisor.tree import NotStarted
 
 JOB_LABEL = "worker.job"
 AGENT_LABEL = "worker.agent"
 
 
-class EngineMissing(Invalid):
+class EngineMissing(Misconfigured):
     """The engine of ``--runtime`` is not on this machine."""
 
 
-class EngineOptionWrong(Invalid):
+class EngineOptionWrong(Misconfigured):
     """The engine does not know one of the options that the configuration gives it."""
 
 
@@ -33,7 +33,7 @@ class ImageMissing(Invalid):
     """No image has the name that the job gives."""
 
 
-class ImageRefused(Denied):
+class ImageRefused(Misconfigured):
     """The registry does not give this image to us."""
 
 
