@@ -50,7 +50,7 @@ def test_five_mistakes_are_told_at_once(worker, document):
 
     for pointer in ("/pipeline/name", "/input/pfs/glob", "/transform/cmd", "/s3Ot", "/datumTries"):
         assert f"{pointer}: " in said.err
-    assert "5 mistakes" in said.err
+    assert "5 errors" in said.err
     assert (64, "") == (said.status, said.out)
 
 
@@ -74,7 +74,7 @@ def test_a_document_comes_from_standard_input(worker, monkeypatch):
 
     said = worker("validate", "-")
 
-    assert "standard input: 1 mistake" in said.err
+    assert "standard input: 1 error" in said.err
     assert 64 == said.status
 
 

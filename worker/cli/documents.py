@@ -1,5 +1,6 @@
 """``validate`` and ``schema``: job documents before anything is run."""
 
+import json
 from collections.abc import Iterable
 
 import attrs
@@ -80,6 +81,6 @@ def schema(_settings: Config) -> None:
     Examples:
       worker schema > job.schema.json
     """
-    from worker.spec.schema import schema_text
+    from worker.spec.fields import json_schema
 
-    click.echo(schema_text())
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""What is wrong with a document: each mistake by its place, why, and what would be right."""
+"""Errors and warnings of a document, each with a JSON pointer, a reason and what is expected."""
 
 import json
 from collections.abc import Iterable
@@ -7,60 +7,62 @@ import attrs
 
 from worker.errors import Invalid
 
-SHOWN = 100  # a document of a million mistakes is not helped by a million lines
-LONGEST = 60  # characters of a value that a message repeats
-LONGEST_POINTER = 500
+MAX_PROBLEMS_IN_MESSAGE = 100
+MAX_QUOTED = 60
+"""Characters of a value that a message repeats."""
+MAX_POINTER = 500
+"""Characters of a pointer that a message repeats."""
 
 
 def printable(text: str) -> str:
-    """Return *text* with all that could move a terminal's cursor written as ``\\uXXXX``."""
+    """Escape the characters of *text* that a terminal could interpret, as ``\\uXXXX``."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def quoted(text: str) -> str:
-    """Return *text* as a message repeats it: in quotes, on one line, and not too long."""
-    short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    """Quote *text* for a message: as a JSON string on one line, shortened, without controls."""
+    short = text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
     return printable(json.dumps(short, ensure_ascii=False))
 
 
 @attrs.frozen
 class Problem:
-    """One thing to say about one place of a document."""
+    """An error or a warning about one value of a document."""
 
     pointer: str
-    """A JSON pointer (RFC 6901) in the keys as the author spelled them; empty for the whole."""
+    """JSON pointer (RFC 6901) with the keys as spelled in the document; empty for its root."""
     reason: str
-    """What was found and why it cannot be."""
+    """What was found, and why it is rejected."""
     expected: str = ""
-    """What would be right, as far as that can be said."""
+    """What is accepted instead, where a message can say so."""
 
     def __str__(self) -> str:
-        where = printable(self.pointer[:LONGEST_POINTER]) or "the document"
+        where = printable(self.pointer[:MAX_POINTER]) or "the document"
         return f"{where}: {self.reason}" + (f"; {self.expected}" if self.expected else "")
 
 
 class DocumentErrors(Invalid):
-    """The document is wrong; *problems* are all of its mistakes."""
+    """A document is invalid; *problems* lists all of its errors."""
 
     def __init__(self, problems: Iterable[Problem], source: str = "") -> None:
         self.problems = tuple(problems)
         self.source = source
         count = len(self.problems)
-        lines = [f"{source or 'the job document'}: {count} mistake{'s' if count > 1 else ''}"]
-        lines += [f"  {problem}" for problem in self.problems[:SHOWN]]
-        if count > SHOWN:
-            lines.append(f"  and {count - SHOWN} more")
+        lines = [f"{source or 'the job document'}: {count} error{'s' if count > 1 else ''}"]
+        lines += [f"  {problem}" for problem in self.problems[:MAX_PROBLEMS_IN_MESSAGE]]
+        if count > MAX_PROBLEMS_IN_MESSAGE:
+            lines.append(f"  and {count - MAX_PROBLEMS_IN_MESSAGE} more")
         super().__init__("\n".join(lines))
 
 
 @attrs.frozen
-class Place:
-    """Where in a document a reader stands: the keys and indices that lead there."""
+class Pointer:
+    """A JSON pointer (RFC 6901): the keys and indices from the root to a value."""
 
     steps: tuple[str | int, ...] = ()
 
-    def __truediv__(self, step: str | int) -> "Place":
-        return Place((*self.steps, step))
+    def __truediv__(self, step: str | int) -> "Pointer":
+        return Pointer((*self.steps, step))
 
     def __str__(self) -> str:
         escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in self.steps)
@@ -69,20 +71,17 @@ class Place:
 
 @attrs.define
 class Report:
-    """Collects what the readers of one document have to say, so that all of it is told at once."""
+    """Collects the problems of one document, so that all of them are reported at once."""
 
     errors: list[Problem] = attrs.field(factory=list)
     warnings: list[Problem] = attrs.field(factory=list)
     for_scheduler: list[str] = attrs.field(factory=list)
+    """Pointers of the keys that only a scheduler can honour."""
 
-    def error(self, at: Place, reason: str, expected: str = "") -> None:
-        """Note a mistake at *at*: what was found, and what would be right."""
+    def error(self, at: Pointer, reason: str, expected: str = "") -> None:
+        """Add an error: the document is rejected."""
         self.errors.append(Problem(str(at), reason, expected))
 
-    def warn(self, at: Place, reason: str, expected: str = "") -> None:
-        """Note something that will run, and may surprise."""
+    def warn(self, at: Pointer, reason: str, expected: str = "") -> None:
+        """Add a warning: the document is accepted, but probably not meant this way."""
         self.warnings.append(Problem(str(at), reason, expected))
-
-    def leave_to_scheduler(self, at: Place) -> None:
-        """Note a key that is known, and that only a scheduler can honour."""
-        self.for_scheduler.append(str(at))

@@ -1,27 +1,363 @@
-"""The JSON Schema of a job document, for editors and for those who make documents."""
+"""Schemas of the values in a document: each one parses a value and produces its JSON Schema.
 
-import json
-from typing import Any
+One definition serves both, so that the parser and the published JSON Schema cannot disagree.
+"""
 
-from worker.spec.fields import DOCUMENT
-from worker.spec.inputs import NODE
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+import attrs
+
+from worker.spec.durations import DURATION, parse_duration
+from worker.spec.problems import Pointer, Report, quoted
+
+MAX_SUGGESTIONS = 20
+"""Errors up to which unknown keys get a suggestion, since comparing keys is slow."""
+MAX_COMPARED = 64
+"""Characters of a key up to which it gets a suggestion."""
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a job document, with both spellings of each key.
+class _Invalid:
+    """Type of `INVALID`."""
 
-    What depends on several keys at once, such as the names of inputs, only `parse` checks.
+    def __repr__(self) -> str:
+        return "INVALID"
+
+
+INVALID: Final = _Invalid()
+"""Returned in place of a value that was rejected; the report then has an error."""
+
+
+class Schema(Protocol):
+    """The accepted form of one value."""
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the parsed *value*, or `INVALID` after adding an error to *report*."""
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the value."""
+
+
+def describe(value: Any) -> str:
+    """Return a phrase for *value* in an error message."""
+    if isinstance(value, str):
+        return f"the string {quoted(value)}"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else "null"
+
+
+@attrs.frozen
+class String:
+    """A string; not empty unless allowed, and a full match of *pattern* where one is given."""
+
+    pattern: str = ""
+    meaning: str = "a string"
+    empty: bool = False
+    private: bool = False
+    """Whether the value may be a secret, which a message must not repeat."""
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the string."""
+        if (
+            isinstance(value, str)
+            and (value or self.empty)
+            and (not self.pattern or re.fullmatch(self.pattern, value))
+        ):
+            return value
+        found = "a value of another type" if self.private else describe(value)
+        if value == "":
+            found = "an empty string"
+        hint = ": put it in quotes" if isinstance(value, bool | int | float) else ""
+        report.error(at, f"found {found}", f"expected {self.meaning}{hint}")
+        return INVALID
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of a string."""
+        schema: dict[str, Any] = {"type": "string"}
+        if self.pattern:
+            schema["pattern"] = f"^(?:{self.pattern})$"
+        elif not self.empty:
+            schema["minLength"] = 1
+        return schema
+
+
+@attrs.frozen
+class Boolean:
+    """True or false."""
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the boolean."""
+        if isinstance(value, bool):
+            return value
+        report.error(at, f"found {describe(value)}", "expected true or false, without quotes")
+        return INVALID
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of a boolean."""
+        return {"type": "boolean"}
+
+
+@attrs.frozen
+class Integer:
+    """An integer in a closed interval, as a number or as a string of decimal digits.
+
+    The JSON mapping of protocol buffers writes 64-bit integers as strings, and `pachctl` prints
+    pipelines in it.
     """
-    return {
-        "$schema": DIALECT,
-        "title": "Job document of worker",
-        **DOCUMENT.schema(),
-        "$defs": {"input": {**NODE.schema(), "minProperties": 1}},
-    }
+
+    least: int
+    most: int
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the integer."""
+        is_decimal = isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value)
+        number = int(value) if is_decimal else value
+        is_integer = isinstance(number, int) and not isinstance(number, bool)
+        if is_integer and self.least <= number <= self.most:
+            return number
+        report.error(
+            at, f"found {describe(value)}", f"expected an integer from {self.least} to {self.most}"
+        )
+        return INVALID
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of an integer or of its decimal digits."""
+        return {
+            "type": ["integer", "string"],
+            "minimum": self.least,
+            "maximum": self.most,
+            "pattern": "^[0-9]{1,18}$",
+        }
 
 
-def schema_text() -> str:
-    """Return the schema as JSON text."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False)
+@attrs.frozen
+class Duration:
+    """A positive duration in Go's syntax, parsed to seconds."""
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the seconds."""
+        seconds = parse_duration(value) if isinstance(value, str) else None
+        if seconds is not None:
+            return seconds
+        hint = ""
+        if isinstance(value, int) and not isinstance(value, bool):
+            hint = f'; for {value} seconds write "{value}s"'
+        report.error(
+            at,
+            f"found {describe(value)}",
+            f'expected a positive duration such as "10m" or "1h30m"{hint}',
+        )
+        return INVALID
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of a string in Go's syntax."""
+        return {"type": "string", "pattern": f"^{DURATION}$"}
+
+
+@attrs.frozen
+class Enumeration:
+    """One of a few strings."""
+
+    values: tuple[str, ...]
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the string."""
+        if isinstance(value, str) and value in self.values:
+            return value
+        allowed = " or ".join(quoted(each) for each in self.values)
+        report.error(at, f"found {describe(value)}", f"expected {allowed}")
+        return INVALID
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of an enumeration."""
+        return {"type": "string", "enum": list(self.values)}
+
+
+@attrs.frozen
+class Array:
+    """A list of values of one schema, parsed to a tuple."""
+
+    items: Schema
+    least: int = 0
+    meaning: str = "a list"
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the items."""
+        if not isinstance(value, list) or len(value) < self.least:
+            found = "an empty list" if value == [] else describe(value)
+            report.error(at, f"found {found}", f"expected {self.meaning}")
+            return INVALID
+        items = [self.items.parse(item, at / index, report) for index, item in enumerate(value)]
+        return INVALID if INVALID in items else tuple(items)
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of an array."""
+        least = {"minItems": self.least} if self.least else {}
+        return {"type": "array", "items": self.items.json_schema(), **least}
+
+
+@attrs.frozen
+class StringMap:
+    """An object of strings with free keys, such as environment variables or labels."""
+
+    key_pattern: str = r"[\s\S]+"
+    key_meaning: str = "a name"
+    private: bool = False
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the strings by key."""
+        if not isinstance(value, dict):
+            report.error(at, f"found {describe(value)}", "expected an object of strings")
+            return INVALID
+        parsed = {}
+        schema = String(empty=True, private=self.private)
+        for key, item in value.items():
+            if not re.fullmatch(self.key_pattern, key):
+                report.error(at / key, f"found {quoted(key)}", f"expected {self.key_meaning}")
+            parsed[key] = schema.parse(item, at / key, report)
+        return INVALID if INVALID in parsed.values() else parsed
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of an object of strings."""
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^(?:{self.key_pattern})$"},
+            "additionalProperties": {"type": "string"},
+        }
+
+
+@attrs.frozen
+class Anything:
+    """Any value, returned unparsed; *described* is its JSON Schema where one is known."""
+
+    described: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:  # noqa: ARG002 (protocol)
+        """Return *value*."""
+        return value
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the known schema, or the empty schema."""
+        return dict(self.described)
+
+
+@attrs.frozen
+class Field:
+    """One key of an object."""
+
+    name: str
+    """In camelCase; the same name in snake_case is the same key."""
+    schema: Schema = Anything()
+    about: str = ""
+    required: bool = False
+    for_scheduler: bool = False
+    """Whether only a scheduler can honour the key, so that its value is not parsed."""
+    rejected: str = ""
+    """Why the key is rejected, if it is; null and false mean that it is not used."""
+    snake_name: str = attrs.field(init=False)
+
+    @snake_name.default
+    def _in_snake_case(self) -> str:
+        return re.sub("([A-Z])", r"_\1", self.name).lower()
+
+
+@attrs.frozen
+class Record:
+    """A parsed object: its valid values by camelCase key."""
+
+    at: Pointer = attrs.field(factory=Pointer)
+    values: Mapping[str, Any] = attrs.field(factory=dict)
+    pointers: Mapping[str, Pointer] = attrs.field(factory=dict)
+    """Where each key is that has a value other than null, valid or not."""
+    valid: bool = True
+    """Whether no value in the object was rejected."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of *name*, or *default* if it is absent or was rejected."""
+        return self.values.get(name, default)
+
+    def pointer(self, name: str) -> Pointer:
+        """Return where *name* is, or where it would be."""
+        return self.pointers.get(name, self.at / name)
+
+
+@attrs.frozen
+class Object:
+    """An object with known keys, parsed to a `Record`."""
+
+    fields: tuple[Field, ...]
+    _by_spelling: Mapping[str, Field] = attrs.field(init=False, repr=False)
+
+    @_by_spelling.default
+    def _index(self) -> Mapping[str, Field]:
+        return {name: field for field in self.fields for name in (field.name, field.snake_name)}
+
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the record; of a value that is not an object, an invalid record without values."""
+        before = len(report.errors)
+        values: dict[str, Any] = {}
+        pointers: dict[str, Pointer] = {}
+        if not isinstance(value, dict):
+            report.error(at, f"found {describe(value)}", "expected an object")
+            return Record(at, values, pointers, valid=False)
+        for key, item in value.items():
+            field = self._by_spelling.get(key)
+            if field is None:
+                report.error(at / key, "unknown key", self._suggestion(key, report))
+            elif field.name in pointers:
+                first = pointers[field.name].steps[-1]
+                report.error(at / key, f"duplicate of `{first}`, which is the same key")
+            elif item is not None and not (field.rejected and item is False):
+                pointers[field.name] = at / key
+                if field.for_scheduler:
+                    report.for_scheduler.append(str(at / key))
+                elif field.rejected:
+                    report.error(at / key, field.rejected)
+                elif (parsed := field.schema.parse(item, at / key, report)) is not INVALID:
+                    values[field.name] = parsed
+        for field in self.fields:
+            if field.required and field.name not in pointers:
+                report.error(at / field.name, "missing key", f"expected {field.about}")
+        return Record(at, values, pointers, valid=len(report.errors) == before)
+
+    def _suggestion(self, key: str, report: Report) -> str:
+        if len(key) > MAX_COMPARED or len(report.errors) > MAX_SUGGESTIONS:
+            return ""
+        # In the author's own style: `s3out` suggests `s3Out`, `s3_output` suggests `s3_out`.
+        names = [
+            field.snake_name if "_" in key else field.name
+            for field in self.fields
+            if not field.rejected
+        ]
+        folded = {name.lower(): name for name in names}
+        close = difflib.get_close_matches(key.lower(), folded, n=1, cutoff=0.6)
+        if close:
+            return f"did you mean `{folded[close[0]]}`?"
+        return "known keys: " + ", ".join(f"`{name}`" for name in names)
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of an object with both spellings of each key, and no others."""
+        properties: dict[str, Any] = {}
+        for field in self.fields:
+            if field.rejected:
+                continue
+            about = f"For the scheduler: {field.about}" if field.for_scheduler else field.about
+            schema = field.schema.json_schema()
+            if not field.required and schema not in ({}, {"type": "null"}):
+                schema = {"anyOf": [schema, {"type": "null"}]}
+            described = {"description": about, **schema}
+            properties |= {field.name: described, field.snake_name: described}
+        required = [field.name for field in self.fields if field.required]
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": properties,
+            **({"required": required} if required else {}),
+        }
