@@ -11,8 +11,8 @@ from worker.config import (
     Config,
     InvalidConfig,
     load_config,
+    misspelled_variables,
     settings_file,
-    unread_variables,
 )
 
 CONFIGURATION = Path(__file__).parents[1] / "config" / "worker.toml"
@@ -80,12 +80,12 @@ def test_an_unknown_key_is_an_error_that_names_file_and_key(file, text, place):
         ("grace", -1, "expected 0 to 86400, found -1"),
         ("grace", True, 'expected a duration such as 10, "10s" or "1m30s", found True'),
         ("gateway.port", "70000", "expected 0 to 65535, found '70000'"),
-        ("gateway.port", "x", "expected a whole number, found 'x'"),
+        ("gateway.port", "x", "expected an integer, found 'x'"),
         ("gateway.processes", 0, "expected 1 to 64, found 0"),
         ("client_hints", "perhaps", "expected true or false, found 'perhaps'"),
         ("runtime", "lxc", "expected one of process, docker, podman, found 'lxc'"),
         ("store", "", "expected a path, found ''"),
-        ("gateway.host", "", "expected something, found ''"),
+        ("gateway.host", "", "expected a text that is not empty, found ''"),
         ("pass_environment", 3, "expected a list of texts, or one text with commas, found 3"),
         ("store_options", "secret", "expected a table of texts, or one text of name=value"),
     ],
@@ -193,7 +193,7 @@ def test_a_kubernetes_service_link_is_nobodys_choice():
 
 def test_a_variable_that_looks_like_a_slip_is_found():
     """A misspelled variable is reported; somebody else's is left alone."""
-    assert {"WORKER_STROE": "WORKER_STORE"} == unread_variables(
+    assert {"WORKER_STROE": "WORKER_STORE"} == misspelled_variables(
         {"WORKER_STROE": "x", "WORKER_COUNT": "3", "WORKER_STORE": "y", "PATH": "/bin"}
     )
 
@@ -218,7 +218,7 @@ def test_beyond_loopback_requests_must_be_signed(host, auth, expected):
 def test_tls_with_a_certificate_needs_both_of_its_files():
     """Half a certificate is a mistake of the configuration."""
     assert (
-        "needs gateway.certificate and gateway.key"
+        "requires both gateway.certificate and gateway.key"
         in problems_of({"gateway.tls": "certificate", "gateway.key": "k.pem"})[0]
     )
 

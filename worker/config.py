@@ -1,33 +1,45 @@
-"""What the person who runs the worker has chosen: flags over environment over file."""
+"""The configuration of the worker: one frozen value, from flags over environment over file."""
 
 import difflib
 import os
+import re
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import platformdirs
 
 from worker.errors import Misconfigured
-from worker.readers import Address, Seconds, read_as
+from worker.text import parse_duration
 
 PREFIX = "WORKER_"
 FILE_NAME = "worker.toml"
+OTHER_VARIABLES = ("WORKER_CONFIG", "WORKER_REPORT")
+"""Variables with the prefix that are no settings."""
+
+Seconds = NewType("Seconds", float)
+"""A duration in seconds, written as a number or as ``1m30s``."""
+Address = NewType("Address", str)
+"""A directory or the URL of an object store."""
 
 
 class InvalidConfig(Misconfigured):
-    """A setting is unknown or has a value it cannot have; each problem names where it stands."""
+    """A setting is unknown or its value is invalid. Each problem names the source of the value."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
 
-def _meaning(text: str) -> dict[str, str]:
-    return {"meaning": text}
+# --- the settings ---------------------------------------------------------------------------------
+
+
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
 
 
 def _between(least: int, most: int) -> Any:
@@ -40,11 +52,11 @@ def _between(least: int, most: int) -> Any:
 
 def _not_empty(_instance: object, _attribute: object, value: str) -> None:
     if not value:
-        raise ValueError("expected something")
+        raise ValueError("expected a text that is not empty")
 
 
 def usable_processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -60,50 +72,52 @@ def _temporary() -> Path:
 
 @attrs.frozen
 class GatewayConfig:
-    """How the S3 gateway of a job listens, and whom it lets in."""
+    """Address, access and shutdown of a job's S3 gateway."""
 
     processes: int = attrs.field(
         factory=lambda: min(4, usable_processors()),
         validator=_between(1, 64),
-        metadata=_meaning("Processes that share the socket; by default the usable CPUs, at most 4"),
+        metadata=_help("Number of gateway processes; by default the usable CPUs, at most 4"),
     )
     host: str = attrs.field(
         default="127.0.0.1",
         validator=_not_empty,
-        metadata=_meaning("Address to listen on"),
+        metadata=_help("Address to listen on"),
     )
     port: int = attrs.field(
         default=0,
         validator=_between(0, 65535),
-        metadata=_meaning("Port to listen on; 0 takes a free one"),
+        metadata=_help("Port to listen on; 0 selects a free port"),
     )
     auth: Literal["auto", "none", "sigv4"] = attrs.field(
         default="auto",
-        metadata=_meaning(
-            "Who may use the buckets: none (anyone who can connect), sigv4 (a key pair made for "
-            "the job), auto (none on loopback, sigv4 on any other host)"
+        metadata=_help(
+            "Authentication of requests: none, sigv4 (with a key pair generated for the job), or "
+            "auto (none on loopback, sigv4 on any other host)"
         ),
     )
     tls: Literal["off", "self-signed", "certificate"] = attrs.field(
         default="off",
-        metadata=_meaning("https: off, with a certificate made for the job, or with yours"),
+        metadata=_help(
+            "HTTPS: off, with a certificate generated for the job, or with your certificate"
+        ),
     )
     certificate: Path | None = attrs.field(
-        default=None, metadata=_meaning('Certificate chain in PEM, for tls = "certificate"')
+        default=None, metadata=_help('Certificate chain (PEM file) for tls = "certificate"')
     )
     key: Path | None = attrs.field(
-        default=None, metadata=_meaning('Private key in PEM, for tls = "certificate"')
+        default=None, metadata=_help('Private key (PEM file) for tls = "certificate"')
     )
     drain: Seconds = attrs.field(
         default=Seconds(30.0),
         validator=_between(0, 86_400),
-        metadata=_meaning("How long requests in flight may finish after the command has ended"),
+        metadata=_help("Time for requests in flight to finish after the command has exited"),
     )
 
     def __attrs_post_init__(self) -> None:
         if self.tls == "certificate" and not (self.certificate and self.key):
             raise InvalidConfig(
-                ['gateway.tls: "certificate" needs gateway.certificate and gateway.key, both']
+                ['gateway.tls: "certificate" requires both gateway.certificate and gateway.key']
             )
 
     @property
@@ -116,95 +130,103 @@ class GatewayConfig:
 
 @attrs.frozen
 class LogConfig:
-    """How the log on standard error reads."""
+    """Format and level of the log on standard error."""
 
     format: Literal["auto", "console", "json"] = attrs.field(
         default="auto",
-        metadata=_meaning("console for people, json one object a line; auto asks the terminal"),
+        metadata=_help(
+            "console: text; json: one object a line; auto: console on a terminal, else json"
+        ),
     )
     level: Literal["debug", "info", "warning", "error"] = attrs.field(
-        default="info", metadata=_meaning("The least important level that is logged")
+        default="info", metadata=_help("Lowest level that is logged")
     )
 
 
 @attrs.frozen
 class Config:
-    """Everything that can be chosen without touching a job document."""
+    """All settings of the worker. The job document is separate."""
 
     store: Address = attrs.field(
         factory=_default_store,
         validator=_not_empty,
-        metadata=_meaning("Where repos live: a directory, or s3://, gs://, az://, memory://"),
+        metadata=_help(
+            "Location of the repos: a directory, or an s3://, gs://, az:// or memory:// URL"
+        ),
     )
     store_options: Mapping[str, str] = attrs.field(
         factory=dict,
         repr=False,
-        metadata=_meaning("Options of the object store's client: endpoint, allow_http, region, …"),
+        metadata=_help("Options of the object-store client: endpoint, allow_http, region, …"),
     )
     scratch: Path = attrs.field(
         factory=_temporary,
-        metadata=_meaning("Folder in which each job makes and removes its own scratch directory"),
+        metadata=_help("Directory in which each job creates and removes its scratch directory"),
     )
     grace: Seconds = attrs.field(
         default=Seconds(10.0),
         validator=_between(0, 86_400),
-        metadata=_meaning("Time between SIGTERM and SIGKILL for the command"),
+        metadata=_help("Grace period of the command between SIGTERM and SIGKILL"),
     )
     pfs_root: Path | None = attrs.field(
         default=None,
-        metadata=_meaning("Where file inputs lie; by default /pfs if it can be used, else scratch"),
+        metadata=_help(
+            "Directory of file inputs; by default /pfs if it can be used, else in scratch"
+        ),
     )
     runtime: Literal["process", "docker", "podman"] = attrs.field(
         default="process",
-        metadata=_meaning("Run the command right here, or in transform.image with an engine"),
+        metadata=_help(
+            "Run the command as a process, or in transform.image with a container engine"
+        ),
     )
     engine_arguments: tuple[str, ...] = attrs.field(
-        default=(), metadata=_meaning("Global arguments of docker or podman, before their commands")
+        default=(), metadata=_help("Global arguments of docker or podman, before the subcommand")
     )
     engine_options: tuple[str, ...] = attrs.field(
-        default=(), metadata=_meaning("More options for containers, as of `docker run`")
+        default=(), metadata=_help("Further options of `docker run` or `podman run`")
     )
     client_hints: bool = attrs.field(
         default=True,
-        metadata=_meaning("Set the variables by which S3 clients find the gateway with no flag"),
+        metadata=_help("Set variables that point S3 clients to the gateway"),
     )
     pass_environment: tuple[str, ...] = attrs.field(
         default=(),
-        metadata=_meaning("More variables of the agent's that the command gets; * and ? match"),
+        metadata=_help("Further variables to pass to the command; * and ? are wildcards"),
     )
     secrets: Path | None = attrs.field(
         default=None,
-        metadata=_meaning("Folder of secrets, one folder each with one file a key, as in a pod"),
+        metadata=_help("Directory of secrets: one subdirectory per secret, one file per key"),
     )
     keep_failed: bool = attrs.field(
         default=False,
-        metadata=_meaning("Keep what a failed job wrote as a commit off every branch"),
+        metadata=_help("Keep the output of a failed job as a commit on no branch"),
     )
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
 
 
-# --- the table of options, read off the classes above ---------------------------------------------
+# --- the table of options, derived from the classes above -----------------------------------------
 
 
 @attrs.frozen
 class Option:
-    """One thing that can be set, under one dotted name everywhere."""
+    """One setting, with the same dotted name in files, variables and flags."""
 
     name: str
-    """As in a file, dotted: ``gateway.port``."""
+    """The dotted name: ``gateway.port``."""
     type: Any
     attribute: "attrs.Attribute[Any]"
 
     @property
     def variable(self) -> str:
-        """The name of its environment variable."""
+        """The environment variable: ``WORKER_GATEWAY_PORT``."""
         return PREFIX + self.name.upper().replace(".", "_")
 
     @property
-    def meaning(self) -> str:
-        """What it decides, in a line."""
-        return str(self.attribute.metadata["meaning"])
+    def help(self) -> str:
+        """The description, in one line."""
+        return str(self.attribute.metadata["help"])
 
 
 def _options(cls: type, prefix: str = "") -> Iterator[Option]:
@@ -220,9 +242,104 @@ def _options(cls: type, prefix: str = "") -> Iterator[Option]:
 OPTIONS: Mapping[str, Option] = {option.name: option for option in _options(Config)}
 
 
-def read_value(option: Option, raw: object, base: Path) -> Any:
-    """Return *raw* as the option's type, checked; raises ValueError with what was expected."""
-    value = read_as(option.type, raw, base)
+# --- parsing of one value -------------------------------------------------------------------------
+
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _parse_text(raw: object, _base: Path) -> str:
+    if isinstance(raw, str):
+        return raw
+    raise ValueError("expected text")
+
+
+def _parse_boolean(raw: object, _base: Path) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.lower() in BOOLEANS:
+        return BOOLEANS[raw.lower()]
+    raise ValueError("expected true or false")
+
+
+def _parse_integer(raw: object, _base: Path) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and re.fullmatch(r"-?[0-9]{1,18}", raw):
+        return int(raw)
+    raise ValueError("expected an integer")
+
+
+def parse_seconds(raw: object, _base: Path | None = None) -> Seconds:
+    """Return the seconds of a number or of a text such as ``10``, ``10s`` or ``1m30s``.
+
+    Raises ValueError.
+    """
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return Seconds(float(raw))
+    if isinstance(raw, str):
+        number = re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", raw)
+        seconds = float(raw) if number else parse_duration(raw)
+        if seconds is not None:
+            return Seconds(seconds)
+    raise ValueError('expected a duration such as 10, "10s" or "1m30s"')
+
+
+def _parse_path(raw: object, base: Path) -> Path:
+    if isinstance(raw, str) and raw and "\0" not in raw:
+        return base / Path(raw).expanduser()
+    raise ValueError("expected a path")
+
+
+def _parse_address(raw: object, base: Path) -> Address:
+    if isinstance(raw, str) and "://" in raw:
+        return Address(raw)
+    return Address(str(_parse_path(raw, base)))
+
+
+def _parse_list(raw: object, _base: Path) -> tuple[str, ...]:
+    if isinstance(raw, str):
+        return tuple(word for word in (part.strip() for part in raw.split(",")) if word)
+    if isinstance(raw, list | tuple) and all(isinstance(word, str) for word in raw):
+        return tuple(raw)
+    raise ValueError("expected a list of texts, or one text with commas")
+
+
+def _parse_table(raw: object, base: Path) -> dict[str, str]:
+    if isinstance(raw, str | list | tuple):
+        pairs = [word.partition("=") for word in _parse_list(raw, base)]
+        if all(equals for _, equals, _ in pairs):
+            return {name: value for name, _, value in pairs}
+    if isinstance(raw, Mapping) and all(isinstance(v, str | int | bool) for v in raw.values()):
+        # The clients take text. TOML's true becomes "true", not "True".
+        return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in raw.items()}
+    raise ValueError("expected a table of texts, or one text of name=value with commas")
+
+
+PARSERS: Mapping[Any, Callable[[object, Path], Any]] = {
+    str: _parse_text,
+    bool: _parse_boolean,
+    int: _parse_integer,
+    Seconds: parse_seconds,
+    Path: _parse_path,
+    Address: _parse_address,
+    tuple[str, ...]: _parse_list,
+    Mapping[str, str]: _parse_table,
+}
+
+
+def _parse(option: Option, raw: object, base: Path) -> Any:
+    """Return *raw* as a valid value of *option*; relative paths are relative to *base*.
+
+    Raises ValueError with what was expected.
+    """
+    kind = option.type
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(member for member in get_args(kind) if member is not type(None))
+    if get_origin(kind) is Literal:
+        if raw not in get_args(kind):
+            raise ValueError(f"expected one of {', '.join(get_args(kind))}")
+        return raw
+    value = PARSERS[kind](raw, base)
     if option.attribute.validator is not None:
         option.attribute.validator(None, option.attribute, value)
     return value
@@ -232,17 +349,19 @@ def read_value(option: Option, raw: object, base: Path) -> Any:
 
 
 @attrs.frozen
-class _Found:
-    """One value as it stands in a source, with words for where that is."""
+class _Given:
+    """One raw value of a setting from one source."""
 
     name: str
     raw: object
-    where: str
+    source: str
+    """File and key, variable, or flag, for messages."""
     base: Path
+    """The directory that relative paths are relative to."""
 
 
 def settings_file(environ: Mapping[str, str], folder: Path) -> Path | None:
-    """Return the file that is read when no ``--config`` is given, if there is one."""
+    """Return the configuration file that applies without ``--config``, if there is one."""
     if named := environ.get("WORKER_CONFIG"):
         return Path(named).expanduser()
     candidates = (
@@ -252,7 +371,7 @@ def settings_file(environ: Mapping[str, str], folder: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _of_file(path: Path) -> Iterator[_Found]:
+def _from_file(path: Path) -> Iterator[_Given]:
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -261,43 +380,42 @@ def _of_file(path: Path) -> Iterator[_Found]:
         raise InvalidConfig([f"{path}: not TOML: {error}"]) from error
     sections = {name.partition(".")[0] for name in OPTIONS if "." in name}
 
-    def walk(table: Mapping[str, object], prefix: str) -> Iterator[_Found]:
+    def walk(table: Mapping[str, object], prefix: str) -> Iterator[_Given]:
         for key, raw in table.items():
             if not prefix and key in sections and isinstance(raw, dict):
                 yield from walk(raw, f"{key}.")
             else:
-                yield _Found(prefix + key, raw, f"{path}: {prefix}{key}", path.absolute().parent)
+                yield _Given(prefix + key, raw, f"{path}: {prefix}{key}", path.absolute().parent)
 
     yield from walk(document, "")
 
 
-def _of_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Found]:
+def _from_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Given]:
     for option in OPTIONS.values():
         raw = environ.get(option.variable)
-        # Kubernetes writes WORKER_GATEWAY_PORT=tcp://10.0.0.1:80 into every pod beside a service
-        # that is called worker-gateway; nobody chose that.
+        # For a service called worker-gateway, Kubernetes sets WORKER_GATEWAY_PORT=tcp://10.0.0.1:80
+        # in every pod. That is not the setting.
         if raw is not None and not (option.type is int and raw.startswith(("tcp://", "udp://"))):
-            yield _Found(option.name, raw, option.variable, folder)
+            yield _Given(option.name, raw, option.variable, folder)
 
 
-def _of_flags(flags: Mapping[str, object], folder: Path) -> Iterator[_Found]:
+def _from_flags(flags: Mapping[str, object], folder: Path) -> Iterator[_Given]:
     for name, raw in flags.items():
-        yield _Found(name, raw, "--" + name.replace(".", "-").replace("_", "-"), folder)
+        yield _Given(name, raw, "--" + name.replace(".", "-").replace("_", "-"), folder)
 
 
-def unread_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that set nothing and look like a slip, each with the one that was meant.
+def misspelled_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that set nothing and resemble a setting, each with that setting's variable.
 
-    They are no errors: a pod may carry somebody else's ``WORKER_…`` variables.
+    They are no errors: in a pod, variables with this prefix can belong to another program.
     """
     known = [option.variable for option in OPTIONS.values()]
-    others = {*known, "WORKER_CONFIG", "WORKER_REPORT"}
-    slips = {}
+    found = {}
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in others:
+        if name.startswith(PREFIX) and name not in {*known, *OTHER_VARIABLES}:
             for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
-                slips[name] = meant
-    return slips
+                found[name] = meant
+    return found
 
 
 def load_config(
@@ -307,46 +425,41 @@ def load_config(
     file: Path | None = None,
     folder: Path | None = None,
 ) -> Config:
-    """Merge flags over *environ* over *file*, or raise InvalidConfig with every fault.
+    """Merge *flags* over *environ* over *file* into a configuration.
 
-    *flags* are raw values by dotted name. Without a *file*, the usual places are looked at.
-    Paths in a file are relative to that file, all others to *folder*.
+    *flags* are raw values by dotted name. Without *file*, ``settings_file`` selects the file.
+    Relative paths in a file are relative to that file, all others to *folder* (by default the
+    working directory). Raises InvalidConfig with all problems at once.
     """
     folder = folder or Path.cwd()
     path = file or settings_file(environ, folder)
     values: dict[str, Any] = {}
     problems: list[str] = []
-    for found in (
-        *(_of_file(path) if path else ()),
-        *_of_environment(environ, folder),
-        *_of_flags(flags, folder),
+    for given in (
+        *(_from_file(path) if path else ()),
+        *_from_environment(environ, folder),
+        *_from_flags(flags, folder),
     ):
-        option = OPTIONS.get(found.name)
+        option = OPTIONS.get(given.name)
         if option is None:
-            problems.append(f"{found.where}: no such setting{_suggestion(found.name)}")
+            close = difflib.get_close_matches(given.name, OPTIONS, n=1)
+            suggestion = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{given.source}: no such setting{suggestion}")
             continue
         try:
-            values[found.name] = read_value(option, found.raw, found.base)
+            values[given.name] = _parse(option, given.raw, given.base)
         except ValueError as error:
-            shown = "" if found.name == "store_options" else f", found {found.raw!r}"
-            problems.append(f"{found.where}: {error}{shown}")
+            # Store options may hold credentials.
+            shown = "" if given.name == "store_options" else f", found {given.raw!r}"
+            problems.append(f"{given.source}: {error}{shown}")
     if problems:
         raise InvalidConfig(problems)
-    return _build(values)
 
-
-def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, OPTIONS, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _build(values: Mapping[str, Any]) -> Config:
     def section(prefix: str) -> dict[str, Any]:
         return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
-    top = {name: value for name, value in values.items() if "." not in name}
     return Config(
-        **top,
+        **{name: value for name, value in values.items() if "." not in name},
         gateway=GatewayConfig(**section("gateway.")),
         log=LogConfig(**section("log.")),
     )

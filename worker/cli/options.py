@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from worker import telemetry
-from worker.config import OPTIONS, load_config, unread_variables
+from worker.config import OPTIONS, load_config, misspelled_variables
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -67,7 +67,7 @@ def _parameter(name: str) -> str:
 
 def _flag(name: str) -> Callable[[Function], Function]:
     option, (flag, metavar) = OPTIONS[name], FLAGS[name]
-    kwargs: dict[str, Any] = {"help": option.meaning, "default": None}
+    kwargs: dict[str, Any] = {"help": option.help, "default": None}
     if get_origin(option.type) is Literal:
         kwargs["type"] = click.Choice(get_args(option.type))
     elif option.type is bool:
@@ -102,7 +102,7 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
                 settings.log.level,
                 traces=debug,
             )
-            for slip, meant in unread_variables(os.environ).items():
+            for slip, meant in misspelled_variables(os.environ).items():
                 telemetry.logger().warning("settings.unread", variable=slip, did_you_mean=meant)
             return function(settings, **arguments)
 

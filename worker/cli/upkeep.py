@@ -1,7 +1,5 @@
 """``verify`` and ``gc``: whether the store is whole, and what of it nobody needs."""
 
-from pathlib import Path
-
 import attrs
 import click
 
@@ -9,9 +7,8 @@ from worker.cli import exits
 from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.progress import counting
-from worker.config import Config
+from worker.config import Config, parse_seconds
 from worker.model import CommitName
-from worker.readers import Seconds, read_as
 from worker.store import upkeep
 from worker.store.opening import open_store
 
@@ -54,7 +51,7 @@ def _grace(_context: click.Context, parameter: click.Parameter, text: str | None
     if text is None:
         return None
     try:
-        seconds: float = read_as(Seconds, text, Path())
+        seconds: float = parse_seconds(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}, found {text!r}", param=parameter) from error
     return seconds

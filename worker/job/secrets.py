@@ -10,13 +10,10 @@ import attrs
 
 from worker.errors import Misconfigured
 from worker.spec.pipeline import Secret
+from worker.text import SECRET_NAME
 
 VARIABLE = "WORKER_SECRET_"
 
-# What people call variables whose values are nobody's business, though they are in the document.
-TELLING = re.compile(
-    r"(secrets?|passw(or)?d|passphrase|token|credentials?|(api|access|private|signing)_?key)$", re.I
-)
 HIDDEN = "***"
 SHORTEST = 4
 """Anything shorter would be found, and hidden, in half of what a command prints."""
@@ -67,7 +64,7 @@ def secret_values(env: Mapping[str, str]) -> tuple[bytes, ...]:
     return tuple(
         os.fsencode(value)
         for name, value in env.items()
-        if len(value) >= SHORTEST and TELLING.search(name)
+        if len(value) >= SHORTEST and SECRET_NAME.search(name)
     )
 
 
@@ -77,7 +74,7 @@ def without_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
     env = transform.get("env") if isinstance(transform, Mapping) else None
     if not isinstance(transform, Mapping) or not isinstance(env, Mapping):
         return dict(document)
-    kept = {name: HIDDEN if TELLING.search(name) else value for name, value in env.items()}
+    kept = {name: HIDDEN if SECRET_NAME.search(name) else value for name, value in env.items()}
     return {**document, "transform": {**transform, "env": kept}}
 
 

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import attrs
 
-from worker.spec.durations import format_duration
 from worker.spec.problems import Problem
+from worker.text import format_duration
 
 DEFAULT_DATUM_TRIES = 3
 REPROCESS_SPECS = ("until_success", "every_job")

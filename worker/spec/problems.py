@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import attrs
 
 from worker.errors import Invalid
+from worker.text import escape_controls
 
 MAX_PROBLEMS_IN_MESSAGE = 100
 MAX_QUOTED = 60
@@ -14,15 +15,10 @@ MAX_POINTER = 500
 """Characters of a pointer that a message repeats."""
 
 
-def printable(text: str) -> str:
-    """Escape the characters of *text* that a terminal could interpret, as ``\\uXXXX``."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-
-
 def quoted(text: str) -> str:
     """Quote *text* for a message: as a JSON string on one line, shortened, without controls."""
     short = text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
-    return printable(json.dumps(short, ensure_ascii=False))
+    return escape_controls(json.dumps(short, ensure_ascii=False))
 
 
 @attrs.frozen
@@ -37,7 +33,7 @@ class Problem:
     """What is accepted instead, where a message can say so."""
 
     def __str__(self) -> str:
-        where = printable(self.pointer[:MAX_POINTER]) or "the document"
+        where = escape_controls(self.pointer[:MAX_POINTER]) or "the document"
         return f"{where}: {self.reason}" + (f"; {self.expected}" if self.expected else "")
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from worker.spec.durations import DURATION, parse_duration
 from worker.spec.problems import Pointer, Report, quoted
+from worker.text import DURATION, parse_duration
 
 MAX_SUGGESTIONS = 20
 """Errors up to which unknown keys get a suggestion, since comparing keys is slow."""
@@ -144,7 +144,7 @@ class Duration:
     def parse(self, value: Any, at: Pointer, report: Report) -> Any:
         """Return the seconds."""
         seconds = parse_duration(value) if isinstance(value, str) else None
-        if seconds is not None:
+        if seconds:
             return seconds
         hint = ""
         if isinstance(value, int) and not isinstance(value, bool):

@@ -1,0 +1,104 @@
+"""Durations, control characters, and names of secrets."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.text import SECRET_NAME, escape_controls, format_duration, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("2h45m30.5s", 9930.5),
+        ("300ms", 0.3),
+        ("1.5h", 5400),
+        (".5s", 0.5),
+        ("1.s", 1),
+        ("15us", 15e-6),
+        ("15µs", 15e-6),
+        ("15μs", 15e-6),
+        ("1ns", 1e-9),
+        ("600s", 600),
+        ("1m1m", 120),
+        ("0s", 0),
+    ],
+)
+def test_parse_duration_reads_go_syntax(text, seconds):
+    """A duration is a sum of amounts, each with a unit."""
+    assert seconds == parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "m", "-1s", "1d", "1h 30m", " 1s", "1s ", "1S", "٣s", ".s", "9" * 30 + "h"],
+)
+def test_parse_duration_rejects_other_text(text):
+    """A missing or unknown unit, an empty or negative amount, and more than Go counts are none."""
+    assert parse_duration(text) is None
+
+
+@given(st.integers(1, 10**12))
+def test_format_duration_is_the_inverse_of_parse_duration(milliseconds):
+    """A formatted duration parses to the same seconds."""
+    seconds = milliseconds / 1000
+
+    assert seconds == pytest.approx(parse_duration(format_duration(seconds)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("a\tb", {}, "a\tb"),
+        ("a\nb", {}, "a\\nb"),
+        ("a\nb", {"keep": "\n\t"}, "a\nb"),
+        ("\x1b]0;title\x07", {}, "\\x1b]0;title\\x07"),
+        ("\x9b31m", {}, "\\x9b31m"),
+        ("\x1b[31mred\x1b[0m", {}, "\\x1b[31mred\\x1b[0m"),
+        ("\x1b[31mred\x1b[0m\x1b[2J", {"colors": True}, "\x1b[31mred\x1b[0m\\x1b[2J"),
+        ("a\u202eb", {}, "a\\u202eb"),
+        ("a\u2028b", {}, "a\\u2028b"),
+        ("a\udcffb", {}, "a\\udcffb"),
+        ("日本 é\u3000👩\u200d🚀", {}, "日本 é\u3000👩\u200d🚀"),
+    ],
+    ids=[
+        "tab",
+        "newline",
+        "newline that is kept",
+        "title sequence",
+        "C1 control",
+        "color",
+        "color that is kept",
+        "bidirectional override",
+        "line separator",
+        "lone surrogate",
+        "other text",
+    ],
+)
+def test_escape_controls_escapes_what_drives_a_terminal(text, options, expected):
+    """Text from users and programs cannot move the cursor, set the title or reorder a line."""
+    assert expected == escape_controls(text, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("password", True),
+        ("DB_PASSWD", True),
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("aws_session_token", True),
+        ("azure_storage_account_key", True),
+        ("X-Amz-Signature", True),
+        ("apiKey", True),
+        ("authorization", True),
+        ("key", False),
+        ("tokens_per_second", False),
+        ("secretary", False),
+        ("PATH", False),
+    ],
+)
+def test_secret_name_matches_names_of_secret_values(name, secret):
+    """Variables, settings and log fields are recognized in any spelling that is in use."""
+    assert secret == bool(SECRET_NAME.search(name))

@@ -1,0 +1,75 @@
+"""Rules for text that apply everywhere: durations, control characters, and names of secrets."""
+
+import re
+from decimal import Decimal
+
+# --- durations ------------------------------------------------------------------------------------
+
+UNITS = {
+    "ns": Decimal("1e-9"),
+    "us": Decimal("1e-6"),
+    "µs": Decimal("1e-6"),  # U+00B5 MICRO SIGN
+    "μs": Decimal("1e-6"),  # U+03BC GREEK SMALL LETTER MU
+    "ms": Decimal("1e-3"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+}
+AMOUNT = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
+DURATION = f"({AMOUNT})+"
+"""Regular expression of a duration without a sign in Go's syntax (Go's ``time.ParseDuration``)."""
+LONGEST_DURATION = Decimal(2**63 - 1) / 10**9
+"""Seconds. Go counts nanoseconds in 64 bits."""
+LONGEST_TEXT = 64
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a duration such as ``10m`` or ``1h30m``; None if *text* is none.
+
+    The syntax is Go's. The result is zero or positive.
+    """
+    if len(text) > LONGEST_TEXT or not re.fullmatch(DURATION, text):
+        return None
+    seconds = sum(Decimal(number) * UNITS[unit] for number, unit in re.findall(AMOUNT, text))
+    return float(seconds) if seconds <= LONGEST_DURATION else None
+
+
+def format_duration(seconds: float) -> str:
+    """Return *seconds* as ``parse_duration`` and Go read them: ``5400s``, ``1.5s``."""
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+# --- control characters ---------------------------------------------------------------------------
+
+# C0 and C1 controls, line separators, bidirectional overrides, and lone surrogates.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
+
+
+def escape_controls(text: str, *, keep: str = "\t", colors: bool = False) -> str:
+    """Return *text* with control characters escaped (``\\x1b``): it cannot drive a terminal.
+
+    The characters in *keep* stay as they are. With *colors*, so do ANSI color sequences.
+    """
+    if not _CONTROL.search(text):
+        return text
+    if colors:
+        pieces = _COLOR.split(text)
+        # Every second piece is a color sequence.
+        pieces[::2] = [escape_controls(piece, keep=keep) for piece in pieces[::2]]
+        return "".join(pieces)
+    return _CONTROL.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(),
+        text,
+    )
+
+
+# --- names of secrets -----------------------------------------------------------------------------
+
+SECRET_NAME = re.compile(
+    r"(secrets?|passw(or)?d|passphrase|token|credentials?|authorization|signature"
+    r"|(account|api|access|private|secret|signing)_?key)$",
+    re.I,
+)
+"""Matches (by ``search``) the names of variables, settings and log fields whose values are secret,
+such as ``AWS_SECRET_ACCESS_KEY``."""
