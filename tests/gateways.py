@@ -18,7 +18,7 @@ from worker.gateway import server as web
 from worker.gateway.application import open_service
 from worker.gateway.counters import Counters
 from worker.gateway.messages import GatewayPlan, ServedInput, Statistics
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 FILES = {
     "a.txt": b"alpha",

@@ -15,7 +15,7 @@ from builders import a_commit
 from worker.buckets.index import Index, create
 from worker.gateway.messages import GatewayPlan, ServedInput
 from worker.gateway.pool import start_parent
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 FILES = {
     "a.txt": b"alpha",

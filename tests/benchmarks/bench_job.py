@@ -8,13 +8,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from worker.job.materialize import fingerprint, materialize
+from worker.job.pfs import fingerprint, materialize
 from worker.job.plan import choices, resolve
 from worker.job.scratch import remove_tree
 from worker.model import BranchName, Repo
 from worker.spec.pipeline import PfsInput
-from worker.store.importing import put_directory
-from worker.store.opening import open_store
+from worker.store.checkin import put_directory
+from worker.store.repository import open_store
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from worker.model import BranchName, Repo
-from worker.store import intake
-from worker.store.importing import put_directory
-from worker.store.opening import open_store
+from worker.store import ingest
+from worker.store.checkin import put_directory
+from worker.store.repository import open_store
 
 LAB = BranchName(Repo("default", "lab"))
 
@@ -33,7 +33,7 @@ def main() -> None:
             if number % 1000 == 0:
                 path.parent.mkdir(parents=True)
             path.write_bytes(b"%09d\n" % number * (parsed.size // 10))
-        time.sleep(intake.TRUST_MARGIN + 0.5)
+        time.sleep(ingest.TRUST_MARGIN + 0.5)
 
         def put(what: str, **named: bool) -> float:
             began = time.perf_counter()

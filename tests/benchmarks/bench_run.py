@@ -22,9 +22,9 @@ import psutil
 from worker.buckets.index import Index, create
 from worker.model import BranchName, CommitName, Entry, Extent, Repo
 from worker.store.blobs import Stage
-from worker.store.importing import put_directory
-from worker.store.opening import open_store
+from worker.store.checkin import put_directory
 from worker.store.publish import Draft, publish
+from worker.store.repository import open_store
 from worker.store.trees import apply
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from builders import an_entry
 from worker.buckets.index import create
 from worker.buckets.output import OutBucket
 from worker.store.blobs import BlobReader, Stage
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 
 def put(bucket: OutBucket, key: str, data: bytes) -> None:

@@ -12,8 +12,8 @@ from builders import a_commit, a_job, an_id, an_input
 
 from worker.cli import app, stopping
 from worker.model import BranchName, Repo
-from worker.store.opening import open_store
-from worker.store.upkeep import verify
+from worker.store.repository import open_store
+from worker.store.verify import verify
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("signalled.py")
@@ -165,12 +165,12 @@ def test_a_put_that_has_not_published_is_stopped(tmp_path):
     (tmp_path / "folder" / "a").write_text("1")
     store = open_store(tmp_path / "store")
     driver = (
-        "import os, signal; from worker.store.intake import Intake\n"
-        "real = Intake.take\n"
+        "import os, signal; from worker.store.ingest import Ingester\n"
+        "real = Ingester.add_file\n"
         "def take(*arguments, **named):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return real(*arguments, **named)\n"
-        "Intake.take = take\n"
+        "Ingester.add_file = take\n"
         "from worker.cli import app\n"
         "app.main()\n"
     )

@@ -21,11 +21,11 @@ from builders import a_job, an_input
 
 from worker.cli import exits
 from worker.model import BranchName, Commit, CommitName, Repo
-from worker.store.exporting import get_directory
-from worker.store.importing import put_directory
-from worker.store.opening import open_store
-from worker.store.repository import Store
-from worker.store.upkeep import GRACE, Collected, gc, verify
+from worker.store.checkin import put_directory
+from worker.store.checkout import get_directory
+from worker.store.gc import GRACE, Collected, gc
+from worker.store.repository import Store, open_store
+from worker.store.verify import verify
 
 LAB = BranchName(Repo("default", "lab"))
 GONE = BranchName(Repo("default", "gone"))

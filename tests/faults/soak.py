@@ -24,10 +24,9 @@ from faults import servers  # noqa: E402
 from scenarios.machines import Site  # noqa: E402
 
 from worker.model import BranchName, Repo  # noqa: E402
-from worker.store.importing import put_directory  # noqa: E402
-from worker.store.opening import open_store  # noqa: E402
-from worker.store.repository import Store  # noqa: E402
-from worker.store.upkeep import verify  # noqa: E402
+from worker.store.checkin import put_directory  # noqa: E402
+from worker.store.repository import Store, open_store  # noqa: E402
+from worker.store.verify import verify  # noqa: E402
 
 COPY = BranchName(Repo("default", "copy"))
 

@@ -7,7 +7,7 @@ from faults.proxy import Exchange, Fault, Plan, Proxy
 from faults.scenes import SCENES, Scene, open_directly
 from scenarios.machines import Site
 
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 SAMPLES = {"put": 1, "gc": 1, "run": 5}
 """One request of so many is struck, unless all are."""

@@ -10,8 +10,7 @@ from structlog.testing import LogCapture
 from worker.config import Config, GatewayConfig
 from worker.job.request import RunRequest
 from worker.spec.parse import parse
-from worker.store.opening import open_store
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import NoPutIfAbsent, StoreUnavailable, WriteUncertain
 from worker.store.backends.local import LocalBackend
-from worker.store.upkeep import verify
+from worker.store.verify import verify
 
 COPY = BranchName(Repo("default", "copy"))
 COMMITS = "repos/default/copy/commits/"

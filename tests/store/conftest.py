@@ -7,8 +7,7 @@ import boto3
 import pytest
 from builders import an_id
 
-from worker.store.opening import open_backend
-from worker.store.repository import Store
+from worker.store.repository import open_store
 
 MOTO = """
 import sys
@@ -68,10 +67,10 @@ def s3_url(s3_endpoint):
 def store(request, tmp_path):
     """An empty store."""
     where = str(tmp_path / "store") if request.param == "directory" else f"memory://{an_id()}"
-    return Store(open_backend(where))
+    return open_store(where)
 
 
 @pytest.fixture
 def local(tmp_path):
     """An empty store in a directory."""
-    return Store(open_backend(tmp_path / "store"))
+    return open_store(tmp_path / "store")

@@ -14,13 +14,13 @@ from worker.model import Extent
 from worker.store import blobs
 from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader, Stage, check, drop_stage
-from worker.store.opening import open_backend
+from worker.store.repository import open_store
 
 READ_ELSEWHERE = """
 import sys
 from pathlib import Path
 from worker.store.blobs import BlobReader
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 where, scratch, blob, offset, length = sys.argv[1:]
 reader = BlobReader(open_store(where).backend, Path(scratch))
 sys.stdout.buffer.write(reader.read(blob, int(offset), int(length)))
@@ -118,7 +118,7 @@ def test_spooled_packs_leave_the_scratch(stage, scratch):
 
 def test_other_processes_read_at_once(tmp_path, scratch):
     """What was appended, and not settled, is read by other processes of the machine."""
-    from worker.store.opening import open_store
+    from worker.store.repository import open_store
 
     store = open_store(tmp_path / "store")
     extent = Stage(store.backend, "job-1", writer="w", scratch=scratch).append(b"hello")
@@ -222,7 +222,9 @@ def test_a_preflight_leaves_nothing(store, stage, tmp_path):
 
     assert [] == stored(store)
     with pytest.raises(Unavailable, match="blobs"):
-        Stage(open_backend(tmp_path / "full"), "job", writer="w", scratch=tmp_path).preflight()
+        Stage(
+            open_store(tmp_path / "full").backend, "job", writer="w", scratch=tmp_path
+        ).preflight()
 
 
 def test_a_run_that_changed_is_never_whole(stage, reader, store):

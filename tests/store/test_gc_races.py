@@ -10,11 +10,11 @@ from failing import WRITES, FailingBackend
 
 from worker.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.blobs import Stage
-from worker.store.opening import open_backend
+from worker.store.gc import gc
 from worker.store.publish import Draft, publish
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 from worker.store.trees import apply
-from worker.store.upkeep import gc, verify
+from worker.store.verify import verify
 
 OUT = BranchName(Repo("default", "out"))
 FILES = {"a": b"1", "b": b"2"}
@@ -89,7 +89,7 @@ class Recorder:
 
 def copy_of(backend):
     """Return a backend in memory that holds the same objects."""
-    copy = open_backend(f"memory://{an_id()}")
+    copy = open_store(f"memory://{an_id()}").backend
     for listed in backend.list_from(""):
         copy.put(listed.name, backend.get(listed.name))
     return copy
@@ -98,7 +98,7 @@ def copy_of(backend):
 @pytest.fixture
 def template(tmp_path):
     """A store with the garbage of a writer that was killed before its commit."""
-    backend = open_backend(f"memory://{an_id()}")
+    backend = open_store(f"memory://{an_id()}").backend
     a_commit(Store(backend), FILES, repo="lab")
     with pytest.raises(KeyboardInterrupt):
         write(Store(FailingBackend(backend, killed_before_the_commit)), tmp_path)

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from worker.model import BranchName, Repo
-from worker.store import intake
+from worker.store import ingest
 from worker.store.blobs import BlobReader
-from worker.store.importing import put_directory
-from worker.store.opening import open_store
-from worker.store.upkeep import GRACE, gc, verify
+from worker.store.checkin import put_directory
+from worker.store.gc import GRACE, gc
+from worker.store.repository import open_store
+from worker.store.verify import verify
 
 LAB = BranchName(Repo("default", "lab"))
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def scene(tmp_path_factory):
     put_directory(store, LAB, folder)
     before = contents(store)
     (folder / "small").write_bytes(b"new")
-    (folder / "large").write_bytes(b"1" * (intake.SMALL + 1))
+    (folder / "large").write_bytes(b"1" * (ingest.SMALL + 1))
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     command = [sys.executable, Path(__file__).with_name("dying.py")]
     subprocess.run(

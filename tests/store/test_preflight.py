@@ -14,8 +14,8 @@ from worker.model import BranchName, Repo
 from worker.store.backends.base import AlreadyThere, NoPutIfAbsent, StoreUnavailable
 from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
-from worker.store.importing import put_directory
-from worker.store.opening import open_backend, open_store
+from worker.store.checkin import put_directory
+from worker.store.repository import open_store
 
 
 def stage_on(backend, tmp_path) -> Stage:
@@ -133,7 +133,7 @@ def test_an_object_store_without_conditional_writes_is_refused(tmp_path, conditi
     """Both are found by the preflight, and are errors of the configuration."""
     with object_store(conditional=conditional) as endpoint:
         options = {"endpoint": endpoint, "access_key_id": "a", "secret_access_key": "b"}
-        backend = open_backend("s3://bucket/prefix", {**options, "region": "us-east-1"})
+        backend = open_store("s3://bucket/prefix", {**options, "region": "us-east-1"}).backend
         with pytest.raises(Misconfigured, match=cause):
             stage_on(backend, tmp_path).preflight()
 

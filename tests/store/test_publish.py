@@ -26,7 +26,7 @@ from worker.store.publish import (
 )
 from worker.store.repository import Move, Store
 from worker.store.trees import apply
-from worker.store.upkeep import verify
+from worker.store.verify import verify
 
 OUT = BranchName(Repo("default", "copy"))
 COMMIT = "repos/default/copy/commits/"

@@ -13,22 +13,22 @@ from worker.errors import Invalid, Unavailable
 from worker.model import BranchName, Repo
 from worker.store.backends.base import ObjectMissing
 from worker.store.backends.remote import RemoteBackend
-from worker.store.exporting import get_directory
-from worker.store.importing import put_directory
-from worker.store.opening import open_backend, open_store
-from worker.store.upkeep import verify
+from worker.store.checkin import put_directory
+from worker.store.checkout import get_directory
+from worker.store.repository import open_store
+from worker.store.verify import verify
 
 
 class TestMemory(BackendContract):
     @pytest.fixture
     def backend(self):
-        return open_backend(f"memory://{an_id()}")
+        return open_store(f"memory://{an_id()}").backend
 
 
 class TestS3(BackendContract):
     @pytest.fixture
     def backend(self, s3_url, s3_options):
-        return open_backend(s3_url, s3_options)
+        return open_store(s3_url, s3_options).backend
 
 
 def test_a_service_that_is_not_there_is_named():
@@ -51,7 +51,7 @@ def test_a_service_that_is_not_there_is_named():
 
 def test_a_bucket_that_is_not_there_is_named(s3_options):
     """A bucket that does not exist is an error, not an empty store."""
-    backend = open_backend("s3://no-such-bucket/prefix", s3_options)
+    backend = open_store("s3://no-such-bucket/prefix", s3_options).backend
 
     with pytest.raises(Unavailable, match="bucket does not exist"):
         backend.put("a", b"1")
@@ -64,7 +64,7 @@ def test_a_bucket_that_is_not_there_is_named(s3_options):
 def test_an_endpoint_that_is_no_url_is_refused():
     """What the library would panic at is refused before it is asked."""
     with pytest.raises(Invalid, match="'nonsense' is not http://HOST or https://HOST"):
-        open_backend("s3://bucket", {"endpoint": "nonsense"})
+        open_store("s3://bucket", {"endpoint": "nonsense"})
 
 
 def test_wrong_credentials_are_named_without_a_signature():
@@ -75,7 +75,7 @@ def test_wrong_credentials_are_named_without_a_signature():
         b"<SignatureProvided>a-signature</SignatureProvided></Error>"
     ) as endpoint:
         options = {"endpoint": endpoint, "access_key_id": "a", "secret_access_key": "a-secret"}
-        backend = open_backend("s3://bucket", {**options, "region": "us-east-1"})
+        backend = open_store("s3://bucket", {**options, "region": "us-east-1"}).backend
 
         with pytest.raises(Unavailable) as caught:
             backend.get("a")
@@ -118,7 +118,7 @@ def refusing(body):
 def test_an_unknown_option_is_refused(s3_options):
     """An option that the service does not have is named."""
     with pytest.raises(Invalid, match="max_speed"):
-        open_backend("s3://bucket", {**s3_options, "max_speed": "11"})
+        open_store("s3://bucket", {**s3_options, "max_speed": "11"})
 
 
 def test_a_folder_is_the_same_tree_on_s3(tmp_path, s3_url, s3_options):

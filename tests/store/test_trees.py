@@ -14,8 +14,7 @@ from worker.errors import Invalid, Unavailable
 from worker.model import Entry, Extent
 from worker.store import segments, trees
 from worker.store.backends.base import StoreUnavailable
-from worker.store.opening import open_backend
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 from worker.store.trees import SegmentCache, SegmentRow, Tree, apply
 
 KEYS = st.text(st.sampled_from("ab/é\U00010000\uffff"), min_size=1, max_size=4)
@@ -55,7 +54,7 @@ def _short_segments(monkeypatch):
 
 @pytest.fixture
 def empty(tmp_path):
-    return Store(open_backend(tmp_path / "store")).empty_tree()
+    return open_store(tmp_path / "store").empty_tree()
 
 
 def reopened(tree: Tree) -> Tree:
@@ -65,7 +64,7 @@ def reopened(tree: Tree) -> Tree:
 @pytest.mark.usefixtures("_short_segments")
 class TestAgainstADictionary:
     # Made once: every tree has its own root, and the segments of one are never in another's way.
-    backend = open_backend("memory://trees")
+    backend = open_store("memory://trees").backend
 
     def empty(self) -> Tree:
         return Store(self.backend).empty_tree()

@@ -12,8 +12,8 @@ from worker.config import Config
 from worker.errors import NotFound
 from worker.model import Entry
 from worker.store.blobs import BlobReader
-from worker.store.opening import open_store
 from worker.store.refs import Ref, parse_ref
+from worker.store.repository import open_store
 from worker.store.trees import Tree
 
 

@@ -14,9 +14,8 @@ from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.provenance import print_commit
 from worker.config import Config
 from worker.model import Commit, CommitName, Entry, Repo
-from worker.store.opening import open_store
 from worker.store.refs import parse_ref
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 
 AT_ONCE = 8
 """Repos that are looked up at the same time, as an object store answers after milliseconds."""

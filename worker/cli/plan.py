@@ -18,7 +18,7 @@ from worker.gateway.messages import Endpoint, KeyPair
 from worker.job import environment
 from worker.job.environment import Access, Given, InputVariables
 from worker.job.plan import Datum, Plan, make_plan
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 DATUMS_SHOWN = 20
 """On a terminal; JSON and pipes get them all."""

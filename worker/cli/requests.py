@@ -15,8 +15,8 @@ from worker.job.request import RunRequest
 from worker.model import BranchName, Commit, Repo
 from worker.spec.parse import parse
 from worker.spec.pipeline import CrossInput, Input, JobSpec, PfsInput
-from worker.store.importing import put_directory
-from worker.store.opening import open_store
+from worker.store.checkin import put_directory
+from worker.store.repository import open_store
 
 
 @attrs.frozen

@@ -13,12 +13,12 @@ from worker.cli.progress import transfer_progress
 from worker.cli.stopping import deferring_signals
 from worker.config import Config
 from worker.model import Commit
-from worker.store.exporting import get_directory, write_tar
-from worker.store.importing import put_directory, put_file, put_stream
-from worker.store.intake import Compared
-from worker.store.opening import open_store
+from worker.store.checkin import put_directory, put_file, put_stream
+from worker.store.checkout import get_directory
+from worker.store.ingest import Compared
 from worker.store.refs import Ref, parse_ref
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
+from worker.store.tar import write_tar
 from worker.telemetry import printable
 
 MANY_FILES = 100_000

@@ -9,8 +9,10 @@ from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.progress import counting
 from worker.config import Config, parse_seconds
 from worker.model import CommitName
-from worker.store import upkeep
-from worker.store.opening import open_store
+from worker.store.gc import GRACE
+from worker.store.gc import gc as collect_garbage
+from worker.store.repository import open_store
+from worker.store.verify import verify as verify_store
 
 
 @click.command()
@@ -33,7 +35,7 @@ def verify(settings: Config, *, as_json: bool) -> int:
         def progress(name: CommitName) -> None:
             step(str(name))
 
-        found = upkeep.verify(store, progress=progress)
+        found = verify_store(store, progress=progress)
     if as_json:
         output.print_json(attrs.asdict(found))
     else:
@@ -80,7 +82,7 @@ def gc(settings: Config, *, older_than: float | None, as_json: bool) -> None:
       worker gc --older-than 48h
     """
     store = open_store(settings.store, settings.store_options)
-    found = upkeep.gc(store, grace=upkeep.GRACE if older_than is None else older_than)
+    found = collect_garbage(store, grace=GRACE if older_than is None else older_than)
     if as_json:
         output.print_json(attrs.asdict(found))
         return

@@ -27,7 +27,7 @@ from worker.s3.signatures import verify
 from worker.s3.sigv4 import Credentials, Signed
 from worker.store.backends.base import Damaged, ObjectMissing
 from worker.store.blobs import BlobReader, Stage
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 log = telemetry.logger()
 

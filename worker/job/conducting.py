@@ -27,9 +27,8 @@ from worker.job.scratch import scratch_folder
 from worker.job.state import Event
 from worker.job.workplace import Workplace, aside, open_workplace
 from worker.model import CommitName
-from worker.store.opening import open_store
 from worker.store.publish import BranchNotMoved, Draft, Published, finish, keep, publish
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 from worker.store.trees import Tree, apply
 from worker.supervisor.signals import Stop
 from worker.supervisor.tree import adopt_orphans, reap_orphans

@@ -12,15 +12,12 @@ import trio
 from trio.to_thread import run_sync as in_thread
 
 from worker.errors import Cause, WorkerError
-from worker.job.collecting import Inputs, NotAnOutput, SamePath, collect
-from worker.job.materialize import fingerprint, materialize
+from worker.job.pfs import Inputs, NotAnOutput, SamePath, collect, fingerprint, materialize
 from worker.job.plan import Datum, Selection
 from worker.job.request import Progress
 from worker.job.result import DatumResult
 from worker.job.scratch import remove_tree
 from worker.job.workplace import Workplace
-from worker.store.blobs import BlobReader
-from worker.store.intake import Intake
 from worker.supervisor.command import Ended, Listener
 from worker.supervisor.tree import NotStarted, Order
 
@@ -252,16 +249,19 @@ def _collect(place: Workplace, datum: Datum) -> None:
         shown=None if place.root == place.shown_root else place.shown_root,
     )
     epoch = place.output.index.epoch()
-    with Intake(place.output.stage, BlobReader(place.store.backend, place.scratch)) as intake:
-        for entry in collect(
-            place.root / "out", inputs, intake, check=trio.from_thread.check_cancelled
-        ):
-            if place.plan.count > 1:
-                first = place.writers.get(entry.key)
-                if first is not None and first.number != datum.number:
-                    raise SamePath(entry.key, _called(first), _called(datum))
-                place.writers[entry.key] = datum
-            place.output.index.put(entry, epoch=epoch)
+    for entry in collect(
+        place.root / "out",
+        inputs,
+        place.output.stage,
+        spool=place.scratch,
+        check=trio.from_thread.check_cancelled,
+    ):
+        if place.plan.count > 1:
+            first = place.writers.get(entry.key)
+            if first is not None and first.number != datum.number:
+                raise SamePath(entry.key, _called(first), _called(datum))
+            place.writers[entry.key] = datum
+        place.output.index.put(entry, epoch=epoch)
 
 
 def _called(datum: Datum) -> str:

@@ -3,12 +3,15 @@
 import contextlib
 import enum
 import json
+import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from worker.errors import NotFound
+from worker.errors import Misconfigured, NotFound
 from worker.model import COMMIT_ID, BranchName, Commit, CommitName, Repo
 from worker.store import commits
 from worker.store.backends.base import (
@@ -20,9 +23,19 @@ from worker.store.backends.base import (
     StoreUnavailable,
     WriteUncertain,
 )
+from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
 from worker.store.refs import Ref, parse_ref
 from worker.store.trees import SegmentCache, Tree
+
+REMOTE = ("s3", "gs", "az", "memory")
+
+
+class InvalidStore(Misconfigured):
+    """No store can be opened at this location."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"store: found {found!r}, expected {expected}")
 
 
 class RepoMissing(NotFound):
@@ -349,6 +362,35 @@ class Store:
             return max(0, int(self.backend.get(_hint(branch))))
         except (ObjectMissing, ValueError):
             return 0
+
+
+def open_store(where: str | Path, options: Mapping[str, str] | None = None) -> Store:
+    """Return the store at *where*: a directory, or a URL of file, s3, gs, az or memory.
+
+    Nothing is read or created; the first write creates a directory. *options* are those of obstore
+    (``endpoint``, ``region``, ``access_key_id``, …). They take precedence over the usual variables
+    of the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``GOOGLE_…``, ``AZURE_…``). A
+    store at ``memory://NAME`` belongs to the process. Raises InvalidStore.
+    """
+    text = os.fspath(where)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Store(LocalBackend(Path(text).absolute()))
+    if scheme == "file":
+        parts = urlsplit(text)
+        if parts.netloc not in ("", "localhost") or not parts.path:
+            raise InvalidStore(text, "file:///an/absolute/path")
+        return Store(LocalBackend(Path(unquote(parts.path))))
+    if scheme not in REMOTE:
+        raise InvalidStore(text, "a directory, or a URL of file, " + ", ".join(REMOTE))
+    if "@" in rest.partition("/")[0]:
+        raise InvalidStore(
+            f"{scheme}://…@…", "no credentials in the URL; put them in the environment"
+        )
+    # The object-store library takes time and memory to load, and a directory needs none of it.
+    from worker.store.backends.remote import open_remote
+
+    return Store(open_remote(text, dict(options or {})))
 
 
 def _folder(repo: Repo) -> str:

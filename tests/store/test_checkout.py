@@ -8,7 +8,8 @@ import pytest
 from builders import a_commit
 
 from worker.errors import NotFound, Unavailable
-from worker.store.exporting import PathMissing, get_directory, write_tar
+from worker.store.checkout import PathMissing, get_directory
+from worker.store.tar import write_tar
 
 FILES = {
     "a.txt": b"1",

@@ -13,9 +13,9 @@ from builders import a_commit
 
 from worker.errors import Invalid, NotFound
 from worker.model import BranchName, Repo
-from worker.store import importing, intake
+from worker.store import checkin, ingest
 from worker.store.blobs import BlobReader
-from worker.store.importing import CannotImport, put_directory, put_file, put_stream
+from worker.store.checkin import CannotImport, put_directory, put_file, put_stream
 from worker.store.trees import apply
 
 LAB = BranchName(Repo("default", "lab"))
@@ -94,7 +94,7 @@ def test_entries_are_what_s3_would_say(store, folder):
 )
 def test_guesses_types_by_the_name_alone(key, expected):
     """The type of a file is guessed from its last part; what is compressed is served as it is."""
-    assert expected == intake.content_type(key).get("content-type")
+    assert expected == ingest.content_type(key).get("content-type")
 
 
 def test_unchanged_content_makes_no_commit(store, folder):
@@ -244,9 +244,9 @@ def test_a_folder_that_is_not_there_is_named(store, tmp_path):
 
 def test_large_files_have_their_own_blobs(store, folder, monkeypatch):
     """A large file is streamed into blobs of its own, none beyond a limit."""
-    monkeypatch.setattr(intake, "SMALL", 1000)
-    monkeypatch.setattr(intake, "PIECE", 999)
-    monkeypatch.setattr(intake, "RUN_LIMIT", 5000)
+    monkeypatch.setattr(ingest, "SMALL", 1000)
+    monkeypatch.setattr(ingest, "PIECE", 999)
+    monkeypatch.setattr(ingest, "RUN_LIMIT", 5000)
     data = os.urandom(12_345)
     write(folder, {"large": data})
     commit = put_directory(store, LAB, folder)
@@ -337,4 +337,4 @@ def test_leaves_no_scratch(store, folder, tmp_path):
     put_directory(store, LAB, folder, scratch=scratch)
 
     assert [] == list(scratch.iterdir())
-    assert importing.KEY_LIMIT == 1024
+    assert checkin.KEY_LIMIT == 1024

@@ -1,0 +1,312 @@
+"""Check-in: commit a folder, a file or a stream of this machine to a branch."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.errors import Invalid, NotFound
+from worker.model import BranchName, Commit, CommitName, Entry
+from worker.store.blobs import BlobReader, Stage
+from worker.store.ingest import Compared, Found, Ingester, NotAFile, Problem, not_a_file
+from worker.store.publish import Draft, Guard, publish
+from worker.store.repository import Store
+from worker.store.trees import Tree, apply
+
+KEY_LIMIT = 1024
+"""The longest key in bytes, as in S3."""
+
+Changes = Iterator[tuple[str, Entry | None]]
+Progress = Callable[[str, int], None]
+"""Called with the key and the size of each file."""
+
+
+class FolderMissing(NotFound):
+    """The folder does not exist on this machine."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: this machine has no such folder")
+        self.path = path
+
+
+class CannotImport(Invalid):
+    """Some paths cannot be files of a commit, so nothing was committed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:10])
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        super().__init__(f"{shown}{more}")
+        self.problems = problems
+
+
+class InvalidKey(Invalid):
+    """No file of a commit can have this key."""
+
+    def __init__(self, key: str, expected: str) -> None:
+        super().__init__(f"key: found {key!r}, expected {expected}")
+        self.key = key
+
+
+def put_directory(
+    store: Store,
+    branch: BranchName,
+    directory: Path,
+    *,
+    at: str = "",
+    keep: bool = False,
+    message: str = "",
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+    publishing: Guard = contextlib.nullcontext,
+    trust_mtime: bool = False,
+    compared: Callable[[Compared], None] = lambda _: None,
+) -> Commit:
+    """Commit *directory* to *branch* and return the commit that is then the head.
+
+    The files below the path *at* of the commit (all files, if *at* is empty) become those of the
+    directory; with *keep*, files that the directory lacks stay. Files elsewhere always stay. If
+    the tree does not change, no commit is made and the head is returned. If the branch moves
+    meanwhile, the changes are computed again from the new head.
+
+    A file with the content of the head's entry keeps that entry. Any other file gets the time of
+    the check-in as its modification time, not its mtime: S3's Last-Modified is the time of the
+    upload, and clients that synchronize by it would copy an older file again and again.
+
+    Symbolic links to files inside the directory are followed. Any other link, a pipe, a socket or a
+    device raises CannotImport, which names all such paths. An empty folder becomes an empty file
+    whose key ends in ``/``.
+
+    *publishing* is entered while the commit is published and the branch moves. With *trust_mtime*,
+    a file is not read if it has the size of the head's entry and its mtime and ctime are older than
+    the entry. *compared* is called with the number of files that were read and found unchanged.
+    """
+    prefix = f"{at.rstrip('/')}/" if at else ""
+    _validate(prefix or "a")
+
+    def changes(base: Tree, ingester: Ingester) -> Changes:
+        if not directory.is_dir():
+            raise FolderMissing(os.fspath(directory))
+        problems: list[Problem] = []
+        known = base.entries(prefix=prefix)
+        current = next(known, None)
+        for found in _files(directory, prefix):
+            if isinstance(found, Problem):
+                problems.append(found)
+                continue
+            if problems:
+                continue  # nothing will be committed; only the other problems are of interest
+            while current is not None and current.key < found.key:
+                if not keep:
+                    yield current.key, None
+                current = next(known, None)
+            same = None
+            if current is not None and current.key == found.key:
+                same, current = current, next(known, None)
+            try:
+                entry = ingester.add_file(found, same, trust_mtime=trust_mtime)
+            except NotAFile as error:
+                problems.append(error.problem)
+                continue
+            if progress:
+                progress(found.key, entry.size)
+            if entry is not same:
+                yield found.key, entry
+        if problems:
+            raise CannotImport(tuple(problems))
+        while current is not None and not keep:
+            yield current.key, None
+            current = next(known, None)
+
+    return _commit(
+        store,
+        branch,
+        changes,
+        message=message,
+        scratch=scratch,
+        publishing=publishing,
+        compared=compared,
+    )
+
+
+def put_file(
+    store: Store,
+    branch: BranchName,
+    file: Path,
+    *,
+    at: str = "",
+    message: str = "",
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+    publishing: Guard = contextlib.nullcontext,
+) -> Commit:
+    """Commit one file to *branch* under the key *at*; the other files stay.
+
+    If *at* is empty or ends in ``/``, the name of the file is appended to it. Otherwise as
+    ``put_directory``.
+    """
+    key = at + file.name if not at or at.endswith("/") else at
+    _validate(key)
+
+    def changes(base: Tree, ingester: Ingester) -> Changes:
+        same = base.entry(key)
+        try:
+            entry = ingester.add_file(Found(key, os.fspath(file)), same)
+        except NotAFile as error:
+            raise CannotImport((error.problem,)) from error
+        if progress:
+            progress(key, entry.size)
+        if entry is not same:
+            yield key, entry
+
+    return _commit(store, branch, changes, message=message, scratch=scratch, publishing=publishing)
+
+
+def put_stream(
+    store: Store,
+    branch: BranchName,
+    stream: BinaryIO,
+    *,
+    at: str,
+    message: str = "",
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+    publishing: Guard = contextlib.nullcontext,
+) -> Commit:
+    """Read *stream* to its end and commit it to *branch* under the key *at*; as ``put_file``."""
+    if at.endswith("/"):
+        raise InvalidKey(at, "a key that does not end in / for the content of a stream")
+    _validate(at)
+    added: list[Entry] = []  # a stream can be read only once, but changes are computed repeatedly
+
+    def changes(base: Tree, ingester: Ingester) -> Changes:
+        if not added:
+            added.append(ingester.add_stream(at, stream))
+            if progress:
+                progress(at, added[0].size)
+        known = base.entry(at)
+        if known is None or not _has_same_digests(known, added[0]):
+            yield at, added[0]
+
+    return _commit(store, branch, changes, message=message, scratch=scratch, publishing=publishing)
+
+
+def walk(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[Found | Problem]:
+    """Yield everything below *folder* lazily in the order of keys, which start with *prefix*.
+
+    An empty folder is found as a key that ends in ``/``. Links are found as links and not followed.
+    Names that are not UTF-8, keys over ``KEY_LIMIT``, pipes, sockets, devices and folders that
+    cannot be read are problems.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            # The name of a folder with a slash sorts as the keys below it do.
+            children = sorted(
+                (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
+                for entry in entries
+            )
+    except OSError as error:
+        yield Problem(os.fspath(folder), error.strerror or str(error))
+        return
+    if not children and prefix:
+        yield Found(prefix, os.fspath(folder))
+    for name, entry in children:
+        key = prefix + name
+        if fault := _fault(key):
+            yield Problem(entry.path, f"its key is {fault}")
+        elif name.endswith("/"):
+            yield from walk(entry.path, key)
+        elif entry.is_symlink():
+            yield Found(key, entry.path, is_link=True)
+        elif entry.is_file(follow_symlinks=False):
+            yield Found(key, entry.path)
+        else:
+            yield Problem(entry.path, not_a_file(entry.stat(follow_symlinks=False).st_mode))
+
+
+def _files(directory: Path, prefix: str) -> Iterator[Found | Problem]:
+    """Yield the files below *directory*; links to files inside it are files, others problems."""
+    # The directory itself is allowed to be a link.
+    inside = os.path.join(os.path.realpath(directory), "")
+    for found in walk(directory, prefix):
+        if isinstance(found, Found) and found.is_link:
+            target = os.path.realpath(found.path)
+            if not target.startswith(inside):
+                yield Problem(found.path, f"it is a link to {target}, outside of the folder")
+                continue
+            if not os.path.isfile(target):
+                yield Problem(found.path, f"it is a link to {target}, which is not a file")
+                continue
+        yield found
+
+
+def _commit(
+    store: Store,
+    branch: BranchName,
+    changes: Callable[[Tree, Ingester], Changes],
+    *,
+    message: str,
+    scratch: Path | None,
+    publishing: Guard,
+    compared: Callable[[Compared], None] = lambda _: None,
+) -> Commit:
+    """Commit *changes* to the head of *branch*; compute them again whenever the head has moved."""
+    started = time.time()
+    stage_id = f"{uuid.uuid4().hex}-{secrets.token_hex(4)}"
+    with contextlib.ExitStack() as cleanup:
+        if scratch is None:
+            scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="worker-put-")))
+        stage = Stage(store.backend, stage_id, writer="put", scratch=scratch)
+        cleanup.callback(stage.drop)
+        stage.preflight()
+        with Ingester(stage, BlobReader(store.backend, scratch)) as ingester:
+            while True:
+                head = store.head(branch)
+                parent = store.commit(head.commit) if head else None
+                base = store.tree(parent) if parent else store.empty_tree()
+                tree = apply(base, changes(base, ingester))
+                compared(ingester.compared)
+                if parent is not None and tree.digest == parent.digest:
+                    tree.discard()
+                    return parent
+                # Checked before the commit exists. A commit that loses the race for the branch
+                # after this check stays in the store, on no branch.
+                if store.head(branch) != head:
+                    tree.discard()
+                    continue
+                draft = Draft(
+                    name=CommitName(branch.repo, uuid.uuid4().hex),
+                    branch=branch,
+                    started=started,
+                    finished=time.time(),
+                    message=message,
+                )
+                found = publish(store, stage, tree, draft, expected=head, guard=publishing)
+                if found.on_branch:
+                    return found.commit
+
+
+def _has_same_digests(one: Entry, other: Entry) -> bool:
+    return [(e.sha256, e.start, e.length) for e in one.extents] == [
+        (e.sha256, e.start, e.length) for e in other.extents
+    ]
+
+
+def _validate(key: str) -> None:
+    if not key:
+        raise InvalidKey(key, "a path in the commit")
+    if _fault(key):
+        raise InvalidKey(key, f"at most {KEY_LIMIT:,} bytes of UTF-8")
+
+
+def _fault(key: str) -> str | None:
+    """Return what is wrong with *key*, or None."""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return "not UTF-8"
+    return f"longer than {KEY_LIMIT:,} bytes" if size > KEY_LIMIT else None

@@ -1,0 +1,240 @@
+"""Ingest: store the bytes of files and streams in a stage, and describe each by an entry."""
+
+import hashlib
+import mimetypes
+import os
+import stat
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
+
+import attrs
+
+from worker.errors import Invalid
+from worker.model import Entry, Extent
+from worker.store.blobs import BlobReader, Stage
+
+# Files up to this size share a pack.
+SMALL = 1 << 20
+PIECE = 1 << 20
+# The largest blob; a larger file is a list of extents.
+RUN_LIMIT = 4 << 30
+# Seconds by which a file must be older than its entry to be considered unchanged. Timestamps of
+# files are coarse (two seconds on FAT), and the clock of a file server differs from ours.
+TRUST_MARGIN = 2.0
+EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
+FOLDER_TYPE = {"content-type": "application/x-directory"}
+# A compressed file has the type of its compression. As `text/csv` with the content encoding gzip,
+# clients would decompress it.
+COMPRESSED = {
+    "gzip": "application/gzip",
+    "bzip2": "application/x-bzip2",
+    "xz": "application/x-xz",
+    "compress": "application/x-compress",
+    "br": "application/x-brotli",
+}
+# Not the table of the module, which also contains what the machine's own files define.
+_types = mimetypes.MimeTypes()
+
+Read = Callable[[int], bytes]
+
+
+@attrs.frozen
+class Found:
+    """A file of this machine and its key in the commit. An empty folder's key ends in ``/``."""
+
+    key: str
+    path: str
+    is_link: bool = False
+
+
+@attrs.frozen
+class Problem:
+    """A path of this machine that cannot be a file of a commit, and the reason."""
+
+    path: str
+    reason: str
+
+
+class NotAFile(Invalid):
+    """A path cannot be read as a file."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.problem = Problem(path, reason)
+
+
+@attrs.define
+class Compared:
+    """The number of files that were read and found unchanged, and their size in bytes."""
+
+    files: int = 0
+    size: int = 0
+
+
+class Ingester:
+    """Stores files in a stage. A context manager, as it owns a thread; for one thread at a time."""
+
+    def __init__(self, stage: Stage, reader: BlobReader) -> None:
+        """Write to *stage*; *reader* reads the content of known entries for comparison."""
+        self._stage = stage
+        self._reader = reader
+        self.compared = Compared()
+        self._hashing = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> "Ingester":
+        """Return the ingester."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the thread and close the reader."""
+        self._hashing.shutdown()
+        self._reader.close()
+
+    def add_file(self, found: Found, known: Entry | None, *, trust_mtime: bool = False) -> Entry:
+        """Return the entry of a file or an empty folder; *known* itself if the content is equal.
+
+        With *trust_mtime* a file is not read if it has the size of *known* and was last changed
+        before *known* was ingested. Raises NotAFile.
+        """
+        if found.key.endswith("/"):
+            return known if known is not None and known.size == 0 else _folder(found.key)
+        if trust_mtime and known is not None and _is_older(found.path, known):
+            return known
+        # Taken before the first read, so that a later write makes the file newer than its entry.
+        started = _now_ms()
+        fd = _open(found.path)
+        try:
+            if known is not None and os.fstat(fd).st_size == known.size:
+                if self._is_same(fd, known):
+                    self.compared.files += 1
+                    self.compared.size += known.size
+                    return known
+                os.lseek(fd, 0, os.SEEK_SET)
+            return self._add(found.key, lambda size: os.read(fd, size), started)
+        except OSError as error:
+            raise NotAFile(found.path, error.strerror or str(error)) from error
+        finally:
+            os.close(fd)
+
+    def add_stream(self, key: str, stream: BinaryIO) -> Entry:
+        """Read *stream* to its end and return the entry of its content."""
+        return self._add(key, stream.read, _now_ms())
+
+    def _add(self, key: str, read: Read, modified: int) -> Entry:
+        head = _read_fully(read, SMALL + 1)
+        if len(head) > SMALL:
+            extents, etag = self._add_large(head, read)
+        else:
+            extents = (self._stage.append(head),) if head else ()
+            etag = hashlib.md5(head, usedforsecurity=False).hexdigest()
+        size = sum(extent.length for extent in extents)
+        return Entry(key, size, etag, modified, extents, headers=content_type(key))
+
+    def _add_large(self, head: bytes, read: Read) -> tuple[tuple[Extent, ...], str]:
+        """Write *head* and the rest of *read* to blobs; return their extents and the MD5 in hex.
+
+        MD5 is computed in a second thread, while this one computes SHA-256, writes and reads.
+        """
+        md5 = hashlib.md5(usedforsecurity=False)
+        extents = []
+        piece = head
+        while piece:
+            blob, sha256 = self._stage.open(), hashlib.sha256()
+            try:
+                while piece and blob.size < RUN_LIMIT:
+                    hashed = self._hashing.submit(md5.update, piece)
+                    sha256.update(piece)
+                    blob.write(piece)
+                    following = read(PIECE)
+                    hashed.result()
+                    piece = following
+            except BaseException:
+                blob.discard()
+                raise
+            extents.append(blob.seal(sha256.digest()))
+        return tuple(extents), md5.hexdigest()
+
+    def _is_same(self, fd: int, known: Entry) -> bool:
+        """Return whether the file has the content of *known*: by digest, or bytewise for slices."""
+        for extent in known.extents:
+            if extent.is_whole_run:
+                sha256, left = hashlib.sha256(), extent.length
+                while left and (piece := os.read(fd, min(PIECE, left))):
+                    sha256.update(piece)
+                    left -= len(piece)
+                if sha256.digest() != extent.sha256:
+                    return False
+            else:
+                for data in self._reader.pieces((extent,)):
+                    if _read_fully(lambda size: os.read(fd, size), len(data)) != data:
+                        return False
+        return not os.read(fd, 1)
+
+
+def content_type(key: str) -> dict[str, str]:
+    """Return the ``content-type`` header for the extension of *key*; empty if it is unknown."""
+    kind, coding = _types.guess_type(key.rpartition("/")[2], strict=False)
+    if coding is not None:
+        kind = COMPRESSED.get(coding)
+    return {"content-type": kind} if kind else {}
+
+
+def not_a_file(mode: int) -> str:
+    """Return the reason why a path with this ``st_mode`` is not a regular file."""
+    kinds = {
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a device",
+        stat.S_IFCHR: "a device",
+        stat.S_IFDIR: "a folder",
+    }
+    found = kinds.get(stat.S_IFMT(mode), f"of the unknown type {stat.S_IFMT(mode):o}")
+    return f"it is {found}, expected a regular file"
+
+
+def _folder(key: str) -> Entry:
+    return Entry(key, 0, EMPTY_MD5, _now_ms(), (), headers=FOLDER_TYPE)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _is_older(path: str, known: Entry) -> bool:
+    """Return whether the file has the size of *known* and was last changed before its ingest.
+
+    The kernel sets the ctime at each change and rename, and no system call can set it back.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise NotAFile(path, error.strerror or str(error)) from error
+    changed = max(found.st_mtime, found.st_ctime)
+    return (
+        stat.S_ISREG(found.st_mode)
+        and found.st_size == known.size
+        and changed < known.modified / 1000 - TRUST_MARGIN
+    )
+
+
+def _open(path: str) -> int:
+    try:
+        # O_NONBLOCK: to open a pipe that has replaced the file would block until a writer opens it.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotAFile(path, error.strerror or str(error)) from error
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        raise NotAFile(path, not_a_file(mode))
+    return fd
+
+
+def _read_fully(read: Read, size: int) -> bytes:
+    """Return *size* bytes, fewer only at the end."""
+    data = read(size)
+    while 0 < len(data) < size and (more := read(size - len(data))):
+        data += more
+    return data
