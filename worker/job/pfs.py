@@ -36,8 +36,8 @@ class SamePath(Conflict):
 
     def __init__(self, key: str, first: str, second: str) -> None:
         super().__init__(
-            f"/pfs/out/{key}: datums {first} and {second} both wrote it; "
-            "expected each path of the output from one datum"
+            f"/pfs/out/{key}: datum {first} wrote it, and so did datum {second}; "
+            "each path of the output must come from one datum"
         )
         self.key = key
 
