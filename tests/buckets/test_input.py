@@ -1,7 +1,7 @@
 """Input buckets: a pinned commit, read-only."""
 
 import pytest
-from bucket_contract import FILES, BucketContract
+from buckets.bucket_contract import FILES, BucketContract
 from builders import a_commit
 
 from worker.buckets.input import InputBucket

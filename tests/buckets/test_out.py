@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from bucket_contract import FILES, BucketContract, read
+from buckets.bucket_contract import FILES, BucketContract, read
 from builders import an_entry
 
 from worker.buckets.index import create

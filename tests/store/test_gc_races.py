@@ -6,7 +6,7 @@ import time
 import attrs
 import pytest
 from builders import a_commit, an_id
-from failing import WRITES, FailingBackend
+from store.failing import WRITES, FailingBackend
 
 from worker.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.blobs import Stage

@@ -5,7 +5,7 @@ import errno
 import attrs
 import pytest
 from builders import a_commit, an_entry, an_id
-from failing import FailingBackend
+from store.failing import FailingBackend
 
 from worker.errors import Misconfigured
 from worker.model import BranchName, CommitName, InputRecord, Repo

@@ -68,7 +68,7 @@ class Reports:
 async def listening(path: Path, reports: Reports, redactor: Redactor) -> AsyncIterator[None]:
     """Hear what is written to a pipe at *path*, until the block is left and the pipe is empty."""
     os.mkfifo(path)
-    path.chmod(0o622)  # The command may be another user's.
+    os.chmod(path, 0o622)  # The command may be another user's.
     # Open for writing too, so that it never ends while nobody else has it open.
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     lines, cleaner = Lines(), redactor.again()

@@ -288,7 +288,7 @@ async def reap_orphans(every: float = 2.0) -> None:
         now = {pid for pid in _children() if not keeper.alive(pid)}
         for pid in now & before:
             with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+                os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - WNOHANG does not wait
         before = now
 
 
