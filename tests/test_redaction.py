@@ -78,6 +78,6 @@ letters = st.text("ab", min_size=1, max_size=4).map(str.encode)
 @given(st.lists(letters, max_size=3), st.lists(st.text("abc", max_size=6).map(str.encode)))
 def test_the_stream_agrees_with_the_model(secrets, pieces):
     """However a text is cut, it is shown as if it had come in one piece, every secret replaced."""
-    ways = [way for secret in secrets for way in Redactor([secret])._secrets]
+    ways = [way for secret in secrets for way in Redactor([secret])._forms]
 
     assert model(ways, b"".join(pieces)) == redact(secrets, *pieces)

@@ -1,103 +1,139 @@
-"""Secrets are taken out of a stream of bytes, wherever its pieces and its lines are cut."""
+"""Redaction: replace secrets in a stream of bytes or in a text by ``***``."""
 
 import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 MARK = b"***"
-LINE = 8
-"""From how many bytes on a line of a secret of many lines is a secret of its own."""
+SHORTEST_LINE = 8
+"""Bytes from which on a line of a multi-line secret is a secret of its own."""
+SHORTEST_FRAGMENT = 8
+"""Characters from which on a piece of a Base64 text identifies a secret."""
 
 
 def spellings(secret: bytes) -> Iterator[bytes]:
-    """Yield the ways in which programs print *secret*: itself, and as JSON, URL and Base64 have it.
+    """Yield the forms in which programs print *secret*.
 
-    A key of many lines is often printed line by line, with something before each.
+    These are the secret itself, its form inside a JSON string, a Python literal, a URL and a
+    Base64 text, and, since multi-line keys are often printed line by line, each long line.
     """
-    yield base64.b64encode(secret)
-    # The white space around it tells nothing, and lines shall stay lines.
+    yield from _base64_forms(secret)
+    # Surrounding white space carries no information, and the line structure of the output stays.
     secret = secret.strip()
     yield secret
-    yield base64.b64encode(secret)
+    yield from _base64_forms(secret)
     yield quote(secret, safe="").encode()
+    yield quote(secret, safe="/").encode()
+    yield quote_plus(secret).encode()
+    yield repr(secret)[2:-1].encode()
     try:
         text = secret.decode()
     except UnicodeDecodeError:
         return
     yield json.dumps(text)[1:-1].encode()
     yield json.dumps(text, ensure_ascii=False)[1:-1].encode()
+    yield repr(text)[1:-1].encode()
+    yield ascii(text)[1:-1].encode()
     if "\n" in text:
-        yield from (line for part in secret.split(b"\n") if len(line := part.strip()) >= LINE)
+        lines = (line.strip() for line in secret.split(b"\n"))
+        yield from (line for line in lines if len(line) >= SHORTEST_LINE)
+
+
+def _base64_forms(secret: bytes) -> Iterator[bytes]:
+    """Yield *secret* in Base64, alone and inside a longer text, in both alphabets.
+
+    Inside a longer text, such as ``user:password``, Base64 depends on the position modulo 3. Only
+    the characters that *secret* alone determines are yielded.
+    """
+    forms = [base64.b64encode(secret)]
+    for shift in range(3):
+        encoded = base64.b64encode(bytes(shift) + secret)
+        fragment = encoded[-(-8 * shift // 6) : 8 * (shift + len(secret)) // 6]
+        if len(fragment) >= SHORTEST_FRAGMENT:
+            forms.append(fragment)
+    for form in forms:
+        yield form
+        yield form.translate(bytes.maketrans(b"+/", b"-_"))
 
 
 class Redactor:
-    """Replaces each secret in a stream by ``***``; secrets that overlap become one mark.
+    """Replaces secrets in a stream of bytes by ``***``; overlapping secrets become one mark.
 
-    What might be the beginning of a secret is held back until more is known: less than the longest
-    secret has bytes, and nothing at all while no secret is in sight.
+    The end of the data that may be the start of a secret is withheld until more data arrives: at
+    most the length of the longest secret, and nothing where no secret can start.
     """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        found = {way for secret in secrets for way in spellings(secret) if way.strip()}
-        self._secrets = sorted(found)
-        # A lookahead finds what overlaps; per start only the longest matters, so that goes first.
-        ways = sorted(found, key=len, reverse=True)
-        pattern = b"|".join(re.escape(way) for way in ways)
+        found = {form for secret in secrets for form in spellings(secret) if form.strip()}
+        self._forms = sorted(found)
+        # The lookahead finds overlapping matches. At each start the longest match counts, so the
+        # longest form comes first.
+        pattern = b"|".join(re.escape(form) for form in sorted(found, key=len, reverse=True))
         self._pattern = re.compile(b"(?=(" + pattern + b"))", re.DOTALL) if found else None
-        self._held = b""
+        self._withheld = b""
         self._masked = 0
-        """How many of the bytes held back belong to a secret whose mark is out already."""
+        """Number of withheld bytes that belong to a secret whose mark has been returned."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what can be shown now."""
+        """Return the redacted bytes that *data* completes."""
         if self._pattern is None:
             return data
-        self._held += data
-        return self._take(self._safe())
+        self._withheld += data
+        return self._take(self._safe_length())
 
     def finish(self) -> bytes:
-        """Return the rest; the stream is over."""
-        return self._take(len(self._held))
+        """Return the rest of the stream, redacted."""
+        return self._take(len(self._withheld))
 
     def text(self, text: str) -> str:
-        """Return a whole *text* without its secrets, and leave the stream alone."""
-        whole = self.again()
-        raw = text.encode("utf-8", "surrogateescape")
-        return (whole.feed(raw) + whole.finish()).decode("utf-8", "surrogateescape")
+        """Return *text* redacted, independent of the stream."""
+        if self._pattern is None:
+            return text
+        errors = "surrogateescape"
+        try:
+            data = text.encode("utf-8", errors)
+        except UnicodeEncodeError:
+            # Lone surrogates of a JSON string, which no bytes stand behind.
+            errors = "surrogatepass"
+            data = text.encode("utf-8", errors)
+        whole = self.new_stream()
+        whole._withheld = data
+        return whole.finish().decode("utf-8", errors)
 
-    def again(self) -> "Redactor":
+    def new_stream(self) -> "Redactor":
         """Return a redactor of the same secrets for another stream."""
         other = Redactor(())
-        other._secrets, other._pattern = self._secrets, self._pattern
+        other._forms, other._pattern = self._forms, self._pattern
         return other
 
-    def _safe(self) -> int:
-        """Return where the longest tail begins that may become a secret."""
-        held, best = self._held, len(self._held)
-        for way in self._secrets:
-            start = held.find(way[:1], max(0, len(held) - len(way) + 1), best)
-            while start >= 0 and not way.startswith(held[start:]):
-                start = held.find(way[:1], start + 1, best)
+    def _safe_length(self) -> int:
+        """Return the length of the withheld data before the longest tail that starts a secret."""
+        data, best = self._withheld, len(self._withheld)
+        for form in self._forms:
+            start = data.find(form[:1], max(0, len(data) - len(form) + 1), best)
+            while start >= 0 and not form.startswith(data[start:]):
+                start = data.find(form[:1], start + 1, best)
             if start >= 0:
                 best = start
         return best
 
     def _take(self, stop: int) -> bytes:
+        """Return the redacted form of the first *stop* withheld bytes, and drop them."""
         shown = bytearray()
         position = 0
         covered = self._masked
-        if self._pattern is not None and any(way in self._held for way in self._secrets):
-            for match in self._pattern.finditer(self._held):
+        if self._pattern is not None and any(form in self._withheld for form in self._forms):
+            for match in self._pattern.finditer(self._withheld):
                 start, end = match.start(1), match.end(1)
                 if start >= stop:
                     break
                 if start >= covered:
-                    shown += self._held[max(position, covered) : start] + MARK
+                    shown += self._withheld[max(position, covered) : start] + MARK
                     position = start
                 covered = max(covered, end)
-        shown += self._held[max(position, covered) : stop]
-        self._held = self._held[stop:]
+        shown += self._withheld[max(position, covered) : stop]
+        self._withheld = self._withheld[stop:]
         self._masked = max(0, covered - stop)
         return bytes(shown)

@@ -1,118 +1,139 @@
-"""The structured log on standard error: lines for people on a terminal, JSON lines otherwise."""
+"""The structured log on standard error: text on a terminal, JSON lines otherwise.
 
+Every line passes through one pipeline: events of this program, records of the standard library's
+``logging`` (through which the web server logs), Python warnings, and uncaught exceptions. The
+pipeline redacts secrets last, just before rendering.
+"""
+
+import logging
 import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from types import TracebackType
 from typing import Any, TextIO
 
-from worker.lean import EventDict, FilteringBoundLogger, WrappedLogger, structlog
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-HIDDEN = "***"
+from worker.redaction import MARK, Redactor
+from worker.text import SECRET_NAME, escape_controls
+
+HIDDEN = MARK.decode()
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
+FRAME = ("time", "level", "event", "exception")
+"""Field names that the renderers look for."""
+DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+"""A SHA-256 in hexadecimal; on a terminal its first 12 digits are shown."""
+ERASE_LINE = "\r\x1b[K"
 
-# Facts with such names are never shown, whoever logs them.
-SECRET_NAMES = re.compile(
-    r"(^|_)(secret|secrets|password|token|authorization|signature|credentials|secret_key)$", re.I
-)
+# --- redaction ------------------------------------------------------------------------------------
 
-# Shorter values would redact ordinary words and digits out of the whole log.
 SHORTEST_SECRET = 4
+"""Bytes. A shorter value would also match words and numbers that are not secret."""
 
-_secrets: set[str] = set()
+
+class _Secrets:
+    """The secret values that this process has registered."""
+
+    values: frozenset[bytes] = frozenset()
+    redactor = Redactor(())
 
 
-def hide(values: Iterable[str]) -> None:
-    """Redact these values from every line that is logged from now on, in each line of a secret."""
-    for value in values:
-        _secrets.update(
-            part for part in (value, *value.splitlines()) if len(part) >= SHORTEST_SECRET
-        )
+def hide(values: Iterable[bytes]) -> None:
+    """Redact *values* from every line that this process logs from now on.
+
+    All spellings that ``worker.redaction.spellings`` knows are redacted. Values of less than
+    ``SHORTEST_SECRET`` bytes are ignored.
+    """
+    found = _Secrets.values | {value for value in values if len(value.strip()) >= SHORTEST_SECRET}
+    if found != _Secrets.values:
+        _Secrets.values, _Secrets.redactor = found, Redactor(found)
 
 
 def redact(text: str) -> str:
-    """Return *text* without the values that are to be hidden, the longest first."""
-    for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    return text
+    """Return *text* without the registered secrets."""
+    return _Secrets.redactor.text(text)
 
 
-def _redacted(value: Any) -> Any:
+def _redact_value(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {str(k): _fact(str(k), v) for k, v in value.items()}
+        return {redact(str(k)): _redact_field(str(k), v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_redacted(item) for item in value]
+        return [_redact_value(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, bytes | bytearray):
+        stream = _Secrets.redactor.new_stream()
+        return redact(str(stream.feed(bytes(value)) + stream.finish()))
     return redact(str(value))
 
 
-def _fact(name: str, value: Any) -> Any:
-    return HIDDEN if SECRET_NAMES.search(name) and value is not None else _redacted(value)
+def _redact_field(name: str, value: Any) -> Any:
+    if value is not None and SECRET_NAME.search(name):
+        return HIDDEN
+    return _redact_value(value)
 
 
-def redact_facts(_logger: WrappedLogger, _method: str, facts: EventDict) -> EventDict:
-    """Hide secrets, by name of the fact and by value, in everything that is logged."""
-    return {name: _fact(name, value) for name, value in facts.items()}
+def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Redact secrets in all fields of *event*, by the name of a field and by its value.
+
+    A processor of structlog.
+    """
+    frame = {name: event[name] for name in ("time", "level") if name in event}
+    # All names and values in the order of the event, the frame as it is.
+    fields = {
+        name if name in FRAME else redact(name): _redact_field(name, value)
+        for name, value in event.items()
+    }
+    return fields | frame
 
 
-# A line of somebody's program may hold anything; only tabs and colours reach the terminal.
-CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# --- rendering ------------------------------------------------------------------------------------
 
 
-def printable(text: str) -> str:
-    """Return *text* with control characters written out, so that it can't drive a terminal."""
-    return CONTROL.sub(
-        lambda m: m[0] if len(m[0]) > 1 else m[0].encode("unicode_escape").decode(), text
-    )
+class ConsoleRenderer:
+    """Renders ``12:00:01 info  gateway.ready  url=…``, and the command's output as ``… │ line``."""
 
-
-# People compare the beginnings of digests; the whole of one does not fit on a line.
-DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
-
-
-WIPE = "\r\x1b[K"
-
-
-class PeopleRenderer:
-    """Writes ``12:00:01 info  gateway.ready  url=…``, and a program's output as ``… │ line``."""
-
-    def __init__(self, *, colors: bool, traces: bool) -> None:
-        """Write with *colors*, and with the tracebacks of errors only if *traces* are wanted."""
+    def __init__(self, *, colors: bool, tracebacks: bool) -> None:
         self._colors = colors
-        self._traces = traces
+        self._tracebacks = tracebacks
 
-    def __call__(self, _logger: WrappedLogger, _method: str, facts: EventDict) -> str:
-        """Return the line for one event; facts that the whole run shares are left out."""
-        time, level = facts.pop("time"), facts.pop("level")
-        event = printable(str(facts.pop("event")))
-        trace = facts.pop("exception", None)
-        facts.pop("job", None)
-        if (line := facts.pop("line", None)) is not None:
-            name = printable(str(facts.pop("stream", event)))
-            return f"{self._paint('2', f'{time} {name:>6} │')} {printable(str(line))}"
-        shown = "  ".join(f"{self._paint('2', name + '=')}{_word(v)}" for name, v in facts.items())
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
+        """Return the line of one event, without the fields that all events of a run share."""
+        time, level = event.pop("time"), event.pop("level")
+        name = escape_controls(str(event.pop("event")))
+        trace = event.pop("exception", None)
+        event.pop("job", None)
+        if (line := event.pop("line", None)) is not None:
+            stream = escape_controls(str(event.pop("stream", name)))
+            # The command may print colors, and nothing else that drives the terminal.
+            shown = escape_controls(str(line), colors=True)
+            return f"{self._paint('2', f'{time} {stream:>6} │')} {shown}"
+        fields = "  ".join(f"{self._paint('2', k + '=')}{_field(v)}" for k, v in event.items())
         head = f"{self._paint('2', time)} {self._paint(COLORS.get(level, '0'), f'{level:<7}')}"
-        text = f"{head} {event:<22} {shown}".rstrip()
-        return f"{text}\n{trace}" if trace and self._traces else text
+        text = f"{head} {name:<22} {fields}".rstrip()
+        if trace and self._tracebacks:
+            text += "\n" + escape_controls(trace, keep="\t\n")
+        return text
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colors else text
 
 
-def _word(value: Any) -> str:
-    text = DIGEST.sub(r"\1…", printable(str(value)))
+def _field(value: Any) -> str:
+    text = DIGEST.sub(r"\1…", escape_controls(str(value)))
     return repr(text) if not text or (" " in text and not isinstance(value, list | dict)) else text
 
 
 class LineWriter:
-    """Writes lines to a stream until nobody reads them any more; a job outlives its log.
+    """Writes lines to a stream, and ignores them once the stream fails: a job outlives its log.
 
-    On a terminal a status can stand below the lines: it is wiped before each and drawn again
-    after it.
+    On a terminal a status line can be kept below the lines. It is erased before each line and drawn
+    again after it. An instance is structlog's factory of loggers and its only logger.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -121,23 +142,23 @@ class LineWriter:
 
     @property
     def terminal(self) -> bool:
-        """Whether the stream is a terminal that can still be written to."""
+        """Whether the stream is a terminal that has not failed."""
         return self._stream is not None and self._stream.isatty()
 
     def __call__(self, *_args: Any) -> "LineWriter":
-        """Return itself: structlog's factory of loggers and its one logger."""
+        """Return itself, as structlog's factory of loggers."""
         return self
 
     def msg(self, line: str) -> None:
-        """Write one line, or nothing once writing has failed."""
-        self._write(f"{WIPE}{line}\n{self._status}" if self._status else f"{line}\n")
+        """Write one line."""
+        self._write(f"{ERASE_LINE}{line}\n{self._status}" if self._status else f"{line}\n")
 
     def show(self, status: str) -> None:
-        """Have *status* stand below the lines, as wide as the terminal is; "" takes it away."""
+        """Keep *status* below the lines, cut to the width of the terminal; ``""`` removes it."""
         before, width = self._status, shutil.get_terminal_size().columns - 1
-        self._status = printable(status)[:width]
+        self._status = escape_controls(redact(status))[:width]
         if before or self._status:
-            self._write(WIPE + self._status)
+            self._write(ERASE_LINE + self._status)
 
     def _write(self, text: str) -> None:
         if self._stream is None:
@@ -146,29 +167,46 @@ class LineWriter:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
-            # The terminal was closed or the pipe's reader left. There is nowhere to say so.
+            # The terminal is closed, or nothing reads the pipe. There is no place to report it.
             self._stream = None
 
     debug = info = warning = error = critical = msg
 
 
+# --- the pipeline ---------------------------------------------------------------------------------
+
+
+class _StandardLogging(logging.Handler):
+    """Passes the records of the standard library's ``logging`` to the pipeline."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record, with the name of its logger."""
+        method = next((n for n, level in LEVELS.items() if record.levelno <= level), "critical")
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        try:
+            message = record.getMessage()
+        except Exception:
+            # The arguments do not fit the message. logging would print both past the pipeline.
+            message = f"{record.msg} {record.args}"
+        getattr(logger(), method)(message.rstrip(), logger=record.name, **fields)
+
+
 def configure(
-    style: str = "auto",
+    format: str = "auto",  # noqa: A002 - the name of the setting
     level: str = "info",
     *,
     stream: TextIO | None = None,
-    traces: bool = False,
+    tracebacks: bool = False,
 ) -> None:
-    """Send the log to *stream* (standard error) in the *style* console, json or auto.
+    """Send the log to *stream* (by default standard error) in the format console, json or auto.
 
-    People see the traceback of an error only if *traces* are asked for; JSON always has it.
+    The console format has tracebacks only with *tracebacks*; JSON always has them.
     """
     stream = stream or sys.stderr
-    people = style == "console" or (style == "auto" and stream.isatty())
-    colors = people and stream.isatty()
-    if people:
+    terminal = stream.isatty()
+    if format == "console" or (format == "auto" and terminal):
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
-        renderer: Any = PeopleRenderer(colors=colors, traces=traces)
+        renderer: Any = ConsoleRenderer(colors=terminal, tracebacks=tracebacks)
     else:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
         renderer = structlog.processors.JSONRenderer()
@@ -178,26 +216,36 @@ def configure(
             structlog.processors.add_log_level,
             stamp,
             structlog.processors.format_exc_info,
-            redact_facts,
+            redact_event,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=LineWriter(stream),
         cache_logger_on_first_use=False,
     )
+    if not any(isinstance(handler, _StandardLogging) for handler in logging.root.handlers):
+        logging.root.addHandler(_StandardLogging())
+    logging.captureWarnings(True)
 
 
-def for_people() -> bool:
-    """Whether the log is lines for people, so that prose may stand between them."""
+def log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Log an uncaught exception: ``sys.excepthook`` of processes without a user of their own."""
+    logger().critical("process.fault", reason=str(error), exc_info=(kind, error, trace))
+
+
+def is_console() -> bool:
+    """Whether the log is text for a user, so that plain sentences may stand between its lines."""
     if not structlog.is_configured():
         return True
-    return isinstance(structlog.get_config()["processors"][-1], PeopleRenderer)
+    return isinstance(structlog.get_config()["processors"][-1], ConsoleRenderer)
 
 
 def status_line() -> LineWriter | None:
-    """Return where a status can be shown; None unless a person reads the log on a terminal."""
+    """Return the writer of the status line; None unless the log is text on a terminal."""
     writer = structlog.get_config()["logger_factory"]
-    return writer if isinstance(writer, LineWriter) and for_people() and writer.terminal else None
+    return writer if isinstance(writer, LineWriter) and is_console() and writer.terminal else None
 
 
 def logger() -> FilteringBoundLogger:
@@ -207,5 +255,5 @@ def logger() -> FilteringBoundLogger:
 
 
 def bind_job(job: str) -> None:
-    """Give every event of this run its job's id, in all tasks and threads that start from here."""
+    """Add the id of the job to all events of the tasks and threads started from here."""
     structlog.contextvars.bind_contextvars(job=job)

@@ -67,7 +67,7 @@ async def test_the_status_stands_below_the_log_and_goes_at_the_end(autojump_cloc
     said = terminal.getvalue()
     assert "running · datum 1 of 3" in said.partition("hello")[0]
     assert "running · datum 1 of 3" in said.partition("hello")[2]
-    assert said.endswith(telemetry.WIPE)
+    assert said.endswith(telemetry.ERASE_LINE)
 
 
 async def test_without_a_terminal_there_is_no_status():

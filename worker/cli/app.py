@@ -118,7 +118,7 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        exits.say(exits.harmless(shown.getvalue().rstrip()))
+        exits.say(shown.getvalue().rstrip())
         return Cause.INVALID.exit_status
     except (click.Abort, KeyboardInterrupt):
         exits.say("worker: stopped")

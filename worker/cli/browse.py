@@ -80,7 +80,7 @@ def entry_json(entry: Entry | Folder) -> dict[str, object]:
 def _row(entry: Entry | Folder) -> tuple[str, str, str]:
     if isinstance(entry, Folder):
         return ("", "", entry.key)
-    return (output.moment(entry.modified / 1000), str(entry.size), entry.key)
+    return (output.timestamp(entry.modified / 1000), str(entry.size), entry.key)
 
 
 @click.command()

@@ -1,15 +1,16 @@
 """What an error means to the shell: an exit status, and a report for the person who reads it."""
 
 import platform
-import re
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from worker import __version__, errors
 from worker.errors import Cause
+from worker.text import escape_controls
 
 OK = 0
 DAMAGE_FOUND = 1
@@ -46,15 +47,6 @@ def explain(error: BaseException) -> str:
     )
 
 
-# A name in an error may be anybody's. Lines and tabs are all that an error needs.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def harmless(text: str) -> str:
-    """Return *text* with control characters written out, colours too; lines stay lines."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -75,12 +67,12 @@ def full_report(error: BaseException) -> str:
 
 
 def report(error: BaseException, *, debug: bool) -> None:
-    """Tell what went wrong, in the form of the log: sentences for people, or an event."""
+    """Report *error* in the format of the log: sentences for a user, or an event."""
     telemetry = sys.modules.get("worker.telemetry")
-    if telemetry is None or telemetry.for_people():
+    if telemetry is None or telemetry.is_console():
         if debug:
             say(full_report(error))
-        say(f"worker: {harmless(explain(error))}")
+        say(f"worker: {explain(error)}")
         return
     facts = {"exception": full_report(error)} if debug else {}
     telemetry.logger().error(
@@ -88,10 +80,16 @@ def report(error: BaseException, *, debug: bool) -> None:
     )
 
 
-def say(text: str) -> None:
-    """Write to standard error, or nowhere when it is closed."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        # The terminal is gone; the exit status still tells.
-        return
+def say(text: str, *, colors: bool = False) -> None:
+    """Write lines to standard error: control characters are escaped, and secrets redacted.
+
+    With *colors*, the color sequences of a command's output are kept.
+
+    Does nothing when standard error is closed; the exit status still reports the result.
+    """
+    # Nothing has registered a secret before the log is imported.
+    telemetry = sys.modules.get("worker.telemetry")
+    if telemetry is not None:
+        text = telemetry.redact(text)
+    with suppress(OSError, ValueError):
+        print(escape_controls(text, keep="\t\n", colors=colors), file=sys.stderr, flush=True)

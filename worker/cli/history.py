@@ -37,8 +37,8 @@ def _log_row(commit: Commit) -> tuple[str, str, str, str, str]:
     )
     return (
         commit.name.id,
-        output.moment(commit.finished),
-        output.amount(commit.files),
+        output.timestamp(commit.finished),
+        output.integer(commit.files),
         str(commit.size) if not output.on_terminal() else output.size(commit.size),
         what,
     )
@@ -104,9 +104,9 @@ def _branch_row(line: BranchLine) -> tuple[str, ...]:
     return (
         line.repo,
         line.branch,
-        output.amount(head.files),
+        output.integer(head.files),
         shown,
-        output.moment(head.finished),
+        output.timestamp(head.finished),
         # Eighty columns have no room for all of it, and people name a branch by its name.
         head.name.id[:8] if output.on_terminal() else head.name.id,
     )
@@ -201,7 +201,7 @@ def _show_file(commit: CommitName, entry: Entry, *, as_json: bool) -> None:
             ("commit", str(commit)),
             ("size", output.size(entry.size)),
             ("bytes", f"{entry.size:,}"),
-            ("modified", output.moment(entry.modified / 1000)),
+            ("modified", output.timestamp(entry.modified / 1000)),
             ("etag", entry.etag),
             (
                 "checksum",

@@ -11,6 +11,7 @@ import click
 
 from worker import telemetry
 from worker.config import OPTIONS, load_config, misspelled_variables
+from worker.text import SECRET_NAME
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -100,7 +101,12 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
             telemetry.configure(
                 "console" if style == "auto" and not logs else style,
                 settings.log.level,
-                traces=debug,
+                tracebacks=debug,
+            )
+            telemetry.hide(
+                value.encode()
+                for name, value in settings.store_options.items()
+                if SECRET_NAME.search(name)
             )
             for slip, meant in misspelled_variables(os.environ).items():
                 telemetry.logger().warning("settings.unread", variable=slip, did_you_mean=meant)

@@ -119,7 +119,7 @@ def _print_plan(settings: Config, found: Plan, variables: Mapping[str, str]) -> 
         ("Warnings", document["warnings"]),
     ):
         if lines:
-            output.title(heading)
+            output.print_title(heading)
             for line in lines:
                 output.print_line(line)
 
@@ -137,7 +137,7 @@ def _limits(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
-    output.title("Inputs")
+    output.print_title("Inputs")
     output.print_table(
         ("name", "commit", "branch", "as", "files", "size"),
         [
@@ -146,18 +146,18 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
                 each["commit"],
                 each["branch"],
                 "bucket" if each["s3"] else f"files {each['glob']}",
-                output.amount(each["files"]),
+                output.integer(each["files"]),
                 output.size(each["size"]) if output.on_terminal() else str(each["size"]),
             )
             for each in document["inputs"]
         ],
         right=("files", "size"),
     )
-    output.title("Buckets")
+    output.print_title("Buckets")
     output.print_table(
         ("bucket", "access"), [(f"s3://{n}", what) for n, what in document["buckets"].items()]
     )
-    output.title(f"Datums: {found.count:,}")
+    output.print_title(f"Datums: {found.count:,}")
     shown = DATUMS_SHOWN if output.on_terminal() else None
     output.print_table(
         ("number", "id", "paths"),
@@ -176,7 +176,7 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
 
 
 def _print_environment(settings: Config, variables: Mapping[str, str]) -> None:
-    output.title("Environment")
+    output.print_title("Environment")
     for name, value in sorted(variables.items()):
         output.print_line(f"{name}={value}")
     kept = sorted(environment.passed(os.environ, settings.pass_environment))

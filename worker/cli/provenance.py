@@ -19,14 +19,14 @@ def print_commit(commit: Commit, made: Iterable[CommitName]) -> None:
             ("commit", str(commit.name)),
             ("branch", commit.branch),
             ("parent", commit.parent or "none"),
-            ("finished", f"{output.moment(commit.finished)}, after {took}"),
+            ("finished", f"{output.timestamp(commit.finished)}, after {took}"),
             ("content", f"{output.number(commit.files, 'file')}, {output.size(commit.size)}"),
             ("tree", commit.digest),
             ("message", commit.message),
         ]
     )
     if commit.inputs:
-        output.title("Made from")
+        output.print_title("Made from")
         output.print_table(
             ("input", "commit", "branch", "as"),
             [
@@ -36,7 +36,7 @@ def print_commit(commit: Commit, made: Iterable[CommitName]) -> None:
         )
     if commit.job:
         _print_job(commit.job)
-    output.title("Made from it")
+    output.print_title("Made from it")
     names = [str(name) for name in made]
     for name in names or ["nothing yet"]:
         output.print_line(name)
@@ -44,7 +44,7 @@ def print_commit(commit: Commit, made: Iterable[CommitName]) -> None:
 
 def _print_job(job: Mapping[str, Any]) -> None:
     """Print the job as it went; a field that another version did not write is left out."""
-    output.title("Made by")
+    output.print_title("Made by")
     transform = _mapping(_mapping(job.get("spec")).get("transform"))
     took = job.get("finished", 0.0) - job.get("started", 0.0)
     times = _mapping(job.get("times")).items()
@@ -59,7 +59,7 @@ def _print_job(job: Mapping[str, Any]) -> None:
             ("command", shlex.join(job.get("command", ()))),
             ("stdin", "\n".join(transform.get("stdin", ()))),
             ("image", " ".join(filter(None, (job.get("image"), job.get("image_digest"))))),
-            ("started", output.moment(job["started"]) if "started" in job else ""),
+            ("started", output.timestamp(job["started"]) if "started" in job else ""),
             ("took", output.duration(took) if "finished" in job else ""),
             ("of that", ", ".join(f"{name} {output.duration(spent)}" for name, spent in times)),
             ("datums", _datums(job)),
@@ -68,14 +68,14 @@ def _print_job(job: Mapping[str, Any]) -> None:
         ]
     )
     if buckets := _mapping(job.get("buckets")):
-        output.title("Read and written")
+        output.print_title("Read and written")
         output.print_table(
             ("bucket", *TRAFFIC),
             [(f"s3://{name}", *_traffic(found)) for name, found in buckets.items()],
             right=TRAFFIC,
         )
     if reports := _mapping(job.get("reports")):
-        output.title("Reported by the command")
+        output.print_title("Reported by the command")
         output.print_facts((name, json.dumps(found)) for name, found in reports.items())
 
 
@@ -85,7 +85,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _traffic(found: Mapping[str, int]) -> Iterator[str]:
     for name in TRAFFIC:
-        yield output.amount(found.get(name.replace(" ", "_"), 0))
+        yield output.integer(found.get(name.replace(" ", "_"), 0))
 
 
 def _datums(job: Mapping[str, Any]) -> str:

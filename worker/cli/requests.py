@@ -9,7 +9,7 @@ import click
 
 from worker.cli.documents import source_name
 from worker.cli.options import read_document
-from worker.cli.progress import transfer_progress
+from worker.cli.terminal import transfer_progress
 from worker.config import Config
 from worker.job.request import RunRequest
 from worker.model import BranchName, Commit, Repo

@@ -82,7 +82,7 @@ def _print_output(result: Result) -> None:
 
 def _say_failure(result: Result) -> None:
     tail = result.log_tail[-TAIL:]
-    if not telemetry.for_people():
+    if not telemetry.is_console():
         telemetry.logger().error(
             "worker.failed",
             reason=result.reason or result.cause.value,
@@ -95,8 +95,8 @@ def _say_failure(result: Result) -> None:
     if tail:
         exits.say("The last lines of the command:")
         for line in tail:
-            exits.say(f"  │ {output.printable_lines(line)[0]}")
-    exits.say(f"worker: {exits.harmless(result.reason or result.cause.value)}")
+            exits.say(f"  │ {line}", colors=True)
+    exits.say(f"worker: {result.reason or result.cause.value}")
     if result.kept is not None:
         exits.say(f"What it wrote is kept: worker ls {result.kept}")
     if result.cause is Cause.INTERNAL:

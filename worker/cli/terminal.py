@@ -1,22 +1,25 @@
-"""How results reach standard output: lines for programs, tables for people on a terminal."""
+"""Standard output: lines and JSON for programs, tables for a terminal; and progress bars."""
 
 import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from worker.telemetry import printable
+from worker.text import escape_controls
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+BATCH = 1000
+"""Rows of a table whose widths are measured together."""
 
 
 def on_terminal() -> bool:
-    """Whether a person reads standard output."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
@@ -26,28 +29,34 @@ def print_json(value: Any) -> None:
 
 
 def print_line(text: str = "") -> None:
-    """Print one line of text for a person or a pipe; control characters are written out."""
-    print(printable(text))
+    """Print one line; control characters are escaped."""
+    print(escape_controls(text))
+
+
+def print_title(text: str) -> None:
+    """Print a title after an empty line."""
+    print()
+    click.secho(text, bold=True)
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print rows under their titles on a terminal, and as lines with tabs otherwise.
+    """Print rows as aligned columns with titles on a terminal, and separated by tabs otherwise.
 
-    For a pipe rows are written as they come, so a million of them need no memory. On a terminal
-    columns are as wide as the first screenfuls need; the last column is never cut, so that what
-    it shows can be copied.
+    Into a pipe or file each row is printed as it comes, so a million rows need no memory. On a
+    terminal columns are as wide as the batches so far require. The columns named in *right* are
+    aligned to the right. No cell is cut, so that names and ids can be copied.
     """
     if not on_terminal():
         for row in rows:
-            print("\t".join(printable(cell) for cell in row))
+            print("\t".join(escape_controls(cell) for cell in row))
         return
     widths: list[int] = []
     batch: list[list[str]] = []
     for row in rows:
-        batch.append([printable(cell) for cell in row])
-        if len(batch) == 1000:
+        batch.append([escape_controls(cell, keep="") for cell in row])
+        if len(batch) == BATCH:
             widths = _print_batch(columns, batch, right=right, widths=widths)
             batch = []
     if batch or not widths:
@@ -57,18 +66,23 @@ def print_table(
 def _print_batch(
     columns: Sequence[str], batch: list[list[str]], *, right: Sequence[str], widths: list[int]
 ) -> list[int]:
-    # Loaded for people only; a pipe never waits for it.
-    from rich.cells import cell_len, set_cell_size
+    """Print the rows of one batch, the first one below the titles; return the widths so far."""
+    # Imported for a terminal only.
+    from wcwidth import wcswidth
 
-    found = [max(cell_len(cell) for cell in column) for column in zip(columns, *batch, strict=True)]
     first = not widths
-    widths = [max(pair) for pair in zip(widths or found, found, strict=True)]
+    widths = [
+        max(width, *map(wcswidth, column))
+        for width, column in zip(
+            widths or [0] * len(columns), zip(columns, *batch, strict=True), strict=True
+        )
+    ]
 
     def line(cells: Sequence[str]) -> str:
         padded = []
         for name, cell, width in zip(columns, cells, widths, strict=True):
-            gap = " " * (width - cell_len(cell))
-            padded.append(gap + cell if name in right else set_cell_size(cell, width))
+            gap = " " * (width - wcswidth(cell))
+            padded.append(gap + cell if name in right else cell + gap)
         return "  ".join(padded).rstrip()
 
     if first:
@@ -79,15 +93,16 @@ def _print_batch(
 
 
 def print_facts(facts: Iterable[tuple[str, str]], *, indent: str = "") -> None:
-    """Print names and values below each other, without those that have no value.
+    """Print names and values in two columns; a fact with an empty value is omitted.
 
-    On a terminal prose is wrapped; lines that came as lines, such as code, are left as they are.
+    On a terminal a value of one line is wrapped at its spaces. Values of several lines, such as
+    code, keep their lines.
     """
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
     room = shutil.get_terminal_size().columns - len(indent) - width - 2
     for name, value in shown:
-        lines = printable_lines(value)
+        lines = [escape_controls(line) for line in value.split("\n")]
         if on_terminal() and len(lines) == 1 and " " in value and room > 20:
             lines = textwrap.wrap(lines[0], room, break_long_words=False, break_on_hyphens=False)
         first, *rest = lines or [""]
@@ -97,19 +112,11 @@ def print_facts(facts: Iterable[tuple[str, str]], *, indent: str = "") -> None:
             print(f"{indent}{'':<{width}}  {line}")
 
 
-def printable_lines(text: str) -> list[str]:
-    """Return the lines of *text*, at least one, with control characters written out."""
-    return [printable(line) for line in text.split("\n")]
-
-
-def title(text: str) -> None:
-    """Print a title above what follows."""
-    print()
-    click.secho(text, bold=True)
+# --- formats --------------------------------------------------------------------------------------
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people say it."""
+    """Format a number of bytes: ``1 byte``, ``3.5 MiB``."""
     amount = float(count)
     for unit in UNITS:
         if amount < 1024 or unit == UNITS[-1]:
@@ -120,13 +127,13 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
-def amount(count: int) -> str:
-    """Return an exact number: with commas on a terminal, as digits otherwise."""
+def integer(count: int) -> str:
+    """Format an exact number: with thousands separators on a terminal, as digits otherwise."""
     return f"{count:,}" if on_terminal() else str(count)
 
 
-def moment(seconds: float) -> str:
-    """Return a moment: local time on a terminal, UTC in ISO 8601 otherwise."""
+def timestamp(seconds: float) -> str:
+    """Format seconds since the epoch: local time on a terminal, ISO 8601 in UTC otherwise."""
     found = datetime.fromtimestamp(seconds, UTC)
     if on_terminal():
         return f"{found.astimezone():%Y-%m-%d %H:%M:%S}"
@@ -134,7 +141,7 @@ def moment(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as people say it."""
+    """Format a duration: ``2.4 s``, ``1 min 30 s``, ``2 h 5 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -143,5 +150,64 @@ def duration(seconds: float) -> str:
 
 
 def number(count: int, singular: str, plural: str = "") -> str:
-    """Return a count with its noun: ``1 file``, ``1,255 files``."""
+    """Format a count with its noun: ``1 file``, ``1,255 files``."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def transfer_progress(title: str, total: int | None = None) -> Iterator[Callable[[str, int], None]]:
+    """Show the files and bytes of a transfer on standard error, if that is a terminal.
+
+    The block gets a function to call with the key and the size of each file that is done. With a
+    *total* of bytes a bar is shown as well.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _key, _size: None
+        return
+    # Imported for a terminal only.
+    from tqdm import tqdm
+
+    files = 0
+    bar_format = "{desc}{postfix} [{elapsed}]" + ("" if total is None else " {percentage:3.0f}%")
+    with tqdm(
+        desc=_fit(title), total=total, bar_format=bar_format, file=sys.stderr, leave=False
+    ) as bar:
+
+        def done(_key: str, size_of_file: int) -> None:
+            nonlocal files
+            files += 1
+            shown = f"{number(files, 'file')}, {size(int(bar.n) + size_of_file)}"
+            bar.set_postfix_str(shown, refresh=False)
+            bar.update(size_of_file)
+
+        yield done
+
+
+@contextmanager
+def count_progress(noun: str) -> Iterator[Callable[[str], None]]:
+    """Show on standard error, if that is a terminal, how many things are done and the current one.
+
+    The block gets a function to call with the name of each thing before it is processed.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _name: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(bar_format="{n_fmt} {unit}{postfix}", unit=noun, file=sys.stderr, leave=False) as bar:
+
+        def step(name: str) -> None:
+            bar.set_postfix_str(f"now {_fit(name)}", refresh=False)
+            bar.update()
+
+        yield step
+
+
+def _fit(text: str) -> str:
+    """Return *text* as a part of a progress line, which must not be wrapped."""
+    room = max(20, shutil.get_terminal_size().columns - 50)
+    shown = escape_controls(text, keep="")
+    return shown if len(shown) <= room else "…" + shown[1 - room :]

@@ -9,8 +9,8 @@ import click
 from worker.cli import exits
 from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
-from worker.cli.progress import transfer_progress
 from worker.cli.stopping import deferring_signals
+from worker.cli.terminal import transfer_progress
 from worker.config import Config
 from worker.model import Commit
 from worker.store.checkin import put_directory, put_file, put_stream
@@ -19,7 +19,7 @@ from worker.store.ingest import Compared
 from worker.store.refs import Ref, parse_ref
 from worker.store.repository import Store, open_store
 from worker.store.tar import write_tar
-from worker.telemetry import printable
+from worker.text import escape_controls
 
 MANY_FILES = 100_000
 MANY_BYTES = 1 << 30
@@ -184,7 +184,7 @@ def get(
         if as_json:
             output.print_json({"key": each.key, "reason": each.reason})
         else:
-            exits.say(f"worker: {printable(each.key)}: {each.reason}")
+            exits.say(f"worker: {escape_controls(each.key, keep='')}: {each.reason}")
     unfit = sum(not each.damaged for each in unwritten)
     if unfit and not as_json:
         keys = output.number(unfit, "key")

@@ -6,7 +6,7 @@ import click
 from worker.cli import exits
 from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
-from worker.cli.progress import counting
+from worker.cli.terminal import count_progress
 from worker.config import Config, parse_seconds
 from worker.model import CommitName
 from worker.store.gc import GRACE
@@ -30,7 +30,7 @@ def verify(settings: Config, *, as_json: bool) -> int:
       worker verify --store s3://bucket/prefix --json
     """
     store = open_store(settings.store, settings.store_options)
-    with counting("commits") as step:
+    with count_progress("commits") as step:
 
         def progress(name: CommitName) -> None:
             step(str(name))

@@ -121,6 +121,8 @@ def main() -> NoReturn:
         plan = request.plan
         telemetry.configure(plan.log_style, plan.log_level)
         telemetry.bind_job(plan.job)
+        telemetry.hide([*plan.secrets, *([plan.auth.secret.encode()] if plan.auth else [])])
+        sys.excepthook = telemetry.log_uncaught
         host, port = family.start(plan)
         reports.write(Serving(request.id, host, port))
         reports.write(family.watch(reports))

@@ -65,6 +65,8 @@ class GatewayPlan:
     tls: Certificate | None = None
     options: Mapping[str, str] = attrs.field(factory=dict)
     """Options for the client of a remote store, as ``open_store`` takes them."""
+    secrets: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+    """Values that the processes redact from their log: the job's secrets."""
     log_style: str = "auto"
     log_level: str = "info"
     """How the processes log to standard error, as ``telemetry.configure`` takes it."""

@@ -42,8 +42,12 @@ def gateway_plan(
     store: str,
     scratch: Path,
     stage: str,
+    secrets: tuple[bytes, ...],
 ) -> GatewayPlan:
-    """Return what the gateway of a run serves, before anything secret is in it."""
+    """Return what the gateway of a run serves, without keys and certificates.
+
+    *secrets* are redacted from the log of its processes.
+    """
     return GatewayPlan(
         store=store,
         scratch=scratch,
@@ -59,6 +63,7 @@ def gateway_plan(
         port=config.gateway.port,
         processes=config.gateway.processes,
         options=dict(config.store_options),
+        secrets=secrets,
         log_style=config.log.format,
         log_level=config.log.level,
     )

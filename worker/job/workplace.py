@@ -10,6 +10,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
+from worker import telemetry
 from worker.config import Config
 from worker.gateway.pool import Parent
 from worker.job.access import gateway_plan, serve
@@ -122,12 +123,12 @@ async def open_workplace(
         journal.image = ready.image.digest
     identity = ready.inside.identity if ready else resolve_user(spec.transform.user)
     local = await in_thread(_place_secrets, secrets, scratch, identity)
-    access = await _access(request, plan, parent, store, output, scratch, journal)
-    hidden = [
-        *secrets.values,
-        *secret_values(spec.transform.env),
-        *([access.keys.secret.encode()] if config.gateway.authenticated and access else []),
-    ]
+    hidden = (*secrets.values, *secret_values(spec.transform.env))
+    telemetry.hide(hidden)
+    access = await _access(request, plan, parent, store, output, scratch, journal, hidden)
+    if config.gateway.authenticated and access:
+        hidden = (*hidden, access.keys.secret.encode())
+        telemetry.hide(hidden)
     redactor = Redactor(hidden)
     report = scratch / "report"
     async with (
@@ -209,6 +210,7 @@ async def _access(
     output: Output,
     scratch: Path,
     journal: Journal,
+    hidden: tuple[bytes, ...],
 ) -> Access | None:
     if parent is None:
         return None
@@ -222,6 +224,7 @@ async def _access(
                 store=store.url,
                 scratch=scratch,
                 stage=output.stage.id,
+                secrets=hidden,
             ),
         )
     journal.log.info("gateway.ready", url=access.endpoint.url)

@@ -192,7 +192,7 @@ class _Pump:
 
     async def run(self) -> None:
         self._started = True
-        lines, redactor = Lines(), self._listener.redactor.again()
+        lines, redactor = Lines(), self._listener.redactor.new_stream()
         with self._scope:
             while data := await self.stream.receive_some(PIECE):
                 for line in lines.feed(redactor.feed(data)):
