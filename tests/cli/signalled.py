@@ -81,7 +81,7 @@ def main() -> None:
 
         at_commit("after")
         insisted = threading.Event()
-        exits.say = lambda _: insisted.set()
+        exits.say = lambda *_, **__: insisted.set()
         stopping.GRACE = 60.0
         print_line = output.print_line
 
@@ -91,7 +91,7 @@ def main() -> None:
             assert not insisted.wait(1)
             print_line(line)
 
-        output.print_line = print_line_later
+        output.print_line = print_line_later  # type: ignore[assignment]  # replaces the function
     elif moment == "when the job hears no more":
         real = trio.open_signal_receiver
 

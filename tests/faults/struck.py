@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from worker.cli import app
 from worker.store.backends.local import LocalBackend
@@ -23,9 +24,11 @@ def main() -> None:
     sys.argv[1:] = arguments
     numbers, lock = itertools.count(1), threading.Lock()
     count = os.environ.pop("STRUCK_COUNT", None)
-    kind = LocalBackend
+    kind: type[Any] = LocalBackend
     if "://" in os.environ["WORKER_STORE"]:
-        from worker.store.backends.remote import RemoteBackend as kind
+        from worker.store.backends.remote import RemoteBackend
+
+        kind = RemoteBackend
 
     def strike() -> None:
         os.kill(os.getpid(), signal.Signals[name])

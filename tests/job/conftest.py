@@ -7,7 +7,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from worker.config import Config, GatewayConfig
+from worker.config import Address, Config, GatewayConfig
 from worker.job.request import RunRequest
 from worker.spec.parse import parse
 from worker.store.repository import Store, open_store
@@ -40,7 +40,7 @@ def a_request(tmp_path: Path, store: Store) -> Callable[..., RunRequest]:
         return RunRequest(
             spec=parse(json.dumps(document)),
             config=Config(
-                store=store.url,
+                store=Address(store.url),
                 scratch=tmp_path / "scratch",
                 gateway=GatewayConfig(processes=1),
                 **{"grace": 5.0, "pfs_root": tmp_path / "pfs", **settings},

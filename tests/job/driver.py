@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 import trio
 
-from worker.config import Config, GatewayConfig
+from worker.config import Address, Config, GatewayConfig, Seconds
 from worker.job.request import Progress, RunRequest
 from worker.job.runner import run
 from worker.spec.parse import parse
@@ -61,10 +61,10 @@ def main() -> None:
         spec=parse(Path(document).read_bytes()),
         environment={**os.environ, "AGENT_PID": str(os.getpid())},
         config=Config(
-            store=store,
+            store=Address(store),
             scratch=Path(folder) / "scratch",
             gateway=GatewayConfig(processes=1),
-            grace=float(os.environ.get("DRIVER_GRACE", "2")),
+            grace=Seconds(float(os.environ.get("DRIVER_GRACE", "2"))),
             pfs_root=Path(folder) / "pfs",
             pass_environment=("AGENT_PID", "DRIVER_MARK"),
         ),

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from worker.s3 import (
@@ -234,7 +235,7 @@ class Fuzzer:
         """Read a document as each of those that clients send."""
         body = self.spoil(self.random.choice(DOCUMENTS))
         for reader in (bodies.parse_delete, bodies.parse_complete, bodies.parse_tagging):
-            self.attempt(reader.__name__, lambda read=reader: read(body))
+            self.attempt(reader.__name__, partial(reader, body))
 
     def round(self) -> None:
         """Do one of each."""

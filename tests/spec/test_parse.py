@@ -1,5 +1,6 @@
 """The parser of job documents: every field, every error at once, and the parsed values."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -480,15 +481,9 @@ JSON = st.recursive(
 def test_any_json_is_a_job_or_errors(value, key):
     """Any value at any key parses or raises `DocumentErrors`."""
     document = value if key is None else a_document(**{key: value})
-    try:
+    with contextlib.suppress(DocumentErrors):
         spec = parse(json.dumps(document))
-    except DocumentErrors as error:
-        problems = error.problems
-    else:
-        problems = None
         assert spec.document == parse(json.dumps(spec.document)).document
-
-    assert problems is None or problems
 
 
 @given(st.data())

@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+from typing import BinaryIO, cast
 
 import pytest
 from builders import a_commit
@@ -192,7 +193,7 @@ def test_a_tar_can_be_written_to_a_pipe(store):
             return len(data)
 
     pipe = Pipe()
-    write_tar(store, a_commit(store, FILES), pipe, path="a")
+    write_tar(store, a_commit(store, FILES), cast(BinaryIO, pipe), path="a")
 
     with tarfile.open(fileobj=io.BytesIO(pipe.data)) as archive:
         assert ["b c/ü%+~.csv", "empty"] == archive.getnames()

@@ -40,7 +40,7 @@ def scene(tmp_path_factory):
     (folder / "small").write_bytes(b"new")
     (folder / "large").write_bytes(b"1" * (ingest.SMALL + 1))
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    command = [sys.executable, Path(__file__).with_name("dying.py")]
+    command = [sys.executable, str(Path(__file__).with_name("dying.py"))]
     subprocess.run(
         [*command, scene / "store", folder, scene / "results"],
         check=True,

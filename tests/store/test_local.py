@@ -9,7 +9,7 @@ import pytest
 from store.backend_contract import BackendContract, names
 
 from worker.errors import Unavailable
-from worker.store.backends.base import AlreadyThere
+from worker.store.backends.base import AlreadyThere, StoreUnavailable
 from worker.store.backends.local import TEMPORARY, FileSink, LocalBackend
 
 
@@ -72,7 +72,7 @@ def test_a_full_disk_is_named():
     """The error of a full disk says so."""
     sink = FileSink("blobs/s/1", "/dev/full", os.open("/dev/full", os.O_RDWR))
 
-    with pytest.raises(Unavailable, match=r"blobs/s/1.*No space left on device.*ENOSPC") as caught:
+    with pytest.raises(StoreUnavailable, match=r"blobs/s/1.*ENOSPC") as caught:
         sink.write(b"1")
     assert errno.ENOSPC == caught.value.errno
 

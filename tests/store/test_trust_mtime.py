@@ -42,7 +42,7 @@ def opened(monkeypatch):
 def set_clock(monkeypatch, seconds: float) -> None:
     """Set the clock of check-ins *seconds* ahead."""
     real = time.time_ns
-    monkeypatch.setattr(ingest.time, "time_ns", lambda: real() + int(seconds * 1e9))
+    monkeypatch.setattr("worker.store.ingest.time.time_ns", lambda: real() + int(seconds * 1e9))
 
 
 def contents(store):

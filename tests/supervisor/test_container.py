@@ -162,7 +162,7 @@ def test_whom_the_command_runs_as(user, of_image, expected):
     found = inside(user, Image("i", "1", "d", of_image), PASSWD)
     name, numbers = expected
 
-    assert Inside(name, numbers and Identity(*numbers, numbers[1:])) == found
+    assert Inside(name, numbers and Identity(numbers[0], numbers[1], numbers[1:])) == found
 
 
 def test_a_user_that_the_image_does_not_know_is_named():

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 import attrs
-from awscrt import checksums as crt  # type: ignore[import-untyped]
+from awscrt import checksums as crt
 
 from worker.s3.errors import S3Error
 from worker.s3.request import Request
