@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +44,25 @@ def test_only_root_can_become_somebody_else(monkeypatch):
 
     with pytest.raises(UserWrong, match="only root can change users; the worker runs as uid 1000"):
         resolve_user(User(uid=61234))
+
+
+def test_the_shim_imports_nothing_after_the_change_of_user():
+    """The new user may not be able to read Python's library; `os.execvpe` imports a module."""
+    code = """if True:
+        import sys
+        sys.path.append(sys.argv[1])
+        import os
+        import worker.supervisor.shim
+        before = set(sys.modules)
+        try:
+            os.execvpe("no-such-program", ["no-such-program"], {"PATH": "/nowhere"})
+        except FileNotFoundError:
+            print(*set(sys.modules) - before)
+        """
+    root = Path(__file__).parents[2]
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, root], capture_output=True, text=True, check=True
+    )
+
+    assert "" == done.stdout.strip()

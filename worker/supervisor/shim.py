@@ -25,6 +25,7 @@ import signal
 import socket
 import sys
 import time
+import warnings  # noqa: F401 - os.execvpe imports it, after the change of user, who may not read it
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
