@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
-from worker.cli.history import branch_lines
+from worker.cli.history import branch_heads
 from worker.model import BranchName, Commit, CommitName, Repo
 from worker.store.repository import Store, open_store
 from worker.store.trees import apply
@@ -62,7 +62,7 @@ def main() -> None:
                 repos = [Repo("default", f"repo-{n:06d}") for n in range(done, count)]
                 list(pool.map(lambda repo: add(store, template, repo), repos))
             done = count
-            seconds = timed(lambda: len(list(branch_lines(store))))
+            seconds = timed(lambda: len(list(branch_heads(store))))
             print(
                 f"repos, {count:>6} in total {seconds:8.3f} s {seconds / count * 1e6:8.0f} µs each"
             )

@@ -13,7 +13,7 @@ import threading
 
 import trio
 
-from worker.cli import app, exits, stopping
+from worker.cli import app, failures, interrupts
 from worker.store.backends.local import LocalBackend
 
 
@@ -50,7 +50,7 @@ def main() -> None:
                 strike()
                 threading.Event().wait()
             if "/commits/" in name and when == "for ever":
-                stopping.PUBLISHING_GRACE = 0.01
+                interrupts.PUBLISHING_GRACE = 0.01
                 strike()
                 threading.Event().wait()
             real(backend, name, data)
@@ -63,7 +63,7 @@ def main() -> None:
 
     if moment == "at import":
         # What a run does before it handles signals itself.
-        stopping.run_job = before(stopping.run_job)
+        interrupts.run_job = before(interrupts.run_job)
     elif moment == "before trio":
         trio.run = before(trio.run)
     elif moment == "after trio":
@@ -81,8 +81,8 @@ def main() -> None:
 
         at_commit("after")
         insisted = threading.Event()
-        exits.say = lambda *_, **__: insisted.set()
-        stopping.GRACE = 60.0
+        failures.print_error = lambda *_, **__: insisted.set()
+        interrupts.GRACE = 60.0
         print_line = output.print_line
 
         def print_line_later(line):
@@ -105,9 +105,9 @@ def main() -> None:
 
         trio.open_signal_receiver = receiver
     elif moment == "while reporting an error":
-        exits.report = before(exits.report)
+        failures.report_error = before(failures.report_error)
     elif moment == "when all is done":
-        stopping.too_late = after(stopping.too_late)
+        interrupts.ignore = after(interrupts.ignore)
     elif moment == "at exit":
         atexit.register(strike)
     elif moment.startswith("commit: "):

@@ -1,4 +1,4 @@
-"""``validate`` and ``schema``: job documents before anything is run."""
+"""``validate`` and ``schema``: check a job document, and print its JSON Schema."""
 
 import json
 
@@ -18,24 +18,24 @@ def document(tmp_path):
     return write
 
 
-def test_a_right_document_is_said_to_be_right(worker, document):
-    """Nothing wrong: one line and status 0."""
+def test_validate_accepts_a_valid_document(worker, document):
+    """One line is printed, and the exit status is 0."""
     path = document(a_job("true"))
 
     said = worker("validate", path)
 
-    assert (0, f"{path}: nothing wrong\n") == (said.status, said.out)
+    assert (0, f"{path}: no errors\n") == (said.status, said.out)
 
 
-def test_what_is_for_the_scheduler_is_listed(worker, document):
-    """Keys that only a scheduler can honour are accepted and named."""
+def test_validate_lists_keys_for_the_scheduler(worker, document):
+    """They are accepted and not used."""
     said = worker("validate", document(a_job("true", autoscaling=True)))
 
     assert "  for the scheduler: /autoscaling\n" in said.out
     assert 0 == said.status
 
 
-FIVE_MISTAKES = {
+FIVE_ERRORS = {
     "pipeline": {},
     "input": {"pfs": {"repo": "labresults", "glob": "/*", "s3": True}},
     "transform": {"cmd": []},
@@ -44,9 +44,9 @@ FIVE_MISTAKES = {
 }
 
 
-def test_five_mistakes_are_told_at_once(worker, document):
-    """Each mistake has its pointer, and the exit status is 64."""
-    said = worker("validate", document(FIVE_MISTAKES))
+def test_validate_reports_all_errors_at_once(worker, document):
+    """Each has a JSON pointer, and the exit status is 64."""
+    said = worker("validate", document(FIVE_ERRORS))
 
     for pointer in ("/pipeline/name", "/input/pfs/glob", "/transform/cmd", "/s3Ot", "/datumTries"):
         assert f"{pointer}: " in said.err
@@ -54,9 +54,9 @@ def test_five_mistakes_are_told_at_once(worker, document):
     assert (64, "") == (said.status, said.out)
 
 
-def test_mistakes_in_json_are_values(worker, document):
-    """Programs get each mistake as pointer, reason and what is expected."""
-    said = worker("validate", "--json", document(FIVE_MISTAKES))
+def test_validate_json_has_pointer_reason_and_expectation(worker, document):
+    """A program gets each error as an object."""
+    said = worker("validate", "--json", document(FIVE_ERRORS))
 
     answer = json.loads(said.out)
     assert answer["valid"] is False
@@ -65,8 +65,8 @@ def test_mistakes_in_json_are_values(worker, document):
     assert 64 == said.status
 
 
-def test_a_document_comes_from_standard_input(worker, monkeypatch):
-    """With - the document is what standard input holds, and messages say so."""
+def test_validate_reads_standard_input(worker, monkeypatch):
+    """Messages name standard input as the source."""
     import io
     import sys
 
@@ -78,16 +78,16 @@ def test_a_document_comes_from_standard_input(worker, monkeypatch):
     assert 64 == said.status
 
 
-def test_a_document_that_is_not_there_is_named(worker):
-    """A file that can't be read is a wrong command line."""
+def test_validate_of_a_missing_file_exits_with_64(worker):
+    """The message names the file."""
     said = worker("validate", "nothing.json")
 
     assert "nothing.json: No such file or directory" in said.err
     assert 64 == said.status
 
 
-def test_the_schema_is_json(worker):
-    """The schema is a JSON document on standard output."""
+def test_schema_prints_a_json_schema(worker):
+    """It is a JSON document on standard output."""
     said = worker("schema")
 
     assert "$schema" in json.loads(said.out)

@@ -19,7 +19,7 @@ from pathlib import Path
 import attrs
 from builders import a_job, an_input
 
-from worker.cli import exits
+from worker.cli import failures
 from worker.model import BranchName, Commit, CommitName, Repo
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
@@ -109,7 +109,7 @@ class Scene:
                 assert self.name == "put"
                 put_directory(store, self.branch, Path(self.arguments[-1]))
         except Exception as error:
-            return exits.cause_of(error).exit_status, exits.explain(error)
+            return failures.cause_of(error).exit_status, failures.explain(error)
         return 0, ""
 
     def judge(

@@ -1,28 +1,15 @@
-"""The command line: what a person types, and what it answers.
-
-Each group of commands has a module that is imported when one of its commands is called, so that
-help and ``worker run`` start fast.
-"""
+"""The command line. ``main`` is the entry point; one module has each group of commands."""
 
 import signal
-import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line of this process and leave with its exit status."""
-    # Until there is something to end in order, a Ctrl-C just ends the process, and no traceback
-    # tells of what was being imported.
+    """Run the command line of this process and exit with its status."""
+    # While modules are imported there is nothing to clean up: Ctrl-C ends the process without a
+    # traceback. ``interrupts.install`` replaces this.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from worker.cli import streams
-
-    streams.prepare()
-    if sys.argv[1:2] == ["run"]:
-        # Nearly every job is served, and to wait for its gateway is most of what a short one costs.
-        from worker.gateway import launch
-
-        launch.begin()
     from worker.cli import app
 
     app.main()

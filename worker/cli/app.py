@@ -1,4 +1,4 @@
-"""The ``worker`` command itself: which commands there are, and how every one of them ends."""
+"""The ``worker`` command: its subcommands, and the exit status of a command line."""
 
 import importlib
 import io
@@ -10,18 +10,20 @@ from typing import NoReturn
 import click
 
 from worker import __version__
-from worker.cli import exits, stopping, streams
+from worker.cli import failures, interrupts
 from worker.errors import Cause
+from worker.gateway import launch
 
-# Name, module, and the line of `worker --help`. Modules are imported when a command is called.
+# Name, module, and the line in `worker --help`. A module is imported when its command is called, so
+# that help and short commands start quickly.
 SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Jobs",
         (
-            ("run", "run", "Run a job and commit what it wrote"),
-            ("validate", "documents", "Check a job document and name every mistake"),
-            ("plan", "plan", "Show what a run would do, and run nothing"),
-            ("shell", "serving", "Open a shell among a job's buckets"),
+            ("run", "run", "Run a job and commit its output"),
+            ("validate", "documents", "Check a job document and report all errors"),
+            ("plan", "plan", "Show what a run would do, without running it"),
+            ("shell", "serving", "Open a shell with a job's buckets"),
             ("gateway", "serving", "Serve a job's buckets until Ctrl-C"),
             ("schema", "documents", "Print the JSON Schema of the job document"),
         ),
@@ -29,55 +31,67 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Repos",
         (
-            ("put", "transfer", "Commit a folder to a branch"),
-            ("get", "transfer", "Write a commit's files to a folder or a tar"),
+            ("put", "transfer", "Commit a directory to a branch"),
+            ("get", "transfer", "Write the files of a commit to a directory or a tar"),
             ("ls", "browse", "List files"),
             ("cat", "browse", "Write one file to standard output"),
             ("log", "history", "List the commits of a branch"),
-            ("show", "history", "Show a commit and where it comes from"),
+            ("show", "history", "Show a commit with its provenance"),
             ("repos", "history", "List repos and their branches"),
         ),
     ),
     (
-        "Upkeep",
+        "Maintenance",
         (
-            ("verify", "upkeep", "Read everything again and check every digest"),
-            ("gc", "upkeep", "Remove what no commit reaches"),
+            ("verify", "maintenance", "Read the whole store and check every digest"),
+            ("gc", "maintenance", "Remove objects that no commit reaches"),
         ),
     ),
 )
 
 
-class ReaderLeft(Exception):
-    """Whoever read our output has closed it; click would take a BrokenPipeError for its own."""
+class OutputClosed(Exception):
+    """The reader of standard output has closed it. click handles a BrokenPipeError itself."""
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one when it is called."""
+    """A group that lists its commands from the table and imports a command when it is called."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Call the command."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            raise ReaderLeft from error
+            raise OutputClosed from error
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the table."""
         return [name for _, rows in SECTIONS for name, _, _ in rows]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
         """Import the module of *cmd_name* and return the command."""
         for _, rows in SECTIONS:
             for name, module, _ in rows:
                 if name == cmd_name:
+                    if name == "run":
+                        # Almost every job has a bucket. Its gateway starts while this process
+                        # imports the rest, which takes as long.
+                        launch.begin()
                     found = getattr(importlib.import_module(f"worker.cli.{module}"), name)
                     assert isinstance(found, click.Command)
                     return found
         return None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the commands from the table, so that help imports none of them."""
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """Write the table, without importing a command."""
         for title, rows in SECTIONS:
             with formatter.section(title):
                 formatter.write_dl([(name, line) for name, _, line in rows], col_max=12)
@@ -86,10 +100,10 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="worker %(version)s")
 def root() -> None:
-    """Run data-pipeline jobs whose code speaks S3.
+    """Run data-pipeline jobs whose code uses S3.
 
-    Every S3 input of a job is a read-only bucket, its output is the bucket `out`, and what the
-    command left there becomes one commit, or nothing at all.
+    Each S3 input of a job is a read-only bucket, and its output is the bucket `out`. If the command
+    succeeds, the content of `out` becomes one commit, atomically.
 
     \b
     Examples:
@@ -97,16 +111,16 @@ def root() -> None:
       worker ls s3_protocol_enabled_pipeline
       worker get s3_protocol_enabled_pipeline ./output
 
-    `worker COMMAND --help` says more about each.
+    `worker COMMAND --help` describes a command.
     """
 
 
 def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None) -> int:
-    """Run one command line and return its exit status; every error has been reported then.
+    """Run one command line and return its exit status. Errors are reported on standard error.
 
-    *decided* is called as soon as nothing changes that status any more.
+    *decided* is called as soon as the exit status cannot change any more.
     """
-    # Looked for by hand: an error can come before the options of a command are known.
+    # Not from click, since an error can occur before the options of the command are known.
     debug = "--debug" in arguments
     try:
         try:
@@ -114,31 +128,58 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
             sys.stdout.flush()
         finally:
             decided()
-        return status if isinstance(status, int) else exits.OK
+        return status if isinstance(status, int) else 0
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        exits.say(shown.getvalue().rstrip())
-        return Cause.INVALID.exit_status
+        failures.print_error(shown.getvalue().rstrip())
+        return failures.cause_of(error).exit_status
     except (click.Abort, KeyboardInterrupt):
-        exits.say("worker: stopped")
+        failures.print_error("worker: stopped")
         return Cause.STOPPED.exit_status
-    except (ReaderLeft, BrokenPipeError):
-        # They have seen enough. What is still buffered would be complained about at exit.
+    except (OutputClosed, BrokenPipeError):
+        # Otherwise Python reports at exit that it cannot flush standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return exits.READER_LEFT
+        return failures.BROKEN_PIPE
     except Exception as error:
-        exits.report(error, debug=debug)
-        return exits.cause_of(error).exit_status
+        failures.report_error(error, debug=debug)
+        return failures.cause_of(error).exit_status
+
+
+def open_standard_streams() -> None:
+    """Open closed standard streams on /dev/null, and make every text printable on them.
+
+    Otherwise the next file that is opened, such as a file of the store, gets the descriptor of a
+    closed stream, and output is written into that file.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    # They stay open as long as the process runs.
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115 - see above
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115 - see above
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115 - see above
+    # Keys are Unicode. The encoding of a terminal or pipe may not have all of it.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> NoReturn:
-    """Run the command line of this process and leave with its exit status."""
-    stopping.install()
-    # A job has its own way to end in order.
+    """Run the command line of this process and exit with its status."""
+    open_standard_streams()
+    interrupts.install()
+    # The commands with a job stop in order by themselves.
     if sys.argv[1:2] not in (["run"], ["shell"], ["gateway"]):
-        stopping.insist()
-    if reason := streams.working_directory():
-        exits.say(f"worker: {reason}")
+        interrupts.enforce()
+    try:
+        os.getcwd()
+    except OSError as error:
+        failures.print_error(
+            f"worker: the working directory: {error.strerror}; cd to an existing directory"
+        )
         sys.exit(Cause.UNRUNNABLE.exit_status)
-    sys.exit(call(sys.argv[1:], decided=stopping.too_late))
+    sys.exit(call(sys.argv[1:], decided=interrupts.ignore))

@@ -18,7 +18,7 @@ from worker.store.trees import Tree
 
 
 class FileMissing(NotFound):
-    """The commit has no such file or folder."""
+    """The commit has no file or folder at the path of a ref."""
 
     def __init__(self, ref: Ref) -> None:
         super().__init__(f"{ref}: the commit has no such file or folder")
@@ -27,13 +27,13 @@ class FileMissing(NotFound):
 
 @attrs.frozen
 class Folder:
-    """All keys that begin with *key*, which ends in a slash."""
+    """All keys with the prefix *key*, which ends in a slash."""
 
     key: str
 
 
 def children(tree: Tree, prefix: str) -> Iterator[Entry | Folder]:
-    """Yield what lies directly below *prefix*; a folder's files are skipped, not read."""
+    """Yield the files and folders directly below *prefix*, without reading the folders' files."""
     after = ""
     while True:
         for entry in tree.entries(after=after, prefix=prefix):
@@ -43,7 +43,8 @@ def children(tree: Tree, prefix: str) -> Iterator[Entry | Folder]:
                 continue
             folder = f"{prefix}{name}/"
             yield Folder(folder)
-            # Longer than any key, of the last code point: this sorts behind all of the folder.
+            # Continue after the folder: this text of the highest code point is longer than any key
+            # and sorts after all keys of the folder.
             after = folder + "\U0010ffff" * 260
             break
         else:
@@ -51,7 +52,10 @@ def children(tree: Tree, prefix: str) -> Iterator[Entry | Folder]:
 
 
 def listed(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | Folder]:
-    """Yield the file that *ref* names, and what lies below it as a folder."""
+    """Yield the file at the path of *ref*, and the content of the folder at that path.
+
+    Raises FileMissing if there is neither.
+    """
     found = False
     folder = ref.path if not ref.path or ref.path.endswith("/") else ref.path + "/"
     if ref.path and folder != ref.path and (entry := tree.entry(ref.path)) is not None:
@@ -65,7 +69,7 @@ def listed(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | Folder]
 
 
 def entry_json(entry: Entry | Folder) -> dict[str, object]:
-    """Return a file or a folder as JSON."""
+    """Return a file or folder as JSON values."""
     if isinstance(entry, Folder):
         return {"type": "folder", "key": entry.key}
     return {
@@ -85,14 +89,14 @@ def _row(entry: Entry | Folder) -> tuple[str, str, str]:
 
 @click.command()
 @click.argument("ref")
-@click.option("-r", "--recursive", is_flag=True, help="List all files below, not just one level")
+@click.option("-r", "--recursive", is_flag=True, help="List all files below, not one level only")
 @json_option
 @with_settings(*STORE)
 def ls(settings: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
-    """List the files of a commit, with time and size.
+    """List the files of a commit with time and size.
 
-    REF is [project/]repo[@branch-or-commit][^ or ~N][:path]; a branch means its head, and the
-    branch is master if none is named. With a path, what lies below it is listed.
+    REF is [project/]repo[@branch-or-commit][^ or ~N][:path]. A branch stands for its head; the
+    default branch is master. With a path, the folder at that path is listed.
 
     \b
     Examples:
@@ -101,10 +105,10 @@ def ls(settings: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
       worker ls -r labresults@master^
       worker ls --json lab/results@dev | jq .size
     """
-    wanted = parse_ref(ref)
+    parsed = parse_ref(ref)
     store = open_store(settings.store, settings.store_options)
-    tree = store.tree(store.resolve(wanted))
-    entries = listed(tree, wanted, recursive=recursive)
+    tree = store.tree(store.resolve(parsed))
+    entries = listed(tree, parsed, recursive=recursive)
     if as_json:
         for entry in entries:
             output.print_json(entry_json(entry))
@@ -123,13 +127,15 @@ def cat(settings: Config, *, ref: str) -> None:
       worker cat labresults:README.txt
       worker cat s3_protocol_enabled_pipeline@master~2:plates/1.csv | head
     """
-    wanted = parse_ref(ref)
-    if not wanted.path:
-        raise click.UsageError(f"{ref} names no file; say REF:PATH, such as {wanted.repo}:README")
+    parsed = parse_ref(ref)
+    if not parsed.path:
+        raise click.UsageError(
+            f"{ref} has no path; expected REF:PATH, such as {parsed.repo}:README"
+        )
     store = open_store(settings.store, settings.store_options)
-    entry = store.tree(store.resolve(wanted)).entry(wanted.path)
+    entry = store.tree(store.resolve(parsed)).entry(parsed.path)
     if entry is None:
-        raise FileMissing(wanted)
+        raise FileMissing(parsed)
     for piece in BlobReader(store.backend).verified(entry.extents):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()

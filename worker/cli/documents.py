@@ -1,4 +1,4 @@
-"""``validate`` and ``schema``: job documents before anything is run."""
+"""``validate`` and ``schema``: check a job document, and print its JSON Schema."""
 
 import json
 from collections.abc import Iterable
@@ -15,8 +15,13 @@ from worker.spec.pipeline import JobSpec
 from worker.spec.problems import DocumentErrors, Problem
 
 
+def read_job(document: str) -> JobSpec:
+    """Return the checked job of the document *document*, a file or ``-``."""
+    return parse(read_document(document), source=source_name(document))
+
+
 def source_name(document: str) -> str:
-    """Return what messages call the document that is *document* on the command line."""
+    """Return the name in messages of the document named *document* on the command line."""
     return "standard input" if document == "-" else document
 
 
@@ -25,19 +30,18 @@ def source_name(document: str) -> str:
 @json_option
 @with_settings()
 def validate(_settings: Config, *, document: str, as_json: bool) -> int:
-    """Check a job document and name every mistake at once.
+    """Check a job document and report all errors at once.
 
-    Each has its place as a JSON pointer, the reason, and what would be right. Nothing is run, and
-    no store is asked; `worker plan` also looks the inputs up. Exit status 64 means mistakes.
+    Each error has a JSON pointer, the reason, and what is expected. Nothing is run and no store is
+    accessed; `worker plan` also resolves the inputs. The exit status is 64 if there are errors.
 
     \b
     Examples:
       worker validate job.json
       worker validate --json - < job.yaml
     """
-    text = read_document(document)
     try:
-        spec = parse(text, source=source_name(document))
+        spec = read_job(document)
     except DocumentErrors as wrong:
         if not as_json:
             raise
@@ -53,7 +57,7 @@ def validate(_settings: Config, *, document: str, as_json: bool) -> int:
             }
         )
         return 0
-    _print_right(source_name(document), spec)
+    _print_valid(source_name(document), spec)
     return 0
 
 
@@ -61,8 +65,8 @@ def _problems(problems: Iterable[Problem]) -> list[dict[str, str]]:
     return [attrs.asdict(problem) for problem in problems]
 
 
-def _print_right(source: str, spec: JobSpec) -> None:
-    output.print_line(f"{source}: nothing wrong")
+def _print_valid(source: str, spec: JobSpec) -> None:
+    output.print_line(f"{source}: no errors")
     for problem in spec.warnings:
         output.print_line(f"  warning: {problem}")
     for pointer in spec.for_scheduler:
@@ -74,8 +78,8 @@ def _print_right(source: str, spec: JobSpec) -> None:
 def schema(_settings: Config) -> None:
     """Print the JSON Schema of the job document.
 
-    For editors: it knows every key and its type. `worker validate` knows more: the rules between
-    keys, and both spellings of each.
+    For editors: it has every key and its type. `worker validate` also checks the rules between
+    keys, and accepts both spellings of a key.
 
     \b
     Examples:

@@ -1,6 +1,8 @@
-"""``log``, ``show`` and ``repos``: what was committed, when, from what, and what came of it."""
+"""``log``, ``show`` and ``repos``: commits, their provenance, and the branches they are on."""
 
-from collections.abc import Iterator, Mapping
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -11,18 +13,20 @@ import click
 from worker.cli import terminal as output
 from worker.cli.browse import FileMissing, entry_json
 from worker.cli.options import STORE, json_option, with_settings
-from worker.cli.provenance import print_commit
 from worker.config import Config
 from worker.model import Commit, CommitName, Entry, Repo
 from worker.store.refs import parse_ref
 from worker.store.repository import Store, open_store
 
-AT_ONCE = 8
-"""Repos that are looked up at the same time, as an object store answers after milliseconds."""
+CONCURRENCY = 8
+"""Repos that ``repos`` reads at the same time, because of the latency of an object store."""
+
+TRAFFIC = ("reads", "writes", "refused", "bytes read", "bytes written")
+"""Columns of the traffic of a bucket."""
 
 
 def commit_json(commit: Commit) -> dict[str, Any]:
-    """Return a commit as JSON values, as the store keeps it and with its names as refs."""
+    """Return a commit as JSON values, with names of commits as refs."""
     return {
         **attrs.asdict(commit),
         "name": str(commit.name),
@@ -32,7 +36,7 @@ def commit_json(commit: Commit) -> dict[str, Any]:
 
 
 def _log_row(commit: Commit) -> tuple[str, str, str, str, str]:
-    what = commit.message or (
+    description = commit.message or (
         "from " + ", ".join(record.name for record in commit.inputs) if commit.inputs else ""
     )
     return (
@@ -40,20 +44,20 @@ def _log_row(commit: Commit) -> tuple[str, str, str, str, str]:
         output.timestamp(commit.finished),
         output.integer(commit.files),
         str(commit.size) if not output.on_terminal() else output.size(commit.size),
-        what,
+        description,
     )
 
 
 @click.command()
 @click.argument("ref")
-@click.option("-n", "--number", type=click.IntRange(min=1), help="Stop after so many commits")
+@click.option("-n", "--number", type=click.IntRange(min=1), help="Maximum number of commits")
 @json_option
 @with_settings(*STORE)
 def log(settings: Config, *, ref: str, number: int | None, as_json: bool) -> None:
-    """List the commits of a branch, the newest first.
+    """List the commits of a branch, newest first.
 
-    Starts at the commit that REF names. A branch shows every commit that was its head; from a
-    commit on, the log goes back by parents.
+    The list starts at the commit of REF. For a branch, it has every commit that has been its head;
+    for a commit, its ancestors.
 
     \b
     Examples:
@@ -72,31 +76,31 @@ def log(settings: Config, *, ref: str, number: int | None, as_json: bool) -> Non
 
 
 @attrs.frozen
-class BranchLine:
-    """A branch with its head, for the list of repos."""
+class BranchHead:
+    """A branch with its head."""
 
     repo: str
     branch: str
     commit: Commit | None
 
 
-def branch_lines(store: Store) -> Iterator[BranchLine]:
-    """Yield a line for each branch, in order; several repos are asked for at a time."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+def branch_heads(store: Store) -> Iterator[BranchHead]:
+    """Yield the branches of all repos in order; a repo without a branch has the branch ``""``."""
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
         for lines in pool.map(lambda repo: _branches_of(store, repo), store.repos()):
             yield from lines
 
 
-def _branches_of(store: Store, repo: Repo) -> list[BranchLine]:
+def _branches_of(store: Store, repo: Repo) -> list[BranchHead]:
     lines = []
     for branch in store.branches(repo):
         head = store.head(branch)
         commit = store.commit(head.commit) if head else None
-        lines.append(BranchLine(str(repo), branch.name, commit))
-    return lines or [BranchLine(str(repo), "", None)]
+        lines.append(BranchHead(str(repo), branch.name, commit))
+    return lines or [BranchHead(str(repo), "", None)]
 
 
-def _branch_row(line: BranchLine) -> tuple[str, ...]:
+def _branch_row(line: BranchHead) -> tuple[str, ...]:
     if line.commit is None:
         return (line.repo, line.branch, "", "", "", "")
     head = line.commit
@@ -107,7 +111,7 @@ def _branch_row(line: BranchLine) -> tuple[str, ...]:
         output.integer(head.files),
         shown,
         output.timestamp(head.finished),
-        # Eighty columns have no room for all of it, and people name a branch by its name.
+        # The whole id does not fit into 80 columns, and a branch is referred to by its name.
         head.name.id[:8] if output.on_terminal() else head.name.id,
     )
 
@@ -125,7 +129,7 @@ def repos(settings: Config, *, as_json: bool) -> None:
     """
     store = open_store(settings.store, settings.store_options)
     if as_json:
-        for line in branch_lines(store):
+        for line in branch_heads(store):
             head = line.commit
             output.print_json(
                 {
@@ -138,9 +142,9 @@ def repos(settings: Config, *, as_json: bool) -> None:
                 }
             )
         return
-    lines = list(branch_lines(store)) if output.on_terminal() else branch_lines(store)
+    lines = list(branch_heads(store)) if output.on_terminal() else branch_heads(store)
     if not lines:
-        output.print_line(f"No repos yet in {store.url}")
+        output.print_line(f"No repos in {store.url}")
         return
     output.print_table(
         ("repo", "branch", "files", "size", "finished", "head"),
@@ -156,8 +160,8 @@ def repos(settings: Config, *, as_json: bool) -> None:
 def show(settings: Config, *, ref: str, as_json: bool) -> None:
     """Show a commit with its provenance, or one file of it.
 
-    Of a job's output: the commits it was made from, the pipeline, command and job, times, and what
-    went through each bucket. Of any commit: what was made from it.
+    The output commit of a job has its input commits, pipeline, command, job, times, and the
+    traffic of each bucket. Every commit has the list of commits made from it.
 
     \b
     Examples:
@@ -166,20 +170,110 @@ def show(settings: Config, *, ref: str, as_json: bool) -> None:
       worker show labresults:README.txt
       worker show --json s3_protocol_enabled_pipeline | jq .job
     """
-    wanted = parse_ref(ref)
+    parsed = parse_ref(ref)
     store = open_store(settings.store, settings.store_options)
-    commit = store.resolve(wanted)
-    if wanted.path:
-        entry = store.tree(commit).entry(wanted.path)
+    commit = store.resolve(parsed)
+    if parsed.path:
+        entry = store.tree(commit).entry(parsed.path)
         if entry is None:
-            raise FileMissing(wanted)
+            raise FileMissing(parsed)
         _show_file(commit.name, entry, as_json=as_json)
         return
-    made = list(store.made_from(commit.name))
+    derived = list(store.made_from(commit.name))
     if as_json:
-        output.print_json({**commit_json(commit), "made_from_it": [str(name) for name in made]})
+        output.print_json({**commit_json(commit), "made_from_it": [str(name) for name in derived]})
         return
-    print_commit(commit, made)
+    _print_commit(commit, derived)
+
+
+def _print_commit(commit: Commit, derived: Iterable[CommitName]) -> None:
+    """Print a commit with its provenance and the commits made from it."""
+    took = output.duration(commit.finished - commit.started)
+    output.print_facts(
+        [
+            ("commit", str(commit.name)),
+            ("branch", commit.branch),
+            ("parent", commit.parent or "none"),
+            ("finished", f"{output.timestamp(commit.finished)}, after {took}"),
+            ("content", f"{output.number(commit.files, 'file')}, {output.size(commit.size)}"),
+            ("tree", commit.digest),
+            ("message", commit.message),
+        ]
+    )
+    if commit.inputs:
+        output.print_title("Made from")
+        output.print_table(
+            ("input", "commit", "branch", "as"),
+            [
+                (i.name, str(i.commit), i.branch, "bucket" if i.s3 else f"files {i.glob}")
+                for i in commit.inputs
+            ],
+        )
+    if commit.job:
+        _print_job(commit.job)
+    output.print_title("Made from it")
+    names = [str(name) for name in derived]
+    for name in names or ["none"]:
+        output.print_line(name)
+
+
+def _print_job(job: Mapping[str, Any]) -> None:
+    """Print the record of a job; fields that another version has not written are omitted."""
+    output.print_title("Made by")
+    transform = _mapping(_mapping(job.get("spec")).get("transform"))
+    took = job.get("finished", 0.0) - job.get("started", 0.0)
+    times = _mapping(job.get("times")).items()
+    usage = _mapping(job.get("usage"))
+    output.print_facts(
+        [
+            ("job", job.get("id") or ""),
+            ("state", "" if job.get("state") == "success" else job.get("state") or ""),
+            ("pipeline", "/".join(filter(None, (job.get("project"), job.get("pipeline"))))),
+            ("description", job.get("description") or ""),
+            ("job parent", job.get("parent") or ""),
+            ("command", shlex.join(job.get("command", ()))),
+            ("stdin", "\n".join(transform.get("stdin", ()))),
+            ("image", " ".join(filter(None, (job.get("image"), job.get("image_digest"))))),
+            ("started", output.timestamp(job["started"]) if "started" in job else ""),
+            ("duration", output.duration(took) if "finished" in job else ""),
+            ("steps", ", ".join(f"{name} {output.duration(spent)}" for name, spent in times)),
+            ("datums", _datums(job)),
+            ("resources", _usage(usage) if usage else ""),
+            ("warnings", "\n".join(job.get("warnings", ()))),
+        ]
+    )
+    if buckets := _mapping(job.get("buckets")):
+        output.print_title("Traffic")
+        output.print_table(
+            ("bucket", *TRAFFIC),
+            [(f"s3://{name}", *_traffic(found)) for name, found in buckets.items()],
+            right=TRAFFIC,
+        )
+    if reports := _mapping(job.get("reports")):
+        output.print_title("Reported by the command")
+        output.print_facts((name, json.dumps(found)) for name, found in reports.items())
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _traffic(found: Mapping[str, int]) -> Iterator[str]:
+    for name in TRAFFIC:
+        yield output.integer(found.get(name.replace(" ", "_"), 0))
+
+
+def _datums(job: Mapping[str, Any]) -> str:
+    count = job.get("datum_count", 0)
+    tries = sum(datum.get("tries", 1) for datum in job.get("datums", ()))
+    if not count:
+        return ""
+    return f"{count:,}" + (f", in {tries:,} tries" if tries > count else "")
+
+
+def _usage(usage: Mapping[str, Any]) -> str:
+    processor = output.duration(usage.get("cpu_seconds", 0.0))
+    return f"{processor} of CPU time, {output.size(usage.get('peak_memory', 0))} of peak memory"
 
 
 def _show_file(commit: CommitName, entry: Entry, *, as_json: bool) -> None:

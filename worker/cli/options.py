@@ -1,4 +1,4 @@
-"""Flags that several commands share: settings as flags, ``--json``, refs and job documents."""
+"""Options that several commands share: settings as flags, ``--json`` and ``--job``."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ from worker.text import SECRET_NAME
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Settings that are flags too: the dotted name, the flag, and how its value is called in help.
+# Settings by dotted name, each with its flag and the placeholder of its value in help texts.
 FLAGS: dict[str, tuple[str, str]] = {
     "store": ("--store", "DIRECTORY|URL"),
     "store_options": ("--store-option", "NAME=VALUE"),
@@ -41,24 +41,13 @@ FLAGS: dict[str, tuple[str, str]] = {
     "log.level": ("--log-level", ""),
 }
 COMMON = ("log.format", "log.level")
+"""Settings that are flags of every command."""
 STORE = ("store", "store_options")
-GATEWAY = tuple(name for name in FLAGS if name.startswith("gateway."))
-RUN = (
-    *STORE,
-    "scratch",
-    "grace",
-    "pfs_root",
-    "runtime",
-    "engine_arguments",
-    "engine_options",
-    "client_hints",
-    "pass_environment",
-    "secrets",
-    "keep_failed",
-    *GATEWAY,
-)
+"""Settings that are flags of the commands that read or write a store."""
+RUN = tuple(name for name in FLAGS if name not in COMMON)
+"""Settings that are flags of the commands that run a job or serve its buckets."""
 
-# What is given as a list or a table in a file is given flag by flag here.
+# A list or a table in a file is a flag that can be repeated.
 REPEATED = (tuple[str, ...], Mapping[str, str])
 
 
@@ -80,10 +69,10 @@ def _flag(name: str) -> Callable[[Function], Function]:
 
 
 def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Callable[..., Any]]:
-    """Give a command these settings as flags, and the merged settings as its first argument.
+    """Add these settings as flags, and pass the configuration as the first argument.
 
-    The log is configured before the command begins. One that *logs* writes JSON where no terminal
-    is; any other has nothing but its errors to say, which stay sentences unless JSON is asked for.
+    The log is configured before the command starts. With *logs*, the format ``auto`` is JSON unless
+    standard error is a terminal. The other commands log only errors, as text.
     """
 
     def decorate(function: Function) -> Callable[..., Any]:
@@ -97,9 +86,9 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
                 os.environ,
                 file=config,
             )
-            style = settings.log.format
+            format_ = settings.log.format
             telemetry.configure(
-                "console" if style == "auto" and not logs else style,
+                "console" if format_ == "auto" and not logs else format_,
                 settings.log.level,
                 tracebacks=debug,
             )
@@ -108,46 +97,46 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
                 for name, value in settings.store_options.items()
                 if SECRET_NAME.search(name)
             )
-            for slip, meant in misspelled_variables(os.environ).items():
-                telemetry.logger().warning("settings.unread", variable=slip, did_you_mean=meant)
+            for variable, meant in misspelled_variables(os.environ).items():
+                telemetry.logger().warning("settings.unread", variable=variable, did_you_mean=meant)
             return function(settings, **arguments)
 
         decorated: Callable[..., Any] = call
         for name in reversed(chosen):
             decorated = _flag(name)(decorated)
         decorated = click.option(
-            "--debug", is_flag=True, help="Show the traceback of an error as well"
+            "--debug", is_flag=True, help="Print the traceback of an error as well"
         )(decorated)
         return click.option(
             "--config",
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
-            help="Settings to use instead of ./worker.toml or your own",
+            help="Configuration file, instead of ./worker.toml or that of the user",
         )(decorated)
 
     return decorate
 
 
 def json_option(function: Function) -> Function:
-    """Add ``--json``: one JSON object a line instead of text for people."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON, one object a line, for programs"
-    )(function)
+    """Add ``--json``: output for programs, one JSON object a line."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line")(
+        function
+    )
 
 
 def job_option(function: Function) -> Function:
-    """Add ``--job``: a job document in a file, or on standard input."""
+    """Add ``--job``: the job document, in a file or on standard input."""
     return click.option(
         "--job",
         "job",
         required=True,
         metavar="FILE|-",
-        help="The job document, JSON or YAML; - reads standard input",
+        help="Job document in JSON or YAML; - reads standard input",
     )(function)
 
 
 def read_document(name: str) -> bytes:
-    """Return the bytes of a job document by its name on the command line."""
+    """Return the content of the job document *name*, which is a file or ``-``."""
     if name == "-":
         return sys.stdin.buffer.read()
     try:

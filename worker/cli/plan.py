@@ -1,4 +1,4 @@
-"""``plan``: what a run would do, with every input looked up and nothing done."""
+"""``plan``: resolve the inputs of a job and show what a run would do."""
 
 import os
 import uuid
@@ -11,8 +11,8 @@ import click
 
 from worker import telemetry
 from worker.cli import terminal as output
+from worker.cli.documents import read_job
 from worker.cli.options import RUN, job_option, json_option, with_settings
-from worker.cli.requests import read_job
 from worker.config import Config
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job import environment
@@ -21,7 +21,7 @@ from worker.job.plan import Datum, Plan, make_plan
 from worker.store.repository import open_store
 
 DATUMS_SHOWN = 20
-"""On a terminal; JSON and pipes get them all."""
+"""Datums that are listed on a terminal. JSON and pipes get all of them."""
 
 
 @click.command()
@@ -29,10 +29,10 @@ DATUMS_SHOWN = 20
 @json_option
 @with_settings(*RUN)
 def plan(settings: Config, *, job: str, as_json: bool) -> None:
-    """Show what a run would do, and run nothing.
+    """Show what a run would do, without running it.
 
-    The commits its inputs are now, its datums, its buckets, the variables its command would get,
-    and what is left to a scheduler. Exit status 66 means that an input is not there.
+    Lists the current commits of the inputs, the datums, the buckets, the variables of the command,
+    and the keys that only a scheduler can honor. The exit status is 66 if an input is missing.
 
     \b
     Examples:
@@ -51,9 +51,9 @@ def plan(settings: Config, *, job: str, as_json: bool) -> None:
 
 
 def command_environment(settings: Config, found: Plan) -> dict[str, str]:
-    """Return the variables that the first datum's command would get, beside the agent's own.
+    """Return the variables of the first datum's command that are not the agent's own.
 
-    Values that are only known in a run are words in angle brackets; secrets are not looked up.
+    Values that only a run determines are placeholders in angle brackets. Secrets are not read.
     """
     datum = next(found.datums(), None) if found.published is None else None
     if datum is None:
@@ -98,15 +98,15 @@ def _print_plan(settings: Config, found: Plan, variables: Mapping[str, str]) -> 
     output.print_facts(
         [
             ("pipeline", f"{spec.project}/{spec.pipeline}"),
-            ("job", spec.job_id or "gets an id when it runs"),
+            ("job", spec.job_id or "a new id for each run"),
             ("output", document["output"]),
             (
                 "published",
-                f"{found.published.name}, so a run does nothing" if found.published else "",
+                f"{found.published.name}: a run does nothing" if found.published else "",
             ),
             ("command", " ".join(spec.transform.cmd)),
             ("runtime", _runtime(settings, spec.transform.image)),
-            ("tries", f"{spec.datum_tries} for each datum"),
+            ("tries", f"{spec.datum_tries} per datum"),
             ("limits", ", ".join(_limits(document))),
         ]
     )
@@ -126,14 +126,14 @@ def _print_plan(settings: Config, found: Plan, variables: Mapping[str, str]) -> 
 
 def _runtime(settings: Config, image: str) -> str:
     if settings.runtime == "process":
-        return "process, right here" + (f"; the image {image} is recorded" if image else "")
+        return "process" + (f"; the image {image} is recorded and not used" if image else "")
     return f"{settings.runtime}, in {image}"
 
 
 def _limits(document: Mapping[str, Any]) -> Iterator[str]:
-    for name, words in (("datum_timeout", "a datum"), ("job_timeout", "the job")):
+    for name, scope in (("datum_timeout", "per datum"), ("job_timeout", "for the job")):
         if document[name] is not None:
-            yield f"{output.duration(document[name])} for {words}"
+            yield f"{output.duration(document[name])} {scope}"
 
 
 def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
@@ -155,7 +155,7 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
     )
     output.print_title("Buckets")
     output.print_table(
-        ("bucket", "access"), [(f"s3://{n}", what) for n, what in document["buckets"].items()]
+        ("bucket", "access"), [(f"s3://{n}", access) for n, access in document["buckets"].items()]
     )
     output.print_title(f"Datums: {found.count:,}")
     shown = DATUMS_SHOWN if output.on_terminal() else None
@@ -172,7 +172,7 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
         right=("number",),
     )
     if shown is not None and found.count > shown:
-        output.print_line(f"… and {found.count - shown:,} more; --json lists them all")
+        output.print_line(f"… and {found.count - shown:,} more; --json lists all")
 
 
 def _print_environment(settings: Config, variables: Mapping[str, str]) -> None:
@@ -180,4 +180,4 @@ def _print_environment(settings: Config, variables: Mapping[str, str]) -> None:
     for name, value in sorted(variables.items()):
         output.print_line(f"{name}={value}")
     kept = sorted(environment.passed(os.environ, settings.pass_environment))
-    output.print_line(f"and of the agent's own: {', '.join(kept)}")
+    output.print_line(f"and from the environment of the worker: {', '.join(kept)}")

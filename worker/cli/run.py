@@ -1,13 +1,31 @@
-"""``run``: one job, from its document to its output commit."""
+"""``run``: run a job, from its document to its output commit."""
 
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import attrs
 import click
+import trio
 
+from worker import telemetry
+from worker.cli.documents import read_job
+from worker.cli.interrupts import publishing_step, run_job
 from worker.cli.options import RUN, job_option, json_option, with_settings
+from worker.cli.results import ResultFile, print_result
+from worker.cli.terminal import transfer_progress
+from worker.concurrency import open_plain_nursery
 from worker.config import Config
 from worker.gateway.launch import launched
+from worker.job import runner
+from worker.job.request import Progress, RunRequest, Watch, unwatched
+from worker.job.result import Result
+from worker.model import BranchName, Commit, Repo
+from worker.spec.pipeline import CrossInput, Input, JobSpec, PfsInput
+from worker.store.checkin import put_directory
+from worker.store.repository import open_store
 
 
 @click.command()
@@ -17,24 +35,24 @@ from worker.gateway.launch import launched
     "inputs",
     multiple=True,
     metavar="NAME=DIRECTORY",
-    help="Commit this folder to the input's repo first; unchanged content makes no new commit",
+    help="Commit this directory to the repo of the input first, unless its content is unchanged",
 )
 @click.option(
     "--result",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write what the run came to as JSON, also when it fails",
+    help="Write the result of the run as JSON, also if the run fails",
 )
 @json_option
 @with_settings(*RUN, logs=True)
 def run(
     settings: Config, *, job: str, inputs: Sequence[str], result: Path | None, as_json: bool
 ) -> int:
-    """Run a job and commit what it wrote.
+    """Run a job and commit its output.
 
-    Its inputs become commits, its buckets are served, its command is run, and what it left in
-    s3://out becomes the output commit, whose name is printed. If anything fails there is no output
-    commit, and the exit status says whether another try may help.
+    Resolves the inputs to commits, serves the buckets, runs the command, and commits the content of
+    s3://out as the output commit, whose name is printed. If anything fails there is no output
+    commit, and the exit status tells whether a retry may succeed.
 
     \b
     Examples:
@@ -43,15 +61,136 @@ def run(
       worker run --job - --store s3://bucket/prefix --result result.json < job.yaml
       worker run --job job.json --runtime podman --keep-failed
     """
-    # The gateway begins before this process has imported what a job needs: that takes as long.
-    with launched() as gateway:
-        from worker.cli.running import run_document
+    with launched() as gateway, ResultFile(result) as file:
+        spec = read_job(job)
+        folders = _parse_folders(inputs, spec)
+        if folders:
+            spec = _import_folders(settings, spec, folders)
+        request = RunRequest(spec, settings, dict(os.environ))
 
-        return run_document(
-            settings,
-            job,
-            inputs=inputs,
-            result=result,
-            as_json=as_json,
-            gateway=gateway,
-        )
+        def start(ready: Callable[[], None]) -> Result:
+            async def watched(watch: Watch) -> Result:
+                def note(progress: Progress) -> None:
+                    ready()
+                    watch(progress)
+
+                return await runner.run(
+                    request, log=telemetry.logger(), watch=note, gateway=gateway
+                )
+
+            return trio.run(with_status, watched)
+
+        found = run_job(start)
+        file.write(found)
+    print_result(found, as_json=as_json)
+    return found.exit_code
+
+
+# --- folders as inputs ----------------------------------------------------------------------------
+
+
+def _parse_folders(texts: Sequence[str], spec: JobSpec) -> dict[str, Path]:
+    """Return the folders of ``--input NAME=DIRECTORY`` by input name.
+
+    Raises BadParameter for an input that the job does not have, or that is pinned to a commit.
+    """
+    inputs = {each.name: each for each in spec.inputs}
+    folders: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            problem = f"expected NAME=DIRECTORY, found {text!r}"
+        elif name in folders:
+            problem = f"the input {name!r} is given twice"
+        elif not Path(path).is_dir():
+            problem = f"{path}: not a directory"
+        elif name not in inputs:
+            problem = f"the job has no input {name!r}; its inputs are {', '.join(sorted(inputs))}"
+        elif (commit := inputs[name].commit) is not None:
+            problem = f"the job pins the input {name!r} to commit {commit}"
+        else:
+            folders[name] = Path(path)
+            continue
+        raise click.BadParameter(problem, param_hint="--input")
+    return folders
+
+
+def _import_folders(settings: Config, spec: JobSpec, folders: Mapping[str, Path]) -> JobSpec:
+    """Commit each folder to the branch of its input, and return the job pinned to these commits.
+
+    It is pinned because another commit may arrive on the branch before the inputs are resolved.
+    """
+    store = open_store(settings.store, settings.store_options)
+    inputs = {each.name: each for each in spec.inputs}
+    commits: dict[str, Commit] = {}
+    for name, folder in folders.items():
+        branch = BranchName(Repo(inputs[name].project, inputs[name].repo), inputs[name].branch)
+        with transfer_progress(f"{name} from {folder}") as progress:
+            commits[name] = put_directory(
+                store, branch, folder, progress=progress, publishing=publishing_step
+            )
+    return attrs.evolve(spec, input=_pinned(spec.input, commits))
+
+
+def _pinned(node: Input, commits: Mapping[str, Commit]) -> Input:
+    if isinstance(node, CrossInput):
+        return CrossInput(tuple(_pinned(part, commits) for part in node.parts))
+    assert isinstance(node, PfsInput)
+    commit = commits.get(node.name)
+    return node if commit is None else attrs.evolve(node, commit=commit.name.id)
+
+
+# --- the status line ------------------------------------------------------------------------------
+
+
+def describe(progress: Progress, report: Mapping[str, Any], seconds: float) -> str:
+    """Return the status of a run: elapsed time, state, datum, try, and the command's report."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours}:{minutes:02}:{rest:02}", progress.state.value]
+    if progress.datums > 1:
+        parts.append(f"datum {progress.datum:,} of {progress.datums:,}")
+    if progress.attempt > 1:
+        parts.append(f"try {progress.attempt}")
+    done = report.get("progress")
+    if isinstance(done, int | float) and 0 <= done <= 1:
+        parts.append(f"{done:.0%}")
+    elif done is not None:
+        parts.append(str(done))
+    if "message" in report:
+        parts.append(str(report["message"]))
+    return " · ".join(parts)
+
+
+async def with_status(run: Callable[[Watch], Awaitable[Result]]) -> Result:
+    """Run a job with its status on the last line of the terminal, if the log goes to one."""
+    line = telemetry.status_line()
+    if line is None:
+        return await run(unwatched)
+    last: Progress | None = None
+    report: dict[str, Any] = {}
+    started = time.monotonic()
+
+    def watch(progress: Progress) -> None:
+        nonlocal last, report
+        if progress.step == "report":
+            report = {**report, **progress.report}
+        elif progress.step == "command":
+            last, report = progress, {}
+        elif last is None or progress.state is not last.state:
+            last = progress
+
+    async def redraw() -> None:
+        while True:
+            await trio.sleep(1)
+            if last is not None:
+                line.show(describe(last, report, time.monotonic() - started))
+
+    async with open_plain_nursery() as nursery:
+        nursery.start_soon(redraw)
+        try:
+            result = await run(watch)
+        finally:
+            line.show("")
+        nursery.cancel_scope.cancel()
+    return result

@@ -1,38 +1,41 @@
-"""``shell`` and ``gateway``: a job's buckets for a person, without the job's command."""
+"""``shell`` and ``gateway``: the buckets of a job without its command."""
 
 import functools
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import click
 import trio
 
 from worker import telemetry
-from worker.cli import stopping
 from worker.cli import terminal as output
+from worker.cli.documents import read_job
+from worker.cli.interrupts import run_job
 from worker.cli.options import RUN, job_option, json_option, with_settings
-from worker.cli.requests import read_job, request_for
-from worker.cli.results import report
+from worker.cli.results import print_result
 from worker.config import Config
 from worker.job import runner
+from worker.job.request import RunRequest
+from worker.job.result import Result
 
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""A name that a shell can export (POSIX, "Name")."""
 
 
 @click.command()
 @job_option
-@click.option("--commit", is_flag=True, help="Commit s3://out when the shell ends with exit 0")
+@click.option("--commit", is_flag=True, help="Commit s3://out if the shell exits with 0")
 @click.argument("command", nargs=-1, metavar="[COMMAND...]")
 @with_settings(*RUN, logs=True)
 def shell(settings: Config, *, job: str, commit: bool, command: tuple[str, ...]) -> int:
-    """Open a shell among a job's buckets.
+    """Open a shell with a job's buckets and environment.
 
-    The buckets and the environment of the job, and your shell ($SHELL) or COMMAND in place of its
-    command. What you write to s3://out is discarded, or becomes the job's output commit with
-    --commit when the shell ends with exit 0.
+    Runs your shell ($SHELL) or COMMAND instead of the command of the job. The content of s3://out
+    is discarded. With --commit it becomes the output commit of the job if the shell exits with 0.
 
     \b
     Examples:
@@ -41,31 +44,14 @@ def shell(settings: Config, *, job: str, commit: bool, command: tuple[str, ...])
       worker shell --job job.json -- python -i explore.py
     """
     argv = command or (os.environ.get("SHELL") or "/bin/sh",)
-    request = request_for(settings, read_job(job))
+    request = RunRequest(read_job(job), settings, dict(os.environ))
     if sys.stderr.isatty():
+        end = "committed on exit 0" if commit else "discarded at the end"
         click.secho(
-            "Buckets: see `env | grep S3_ENDPOINT`. "
-            + (
-                "s3://out is committed on exit 0."
-                if commit
-                else "s3://out is discarded at the end."
-            ),
-            err=True,
-            dim=True,
+            f"The endpoint of the buckets is $S3_ENDPOINT. s3://out is {end}.", err=True, dim=True
         )
-    result = stopping.run_job(
-        lambda listening: trio.run(
-            functools.partial(
-                runner.shell,
-                request,
-                argv=argv,
-                commit=commit,
-                log=telemetry.logger(),
-                watch=lambda _: listening(),
-            )
-        )
-    )
-    report(result, as_json=False)
+    result = _run(runner.shell, request, argv=argv, commit=commit)
+    print_result(result, as_json=False)
     return result.exit_code
 
 
@@ -74,10 +60,10 @@ def shell(settings: Config, *, job: str, commit: bool, command: tuple[str, ...])
 @json_option
 @with_settings(*RUN, logs=True)
 def gateway(settings: Config, *, job: str, as_json: bool) -> int:
-    """Serve a job's buckets until Ctrl-C.
+    """Serve a job's buckets until a signal, such as Ctrl-C.
 
-    The inputs are read-only; s3://out is empty at first, writable, and discarded at the end. The
-    variables that S3 clients need are printed, ready for `export`.
+    The inputs are read-only. s3://out is empty at first, writable, and discarded at the end. Prints
+    the variables that S3 clients need, in a form that a shell can source.
 
     \b
     Examples:
@@ -93,27 +79,29 @@ def gateway(settings: Config, *, job: str, as_json: bool) -> int:
             _print_exports(variables)
         sys.stdout.flush()
 
-    request = request_for(settings, read_job(job))
-    result = stopping.run_job(
-        lambda listening: trio.run(
-            functools.partial(
-                runner.gateway,
-                request,
-                ready=ready,
-                log=telemetry.logger(),
-                watch=lambda _: listening(),
-            )
-        )
-    )
+    request = RunRequest(read_job(job), settings, dict(os.environ))
+    result = _run(runner.gateway, request, ready=ready)
     if result.exit_code:
-        report(result, as_json=False)
+        print_result(result, as_json=False)
     return result.exit_code
+
+
+def _run(start: Callable[..., Awaitable[Result]], request: RunRequest, **arguments: Any) -> Result:
+    """Run *start*, which handles signals itself once it reports progress."""
+
+    def run(ready: Callable[[], None]) -> Result:
+        watched = functools.partial(
+            start, request, log=telemetry.logger(), watch=lambda _: ready(), **arguments
+        )
+        return trio.run(watched)
+
+    return run_job(run)
 
 
 def _print_exports(variables: Mapping[str, str]) -> None:
     for name, value in variables.items():
-        # An input's name may be none that a shell can export; a program can still have it so.
-        sign = "export " if SHELL_NAME.fullmatch(name) else "# not for a shell: "
-        click.echo(f"{sign}{name}={shlex.quote(value)}")
+        # The name of an input need not be one that a shell can export. A program can still use it.
+        prefix = "export " if SHELL_NAME.fullmatch(name) else "# not a shell variable: "
+        click.echo(f"{prefix}{name}={shlex.quote(value)}")
     if output.on_terminal():
-        output.print_line("# Serving; Ctrl-C ends it.")
+        output.print_line("# The gateway is running; Ctrl-C stops it.")

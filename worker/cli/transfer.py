@@ -1,4 +1,4 @@
-"""``put`` and ``get``: files of this machine into a commit, and out of one."""
+"""``put`` and ``get``: commit local files, and write the files of a commit."""
 
 import sys
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from worker.cli import exits
+from worker.cli import failures
 from worker.cli import terminal as output
+from worker.cli.interrupts import deferring_signals
 from worker.cli.options import STORE, json_option, with_settings
-from worker.cli.stopping import deferring_signals
 from worker.cli.terminal import transfer_progress
 from worker.config import Config
 from worker.model import Commit
@@ -23,19 +23,19 @@ from worker.text import escape_controls
 
 MANY_FILES = 100_000
 MANY_BYTES = 1 << 30
-"""From here on ``put`` says that it read unchanged files to compare them."""
+"""From this number or size on, ``put`` reports that it has read unchanged files to compare them."""
 
 
 @click.command()
 @click.argument("ref")
 @click.argument("source", metavar="DIRECTORY|FILE|-")
-@click.option("--keep", is_flag=True, help="Keep files that the folder does not have")
+@click.option("--keep", is_flag=True, help="Keep files of the branch that the directory lacks")
 @click.option(
     "--trust-mtime",
     is_flag=True,
-    help="Do not read files of the same size that are older than the commit's (see docs/store.md)",
+    help="Compare size and times of files instead of their content (see docs/store.md)",
 )
-@click.option("-m", "--message", default="", metavar="TEXT", help="Why, for the log")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Message of the commit")
 @json_option
 @with_settings(*STORE)
 def put(
@@ -48,11 +48,11 @@ def put(
     message: str,
     as_json: bool,
 ) -> None:
-    """Commit a folder, a file or standard input to a branch.
+    """Commit a directory, a file or standard input to a branch.
 
-    What lies at the path of REF becomes exactly the folder; without a path, the whole commit does.
-    A file or a stream goes beside what is there. Repos and branches are made by the first commit,
-    and content that is there already makes no new one. The commit's name is printed.
+    A directory replaces the content at the path of REF, or without a path the whole content of the
+    branch. A file or standard input is added to it. The first commit creates the repo and the
+    branch. Unchanged content creates no new commit. Prints the name of the commit.
 
     \b
     Examples:
@@ -61,11 +61,11 @@ def put(
       worker put labresults:README.txt ./README.txt
       tar c . | worker put backups:today.tar -
     """
-    wanted = parse_ref(ref)
-    if wanted.back or wanted.is_commit:
-        raise click.UsageError(f"{ref} is a commit, which never changes; name a branch")
+    parsed = parse_ref(ref)
+    if parsed.back or parsed.is_commit:
+        raise click.UsageError(f"{ref} is a commit, which cannot change; expected a branch")
     store = open_store(settings.store, settings.store_options)
-    before = store.head(wanted.branch)
+    before = store.head(parsed.branch)
     compared = Compared()
 
     def note(found: Compared) -> None:
@@ -73,20 +73,20 @@ def put(
         compared = found
 
     commit = _put(
-        store, wanted, source, keep=keep, message=message, trust_mtime=trust_mtime, compared=note
+        store, parsed, source, keep=keep, message=message, trust_mtime=trust_mtime, compared=note
     )
     if compared.files >= MANY_FILES or compared.size >= MANY_BYTES:
-        exits.say(
-            f"worker: read {output.size(compared.size)} in {compared.files:,} files that had not "
-            "changed; --trust-mtime compares their size and times instead"
+        failures.print_error(
+            f"worker: read {output.size(compared.size)} in {compared.files:,} unchanged files to "
+            "compare them; --trust-mtime compares size and times instead"
         )
-    same = before is not None and before.commit == commit.name
+    unchanged = before is not None and before.commit == commit.name
     if as_json:
         output.print_json(
             {
                 "commit": str(commit.name),
                 "branch": commit.branch,
-                "changed": not same,
+                "changed": not unchanged,
                 "files": commit.files,
                 "size": commit.size,
                 "digest": commit.digest,
@@ -96,7 +96,7 @@ def put(
     output.print_line(str(commit.name))
     if output.on_terminal():
         content = f"{output.number(commit.files, 'file')}, {output.size(commit.size)}"
-        output.print_line(f"{content}{', as before' if same else ''}")
+        output.print_line(f"{content}{', unchanged' if unchanged else ''}")
 
 
 def _put(
@@ -112,7 +112,7 @@ def _put(
     with transfer_progress(f"put {ref}") as watch:
         if source == "-":
             if not ref.path:
-                raise click.UsageError(f"standard input needs a name: {ref.repo}:PATH")
+                raise click.UsageError(f"standard input requires a path: {ref.repo}:PATH")
             return put_stream(
                 store,
                 ref.branch,
@@ -150,18 +150,18 @@ def _put(
 @click.command()
 @click.argument("ref")
 @click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--tar", metavar="FILE|-", help="Write a tar instead, which takes every key")
+@click.option("--tar", metavar="FILE|-", help="Write a tar archive, which can hold every key")
 @json_option
 @with_settings(*STORE)
 def get(
     settings: Config, *, ref: str, directory: Path | None, tar: str | None, as_json: bool
 ) -> int:
-    """Write the files of a commit to a folder or a tar.
+    """Write the files of a commit to a directory or a tar archive.
 
-    With a path, only that file, or what is below it. Files of the same name are replaced, others
-    in the folder stay. A key that can't be a file on this machine (`a` beside `a/b`, `..`, a part
-    over 255 bytes) is named, everything else is written, and the exit status is 1; a tar takes
-    them all.
+    With a path, only that file or folder is written. Existing files of the same name are replaced;
+    other files in the directory stay. A key that cannot be a file on this machine (`a` beside
+    `a/b`, `..`, a component over 255 bytes) is reported, all other files are written, and the exit
+    status is 1. A tar archive can hold all keys.
 
     \b
     Examples:
@@ -170,26 +170,29 @@ def get(
       worker get labresults --tar - | tar tv
     """
     if (directory is None) == (tar is None):
-        raise click.UsageError("say where to: DIRECTORY, or --tar FILE")
-    wanted = parse_ref(ref)
+        raise click.UsageError("expected either DIRECTORY or --tar FILE")
+    parsed = parse_ref(ref)
     store = open_store(settings.store, settings.store_options)
-    commit = store.resolve(wanted)
+    commit = store.resolve(parsed)
     if directory is None:
         assert tar is not None
-        _get_tar(store, commit, wanted, tar)
-        return exits.OK
-    with transfer_progress(f"get {ref}", None if wanted.path else commit.size) as watch:
-        unwritten = get_directory(store, commit, directory, path=wanted.path, progress=watch)
+        _get_tar(store, commit, parsed, tar)
+        return 0
+    with transfer_progress(f"get {ref}", None if parsed.path else commit.size) as watch:
+        unwritten = get_directory(store, commit, directory, path=parsed.path, progress=watch)
     for each in unwritten:
         if as_json:
             output.print_json({"key": each.key, "reason": each.reason})
         else:
-            exits.say(f"worker: {escape_controls(each.key, keep='')}: {each.reason}")
+            failures.print_error(f"worker: {escape_controls(each.key, keep='')}: {each.reason}")
     unfit = sum(not each.damaged for each in unwritten)
     if unfit and not as_json:
         keys = output.number(unfit, "key")
-        exits.say(f"worker: {keys} can't be files here; `worker get {ref} --tar FILE` takes all")
-    return exits.DAMAGE_FOUND if unwritten else exits.OK
+        failures.print_error(
+            f"worker: {keys} cannot be files on this machine; "
+            f"`worker get {ref} --tar FILE` writes all keys"
+        )
+    return failures.INCOMPLETE if unwritten else 0
 
 
 def _get_tar(store: Store, commit: Commit, ref: Ref, tar: str) -> None:

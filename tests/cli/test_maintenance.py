@@ -1,4 +1,4 @@
-"""``verify`` and ``gc``: whether the store is whole, and what of it nobody needs."""
+"""``verify`` and ``gc``: integrity of the store, and removal of unreachable objects."""
 
 import json
 
@@ -9,7 +9,7 @@ from worker.store.blobs import Stage
 
 
 @pytest.fixture
-def litter(store, tmp_path):
+def garbage(store, tmp_path):
     """A commit, and a stage that never became one."""
     a_commit(store, {"a": b"1", "b": b"22"})
     stage = Stage(store.backend, "crashed-1", writer="x", scratch=tmp_path)
@@ -17,18 +17,18 @@ def litter(store, tmp_path):
     stage.settle()
 
 
-@pytest.mark.usefixtures("litter")
-def test_verify_of_a_whole_store_finds_nothing(worker):
-    """Everything is read, and nothing is wrong."""
+@pytest.mark.usefixtures("garbage")
+def test_verify_of_an_intact_store_exits_with_0(worker):
+    """Everything is read, and no defect is reported."""
     said = worker("verify")
 
-    assert "1 commit, 3 bytes of files read: all is well\n" == said.out
+    assert "1 commit, 3 bytes of files read: no defects\n" == said.out
     assert 0 == said.status
 
 
-@pytest.mark.usefixtures("litter")
-def test_verify_names_damage(worker, place):
-    """A byte that changed on disk is found and named; the status is 1."""
+@pytest.mark.usefixtures("garbage")
+def test_verify_reports_changed_bytes_and_exits_with_1(worker, place):
+    """A byte that changed on disk is a defect."""
     blob = next(path for path in place.rglob("*") if path.is_file() and b"122" == path.read_bytes())
     blob.chmod(0o600)
     blob.write_bytes(b"132")
@@ -40,9 +40,9 @@ def test_verify_names_damage(worker, place):
     assert 1 == said.status
 
 
-@pytest.mark.usefixtures("litter")
-def test_gc_removes_what_no_commit_reaches(worker, place):
-    """What is older than the grace and in no commit goes; the commit stays."""
+@pytest.mark.usefixtures("garbage")
+def test_gc_removes_old_unreachable_objects(worker, place):
+    """Objects of the commit stay."""
     said = json.loads(worker("gc", "--json", "--older-than", "0").out)
 
     assert 1 == said["blobs"]
@@ -52,16 +52,16 @@ def test_gc_removes_what_no_commit_reaches(worker, place):
     assert 0 == worker("verify").status
 
 
-@pytest.mark.usefixtures("litter")
-def test_gc_leaves_what_is_young(worker):
-    """A running job's bytes are in no commit yet."""
+@pytest.mark.usefixtures("garbage")
+def test_gc_keeps_young_objects(worker):
+    """No commit reaches the objects of a running job yet."""
     said = worker("gc")
 
     assert "Removed 0 blobs, 0 trees and 0 leftovers: 0 bytes\n" == said.out
 
 
-def test_a_wrong_duration_is_a_wrong_command_line(worker):
-    """What is no duration is refused with what one looks like."""
+def test_gc_rejects_an_invalid_duration(worker):
+    """The message shows the syntax of a duration."""
     said = worker("gc", "--older-than", "soon")
 
     assert 'expected a duration such as 10, "10s" or "1m30s", found \'soon\'' in said.err

@@ -1,4 +1,4 @@
-"""The last line of a terminal while a job runs."""
+"""The status line of ``run`` on a terminal."""
 
 import io
 
@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from worker import telemetry
-from worker.cli.status import describe, with_status
+from worker.cli.run import describe, with_status
 from worker.errors import Cause
 from worker.job.request import Progress, unwatched
 from worker.job.result import Result
@@ -14,10 +14,9 @@ from worker.job.state import State
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self):
-        """Say so."""
         return True
 
 
@@ -46,13 +45,13 @@ DONE = Result(job="a" * 32, state=State.SUCCESS, cause=Cause.PUBLISHED)
         ),
     ],
 )
-def test_the_status_says_where_the_run_is(progress, report, expected):
-    """How long, in which state, which datum and try, and what the command reports."""
+def test_the_status_has_time_state_datum_try_and_report(progress, report, expected):
+    """Parts that do not apply are omitted."""
     assert expected == describe(progress, report, 65.4)
 
 
-async def test_the_status_stands_below_the_log_and_goes_at_the_end(autojump_clock):  # noqa: ARG001
-    """It is drawn every second, wiped for each line of the log, and not there afterwards."""
+async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001 - virtual time
+    """It is drawn every second, erased before each line of the log, and removed at the end."""
     terminal = Terminal()
     telemetry.configure("auto", "info", stream=terminal)
 
@@ -71,7 +70,7 @@ async def test_the_status_stands_below_the_log_and_goes_at_the_end(autojump_cloc
 
 
 async def test_without_a_terminal_there_is_no_status():
-    """A pipe gets the log and nothing else, and nobody is told of steps."""
+    """A pipe gets the log only."""
     stream = io.StringIO()
     telemetry.configure("console", "info", stream=stream)
     watches = []
