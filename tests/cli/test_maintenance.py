@@ -14,7 +14,7 @@ def garbage(store, tmp_path):
     a_commit(store, {"a": b"1", "b": b"22"})
     stage = Stage(store.backend, "crashed-1", writer="x", scratch=tmp_path)
     stage.append(b"lost")
-    stage.settle()
+    stage.flush()
 
 
 @pytest.mark.usefixtures("garbage")

@@ -79,7 +79,7 @@ def test_all_is_in_the_store_once_settled(stage, store, tmp_path):
     writer = stage.open()
     writer.write(b"large")
     extents = [stage.append(b"small"), writer.seal(b"\0" * 32)]
-    stage.settle()
+    stage.flush()
     elsewhere = BlobReader(store.backend, tmp_path / "another")
 
     assert [b"small", b"large"] == [read(elsewhere, extent) for extent in extents]
@@ -88,12 +88,12 @@ def test_all_is_in_the_store_once_settled(stage, store, tmp_path):
 
 def test_a_stage_goes_on_after_it_settled(stage, store, reader):
     """A stage can be settled again and again."""
-    stage.settle()
+    stage.flush()
     first = stage.append(b"1")
-    stage.settle()
+    stage.flush()
     second = stage.append(b"2")
-    stage.settle()
-    stage.settle()
+    stage.flush()
+    stage.flush()
 
     assert (b"1", b"2") == (read(reader, first), read(reader, second))
     assert 2 == len(stored(store))
@@ -103,7 +103,7 @@ def test_packs_stay_bounded(stage, store, monkeypatch):
     """A pack that is large enough is left alone, and another is begun."""
     monkeypatch.setattr(blobs, "PACK_LIMIT", 10)
     extents = [stage.append(b"123456") for _ in range(5)]
-    stage.settle()
+    stage.flush()
 
     assert 3 == len({extent.blob for extent in extents}) == len(stored(store))
 
@@ -111,7 +111,7 @@ def test_packs_stay_bounded(stage, store, monkeypatch):
 def test_spooled_packs_leave_the_scratch(stage, scratch):
     """When a stage is settled, nothing of it stays in the scratch directory."""
     stage.append(b"1")
-    stage.settle()
+    stage.flush()
 
     assert [] == [path for path in scratch.rglob("*") if path.is_file()]
 
@@ -150,7 +150,7 @@ def test_discarded_is_gone(stage, store):
     writer = stage.open()
     writer.write(b"half")
     writer.discard()
-    stage.settle()
+    stage.flush()
 
     assert [] == stored(store)
 
@@ -163,7 +163,7 @@ def test_a_dropped_stage_is_gone(stage, store, scratch):
     writer = stage.open()
     writer.seal(b"\0" * 32)
     for each in (stage, other):
-        each.settle()
+        each.flush()
     drop_stage(store.backend, "job-1")
     drop_stage(store.backend, "never-was")
 
@@ -193,7 +193,7 @@ def test_reads_without_waiting_what_is_in_memory(stage, reader):
 def test_does_not_wait_for_a_network(stage, store, tmp_path):
     """What only the store has is not read without waiting, if the store is remote."""
     extent = stage.append(b"0123456789")
-    stage.settle()
+    stage.flush()
     if store.backend.path("any") is None:
         assert None is BlobReader(store.backend, tmp_path / "x").read_nowait(extent.blob, 0, 10)
 
@@ -201,7 +201,7 @@ def test_does_not_wait_for_a_network(stage, store, tmp_path):
 def test_a_blob_that_is_too_short_is_damaged(stage, reader):
     """To read beyond the end of a blob is an error that names it, never fewer bytes."""
     extent = stage.append(b"12345")
-    stage.settle()
+    stage.flush()
 
     for offset in (3, 5, 9):
         with pytest.raises(Unavailable, match=extent.blob):
@@ -210,7 +210,7 @@ def test_a_blob_that_is_too_short_is_damaged(stage, reader):
 
 def test_a_blob_that_is_not_there_is_named(reader):
     """A blob that is missing is damage: what names it was made when it was there."""
-    with pytest.raises(Damaged, match="blobs/job-9/w-0: the object is gone"):
+    with pytest.raises(Damaged, match="blobs/job-9/w-0: the object is missing"):
         reader.read("job-9/w-0", 0, 1)
 
 
@@ -230,7 +230,7 @@ def test_a_preflight_leaves_nothing(store, stage, tmp_path):
 def test_a_run_that_changed_is_never_whole(stage, reader, store):
     """Damage is told before the last piece of a run that was read whole."""
     extent = stage.append(b"12345")
-    stage.settle()
+    stage.flush()
     store.backend.put(next(store.backend.list_from("blobs/")).name, b"12045")
     pieces = reader.verified((extent,))
 

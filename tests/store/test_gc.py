@@ -29,7 +29,7 @@ def test_gc_removes_old_objects_that_no_commit_reaches(store, tmp_path):
     before = names(store)
     stage = Stage(store.backend, "abandoned", writer="w", scratch=tmp_path)
     extent = stage.append(b"garbage")
-    stage.settle()
+    stage.flush()
     entry = attrs.evolve(store.tree(store.resolve("labresults")).entry("a"), extents=(extent,))
     apply(store.empty_tree(), [("garbage", attrs.evolve(entry, size=7))])
     now = time.time()
@@ -67,7 +67,7 @@ def test_gc_removes_blobs_of_a_committed_stage_that_the_commit_does_not_use(loca
     stage_id = local.tree(commit).entry("a").extents[0].blob.partition("/")[0]
     stage = Stage(local.backend, stage_id, writer="other", scratch=tmp_path)
     stage.append(b"overwritten before the commit")
-    stage.settle()
+    stage.flush()
     gc(local, now=time.time() + LATER)
 
     assert used == names(local, "blobs/")
@@ -92,7 +92,7 @@ def test_gc_removes_nothing_if_a_commit_cannot_be_read(store, tmp_path):
     commit = a_commit(store, FILES)
     stage = Stage(store.backend, "abandoned", writer="w", scratch=tmp_path)
     stage.append(b"garbage")
-    stage.settle()
+    stage.flush()
     store.backend.put(f"repos/default/labresults/commits/{commit.name.id}", b"{")
     before = names(store)
 

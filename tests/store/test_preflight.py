@@ -126,7 +126,7 @@ def object_store(*, conditional: int | None):
 
 @pytest.mark.parametrize(
     ("conditional", "cause"),
-    [(501, "NotImplemented"), (None, "it replaces an object that must not be replaced")],
+    [(501, "NotImplemented"), (None, "it replaces an existing object")],
     ids=["refuses the condition", "ignores the condition"],
 )
 def test_an_object_store_without_conditional_writes_is_refused(tmp_path, conditional, cause):

@@ -15,7 +15,7 @@ from worker.model import Entry, Extent
 from worker.store import segments, trees
 from worker.store.backends.base import StoreUnavailable
 from worker.store.repository import Store, open_store
-from worker.store.trees import SegmentCache, SegmentRow, Tree, apply
+from worker.store.trees import NotCached, SegmentCache, SegmentRow, Tree, apply
 
 KEYS = st.text(st.sampled_from("ab/é\U00010000\uffff"), min_size=1, max_size=4)
 BOUNDS = KEYS | st.just("")
@@ -225,19 +225,21 @@ def test_the_cache_is_bounded(empty):
     cache = SegmentCache(2_000_000)
     opened = Tree.open(tree.backend, tree.root, cache)
     read = [entry.key for entry in opened.entries()]
-    kept = [row for row in opened.rows if row.address in cache]
+    kept = [row for row in opened.rows if cache.cached(row.address)]
 
     assert 40_000 == len(read)
     assert 0 < len(kept) < len(opened.rows)
 
 
-def test_knows_what_is_at_hand(empty):
-    """Whether a look-up would have to wait is known before it is made."""
+def test_entry_nowait_reads_nothing(empty):
+    """An entry, or its absence, is found only in a segment that was read before."""
     tree = reopened(apply(empty, changes_of({"a": 1, "b": 2})))
-    before = tree.at_hand("a")
-    tree.entry("b")
+    with pytest.raises(NotCached):
+        tree.entry_nowait("a")
+    found = tree.entry("a")
 
-    assert (False, True, True) == (before, tree.at_hand("a"), tree.at_hand("c"))
+    assert (found, None) == (tree.entry_nowait("a"), tree.entry_nowait("aa"))
+    assert tree.entry_nowait("c") is None
 
 
 @pytest.mark.parametrize("folder", ["segments/", "trees/"])

@@ -109,7 +109,7 @@ def test_verify_needs_the_same_memory_for_many_small_files(store, tmp_path):
             changes.append(
                 (f"{number:06d}", an_entry(f"{number:06d}", data, (stage.append(data),)))
             )
-        stage.settle()
+        stage.flush()
         tree = apply(store.empty_tree(), changes)
         commit = Commit(
             CommitName(Repo("default", f"many{count}"), an_id()),

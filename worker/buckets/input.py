@@ -7,7 +7,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.buckets.bucket import KeyMissing, read_extents
 from worker.model import Entry
 from worker.store.blobs import BlobReader
-from worker.store.trees import Tree
+from worker.store.trees import NotCached, Tree
 
 
 class InputBucket:
@@ -26,8 +26,10 @@ class InputBucket:
     async def entry(self, key: str) -> Entry:
         """Return what is known of the object at *key*, or raise :class:`KeyMissing`."""
         # A trip to a thread costs a small GET a tenth of its time, and a segment is read once.
-        cached = self._tree.at_hand(key)
-        entry = self._tree.entry(key) if cached else await in_thread(self._tree.entry, key)
+        try:
+            entry = self._tree.entry_nowait(key)
+        except NotCached:
+            entry = await in_thread(self._tree.entry, key)
         if entry is None:
             raise KeyMissing(self._name, key)
         return entry

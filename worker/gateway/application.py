@@ -100,7 +100,7 @@ class Service:
     def settle(self) -> None:
         """Make durable all that was written. This one blocks."""
         if self._buckets.out is not None:
-            self._buckets.out.stage.settle()
+            self._buckets.out.stage.flush()
 
     async def answer(self, head: Head, incoming: Incoming) -> Answer:
         """Return the answer to a request, whatever it is; raises only ClientGone."""

@@ -33,7 +33,7 @@ class Output:
     def settle(self) -> None:
         """Let nothing change any more, and make durable what the agent itself wrote."""
         self.index.freeze()
-        self.stage.settle()
+        self.stage.flush()
 
     def entries(self) -> Iterator[Entry]:
         """Yield the files of the output by key."""

@@ -118,7 +118,7 @@ def _add(
 ) -> tuple[Commit, bool]:
     """Add the commit; return the one that is there now, and whether it is this one."""
     try:
-        stage.settle()
+        stage.flush()
         head = store.head(draft.branch) if expected is ANY else expected
         commit = Commit(
             name=draft.name,

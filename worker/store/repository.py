@@ -186,7 +186,7 @@ class Store:
                 return
             slot = head.slot - 1
             if (head := self._head_at(branch, slot)) is None:
-                raise Damaged(_slot(branch, slot), "the object is gone")
+                raise Damaged(_slot(branch, slot), "the object is missing")
 
     def commit(self, name: CommitName) -> Commit:
         """Return the commit; raise CommitMissing."""
@@ -237,7 +237,7 @@ class Store:
 
     def empty_tree(self) -> Tree:
         """Return the tree without files, to apply changes to."""
-        return Tree.empty(self.backend, self.tree_cache)
+        return Tree(self.backend, "", (), self.tree_cache)
 
     def add_commit(self, commit: Commit, stage: Stage | None = None) -> Commit:
         """Publish *commit*, unless there is a commit of this name, and return the one there is.

@@ -2,25 +2,35 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from datetime import timedelta
+from html import unescape
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+    UnknownConfigurationKeyError,
+)
 from obstore.store import MemoryStore, ObjectStore, from_url
 
 from worker.errors import Misconfigured
 from worker.store.backends.attempts import (
     FIRST,
     LATER,
-    ONCE,
     Attempts,
     Client,
     Retry,
     RetryPolicy,
-    first_line,
-    is_not_implemented,
+    Transient,
 )
 from worker.store.backends.base import (
     AlreadyThere,
@@ -34,7 +44,12 @@ from worker.store.backends.base import (
 )
 from worker.store.backends.chunks import ChunkSink, read_chunks
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 LIST_PAGE = 1000
+# The library does not retry, as it cannot tell which requests are idempotent.
+ONCE: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
 # Options of the HTTP client, which all object stores share. The library takes them separately, and
 # panics if it finds one among the options of the store.
 CLIENT_OPTIONS = (
@@ -56,6 +71,29 @@ CLIENT_OPTIONS = (
     "user_agent",
 )
 S3_ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+CAUSE_LIMIT = 300
+"""Characters of a cause in an error message."""
+NO_BUCKET_CODES = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+# The useful part of an XML error response. The rest, such as the expected signature, is dropped.
+SERVICE_ERROR = re.compile(
+    r"<Error>.*?<Code>(?P<code>[^<]*)</Code>(?:.*?<Message>(?P<message>[^<]*)</Message>)?", re.S
+)
+# The library's message for a failed request: method, URL (here without the query), duration, cause.
+FAILED_REQUEST = re.compile(r"Error performing \w+ ([^\s?]+)\S* in .*? - (.*)")
+STATUS = re.compile(r"status code: (\d{3})")
+# Transient are no response, 5xx, and these. 409 is the response to concurrent writes.
+TRANSIENT = (408, 409, 429)
+NOT_IMPLEMENTED = 501
+PERMANENT = (
+    FileNotFoundError,
+    PreconditionError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    NotSupportedError,
+    InvalidPathError,
+    UnknownConfigurationKeyError,
+)
 
 
 class UnusableStore(Misconfigured):
@@ -101,7 +139,7 @@ def open_remote(url: str, options: Mapping[str, str]) -> "RemoteBackend":
     try:
         return RemoteBackend(store(LATER), url, first=store(FIRST))
     except (BaseError, ValueError) as error:
-        raise UnusableStore(url, first_line(error)) from error
+        raise UnusableStore(url, _cause(error)) from error
 
 
 def _is_http(endpoint: str) -> bool:
@@ -117,7 +155,7 @@ class RemoteBackend:
     def __init__(self, store: ObjectStore, url: str, *, first: ObjectStore | None = None) -> None:
         """Use *store* at *url*; *first*, if given, until it has responded once."""
         self.url = url
-        self._client = Client(store, url, first=first)
+        self._client = Client(store, first=first, translated=self._translated)
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes from *start* up to *stop* or the end."""
@@ -162,7 +200,7 @@ class RemoteBackend:
         try:
             self._client.send("writing", name, attempt, no_response=WriteUncertain)
         except StoreUnavailable as error:
-            if is_not_implemented(error.__cause__):
+            if _is_not_implemented(error.__cause__):
                 raise NoPutIfAbsent(self.url, error.cause) from error
             raise
 
@@ -221,6 +259,28 @@ class RemoteBackend:
         """Return 0, as an interrupted PUT leaves nothing."""
         return 0
 
+    @contextlib.contextmanager
+    def _translated(self, doing: str, name: str) -> Iterator[None]:
+        """Translate the library's errors to those of the store."""
+        try:
+            yield
+        except BaseException as error:
+            # A panic of the library is a BaseException of a class that it does not export.
+            is_panic = type(error).__name__ == "PanicException"
+            if not is_panic and not isinstance(error, BaseError | OSError | ValueError):
+                raise
+            is_bucket_missing = any(code in str(error) for code in NO_BUCKET_CODES)
+            # A missing bucket must not look like an empty store. A PUT needs no existing object.
+            if (
+                isinstance(error, FileNotFoundError)
+                and doing != "writing"
+                and not is_bucket_missing
+            ):
+                raise ObjectMissing(name) from error
+            kind = Transient if not is_panic and _is_transient(error) else StoreUnavailable
+            where = f"the bucket does not exist ({self.url})"
+            raise kind(f"{doing} {name}", where if is_bucket_missing else _cause(error)) from error
+
 
 def _get(store: ObjectStore, name: str, start: int, stop: int | None) -> bytes:
     if stop is None and start == 0:
@@ -239,3 +299,34 @@ def _get(store: ObjectStore, name: str, start: int, stop: int | None) -> bytes:
 
 def _put(store: ObjectStore, name: str, data: bytes) -> None:
     obstore.put(store, name, data, use_multipart=False)
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Return whether a request that failed with *error* can succeed when it is repeated."""
+    if isinstance(error, AlreadyExistsError):
+        return True
+    if isinstance(error, PERMANENT):
+        return False
+    found = STATUS.search(str(error))
+    status = int(found[1]) if found else None
+    return status is None or status in TRANSIENT or (status >= 500 and status != NOT_IMPLEMENTED)
+
+
+def _is_not_implemented(error: BaseException | None) -> bool:
+    """Return whether the service, or the library for it, lacks the operation."""
+    found = STATUS.search(str(error))
+    return isinstance(error, NotSupportedError) or (
+        found is not None and int(found[1]) == NOT_IMPLEMENTED
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """Return the cause in the message of *error*: one line, without signatures."""
+    text = str(error)
+    if found := SERVICE_ERROR.search(text):
+        return ": ".join(unescape(part) for part in found.groups() if part)[:CAUSE_LIMIT]
+    # The other lines are a chain of causes inside the library, several pages long.
+    text = text.partition("\n")[0]
+    if failed := FAILED_REQUEST.search(text):
+        text = ": ".join(failed.groups())
+    return text[:CAUSE_LIMIT]
