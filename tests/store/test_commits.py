@@ -83,5 +83,5 @@ def test_knows_what_is_no_commit(data):
 
 def test_knows_the_commit_of_another_name():
     """A commit that lies under a wrong name is called damaged."""
-    with pytest.raises(Unavailable, match="this is the commit"):
+    with pytest.raises(Unavailable, match="found the commit"):
         commits.decode(commits.encode(COMMIT), CommitName(Repo("p", "out"), an_id()))

@@ -131,7 +131,6 @@ def test_a_move_says_how_it_ended(store):
 
     assert Advance(Move.MOVED, head_of(new, 1)) == store.advance(MASTER, new)
     assert Advance(Move.ALREADY, head_of(new, 1)) == store.advance(MASTER, new)
-    assert store.advance(MASTER, new).arrived
 
 
 def test_no_clock_keeps_a_commit_off_a_branch(store):
