@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - a script must extend the path before its imports
 """Many jobs at once on one output branch: ``python tests/faults/soak.py --store directory``.
 
 Every job exits with 0, every output is in the branch's log once, and the store verifies. With
@@ -19,14 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from builders import a_job, an_id  # noqa: E402 - the paths above
-from faults import servers  # noqa: E402
-from scenarios.machines import Site  # noqa: E402
+from builders import a_job, an_id
+from faults import servers
+from scenarios.machines import Site
 
-from worker.model import BranchName, Repo  # noqa: E402
-from worker.store.checkin import put_directory  # noqa: E402
-from worker.store.repository import Store, open_store  # noqa: E402
-from worker.store.verify import verify  # noqa: E402
+from worker.model import BranchName, Repo
+from worker.store.checkin import put_directory
+from worker.store.repository import Store, open_store
+from worker.store.verify import verify
 
 COPY = BranchName(Repo("default", "copy"))
 

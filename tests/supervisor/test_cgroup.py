@@ -175,7 +175,7 @@ def test_all_members_end_at_one_blow():
     """Whoever has forked, and wherever below they are."""
     group = cgroups.make()
     assert group is not None
-    sleeper = subprocess.Popen(["sleep", "4304"], preexec_fn=group.join)  # noqa: PLW1509
+    sleeper = subprocess.Popen(["sleep", "4304"], preexec_fn=group.join)  # noqa: PLW1509 - no threads here
     try:
         assert [sleeper.pid] == group.members()
         if not Path(group.path, "cgroup.kill").exists():
