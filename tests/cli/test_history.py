@@ -55,8 +55,8 @@ def test_show_lists_the_commits_made_from_a_commit(worker, history):
     said = worker("show", f"labresults@{history[1].name.id}")
     before = worker("show", "labresults^")
 
-    assert said.out.endswith(f"Made from it\n{history[2].name}\n")
-    assert before.out.endswith("Made from it\nnone\n")
+    assert said.out.endswith(f"Derived commits\n{history[2].name}\n")
+    assert before.out.endswith("Derived commits\nnone\n")
 
 
 def test_show_json_prints_the_whole_commit(worker, history):

@@ -15,9 +15,12 @@ from worker.spec.pipeline import JobSpec
 from worker.spec.problems import DocumentErrors, Problem
 
 
-def read_job(document: str) -> JobSpec:
-    """Return the checked job of the document *document*, a file or ``-``."""
-    return parse(read_document(document), source=source_name(document))
+def read_job(document: str, *, hint: str = "--job") -> JobSpec:
+    """Return the checked job of *document*, a file or ``-``.
+
+    Raises BadParameter, which names the parameter *hint*, and DocumentErrors.
+    """
+    return parse(read_document(document, hint=hint), source=source_name(document))
 
 
 def source_name(document: str) -> str:
@@ -41,7 +44,7 @@ def validate(_settings: Config, *, document: str, as_json: bool) -> int:
       worker validate --json - < job.yaml
     """
     try:
-        spec = read_job(document)
+        spec = read_job(document, hint="FILE")
     except DocumentErrors as wrong:
         if not as_json:
             raise

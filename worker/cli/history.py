@@ -71,7 +71,7 @@ def log(settings: Config, *, ref: str, number: int | None, as_json: bool) -> Non
         for commit in commits:
             output.print_json(commit_json(commit))
         return
-    columns = ("commit", "finished", "files", "size", "what")
+    columns = ("commit", "finished", "files", "size", "message")
     output.print_table(columns, map(_log_row, commits), right=("files", "size"))
 
 
@@ -201,7 +201,7 @@ def _print_commit(commit: Commit, derived: Iterable[CommitName]) -> None:
         ]
     )
     if commit.inputs:
-        output.print_title("Made from")
+        output.print_title("Inputs")
         output.print_table(
             ("input", "commit", "branch", "as"),
             [
@@ -211,7 +211,7 @@ def _print_commit(commit: Commit, derived: Iterable[CommitName]) -> None:
         )
     if commit.job:
         _print_job(commit.job)
-    output.print_title("Made from it")
+    output.print_title("Derived commits")
     names = [str(name) for name in derived]
     for name in names or ["none"]:
         output.print_line(name)
@@ -219,7 +219,7 @@ def _print_commit(commit: Commit, derived: Iterable[CommitName]) -> None:
 
 def _print_job(job: Mapping[str, Any]) -> None:
     """Print the record of a job; fields that another version has not written are omitted."""
-    output.print_title("Made by")
+    output.print_title("Job")
     transform = _mapping(_mapping(job.get("spec")).get("transform"))
     took = job.get("finished", 0.0) - job.get("started", 0.0)
     times = _mapping(job.get("times")).items()

@@ -135,11 +135,14 @@ def job_option(function: Function) -> Function:
     )(function)
 
 
-def read_document(name: str) -> bytes:
-    """Return the content of the job document *name*, which is a file or ``-``."""
+def read_document(name: str, *, hint: str = "--job") -> bytes:
+    """Return the content of the job document *name*, which is a file or ``-``.
+
+    Raises BadParameter, which names the parameter *hint*.
+    """
     if name == "-":
         return sys.stdin.buffer.read()
     try:
         return Path(name).read_bytes()
     except OSError as error:
-        raise click.BadParameter(f"{name}: {error.strerror}", param_hint="--job") from error
+        raise click.BadParameter(f"{name}: {error.strerror}", param_hint=hint) from error

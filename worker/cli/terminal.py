@@ -171,9 +171,16 @@ def transfer_progress(title: str, total: int | None = None) -> Iterator[Callable
     from tqdm import tqdm
 
     files = 0
-    bar_format = "{desc}{postfix} [{elapsed}]" + ("" if total is None else " {percentage:3.0f}%")
+    bar_format = "{desc}{postfix} [{elapsed}]" + (
+        "" if total is None else " |{bar:20}| {percentage:3.0f}%"
+    )
     with tqdm(
-        desc=_fit(title), total=total, bar_format=bar_format, file=sys.stderr, leave=False
+        desc=_fit(title),
+        total=total,
+        bar_format=bar_format,
+        file=sys.stderr,
+        leave=False,
+        dynamic_ncols=True,
     ) as bar:
 
         def done(_key: str, size_of_file: int) -> None:
@@ -197,7 +204,13 @@ def count_progress(noun: str) -> Iterator[Callable[[str], None]]:
         return
     from tqdm import tqdm
 
-    with tqdm(bar_format="{n_fmt} {unit}{postfix}", unit=noun, file=sys.stderr, leave=False) as bar:
+    with tqdm(
+        bar_format="{n_fmt} {unit}{postfix}",
+        unit=noun,
+        file=sys.stderr,
+        leave=False,
+        dynamic_ncols=True,
+    ) as bar:
 
         def step(name: str) -> None:
             bar.set_postfix_str(f"now {_fit(name)}", refresh=False)
