@@ -85,12 +85,13 @@ class Pip:
     packages: tuple[str, ...]
 
     def install(self, folder: Path) -> Installation:
-        """Install with the pip of the running Python; the environment has none."""
+        """Install with the pip of the base interpreter: virtual environments here have none."""
         python = folder / "venv" / "bin" / "python"
         recipe = " ".join(self.packages)
         if _clear(folder, recipe):
             _run([sys.executable, "-m", "venv", "--without-pip", "venv"], folder)
-            pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+            base = f"{sys.base_prefix}/bin/python3"
+            pip = [base, "-m", "pip", "--python", str(python), "install", "--quiet"]
             _run([*pip, "--disable-pip-version-check", *self.packages], folder)
             _complete(folder, recipe)
         name = re.split(r"[\[<>=!~]", self.packages[0], maxsplit=1)[0]
