@@ -1,4 +1,4 @@
-"""Stores to test on: a directory, this process's memory, and an S3 server in a process."""
+"""Fixtures of stores: in a directory, in memory, and on an S3 server in a child process."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ server.stop()
 
 @pytest.fixture(scope="session")
 def s3_endpoint():
-    """An S3 server, ready; it ends when its standard input does."""
+    """The URL of a running S3 server, which exits at the end of its standard input."""
     with subprocess.Popen(
         [sys.executable, "-c", MOTO],
         stdin=subprocess.PIPE,

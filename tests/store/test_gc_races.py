@@ -1,4 +1,4 @@
-"""Gc beside a writer: every interleaving of their steps."""
+"""Gc and a concurrent writer: every interleaving of their steps."""
 
 import itertools
 import time
@@ -22,7 +22,7 @@ JOB = "a" * 32
 
 
 class Aged:
-    """A backend in memory on which everything that is there at first is older than the grace."""
+    """A backend in memory whose initial objects are older than the grace period."""
 
     def __init__(self, backend):
         self._backend = backend
@@ -37,13 +37,13 @@ class Aged:
             yield attrs.evolve(listed, modified=modified)
 
     def put(self, name, data):
-        """Store anew, which makes the object young."""
+        """Store the object, which makes it young."""
         self._backend.put(name, data)
         self._old.discard(name)
 
 
 def write(store, tmp_path) -> None:
-    """Remove a file of the input and publish the rest as a job's output, from no new bytes."""
+    """Publish the input without one of its files as the output of a job; write no payload."""
     lab = store.resolve("lab")
     stage = Stage(store.backend, f"job-{an_id()}", writer="w", scratch=tmp_path)
     tree = apply(store.tree(lab), [("a", None)])
@@ -62,14 +62,14 @@ def write(store, tmp_path) -> None:
 
 
 def killed_before_the_commit(verb, name, request):
-    """End the writer where the commit would be published."""
+    """Stop the writer at the commit point."""
     if verb == "put_new":
         raise KeyboardInterrupt(name)
     return request()
 
 
 class Recorder:
-    """A backend that remembers the writes it carries out, to be played on another."""
+    """A backend that records its writes, so that they can be replayed on another one."""
 
     def __init__(self, backend):
         self._backend = backend
@@ -80,15 +80,15 @@ class Recorder:
         if verb not in WRITES:
             return found
 
-        def written(*arguments):
+        def record(*arguments):
             self.writes.append((verb, arguments))
             return found(*arguments)
 
-        return written
+        return record
 
 
 def copy_of(backend):
-    """Return a backend in memory that holds the same objects."""
+    """Return a backend in memory with the same objects."""
     copy = open_store(f"memory://{an_id()}").backend
     for listed in backend.list_from(""):
         copy.put(listed.name, backend.get(listed.name))
@@ -105,25 +105,24 @@ def template(tmp_path):
     return backend
 
 
-def test_the_scene_has_garbage(template):
-    """The killed writer left a segment, a root and a marker; gc removes them."""
+def test_a_killed_writer_leaves_a_segment_a_root_and_a_marker(template):
     found = gc(Store(Aged(copy_of(template))))
 
     assert (2, 1) == (found.trees, found.leftovers)
 
 
-def test_gc_beside_a_writer_of_the_same(template, tmp_path):
-    """The same job runs again while gc removes what its first run left.
+def test_gc_removes_nothing_that_a_concurrent_writer_needs(template, tmp_path):
+    """The same job runs again while gc removes what its killed run left.
 
-    Between whichever requests of gc the writes of the job come, the commit is whole and so is its
-    provenance. The writes do not depend on gc, so they are recorded once and played back.
+    Wherever its writes come between the requests of gc, the commit and its provenance are complete.
+    The writes do not depend on gc, so they are recorded once and replayed.
     """
     recorder = Recorder(copy_of(template))
     write(Store(recorder), tmp_path)
     assert ["put", "put", "sync", "put", "put_new", "put_new", "put"] == [
         verb for verb, _ in recorder.writes
     ]
-    # What others can tell apart: the tree, the marker, the commit with its slot.
+    # The steps that other processes can distinguish: tree, marker, commit and slot.
     steps = [recorder.writes[:2], recorder.writes[2:4], recorder.writes[4:]]
     requests = itertools.count()
     gc(Store(FailingBackend(Aged(copy_of(template)), lambda *each: (next(requests), each[2]())[1])))
@@ -134,17 +133,17 @@ def test_gc_beside_a_writer_of_the_same(template, tmp_path):
         todo = list(zip(chosen, steps, strict=True))
         position = itertools.count()
 
-        def play(until, backend=backend, todo=todo):
+        def replay(until, backend=backend, todo=todo):
             while todo and todo[0][0] <= until:
                 for verb, arguments in todo.pop(0)[1]:
                     getattr(backend, verb)(*arguments)
 
-        def fault(_verb, _name, request, play=play, position=position):
-            play(next(position))
+        def fault(_verb, _name, request, replay=replay, position=position):
+            replay(next(position))
             return request()
 
         gc(Store(FailingBackend(backend, fault)))
-        play(len(places))
+        replay(len(places))
         store = Store(backend)
         assert () == verify(store).defects, chosen
         assert [CommitName(OUT.repo, JOB)] == list(store.made_from(store.resolve("lab").name))
