@@ -27,18 +27,18 @@ def worker_process(*arguments, **kwargs):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help_with_an_example(worker, name):
     """An example can be copied from ``worker COMMAND --help``."""
-    said = worker(name, "--help")
+    done = worker(name, "--help")
 
-    assert "Examples:" in said.out
-    assert f"worker {name}" in said.out.partition("Examples:")[2]
-    assert 0 == said.status
+    assert "Examples:" in done.out
+    assert f"worker {name}" in done.out.partition("Examples:")[2]
+    assert 0 == done.status
 
 
 def test_help_lists_every_command(worker):
     """Each command has a line in ``worker --help``."""
-    said = worker("--help")
+    done = worker("--help")
 
-    assert [] == [name for name in NAMES if f"  {name} " not in said.out]
+    assert [] == [name for name in NAMES if f"  {name} " not in done.out]
 
 
 def test_help_imports_no_large_module():
@@ -75,10 +75,10 @@ def test_run_imports_neither_object_store_client_nor_web_server():
 )
 def test_a_wrong_command_line_prints_the_usage(worker, arguments):
     """The usage is printed on standard error, and the exit status is 64."""
-    said = worker(*arguments)
+    done = worker(*arguments)
 
-    assert "Usage: worker" in said.err
-    assert (64, "") == (said.status, said.out)
+    assert "Usage: worker" in done.err
+    assert (64, "") == (done.status, done.out)
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_an_invalid_configuration_exits_with_78(worker, place):
     file = place.parent / "worker.toml"
     file.write_text("stor = 'x'")
 
-    said = worker("repos")
+    done = worker("repos")
 
-    assert f"worker: {file}: stor: no such setting; did you mean store?" in said.err
-    assert (78, "") == (said.status, said.out)
+    assert f"worker: {file}: stor: no such setting; did you mean store?" in done.err
+    assert (78, "") == (done.status, done.out)
 
 
 @pytest.fixture
@@ -127,21 +127,21 @@ def internal_error(monkeypatch):
 @pytest.mark.usefixtures("internal_error")
 def test_an_internal_error_is_a_short_report(worker):
     """The report has the error, its place and the versions, and no traceback."""
-    said = worker("repos")
+    done = worker("repos")
 
-    assert "internal error: ZeroDivisionError: division by zero" in said.err
-    assert "worker/cli/history.py:" in said.err
-    assert "Traceback" not in said.err
-    assert (70, "") == (said.status, said.out)
+    assert "internal error: ZeroDivisionError: division by zero" in done.err
+    assert "worker/cli/history.py:" in done.err
+    assert "Traceback" not in done.err
+    assert (70, "") == (done.status, done.out)
 
 
 @pytest.mark.usefixtures("internal_error")
 def test_debug_prints_the_traceback(worker):
     """With ``--debug``, the traceback precedes the report."""
-    said = worker("repos", "--debug")
+    done = worker("repos", "--debug")
 
-    assert "Traceback" in said.err
-    assert 70 == said.status
+    assert "Traceback" in done.err
+    assert 70 == done.status
 
 
 @pytest.mark.parametrize(
@@ -154,17 +154,17 @@ def test_debug_prints_the_traceback(worker):
 )
 def test_a_name_in_an_error_cannot_drive_the_terminal(worker, arguments):
     """Control characters in names are escaped."""
-    said = worker(*arguments)
+    done = worker(*arguments)
 
-    assert 0 != said.status
-    assert not set("\x1b\x07\x9b") & set(said.err)
+    assert 0 != done.status
+    assert not set("\x1b\x07\x9b") & set(done.err)
 
 
 def test_an_error_is_an_event_in_the_json_log(worker):
     """With ``--log-format json``, standard error has nothing but JSON lines."""
-    said = worker("ls", "nothing", "--log-format", "json")
+    done = worker("ls", "nothing", "--log-format", "json")
 
-    event = json.loads(said.err)
+    event = json.loads(done.err)
     assert ("worker.failed", 66) == (event["event"], event["exit_code"])
     assert "nothing: the store has no such repo" == event["reason"]
 

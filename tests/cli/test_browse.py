@@ -22,8 +22,8 @@ def commit(store):
     return a_commit(store, FILES)
 
 
-def keys(said):
-    return [line.split("\t")[2] for line in said.out.splitlines()]
+def keys(done):
+    return [line.split("\t")[2] for line in done.out.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -43,15 +43,15 @@ def keys(said):
 )
 def test_ls_lists_a_folder_in_key_order(worker, arguments, expected):
     """One level of a commit or a folder, or everything below it."""
-    said = worker("ls", *arguments)
+    done = worker("ls", *arguments)
 
-    assert expected == keys(said)
-    assert 0 == said.status
+    assert expected == keys(done)
+    assert 0 == done.status
 
 
 def test_ls_json_prints_one_object_per_entry(worker):
     """A folder has a type and a key; a file has size, ETag and time as well."""
-    said = worker("ls", "--json", "labresults:a")
+    done = worker("ls", "--json", "labresults:a")
 
     assert [
         {
@@ -69,7 +69,7 @@ def test_ls_json_prints_one_object_per_entry(worker):
             "modified": 0.0,
         },
         {"type": "folder", "key": "a/c/"},
-    ] == [json.loads(line) for line in said.out.splitlines()]
+    ] == [json.loads(line) for line in done.out.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -83,40 +83,40 @@ def test_ls_json_prints_one_object_per_entry(worker):
 )
 def test_a_missing_repo_branch_ancestor_or_file_exits_with_66(worker, ref, says):
     """The message names the ref and what is missing."""
-    said = worker("ls", ref)
+    done = worker("ls", ref)
 
-    assert says in said.err
-    assert (66, "") == (said.status, said.out)
+    assert says in done.err
+    assert (66, "") == (done.status, done.out)
 
 
 def test_an_invalid_ref_exits_with_64(worker):
     """The message shows the syntax of a ref."""
-    said = worker("ls", "a/b/c")
+    done = worker("ls", "a/b/c")
 
-    assert "expected [project/]repo[@branch-or-commit]" in said.err
-    assert 64 == said.status
+    assert "expected [project/]repo[@branch-or-commit]" in done.err
+    assert 64 == done.status
 
 
 def test_cat_writes_the_content_of_a_file(worker):
     """Standard output has nothing else."""
-    said = worker("cat", "labresults:README.txt")
+    done = worker("cat", "labresults:README.txt")
 
-    assert (0, "hello\n", "") == (said.status, said.out, said.err)
+    assert (0, "hello\n", "") == (done.status, done.out, done.err)
 
 
 def test_cat_of_an_empty_file_writes_nothing(worker):
     """An empty file is no error."""
-    said = worker("cat", "labresults:a/c/e")
+    done = worker("cat", "labresults:a/c/e")
 
-    assert (0, "", "") == (said.status, said.out, said.err)
+    assert (0, "", "") == (done.status, done.out, done.err)
 
 
 def test_cat_requires_a_path(worker):
     """A ref without a path names no file."""
-    said = worker("cat", "labresults")
+    done = worker("cat", "labresults")
 
-    assert "has no path; expected REF:PATH" in said.err
-    assert 64 == said.status
+    assert "has no path; expected REF:PATH" in done.err
+    assert 64 == done.status
 
 
 def test_keys_cannot_drive_the_terminal(worker, store):

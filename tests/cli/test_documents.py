@@ -22,17 +22,17 @@ def test_validate_accepts_a_valid_document(worker, document):
     """One line is printed, and the exit status is 0."""
     path = document(a_job("true"))
 
-    said = worker("validate", path)
+    done = worker("validate", path)
 
-    assert (0, f"{path}: no errors\n") == (said.status, said.out)
+    assert (0, f"{path}: no errors\n") == (done.status, done.out)
 
 
 def test_validate_lists_keys_for_the_scheduler(worker, document):
     """They are accepted and not used."""
-    said = worker("validate", document(a_job("true", autoscaling=True)))
+    done = worker("validate", document(a_job("true", autoscaling=True)))
 
-    assert "  for the scheduler: /autoscaling\n" in said.out
-    assert 0 == said.status
+    assert "  for the scheduler: /autoscaling\n" in done.out
+    assert 0 == done.status
 
 
 FIVE_ERRORS = {
@@ -46,23 +46,23 @@ FIVE_ERRORS = {
 
 def test_validate_reports_all_errors_at_once(worker, document):
     """Each has a JSON pointer, and the exit status is 64."""
-    said = worker("validate", document(FIVE_ERRORS))
+    done = worker("validate", document(FIVE_ERRORS))
 
     for pointer in ("/pipeline/name", "/input/pfs/glob", "/transform/cmd", "/s3Ot", "/datumTries"):
-        assert f"{pointer}: " in said.err
-    assert "5 errors" in said.err
-    assert (64, "") == (said.status, said.out)
+        assert f"{pointer}: " in done.err
+    assert "5 errors" in done.err
+    assert (64, "") == (done.status, done.out)
 
 
 def test_validate_json_has_pointer_reason_and_expectation(worker, document):
     """A program gets each error as an object."""
-    said = worker("validate", "--json", document(FIVE_ERRORS))
+    done = worker("validate", "--json", document(FIVE_ERRORS))
 
-    answer = json.loads(said.out)
+    answer = json.loads(done.out)
     assert answer["valid"] is False
     assert 5 == len(answer["errors"])
     assert {"pointer", "reason", "expected"} == set(answer["errors"][0])
-    assert 64 == said.status
+    assert 64 == done.status
 
 
 def test_validate_reads_standard_input(worker, monkeypatch):
@@ -72,23 +72,23 @@ def test_validate_reads_standard_input(worker, monkeypatch):
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[1")))
 
-    said = worker("validate", "-")
+    done = worker("validate", "-")
 
-    assert "standard input: 1 error" in said.err
-    assert 64 == said.status
+    assert "standard input: 1 error" in done.err
+    assert 64 == done.status
 
 
 def test_validate_of_a_missing_file_exits_with_64(worker):
     """The message names the file."""
-    said = worker("validate", "nothing.json")
+    done = worker("validate", "nothing.json")
 
-    assert "nothing.json: No such file or directory" in said.err
-    assert 64 == said.status
+    assert "nothing.json: No such file or directory" in done.err
+    assert 64 == done.status
 
 
 def test_schema_prints_a_json_schema(worker):
     """It is a JSON document on standard output."""
-    said = worker("schema")
+    done = worker("schema")
 
-    assert "$schema" in json.loads(said.out)
-    assert 0 == said.status
+    assert "$schema" in json.loads(done.out)
+    assert 0 == done.status

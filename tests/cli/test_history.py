@@ -28,34 +28,34 @@ def test_log_lists_the_newest_commit_first(worker, history):
     """A branch has all commits that have been its head."""
     first, second, _ = history
 
-    said = worker("log", "labresults")
+    done = worker("log", "labresults")
 
     assert [second.name.id, first.name.id] == [
-        line.split("\t")[0] for line in said.out.splitlines()
+        line.split("\t")[0] for line in done.out.splitlines()
     ]
 
 
 def test_log_number_limits_the_list(worker, history):
     """``-n 1`` lists one commit."""
-    said = worker("log", "--json", "-n", "1", "labresults")
+    done = worker("log", "--json", "-n", "1", "labresults")
 
-    assert [str(history[1].name)] == [json.loads(line)["name"] for line in said.out.splitlines()]
+    assert [str(history[1].name)] == [json.loads(line)["name"] for line in done.out.splitlines()]
 
 
 def test_show_prints_the_provenance_of_an_output(worker, history):
     """It has the input commit, its branch, and the job."""
-    said = worker("show", "copy")
+    done = worker("show", "copy")
 
-    assert f"labresults\t{history[1].name}\tmaster\tbucket\n" in said.out
-    assert "f" * 32 in said.out
+    assert f"labresults\t{history[1].name}\tmaster\tbucket\n" in done.out
+    assert "f" * 32 in done.out
 
 
 def test_show_lists_the_commits_made_from_a_commit(worker, history):
     """Provenance can be followed in both directions."""
-    said = worker("show", f"labresults@{history[1].name.id}")
+    done = worker("show", f"labresults@{history[1].name.id}")
     before = worker("show", "labresults^")
 
-    assert said.out.endswith(f"Derived commits\n{history[2].name}\n")
+    assert done.out.endswith(f"Derived commits\n{history[2].name}\n")
     assert before.out.endswith("Derived commits\nnone\n")
 
 
@@ -90,6 +90,6 @@ def test_repos_lists_each_branch_with_its_head(worker):
 
 def test_repos_of_a_missing_store_is_empty(worker):
     """A store that does not exist yet is no error, and is not created."""
-    said = worker("repos")
+    done = worker("repos")
 
-    assert (0, "") == (said.status, said.out)
+    assert (0, "") == (done.status, done.out)

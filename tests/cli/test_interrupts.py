@@ -16,17 +16,17 @@ from worker.store.repository import open_store
 from worker.store.verify import verify
 
 ROOT = Path(__file__).parents[2]
-DRIVER = Path(__file__).with_name("signalled.py")
+DRIVER = Path(__file__).with_name("signal_at_moment.py")
 COPY = BranchName(Repo("default", "copy"))
 LAB = BranchName(Repo("default", "lab"))
 INPUT = BranchName(Repo("default", "labresults"))
 SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"]
 LATE = [
-    "when the job hears no more",
+    "after the job handles signals",
     "after trio",
     "while writing the result",
     "while printing",
-    "when all is done",
+    "when the status is decided",
     "at exit",
 ]
 
@@ -85,7 +85,7 @@ def test_a_signal_after_a_failure_does_not_change_the_status_of_run(tmp_path, si
     document = json.loads((tmp_path / "job.json").read_text())
     document["input"]["pfs"]["repo"] = "missing"
     (tmp_path / "job.json").write_text(json.dumps(document))
-    done = call(tmp_path, "when the job hears no more", signal, *RUN)
+    done = call(tmp_path, "after the job handles signals", signal, *RUN)
 
     assert 66 == done.returncode, done.stderr
     assert "missing" in json.loads((tmp_path / "result.json").read_text())["reason"]
@@ -94,14 +94,14 @@ def test_a_signal_after_a_failure_does_not_change_the_status_of_run(tmp_path, si
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_a_signal_during_the_report_of_an_error_is_ignored(tmp_path, signal):
     """The error is reported with its exit status."""
-    done = call(tmp_path, "while reporting an error", signal, "ls", "missing")
+    done = call(tmp_path, "while an error is reported", signal, "ls", "missing")
 
     assert 66 == done.returncode, done.stderr
     assert done.stderr.startswith("worker: ")
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("moment", ["at import", "before trio"])
+@pytest.mark.parametrize("moment", ["before the job", "before trio"])
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_a_signal_before_run_handles_signals_is_not_lost(job, tmp_path, moment, signal):
     """The run stops before the command starts."""
@@ -145,7 +145,7 @@ def test_a_signal_while_put_publishes_is_deferred(tmp_path, moment, signal):
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-@pytest.mark.parametrize("moment", ["commit: twice", "commit: for ever"])
+@pytest.mark.parametrize("moment", ["commit: twice", "commit: without end"])
 def test_a_second_signal_stops_a_put_that_publishes(tmp_path, moment, signal):
     """So does the end of the grace period. The message leaves open whether the commit exists."""
     (tmp_path / "folder").mkdir()

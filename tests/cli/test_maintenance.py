@@ -20,10 +20,10 @@ def garbage(store, tmp_path):
 @pytest.mark.usefixtures("garbage")
 def test_verify_of_an_intact_store_exits_with_0(worker):
     """Everything is read, and no defect is reported."""
-    said = worker("verify")
+    done = worker("verify")
 
-    assert "1 commit, 3 bytes of files read: no defects\n" == said.out
-    assert 0 == said.status
+    assert "1 commit, 3 bytes of files read: no defects\n" == done.out
+    assert 0 == done.status
 
 
 @pytest.mark.usefixtures("garbage")
@@ -33,19 +33,19 @@ def test_verify_reports_changed_bytes_and_exits_with_1(worker, place):
     blob.chmod(0o600)
     blob.write_bytes(b"132")
 
-    said = worker("verify")
+    done = worker("verify")
 
-    assert "the bytes in blob" in said.out
-    assert "1 defect\n" in said.out
-    assert 1 == said.status
+    assert "the bytes in blob" in done.out
+    assert "1 defect\n" in done.out
+    assert 1 == done.status
 
 
 @pytest.mark.usefixtures("garbage")
 def test_gc_removes_old_unreachable_objects(worker, place):
     """Objects of the commit stay."""
-    said = json.loads(worker("gc", "--json", "--older-than", "0").out)
+    done = json.loads(worker("gc", "--json", "--older-than", "0").out)
 
-    assert 1 == said["blobs"]
+    assert 1 == done["blobs"]
     assert not [
         path for path in place.rglob("*") if path.is_file() and b"lost" == path.read_bytes()
     ]
@@ -55,14 +55,14 @@ def test_gc_removes_old_unreachable_objects(worker, place):
 @pytest.mark.usefixtures("garbage")
 def test_gc_keeps_young_objects(worker):
     """No commit reaches the objects of a running job yet."""
-    said = worker("gc")
+    done = worker("gc")
 
-    assert "Removed 0 blobs, 0 trees and 0 leftovers: 0 bytes\n" == said.out
+    assert "Removed 0 blobs, 0 trees and 0 leftovers: 0 bytes\n" == done.out
 
 
 def test_gc_rejects_an_invalid_duration(worker):
     """The message shows the syntax of a duration."""
-    said = worker("gc", "--older-than", "soon")
+    done = worker("gc", "--older-than", "soon")
 
-    assert 'expected a duration such as 10, "10s" or "1m30s", found \'soon\'' in said.err
-    assert 64 == said.status
+    assert 'expected a duration such as 10, "10s" or "1m30s", found \'soon\'' in done.err
+    assert 64 == done.status

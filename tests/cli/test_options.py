@@ -78,7 +78,7 @@ def test_a_misspelled_variable_is_a_warning(worker, monkeypatch):
     """It is no error, since the variable can belong to another program."""
     monkeypatch.setenv("WORKER_STROE", "x")
 
-    said = worker("repos")
+    done = worker("repos")
 
-    assert "WORKER_STORE" in said.err
-    assert 0 == said.status
+    assert "WORKER_STORE" in done.err
+    assert 0 == done.status

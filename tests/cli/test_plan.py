@@ -51,11 +51,11 @@ def test_plan_prints_sections_of_text(planned, store):
     """Without ``--json``, the same is printed under titles."""
     commit = a_commit(store, {"a": b"1"})
 
-    said = planned(a_job("true"))
+    done = planned(a_job("true"))
 
     for part in (str(commit.name), "s3://labresults", "Datums: 1", "S3_ENDPOINT=", "copy@master"):
-        assert part in said.out
-    assert 0 == said.status
+        assert part in done.out
+    assert 0 == done.status
 
 
 def test_plan_prints_no_secret(planned, store, monkeypatch):
@@ -65,26 +65,26 @@ def test_plan_prints_no_secret(planned, store, monkeypatch):
     document = a_job("true")
     document["transform"]["secrets"] = [SECRET]
 
-    said = planned(document, "--json", "--auth", "sigv4")
+    done = planned(document, "--json", "--auth", "sigv4")
 
-    found = json.loads(said.out)["environment"]
+    found = json.loads(done.out)["environment"]
     assert ("***", "***") == (found["PASSWORD"], found["AWS_SECRET_ACCESS_KEY"])
-    assert "hunter22" not in said.out + said.err
+    assert "hunter22" not in done.out + done.err
 
 
 def test_plan_of_a_published_job_reports_its_commit(planned, store):
     """A run of such a job resolves no input and runs no command."""
     output = a_commit(store, {"r": b"1"}, repo="copy", named=an_id())
 
-    said = planned(a_job("true", job={"id": output.name.id}))
+    done = planned(a_job("true", job={"id": output.name.id}))
 
-    assert f"{output.name}: a run does nothing" in said.out
-    assert 0 == said.status
+    assert f"{output.name}: a run does nothing" in done.out
+    assert 0 == done.status
 
 
 def test_plan_of_a_missing_input_exits_with_66(planned):
     """The message names the input and the branch."""
-    said = planned(a_job("true"))
+    done = planned(a_job("true"))
 
-    assert "input 'labresults': labresults@master has no commit" in said.err
-    assert (66, "") == (said.status, said.out)
+    assert "input 'labresults': labresults@master has no commit" in done.err
+    assert (66, "") == (done.status, done.out)

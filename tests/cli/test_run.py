@@ -63,10 +63,10 @@ async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001
 
     assert DONE == await with_status(run)
 
-    said = terminal.getvalue()
-    assert "running · datum 1 of 3" in said.partition("hello")[0]
-    assert "running · datum 1 of 3" in said.partition("hello")[2]
-    assert said.endswith(telemetry.ERASE_LINE)
+    done = terminal.getvalue()
+    assert "running · datum 1 of 3" in done.partition("hello")[0]
+    assert "running · datum 1 of 3" in done.partition("hello")[2]
+    assert done.endswith(telemetry.ERASE_LINE)
 
 
 async def test_without_a_terminal_there_is_no_status():

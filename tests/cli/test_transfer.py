@@ -25,11 +25,11 @@ def content(store, ref):
 
 def test_put_commits_a_directory_and_prints_the_commit(worker, store, folder):
     """The first commit creates the repo and the branch."""
-    said = worker("put", "labresults", folder)
+    done = worker("put", "labresults", folder)
 
-    assert f"{store.resolve('labresults').name}\n" == said.out
+    assert f"{store.resolve('labresults').name}\n" == done.out
     assert ["a.txt", "below/ü b.txt"] == content(store, "labresults")
-    assert 0 == said.status
+    assert 0 == done.status
 
 
 def test_put_of_unchanged_content_creates_no_commit(worker, store, folder):
@@ -71,19 +71,19 @@ def test_put_adds_a_file_or_standard_input(worker, store, folder, monkeypatch):
 )
 def test_put_rejects_a_commit_and_a_stream_without_a_path(worker, arguments, says):
     """The message tells what is expected."""
-    said = worker("put", *arguments)
+    done = worker("put", *arguments)
 
-    assert says in said.err
-    assert 64 == said.status
+    assert says in done.err
+    assert 64 == done.status
 
 
 def test_get_writes_the_files_of_a_commit(worker, store, tmp_path):
     """Directories are created, and an empty key that ends in a slash is one."""
     a_commit(store, {"a.txt": b"1", "below/ü b.txt": b"2", "empty/": b""})
 
-    said = worker("get", "labresults", tmp_path / "out")
+    done = worker("get", "labresults", tmp_path / "out")
 
-    assert (0, "", "") == (said.status, said.out, said.err)
+    assert (0, "", "") == (done.status, done.out, done.err)
     assert b"1" == (tmp_path / "out" / "a.txt").read_bytes()
     assert b"2" == (tmp_path / "out" / "below" / "ü b.txt").read_bytes()
     assert (tmp_path / "out" / "empty").is_dir()
@@ -96,34 +96,34 @@ def test_get_reports_each_key_that_cannot_be_a_file(worker, store, tmp_path):
     """All other files are written, and the exit status is 1."""
     a_commit(store, ODD)
 
-    said = worker("get", "labresults", tmp_path / "out")
+    done = worker("get", "labresults", tmp_path / "out")
 
     for key in ("a", "../up", "x" * 256):
-        assert f"worker: {key}: " in said.err
-    assert "3 keys cannot be files on this machine" in said.err
+        assert f"worker: {key}: " in done.err
+    assert "3 keys cannot be files on this machine" in done.err
     assert b"2" == (tmp_path / "out" / "a" / "b").read_bytes()
     assert b"5" == (tmp_path / "out" / "fine").read_bytes()
     assert not (tmp_path / "up").exists()
-    assert 1 == said.status
+    assert 1 == done.status
 
 
 def test_get_json_reports_keys_and_reasons(worker, store, tmp_path):
     """A program gets each key with its reason as an object."""
     a_commit(store, ODD)
 
-    said = worker("get", "--json", "labresults", tmp_path / "out")
+    done = worker("get", "--json", "labresults", tmp_path / "out")
 
-    assert {"../up", "a", "x" * 256} == {json.loads(line)["key"] for line in said.out.splitlines()}
-    assert 1 == said.status
+    assert {"../up", "a", "x" * 256} == {json.loads(line)["key"] for line in done.out.splitlines()}
+    assert 1 == done.status
 
 
 def test_get_tar_writes_every_key(worker, store, tmp_path):
     """A key that cannot be a file can be a member of a tar archive."""
     a_commit(store, ODD)
 
-    said = worker("get", "labresults", "--tar", tmp_path / "all.tar")
+    done = worker("get", "labresults", "--tar", tmp_path / "all.tar")
 
-    assert 0 == said.status
+    assert 0 == done.status
     with tarfile.open(tmp_path / "all.tar") as tar:
         assert sorted(ODD) == tar.getnames()
 
@@ -131,17 +131,17 @@ def test_get_tar_writes_every_key(worker, store, tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["out", "--tar", "x.tar"]], ids=["none", "both"])
 def test_get_requires_either_a_directory_or_a_tar(worker, arguments):
     """Neither and both are wrong command lines."""
-    said = worker("get", "labresults", *arguments)
+    done = worker("get", "labresults", *arguments)
 
-    assert "expected either DIRECTORY or --tar FILE" in said.err
-    assert 64 == said.status
+    assert "expected either DIRECTORY or --tar FILE" in done.err
+    assert 64 == done.status
 
 
 def test_get_of_a_missing_path_exits_with_66(worker, store, tmp_path):
     """The message names the path."""
     a_commit(store, {"a": b"1"})
 
-    said = worker("get", "labresults:b", tmp_path / "out")
+    done = worker("get", "labresults:b", tmp_path / "out")
 
-    assert "the commit has no file of this name" in said.err
-    assert 66 == said.status
+    assert "the commit has no file of this name" in done.err
+    assert 66 == done.status

@@ -21,14 +21,14 @@ def test_no_line_of_a_debug_log_has_a_secret(site, format_):
     job["transform"] |= {"debug": True, "cmd": ["sh", "-s", TOKEN]}
     job["transform"]["secrets"] = [{"name": "db", "key": "password", "envVar": "PW"}]
     job["transform"]["env"] = {"API_TOKEN": TOKEN, "HARMLESS": "shown"}
-    said = site.worker(
+    done = site.worker(
         "run", "--job", site.job(job), "--log-level", "debug", "--log-format", format_,
         "--auth", "sigv4", "--result", "r.json", WORKER_SECRET_DB_PASSWORD=SECRET,
     )  # fmt: skip
     result = (site.root / "r.json").read_text()
 
-    assert 10 == said.status, said.err
-    assert "command.starting" in said.err
-    assert "shown" in said.err
+    assert 10 == done.status, done.err
+    assert "command.starting" in done.err
+    assert "shown" in done.err
     for secret in (SECRET, json.dumps(SECRET)[1:-1], TOKEN):
-        assert secret not in said.err + said.out + result
+        assert secret not in done.err + done.out + result
