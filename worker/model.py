@@ -29,25 +29,21 @@ class InvalidName(Invalid):
         self.found = found
 
 
-def _name(kind: str, default: Any = attrs.NOTHING) -> Any:
-    def validate(_instance: object, _attribute: object, value: str) -> None:
-        if not NAME.fullmatch(value):
-            raise InvalidName(kind, value, NAME_EXPECTED)
-
-    return attrs.field(default=default, validator=validate)
-
-
-def _validate_commit_id(_instance: object, _attribute: object, value: str) -> None:
-    if not COMMIT_ID.fullmatch(value):
-        raise InvalidName("commit", value, COMMIT_ID_EXPECTED)
+def _validate(_instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    kind = attribute.metadata["kind"]
+    pattern, expected = NAME, NAME_EXPECTED
+    if kind == "commit":
+        pattern, expected = COMMIT_ID, COMMIT_ID_EXPECTED
+    if not pattern.fullmatch(value):
+        raise InvalidName(kind, value, expected)
 
 
 @attrs.frozen(order=True)
 class Repo:
     """The name of a versioned repo in a project. Raises InvalidName."""
 
-    project: str = _name("project")
-    name: str = _name("repo")
+    project: str = attrs.field(validator=_validate, metadata={"kind": "project"})
+    name: str = attrs.field(validator=_validate, metadata={"kind": "repo"})
 
     def __str__(self) -> str:
         return self.name if self.project == DEFAULT_PROJECT else f"{self.project}/{self.name}"
@@ -58,7 +54,9 @@ class BranchName:
     """The name of a branch, which is a history of commits of one repo. Raises InvalidName."""
 
     repo: Repo
-    name: str = _name("branch", DEFAULT_BRANCH)
+    name: str = attrs.field(
+        default=DEFAULT_BRANCH, validator=_validate, metadata={"kind": "branch"}
+    )
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.name}"
@@ -69,7 +67,7 @@ class CommitName:
     """A repo and the id of one of its commits. Raises InvalidName."""
 
     repo: Repo
-    id: str = attrs.field(validator=_validate_commit_id)
+    id: str = attrs.field(validator=_validate, metadata={"kind": "commit"})
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.id}"
@@ -118,7 +116,9 @@ def cut(extents: tuple[Extent, ...], start: int, stop: int) -> tuple[Extent, ...
     position = 0
     for extent in extents:
         first, last = max(start, position), min(stop, position + extent.length)
-        if first < last:
+        if last - first == extent.length:
+            pieces.append(extent)
+        elif first < last:
             pieces.append(extent.slice(first - position, last - first))
         position += extent.length
     return tuple(pieces)

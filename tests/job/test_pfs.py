@@ -257,6 +257,15 @@ def test_collect_rejects_what_cannot_be_a_file_of_a_commit(
         contents(inputs, tmp_path)
 
 
+def test_collect_rejects_files_that_vanish(inputs, tmp_path):
+    path = inputs.root / "out" / "vanishing"
+    path.touch()
+    stage = Stage(inputs.store.backend, "s", writer="w", scratch=tmp_path)
+
+    with pytest.raises(NotAnOutput, match="vanishing: No such file"):
+        list(collect(inputs.root / "out", inputs, stage, spool=tmp_path, check=path.unlink))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
 def test_collect_rejects_files_that_cannot_be_read(inputs, tmp_path):
     (inputs.root / "out" / "closed").touch(mode=0)

@@ -84,7 +84,6 @@ class BackendContract:
         assert expected == backend.get("a", start, stop)
 
     def test_put_new_raises_a_conflict_with_an_existing_object(self, backend):
-        """Of two writers who both say "new", the second is told, and the first's bytes stay."""
         backend.put_new("slot", b"1")
 
         with pytest.raises(Conflict):

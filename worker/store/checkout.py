@@ -228,7 +228,7 @@ class FolderWriter:
         return None
 
     def _folder(self, parts: list[str]) -> int:
-        """Open the folder, creating what is missing; keep open what it shares with the last one."""
+        """Open the folder, creating missing ones. Folders shared with the last path stay open."""
         shared = 0
         for (name, _), part in zip(self._open[1:], parts, strict=False):
             if name != part:
@@ -274,7 +274,7 @@ def path_fault(path: str, longest: int = PATH_LIMIT) -> str | None:
     A path without fault leads to a file or folder below the folder that it is relative to.
     """
     if path.startswith("/"):
-        return "it begins with /"
+        return "it starts with /"
     if "\0" in path:
         return "it contains a NUL character"
     parts = path.removesuffix("/").split("/")

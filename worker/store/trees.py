@@ -175,7 +175,8 @@ def apply(base: Tree, changes: Iterable[tuple[str, Entry | None]]) -> Tree:
             rows = builder.finish()
         if rows and rows == base.rows:
             return base
-        data = _encode_root(salt, rows)
+        encoded = _encode.encode((FORMAT, salt, [attrs.astuple(row) for row in rows]))
+        data = segments.compress(encoded)
         root = hashlib.sha256(data).hexdigest()
         created.append(TREES + root)
         base.backend.put(created[-1], data)
@@ -201,10 +202,6 @@ def read_segment(backend: Backend, address: bytes) -> Segment:
     """Read a segment and verify its bytes against its address."""
     name = SEGMENTS + address.hex()
     return segments.decode(name, _verified(backend, name, address.hex()))
-
-
-def _encode_root(salt: bytes, rows: tuple[SegmentRow, ...]) -> bytes:
-    return segments.compress(_encode.encode((FORMAT, salt, [attrs.astuple(row) for row in rows])))
 
 
 def _delete(backend: Backend, names: Sequence[str]) -> None:
