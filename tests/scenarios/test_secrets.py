@@ -32,3 +32,19 @@ def test_no_line_of_a_debug_log_has_a_secret(site, format_):
     assert "shown" in done.err
     for secret in (SECRET, json.dumps(SECRET)[1:-1], TOKEN):
         assert secret not in done.err + done.out + result
+
+
+def test_no_line_of_a_gateway_process_has_a_secret(site):
+    """A gateway process redacts the secrets of the job, such as a key in a failed request."""
+    a_commit(site.open(), {TOKEN: b"lost"})
+    blobs = [path for path in (site.root / "store" / "blobs").rglob("*") if path.is_file()]
+    for blob in blobs:
+        blob.unlink()
+    job = a_job("curl -s $S3_ENDPOINT/labresults/$API_TOKEN", inputs=(an_input(),), datumTries=1)
+    job["transform"]["env"] = {"API_TOKEN": TOKEN}
+
+    done = site.worker("run", "--job", site.job(job), "--log-format", "json")
+
+    failed = [event for event in done.events if event["event"] == "gateway.failed"]
+    assert "/labresults/***" == failed[0]["resource"]
+    assert TOKEN not in done.err + done.out
