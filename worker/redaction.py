@@ -58,6 +58,10 @@ def _base64_forms(secret: bytes) -> Iterator[bytes]:
         yield form.translate(bytes.maketrans(b"+/", b"-_"))
 
 
+PREFIX = 4
+"""Bytes of a secret by which its start is searched for."""
+
+
 class Redactor:
     """Replaces secrets in a stream of bytes by ``***``; overlapping secrets become one mark.
 
@@ -112,11 +116,17 @@ class Redactor:
         """Return the length of the withheld data before the longest tail that starts a secret."""
         data, best = self._withheld, len(self._withheld)
         for form in self._forms:
-            start = data.find(form[:1], max(0, len(data) - len(form) + 1), best)
-            while start >= 0 and not form.startswith(data[start:]):
-                start = data.find(form[:1], start + 1, best)
-            if start >= 0:
+            # A search for several bytes has few false matches. The last tails are shorter than it.
+            searched = form[:PREFIX]
+            start = data.find(searched, max(0, len(data) - len(form) + 1), best + PREFIX)
+            while 0 <= start < best and not form.startswith(data[start:]):
+                start = data.find(searched, start + 1, best + PREFIX)
+            if 0 <= start < best:
                 best = start
+            for start in range(max(0, len(data) - min(PREFIX, len(form)) + 1), best):
+                if form.startswith(data[start:]):
+                    best = start
+                    break
         return best
 
     def _take(self, stop: int) -> bytes:
