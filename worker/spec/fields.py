@@ -115,7 +115,7 @@ TRANSFORM = Object(
         ),
         Field("errCmd", ARGUMENTS, "runs once after the last failed try; success recovers it"),
         Field("errStdin", LINES, "lines of the standard input of `errCmd`"),
-        Field("debug", Boolean(), "log at debug level"),
+        Field("debug", Boolean(), "log the command and the names of its variables before each try"),
         Field(
             "datumBatching",
             rejected="`datumBatching` is not supported: the command runs once for each datum",
