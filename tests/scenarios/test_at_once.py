@@ -30,7 +30,7 @@ def test_workers_on_one_job_make_one_commit(site):
     assert f"{winner}\n" == site.worker("cat", "copy:n").out
     assert 1 == len(site.worker("log", "copy", "--json").out.splitlines())
     assert [] == site.left_over()
-    assert "all is well" in site.worker("verify").out
+    assert "no defects" in site.worker("verify").out
 
 
 def test_jobs_that_commit_to_one_branch_at_once_are_all_in_its_log(site):

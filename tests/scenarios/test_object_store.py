@@ -78,7 +78,7 @@ def test_a_store_on_s3_is_the_same_store(site, machine, folder):
     found = second.worker("run", "--job", second.job(counting))
     assert 0 == found.status, found.err
     assert "21\n" == second.worker("cat", "count:count").out
-    assert "all is well" in second.worker("verify").out
+    assert "no defects" in second.worker("verify").out
 
 
 def test_the_agents_credentials_never_reach_the_command(machine, folder):
