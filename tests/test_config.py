@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.options import FLAGS
 from worker.config import (
     OPTIONS,
     Config,
@@ -93,7 +92,7 @@ def test_an_unknown_key_is_reported_with_file_and_suggestion(file, text, place):
 )
 def test_an_invalid_value_is_reported_with_source_and_expectation(name, raw, expected):
     """The message has the source, what was expected, and what was found."""
-    where = "--" + name.replace(".", "-").replace("_", "-")
+    where = OPTIONS[name].flag.partition("/")[0]
 
     assert f"{where}: {expected}" in problems_of({name: raw})[0]
 
@@ -109,7 +108,7 @@ def test_all_problems_are_reported_at_once(file):
 
     found = problems_of({"gateway.port": "x"}, {"WORKER_GRACE": "x"}, path)
 
-    assert [f"{path}: log.level", "WORKER_GRACE", "--gateway-port"] == [
+    assert [f"{path}: log.level", "WORKER_GRACE", "--port"] == [
         re.sub(r": expected.*", "", problem) for problem in found
     ]
 
@@ -274,7 +273,7 @@ def test_the_documentation_has_a_row_for_every_setting():
     }
 
     assert {
-        option.name: (option.variable, FLAGS[option.name][0].partition("/")[0], option.help)
+        option.name: (option.variable, option.flag.partition("/")[0], option.help)
         for option in OPTIONS.values()
     } == rows
 

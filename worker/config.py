@@ -38,8 +38,9 @@ class InvalidConfig(Misconfigured):
 # --- the settings ---------------------------------------------------------------------------------
 
 
-def _help(text: str) -> dict[str, str]:
-    return {"help": text}
+def _setting(help: str, *, flag: str, metavar: str = "") -> dict[str, str]:  # noqa: A002 - as click
+    """Describe a setting: its help text, its flag, and the placeholder of the flag's value."""
+    return {"help": help, "flag": flag, "metavar": metavar}
 
 
 def _between(least: int, most: int) -> Any:
@@ -77,41 +78,61 @@ class GatewayConfig:
     processes: int = attrs.field(
         factory=lambda: min(4, usable_processors()),
         validator=_between(1, 64),
-        metadata=_help("Number of gateway processes; by default the usable CPUs, at most 4"),
+        metadata=_setting(
+            "Number of gateway processes; by default the usable CPUs, at most 4",
+            flag="--gateway-processes",
+            metavar="NUMBER",
+        ),
     )
     host: str = attrs.field(
         default="127.0.0.1",
         validator=_not_empty,
-        metadata=_help("Address to listen on"),
+        metadata=_setting("Address to listen on", flag="--host", metavar="ADDRESS"),
     )
     port: int = attrs.field(
         default=0,
         validator=_between(0, 65535),
-        metadata=_help("Port to listen on; 0 selects a free port"),
+        metadata=_setting(
+            "Port to listen on; 0 selects a free port", flag="--port", metavar="NUMBER"
+        ),
     )
     auth: Literal["auto", "none", "sigv4"] = attrs.field(
         default="auto",
-        metadata=_help(
+        metadata=_setting(
             "Authentication of requests: none, sigv4 (with a key pair generated for the job), or "
-            "auto (none on loopback, sigv4 on any other host)"
+            "auto (none on loopback, sigv4 on any other host)",
+            flag="--auth",
         ),
     )
     tls: Literal["off", "self-signed", "certificate"] = attrs.field(
         default="off",
-        metadata=_help(
-            "HTTPS: off, with a certificate generated for the job, or with your certificate"
+        metadata=_setting(
+            "HTTPS: off, with a certificate generated for the job, or with your certificate",
+            flag="--tls",
         ),
     )
     certificate: Path | None = attrs.field(
-        default=None, metadata=_help('Certificate chain (PEM file) for tls = "certificate"')
+        default=None,
+        metadata=_setting(
+            'Certificate chain (PEM file) for tls = "certificate"',
+            flag="--certificate",
+            metavar="FILE",
+        ),
     )
     key: Path | None = attrs.field(
-        default=None, metadata=_help('Private key (PEM file) for tls = "certificate"')
+        default=None,
+        metadata=_setting(
+            'Private key (PEM file) for tls = "certificate"', flag="--key", metavar="FILE"
+        ),
     )
     drain: Seconds = attrs.field(
         default=Seconds(30.0),
         validator=_between(0, 86_400),
-        metadata=_help("Time for requests in flight to finish after the command has exited"),
+        metadata=_setting(
+            "Time for requests in flight to finish after the command has exited",
+            flag="--drain",
+            metavar="DURATION",
+        ),
     )
 
     def __attrs_post_init__(self) -> None:
@@ -134,12 +155,13 @@ class LogConfig:
 
     format: Literal["auto", "console", "json"] = attrs.field(
         default="auto",
-        metadata=_help(
-            "console: text; json: one object a line; auto: console on a terminal, else json"
+        metadata=_setting(
+            "console: text; json: one object a line; auto: console on a terminal, else json",
+            flag="--log-format",
         ),
     )
     level: Literal["debug", "info", "warning", "error"] = attrs.field(
-        default="info", metadata=_help("Lowest level that is logged")
+        default="info", metadata=_setting("Lowest level that is logged", flag="--log-level")
     )
 
 
@@ -150,57 +172,97 @@ class Config:
     store: Address = attrs.field(
         factory=_default_store,
         validator=_not_empty,
-        metadata=_help(
-            "Location of the repos: a directory, or an s3://, gs://, az:// or memory:// URL"
+        metadata=_setting(
+            "Location of the repos: a directory, or an s3://, gs://, az:// or memory:// URL",
+            flag="--store",
+            metavar="DIRECTORY|URL",
         ),
     )
     store_options: Mapping[str, str] = attrs.field(
         factory=dict,
         repr=False,
-        metadata=_help("Options of the object-store client: endpoint, allow_http, region, …"),
+        metadata=_setting(
+            "Options of the object-store client: endpoint, allow_http, region, …",
+            flag="--store-option",
+            metavar="NAME=VALUE",
+        ),
     )
     scratch: Path = attrs.field(
         factory=_temporary,
-        metadata=_help("Directory in which each job creates and removes its scratch directory"),
+        metadata=_setting(
+            "Directory in which each job creates and removes its scratch directory",
+            flag="--scratch",
+            metavar="DIRECTORY",
+        ),
     )
     grace: Seconds = attrs.field(
         default=Seconds(10.0),
         validator=_between(0, 86_400),
-        metadata=_help("Grace period of the command between SIGTERM and SIGKILL"),
+        metadata=_setting(
+            "Grace period of the command between SIGTERM and SIGKILL",
+            flag="--grace",
+            metavar="DURATION",
+        ),
     )
     pfs_root: Path | None = attrs.field(
         default=None,
-        metadata=_help(
-            "Directory of file inputs; by default /pfs if it can be used, else in scratch"
+        metadata=_setting(
+            "Directory of file inputs; by default /pfs if it can be used, else in scratch",
+            flag="--pfs-root",
+            metavar="DIRECTORY",
         ),
     )
     runtime: Literal["process", "docker", "podman"] = attrs.field(
         default="process",
-        metadata=_help(
-            "Run the command as a process, or in transform.image with a container engine"
+        metadata=_setting(
+            "Run the command as a process, or in transform.image with a container engine",
+            flag="--runtime",
         ),
     )
     engine_arguments: tuple[str, ...] = attrs.field(
-        default=(), metadata=_help("Global arguments of docker or podman, before the subcommand")
+        default=(),
+        metadata=_setting(
+            "Global arguments of docker or podman, before the subcommand",
+            flag="--engine-argument",
+            metavar="ARGUMENT",
+        ),
     )
     engine_options: tuple[str, ...] = attrs.field(
-        default=(), metadata=_help("Further options of `docker run` or `podman run`")
+        default=(),
+        metadata=_setting(
+            "Further options of `docker run` or `podman run`",
+            flag="--engine-option",
+            metavar="OPTION",
+        ),
     )
     client_hints: bool = attrs.field(
         default=True,
-        metadata=_help("Set variables that point S3 clients to the gateway"),
+        metadata=_setting(
+            "Set variables that point S3 clients to the gateway",
+            flag="--client-hints/--no-client-hints",
+        ),
     )
     pass_environment: tuple[str, ...] = attrs.field(
         default=(),
-        metadata=_help("Further variables to pass to the command; * and ? are wildcards"),
+        metadata=_setting(
+            "Further variables to pass to the command; * and ? are wildcards",
+            flag="--pass-env",
+            metavar="NAME",
+        ),
     )
     secrets: Path | None = attrs.field(
         default=None,
-        metadata=_help("Directory of secrets: one subdirectory per secret, one file per key"),
+        metadata=_setting(
+            "Directory of secrets: one subdirectory per secret, one file per key",
+            flag="--secrets",
+            metavar="DIRECTORY",
+        ),
     )
     keep_failed: bool = attrs.field(
         default=False,
-        metadata=_help("Keep the output of a failed job as a commit on no branch"),
+        metadata=_setting(
+            "Keep the output of a failed job as a commit on no branch", flag="--keep-failed"
+        ),
     )
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
@@ -222,6 +284,16 @@ class Option:
     def variable(self) -> str:
         """The environment variable: ``WORKER_GATEWAY_PORT``."""
         return PREFIX + self.name.upper().replace(".", "_")
+
+    @property
+    def flag(self) -> str:
+        """The flag, and after a slash the flag that negates it: ``--port``."""
+        return str(self.attribute.metadata["flag"])
+
+    @property
+    def metavar(self) -> str:
+        """The placeholder of the flag's value in help texts."""
+        return str(self.attribute.metadata["metavar"])
 
     @property
     def help(self) -> str:
@@ -401,7 +473,7 @@ def _from_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Giv
 
 def _from_flags(flags: Mapping[str, object], folder: Path) -> Iterator[_Given]:
     for name, raw in flags.items():
-        yield _Given(name, raw, "--" + name.replace(".", "-").replace("_", "-"), folder)
+        yield _Given(name, raw, OPTIONS[name].flag.partition("/")[0], folder)
 
 
 def misspelled_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -427,7 +499,7 @@ def load_config(
 ) -> Config:
     """Merge *flags* over *environ* over *file* into a configuration.
 
-    *flags* are raw values by dotted name. Without *file*, ``settings_file`` selects the file.
+    *flags* are raw values by dotted name of a setting. Without *file*, ``settings_file`` selects the file.
     Relative paths in a file are relative to that file, all others to *folder* (by default the
     working directory). Raises InvalidConfig with all problems at once.
     """

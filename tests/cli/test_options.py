@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from worker.cli.options import COMMON, FLAGS, RUN, with_settings
+from worker.cli.options import COMMON, RUN, with_settings
 from worker.config import OPTIONS
 
 SAMPLES = {
@@ -48,14 +48,14 @@ def merged(place):  # noqa: ARG001 - it sets the environment
 
 def test_every_setting_is_a_flag_of_run():
     """A setting of the file can be set on the command line."""
-    assert set(OPTIONS) == set(FLAGS) == {*RUN, *COMMON} == set(SAMPLES)
+    assert set(OPTIONS) == {*RUN, *COMMON} == set(SAMPLES)
 
 
-@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_flag_sets_its_setting(merged, name):
     """The value of a flag arrives in the setting with the same name."""
     text, expected = SAMPLES[name]
-    flag = FLAGS[name][0].partition("/")[0]
+    flag = OPTIONS[name].flag.partition("/")[0]
 
     found = merged(flag, *([] if text is None else [text]))
     for part in name.split("."):

@@ -15,36 +15,11 @@ from worker.text import SECRET_NAME
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Settings by dotted name, each with its flag and the placeholder of its value in help texts.
-FLAGS: dict[str, tuple[str, str]] = {
-    "store": ("--store", "DIRECTORY|URL"),
-    "store_options": ("--store-option", "NAME=VALUE"),
-    "scratch": ("--scratch", "DIRECTORY"),
-    "grace": ("--grace", "DURATION"),
-    "pfs_root": ("--pfs-root", "DIRECTORY"),
-    "runtime": ("--runtime", ""),
-    "engine_arguments": ("--engine-argument", "ARGUMENT"),
-    "engine_options": ("--engine-option", "OPTION"),
-    "client_hints": ("--client-hints/--no-client-hints", ""),
-    "pass_environment": ("--pass-env", "NAME"),
-    "secrets": ("--secrets", "DIRECTORY"),
-    "keep_failed": ("--keep-failed", ""),
-    "gateway.processes": ("--gateway-processes", "NUMBER"),
-    "gateway.host": ("--host", "ADDRESS"),
-    "gateway.port": ("--port", "NUMBER"),
-    "gateway.auth": ("--auth", ""),
-    "gateway.tls": ("--tls", ""),
-    "gateway.certificate": ("--certificate", "FILE"),
-    "gateway.key": ("--key", "FILE"),
-    "gateway.drain": ("--drain", "DURATION"),
-    "log.format": ("--log-format", ""),
-    "log.level": ("--log-level", ""),
-}
 COMMON = ("log.format", "log.level")
 """Settings that are flags of every command."""
 STORE = ("store", "store_options")
 """Settings that are flags of the commands that read or write a store."""
-RUN = tuple(name for name in FLAGS if name not in COMMON)
+RUN = tuple(name for name in OPTIONS if name not in COMMON)
 """Settings that are flags of the commands that run a job or serve its buckets."""
 
 # A list or a table in a file is a flag that can be repeated.
@@ -56,16 +31,16 @@ def _parameter(name: str) -> str:
 
 
 def _flag(name: str) -> Callable[[Function], Function]:
-    option, (flag, metavar) = OPTIONS[name], FLAGS[name]
+    option = OPTIONS[name]
     kwargs: dict[str, Any] = {"help": option.help, "default": None}
     if get_origin(option.type) is Literal:
         kwargs["type"] = click.Choice(get_args(option.type))
     elif option.type is bool:
         kwargs["is_flag"] = True
     else:
-        kwargs["metavar"] = metavar
+        kwargs["metavar"] = option.metavar
         kwargs["multiple"] = option.type in REPEATED
-    return click.option(flag, _parameter(name), **kwargs)
+    return click.option(option.flag, _parameter(name), **kwargs)
 
 
 def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Callable[..., Any]]:
