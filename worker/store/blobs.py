@@ -21,7 +21,7 @@ from worker.store.backends.base import (
     ObjectMissing,
     StoreUnavailable,
 )
-from worker.store.backends.local import LocalBackend, read_exactly
+from worker.store.backends.local import Descriptor, LocalBackend, read_exactly
 
 FOLDER = "blobs/"
 # A pack of this size is complete. This bounds what an interrupted upload repeats, and what stays in
@@ -182,7 +182,7 @@ class BlobReader:
         self._backend = backend
         self._spool = LocalBackend(scratch) if scratch is not None else None
         self._limit = files
-        self._open: OrderedDict[str, _File] = OrderedDict()
+        self._open: OrderedDict[str, Descriptor] = OrderedDict()
         self._lock = threading.Lock()
         self._buffers = threading.local()
 
@@ -251,7 +251,7 @@ class BlobReader:
         with self._lock:
             self._open.clear()
 
-    def _file(self, blob: str) -> "_File | None":
+    def _file(self, blob: str) -> Descriptor | None:
         with self._lock:
             if (file := self._open.get(blob)) is not None:
                 self._open.move_to_end(blob)
@@ -262,7 +262,7 @@ class BlobReader:
         if path is None:
             return None
         try:
-            file = _File(path)
+            file = Descriptor(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError as error:
             if stored is None:
                 return None  # a spooled pack that was flushed, or one of another machine
@@ -303,22 +303,6 @@ def _upload(blob: str, spool: Backend, backend: Backend) -> None:
         position += len(piece)
     sink.close()
     spool.delete(FOLDER + blob)
-
-
-class _File:
-    """An open file that is closed with its last reference.
-
-    So it can be evicted from the cache while another thread reads it.
-    """
-
-    __slots__ = ("fd",)
-
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if hasattr(self, "fd"):
-            os.close(self.fd)
 
 
 def _refused(name: str, error: OSError) -> StoreUnavailable:

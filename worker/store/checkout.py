@@ -14,7 +14,7 @@ import attrs
 from worker.errors import Invalid, NotFound, Unavailable
 from worker.model import Commit, CommitName, Entry, Extent
 from worker.store.backends.base import Damaged
-from worker.store.backends.local import write_fully
+from worker.store.backends.local import Descriptor, write_fully
 from worker.store.blobs import BlobReader
 from worker.store.repository import Store
 from worker.store.trees import Tree
@@ -30,7 +30,7 @@ PATH_LIMIT = 4095
 WRITERS = 8
 """Files that are written at a time; disks and object stores are faster with several requests."""
 AHEAD = 64
-"""Files that are written or wait for it; each holds a file descriptor of its folder."""
+"""Files that are written or wait for it."""
 TEMPORARY = ".worker-"
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Errors of one name or of what exists under it. Any other error (a full disk, no permission) would
@@ -151,8 +151,8 @@ class FolderWriter:
             fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise FolderUnavailable(os.fspath(directory), error) from error
-        self._open = [("", fd)]
-        """The names and file descriptors of the folders down to the current one."""
+        self._open = [("", Descriptor(fd))]
+        """The names of the folders down to the current one. Pending files keep others open."""
         self._pool = ThreadPoolExecutor(WRITERS)
 
     def __enter__(self) -> "FolderWriter":
@@ -162,7 +162,7 @@ class FolderWriter:
     def __exit__(self, *_: object) -> None:
         """Wait for the files that are being written, and close all folders."""
         self._pool.shutdown()
-        self._close_below(0)
+        self._open.clear()
 
     def write(
         self, files: Iterable[tuple[str, Entry]]
@@ -172,7 +172,9 @@ class FolderWriter:
         for path, entry in files:
             pending.append((entry, self._start(path, entry)))
             if len(pending) == AHEAD:
-                yield _result(*pending.popleft())
+                # Half of them in turn, as to wait for each file would cost a switch of threads.
+                for _ in range(AHEAD // 2):
+                    yield _result(*pending.popleft())
         while pending:
             yield _result(*pending.popleft())
 
@@ -191,18 +193,17 @@ class FolderWriter:
             folder = self._folder(folders)
             if not name:
                 return None
-            # A duplicate, as the folder may be closed before a thread has written the file.
-            return self._pool.submit(self._write_file, os.dup(folder), name, path, entry)
+            return self._pool.submit(self._write_file, folder, name, path, entry)
         except OSError as error:
             return self._not_a_file(path, entry, error)
 
     def _write_file(
-        self, folder: int, name: str, path: str, entry: Entry
+        self, folder: Descriptor, name: str, path: str, entry: Entry
     ) -> KeyNotAFile | Damaged | None:
         temporary = name if self._new else TEMPORARY + secrets.token_hex(8)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(temporary, flags, 0o666, dir_fd=folder)
+            fd = os.open(temporary, flags, 0o666, dir_fd=folder.fd)
             try:
                 try:
                     self._copy(entry, fd)
@@ -214,37 +215,32 @@ class FolderWriter:
                     os.close(fd)
                 if not self._new:
                     # This replaces a link of this name, and does not touch its target.
-                    os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                    os.replace(temporary, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
             except BaseException:
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=folder)
+                    os.unlink(temporary, dir_fd=folder.fd)
                 raise
         except Damaged as error:
             return error
         except OSError as error:
             return self._not_a_file(path, entry, error)
-        finally:
-            os.close(folder)
         return None
 
-    def _folder(self, parts: list[str]) -> int:
+    def _folder(self, parts: list[str]) -> Descriptor:
         """Open the folder, creating missing ones. Folders shared with the last path stay open."""
         shared = 0
         for (name, _), part in zip(self._open[1:], parts, strict=False):
             if name != part:
                 break
             shared += 1
-        self._close_below(shared + 1)
+        del self._open[shared + 1 :]
         for part in parts[shared:]:
-            parent = self._open[-1][1]
+            parent = self._open[-1][1].fd
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, dir_fd=parent)
-            self._open.append((part, os.open(part, OPEN_FOLDER, dir_fd=parent)))
+            fd = os.open(part, OPEN_FOLDER, dir_fd=parent)
+            self._open.append((part, Descriptor(fd)))
         return self._open[-1][1]
-
-    def _close_below(self, depth: int) -> None:
-        while len(self._open) > depth:
-            os.close(self._open.pop()[1])
 
     def _not_a_file(self, path: str, entry: Entry, error: OSError) -> KeyNotAFile:
         if error.errno not in IN_THE_WAY:

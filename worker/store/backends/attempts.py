@@ -116,7 +116,7 @@ class Attempts(Generic[C]):
         is_first = client.first is not None and not client.has_responded
         try:
             with client.translated(self._doing, self._name):
-                yield client.first if is_first else client.client  # type: ignore[misc]  # not None
+                yield client.first if is_first else client.client  # type: ignore[misc]  # first is set
         except Transient as error:
             self._is_uncertain = True
             is_late = time.monotonic() + self._pause > self._deadline

@@ -287,6 +287,21 @@ class FileSink:
                 os.unlink(self._path)
 
 
+class Descriptor:
+    """A file descriptor that is closed with its last reference.
+
+    So one thread can drop it, for example from a cache, while another one still uses it.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 def read_exactly(fd: int, start: int, length: int) -> bytes:
     """Return *length* bytes from *start*, fewer only at the end of the file."""
     data = os.pread(fd, length, start)
