@@ -499,7 +499,8 @@ def load_config(
 ) -> Config:
     """Merge *flags* over *environ* over *file* into a configuration.
 
-    *flags* are raw values by dotted name of a setting. Without *file*, ``settings_file`` selects the file.
+    *flags* are raw values by dotted name of a setting. Without *file*, ``settings_file`` selects
+    the file.
     Relative paths in a file are relative to that file, all others to *folder* (by default the
     working directory). Raises InvalidConfig with all problems at once.
     """
