@@ -277,38 +277,29 @@ class Option:
 
     name: str
     """The dotted name: ``gateway.port``."""
+    variable: str
+    """The environment variable: ``WORKER_GATEWAY_PORT``."""
+    flag: str
+    """The flag, and after a slash the flag that negates it: ``--port``."""
+    metavar: str
+    """The placeholder of the flag's value in help texts."""
+    help: str
+    """The description, in one line."""
     type: Any
-    attribute: "attrs.Attribute[Any]"
-
-    @property
-    def variable(self) -> str:
-        """The environment variable: ``WORKER_GATEWAY_PORT``."""
-        return PREFIX + self.name.upper().replace(".", "_")
-
-    @property
-    def flag(self) -> str:
-        """The flag, and after a slash the flag that negates it: ``--port``."""
-        return str(self.attribute.metadata["flag"])
-
-    @property
-    def metavar(self) -> str:
-        """The placeholder of the flag's value in help texts."""
-        return str(self.attribute.metadata["metavar"])
-
-    @property
-    def help(self) -> str:
-        """The description, in one line."""
-        return str(self.attribute.metadata["help"])
+    validator: Callable[[object, object, Any], None] | None
 
 
 def _options(cls: type, prefix: str = "") -> Iterator[Option]:
     hints = get_type_hints(cls)
     for attribute in attrs.fields(cls):
-        kind = hints[attribute.name]
+        name, kind = prefix + attribute.name, hints[attribute.name]
         if attrs.has(kind):
-            yield from _options(kind, f"{prefix}{attribute.name}.")
+            yield from _options(kind, f"{name}.")
         else:
-            yield Option(prefix + attribute.name, kind, attribute)
+            variable = PREFIX + name.upper().replace(".", "_")
+            yield Option(
+                name, variable, **attribute.metadata, type=kind, validator=attribute.validator
+            )
 
 
 OPTIONS: Mapping[str, Option] = {option.name: option for option in _options(Config)}
@@ -412,8 +403,8 @@ def _parse(option: Option, raw: object, base: Path) -> Any:
             raise ValueError(f"expected one of {', '.join(get_args(kind))}")
         return raw
     value = PARSERS[kind](raw, base)
-    if option.attribute.validator is not None:
-        option.attribute.validator(None, option.attribute, value)
+    if option.validator is not None:
+        option.validator(None, None, value)
     return value
 
 
@@ -471,11 +462,6 @@ def _from_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Giv
             yield _Given(option.name, raw, option.variable, folder)
 
 
-def _from_flags(flags: Mapping[str, object], folder: Path) -> Iterator[_Given]:
-    for name, raw in flags.items():
-        yield _Given(name, raw, OPTIONS[name].flag.partition("/")[0], folder)
-
-
 def misspelled_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return variables that set nothing and resemble a setting, each with that setting's variable.
 
@@ -511,7 +497,10 @@ def load_config(
     for given in (
         *(_from_file(path) if path else ()),
         *_from_environment(environ, folder),
-        *_from_flags(flags, folder),
+        *(
+            _Given(name, raw, OPTIONS[name].flag.partition("/")[0], folder)
+            for name, raw in flags.items()
+        ),
     ):
         option = OPTIONS.get(given.name)
         if option is None:
@@ -528,11 +517,12 @@ def load_config(
     if problems:
         raise InvalidConfig(problems)
 
-    def section(prefix: str) -> dict[str, Any]:
-        return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
-
+    sections: dict[str, dict[str, Any]] = {"": {}, "gateway": {}, "log": {}}
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        sections[section][key] = value
     return Config(
-        **{name: value for name, value in values.items() if "." not in name},
-        gateway=GatewayConfig(**section("gateway.")),
-        log=LogConfig(**section("log.")),
+        **sections[""],
+        gateway=GatewayConfig(**sections["gateway"]),
+        log=LogConfig(**sections["log"]),
     )

@@ -8,7 +8,7 @@ import trio
 from worker import telemetry
 from worker.cli.run import describe, with_status
 from worker.errors import Cause
-from worker.job.request import Progress, unwatched
+from worker.job.request import Progress
 from worker.job.result import Result
 from worker.job.state import State
 
@@ -55,7 +55,7 @@ async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001
     terminal = Terminal()
     telemetry.configure("auto", "info", stream=terminal)
 
-    async def run(watch):
+    async def run(*, watch):
         watch(Progress(State.RUNNING, "command", 1, 3, 1))
         await trio.sleep(1.5)
         telemetry.logger().info("hello")
@@ -73,12 +73,12 @@ async def test_without_a_terminal_there_is_no_status():
     """A pipe gets the log only."""
     stream = io.StringIO()
     telemetry.configure("console", "info", stream=stream)
-    watches = []
+    ready = []
 
-    async def run(watch):
-        watches.append(watch)
+    async def run(*, watch):
+        watch(Progress(State.RUNNING, "command", 1, 1, 1))
         return DONE
 
-    assert DONE == await with_status(run)
-    assert [unwatched] == watches
+    assert DONE == await with_status(run, lambda: ready.append(True))
+    assert [True] == ready
     assert "" == stream.getvalue()

@@ -1,13 +1,15 @@
 """``validate`` and ``schema``: check a job document, and print its JSON Schema."""
 
 import json
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import attrs
 import click
 
 from worker.cli import terminal as output
-from worker.cli.options import json_option, read_document, with_settings
+from worker.cli.options import json_option, with_settings
 from worker.config import Config
 from worker.errors import Cause
 from worker.spec.parse import parse
@@ -16,11 +18,17 @@ from worker.spec.problems import DocumentErrors, Problem
 
 
 def read_job(document: str, *, hint: str = "--job") -> JobSpec:
-    """Return the checked job of *document*, a file or ``-``.
+    """Return the checked job of *document*, a file or ``-`` for standard input.
 
     Raises BadParameter, which names the parameter *hint*, and DocumentErrors.
     """
-    return parse(read_document(document, hint=hint), source=source_name(document))
+    if document == "-":
+        return parse(sys.stdin.buffer.read(), source=source_name(document))
+    try:
+        content = Path(document).read_bytes()
+    except OSError as error:
+        raise click.BadParameter(f"{document}: {error.strerror}", param_hint=hint) from error
+    return parse(content, source=source_name(document))
 
 
 def source_name(document: str) -> str:

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -92,32 +91,13 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
     return decorate
 
 
-def json_option(function: Function) -> Function:
-    """Add ``--json``: output for programs, one JSON object a line."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line")(
-        function
-    )
-
-
-def job_option(function: Function) -> Function:
-    """Add ``--job``: the job document, in a file or on standard input."""
-    return click.option(
-        "--job",
-        "job",
-        required=True,
-        metavar="FILE|-",
-        help="Job document in JSON or YAML; - reads standard input",
-    )(function)
-
-
-def read_document(name: str, *, hint: str = "--job") -> bytes:
-    """Return the content of the job document *name*, which is a file or ``-``.
-
-    Raises BadParameter, which names the parameter *hint*.
-    """
-    if name == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise click.BadParameter(f"{name}: {error.strerror}", param_hint=hint) from error
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line")
+"""Adds ``--json``: output for programs."""
+job_option = click.option(
+    "--job",
+    "job",
+    required=True,
+    metavar="FILE|-",
+    help="Job document in JSON or YAML; - reads standard input",
+)
+"""Adds ``--job``: the job document, in a file or on standard input."""

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from worker.concurrency import open_plain_nursery
 from worker.config import Config
 from worker.gateway.launch import launched
 from worker.job import runner
-from worker.job.request import Progress, RunRequest, Watch, unwatched
+from worker.job.request import Progress, RunRequest
 from worker.job.result import Result
 from worker.model import BranchName, Commit, Repo
 from worker.spec.pipeline import CrossInput, Input, JobSpec, PfsInput
@@ -67,20 +68,8 @@ def run(
         if folders:
             spec = _import_folders(settings, spec, folders)
         request = RunRequest(spec, settings, dict(os.environ))
-
-        def start(ready: Callable[[], None]) -> Result:
-            async def watched(watch: Watch) -> Result:
-                def note(progress: Progress) -> None:
-                    ready()
-                    watch(progress)
-
-                return await runner.run(
-                    request, log=telemetry.logger(), watch=note, gateway=gateway
-                )
-
-            return trio.run(with_status, watched)
-
-        found = run_job(start)
+        start = partial(runner.run, request, log=telemetry.logger(), gateway=gateway)
+        found = run_job(lambda ready: trio.run(with_status, start, ready))
         file.write(found)
     print_result(found, as_json=as_json)
     return found.exit_code
@@ -162,17 +151,24 @@ def describe(progress: Progress, report: Mapping[str, Any], seconds: float) -> s
     return " · ".join(parts)
 
 
-async def with_status(run: Callable[[Watch], Awaitable[Result]]) -> Result:
-    """Run a job with its status on the last line of the terminal, if the log goes to one."""
+async def with_status(
+    run: Callable[..., Awaitable[Result]], ready: Callable[[], None] = lambda: None
+) -> Result:
+    """Run a job with its status on the last line of the terminal, if the log goes to one.
+
+    *run* is called with ``watch``, a function for the progress of the run. *ready* is called at
+    each progress.
+    """
     line = telemetry.status_line()
     if line is None:
-        return await run(unwatched)
+        return await run(watch=lambda _: ready())
     last: Progress | None = None
     report: dict[str, Any] = {}
     started = time.monotonic()
 
     def watch(progress: Progress) -> None:
         nonlocal last, report
+        ready()
         if progress.step == "report":
             report = {**report, **progress.report}
         elif progress.step == "command":
@@ -189,7 +185,7 @@ async def with_status(run: Callable[[Watch], Awaitable[Result]]) -> Result:
     async with open_plain_nursery() as nursery:
         nursery.start_soon(redraw)
         try:
-            result = await run(watch)
+            result = await run(watch=watch)
         finally:
             line.show("")
         nursery.cancel_scope.cancel()
