@@ -1,4 +1,4 @@
-"""A nursery whose one error is raised as itself, for callers who catch errors by their class."""
+"""A nursery that raises a single error as itself, for callers that catch errors by class."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,9 +8,10 @@ import trio
 
 @asynccontextmanager
 async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery that raises, of a group that holds a single error, that error.
+    """Open a nursery that unwraps an exception group with a single error.
 
-    Cancellations count only where there is nothing else: they follow from the error.
+    Cancellations beside an error are dropped, since they follow from it. A group with several
+    errors, or with cancellations only, is raised unchanged.
     """
     try:
         async with trio.open_nursery() as nursery:

@@ -23,9 +23,9 @@ class Decoder(Generic[Value]):
         self._partial: list[bytes] = []
         """The pieces of a line whose end has not been received."""
 
-    def feed(self, data: bytes) -> list[Value]:
+    def feed(self, data: bytes | bytearray) -> list[Value]:
         """Return the values of all lines that *data* completes, in order."""
-        *complete, partial = data.split(b"\n")
+        *complete, partial = bytes(data).split(b"\n")
         if complete:
             complete[0] = b"".join((*self._partial, complete[0]))
             self._partial.clear()

@@ -1,16 +1,38 @@
-"""What this process knows stays in it, though the user's command runs as the same user."""
+"""Options of this process that Linux sets with ``prctl(2)``; other systems have none of them.
+
+The supervisor shim imports this module under ``python -I -S``, so it imports next to nothing.
+"""
 
 import ctypes
 import sys
 
+PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def keep_private() -> None:
-    """Let no other process of this user read the environment or the memory of this one.
+    """Deny other processes of the same user access to the environment and memory of this one.
 
-    Both may hold the credentials for the store. It lasts until this process runs another program,
-    and is no help against root. Where the system has no such thing, nothing is done.
+    Both may hold the credentials of the store, and the command may run as the same user. The
+    setting ends when this process executes another program. Root is not restricted.
     """
+    _prctl(PR_SET_DUMPABLE, 0)
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of orphaned descendants, instead of PID 1."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Send signal *number* to this process when its parent dies.
+
+    The kernel clears the setting when the process changes its user.
+    """
+    _prctl(PR_SET_PDEATHSIG, number)
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -9,7 +9,7 @@ from builders import a_commit, a_job, an_id, an_input
 from containers.engines import IMAGE
 
 from worker.model import BranchName, Repo
-from worker.supervisor.engine import this_agent
+from worker.supervisor.engine import current_agent
 
 COPY = BranchName(Repo("default", "copy"))
 
@@ -332,7 +332,7 @@ async def test_an_agent_that_is_killed_leaves_no_container(site, engine, running
 
 def test_the_container_of_a_worker_that_is_no_more_is_removed(site, engine):
     """If even the keeper was killed, the next run tidies up."""
-    ours = this_agent()
+    ours = current_agent()
     dead, alive = f"{ours.machine}/{2**22 + 1}/1", str(ours)
     names = []
     for agent in (dead, alive):

@@ -5,7 +5,7 @@ import pytest
 
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.environment import Access, Given, InputVariables, compose, hints, passed
-from worker.supervisor.tree import Identity
+from worker.supervisor.users import Identity
 
 PLAIN = Access(Endpoint("127.0.0.1", 4242, "http://127.0.0.1:4242"))
 GIVEN = Given(

@@ -112,7 +112,7 @@ async def test_accepted_codes_count_as_success(store, a_request, log):
         ({"stdin": ["sleep 60"], "jobTimeout": "500ms"}, 12, "jobTimeout"),
         ({"cmd": ["no-such"]}, 10, "no-such: command not found in PATH"),
         ({"cmd": ["/etc/passwd"]}, 10, "not executable: it lacks the x permission"),
-        ({"stdin": ["kill -9 $$"]}, 10, "ended by SIGKILL"),
+        ({"stdin": ["kill -9 $$"]}, 10, "killed by SIGKILL"),
         ({"workingDir": "/no/such"}, 10, "workingDir /no/such: No such file"),
         ({"user": "nobody-here"}, 64, "transform.user 'nobody-here': there is no such user"),
         ({"secrets": [{"name": "db", "key": "k", "envVar": "K"}]}, 78, "secret 'db/k': not found"),

@@ -8,7 +8,7 @@ from builders import a_commit, a_job, an_id, an_input
 from worker.errors import Cause
 
 AGENT = "$(ps -o ppid= -p $PPID)"
-"""The parent of the command's keeper."""
+"""The process id of the agent: the parent of the supervisor shim."""
 ELSEWHERE = {
     Cause.OUT_OF_MEMORY: "test_struck, in a cgroup with a limit",
     Cause.NOT_PUBLISHED: "test_struck, on a disk of 8 MiB",
@@ -51,8 +51,8 @@ ROWS = [
     pytest.param(
         {"stdin": ["kill -9 $PPID; sleep 60"]},
         Cause.UNAVAILABLE,
-        "kept the command was killed",
-        id="the keeper is killed",
+        "supervisor process of the command was killed",
+        id="the shim is killed",
     ),
     pytest.param(
         {"stdin": [f"kill {AGENT}; sleep 60"]}, Cause.STOPPED, "SIGTERM", id="stopped by a signal"

@@ -243,7 +243,7 @@ def test_a_fork_bomb_in_the_agent_s_own_cgroup(site, few_processes):
         pytest.param(
             {"cmd": ["/etc/passwd"]}, "it lacks the x permission", id="without x permission"
         ),
-        pytest.param({"cmd": ["/tmp"]}, "not executable: it is a folder", id="a folder"),
+        pytest.param({"cmd": ["/tmp"]}, "not executable: it is a directory", id="a folder"),
         pytest.param({"workingDir": "/nosuch"}, "workingDir /nosuch: No such", id="no folder"),
     ],
 )
@@ -260,7 +260,7 @@ def test_a_command_that_kills_what_keeps_it_does_not_get_away(site):
     ended = run(site, f"({DAEMON}); kill -9 $PPID; sleep 1000")
 
     assert (69, "failure", "unavailable") == ended.told
-    assert "the process that kept the command was killed" == ended.result["reason"]
+    assert "supervisor process of the command was killed" in ended.result["reason"]
     assert ended.seconds < 30
 
 

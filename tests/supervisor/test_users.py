@@ -6,14 +6,12 @@ from pathlib import Path
 import pytest
 
 from worker.spec.pipeline import User
-from worker.supervisor.tree import Identity
-from worker.supervisor.users import UserWrong, resolve_user
+from worker.supervisor.users import Identity, UserUnavailable, resolve_user
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change users")
 
 
-def test_nobody_in_particular_is_who_we_are():
-    """Without a user the command runs as the agent."""
+def test_without_a_user_the_command_keeps_the_identity_of_the_worker():
     assert resolve_user(None) is None
 
 
@@ -21,28 +19,28 @@ def test_nobody_in_particular_is_who_we_are():
 @pytest.mark.parametrize(
     ("user", "expected"),
     [
-        (User(uid=61234), Identity(61234, 61234, (61234,), home="/")),
-        (User(uid=61234, gid=5), Identity(61234, 5, (5,), home="/")),
-        (User(name="root"), Identity(0, 0, (0,), "root", "/root")),
+        pytest.param(User(uid=61234), Identity(61234, 61234, (61234,), home="/"), id="uid"),
+        pytest.param(User(uid=61234, gid=5), Identity(61234, 5, (5,), home="/"), id="uid and gid"),
+        pytest.param(User(name="root"), Identity(0, 0, (0,), "root", "/root"), id="name"),
     ],
-    ids=["uid", "uid and gid", "name"],
 )
-def test_a_user_has_its_own_groups_and_no_others(user, expected):
-    """A uid needs no entry in passwd."""
+def test_a_user_has_its_own_groups_only_and_a_uid_needs_no_entry_in_passwd(user, expected):
     assert expected == resolve_user(user)
 
 
-def test_a_name_must_be_in_passwd():
-    """And the message says what else would do."""
-    with pytest.raises(UserWrong, match=r"transform.user 'nobody-here': there is no such user"):
-        resolve_user(User(name="nobody-here"))
+def test_a_name_that_passwd_does_not_have_is_rejected():
+    with pytest.raises(
+        UserUnavailable, match=r"transform.user 'no-such-user': passwd has no such user; give a uid"
+    ):
+        resolve_user(User(name="no-such-user"))
 
 
-def test_only_root_can_become_somebody_else(monkeypatch):
-    """Said before anything is run."""
+def test_a_worker_without_root_rejects_another_user(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    with pytest.raises(UserWrong, match="only root can change users; the worker runs as uid 1000"):
+    with pytest.raises(
+        UserUnavailable, match="only root can change users; the worker runs as uid 1000"
+    ):
         resolve_user(User(uid=61234))
 
 

@@ -30,9 +30,9 @@ from worker.model import CommitName
 from worker.store.publish import BranchNotMoved, Draft, Published, finish, keep, publish
 from worker.store.repository import Store, open_store
 from worker.store.trees import Tree, apply
-from worker.supervisor.signals import Stop
-from worker.supervisor.tree import adopt_orphans, reap_orphans
-from worker.system import keep_private
+from worker.supervisor.signals import StopRequest
+from worker.supervisor.tree import reap_orphans
+from worker.system import become_subreaper, keep_private
 
 COUNTING = 1.0
 """Seconds for the gateway to say what went through it; one that has died says nothing."""
@@ -65,7 +65,7 @@ async def conduct(
     work: Work,
     *,
     launched: "subprocess.Popen[bytes] | None",
-    stop: Stop,
+    stop: StopRequest,
     log: FilteringBoundLogger,
     watch: Watch,
     ignored: Collection[signal.Signals] = (),
@@ -73,7 +73,7 @@ async def conduct(
     """Do all that is around *work*: before it the buckets, after it the commit and tidying up."""
     job = request.spec.job_id or uuid.uuid4().hex
     journal = Journal(job, log.bind(job=job), watch)
-    adopt_orphans()
+    become_subreaper()
     keep_private()
     try:
         async with open_plain_nursery() as nursery:
@@ -92,7 +92,7 @@ async def conduct(
 async def _run(
     request: RunRequest,
     work: Work,
-    stop: Stop,
+    stop: StopRequest,
     journal: Journal,
     launched: "subprocess.Popen[bytes] | None",
 ) -> Result:
@@ -126,7 +126,7 @@ async def _run(
 async def _work(
     request: RunRequest,
     work: Work,
-    stop: Stop,
+    stop: StopRequest,
     journal: Journal,
     launched: "subprocess.Popen[bytes] | None",
     store: Store,
@@ -151,7 +151,7 @@ async def _work(
                 output=output,
                 scratch=scratch,
                 journal=journal,
-                patience=stop.patience,
+                grace_period=stop.grace_period,
             )
         )
         journal.note(Event.READY)
@@ -258,7 +258,7 @@ def _draft(journal: Journal, name: CommitName, state: str, *, reason: str = "") 
     )
 
 
-def _stopped(journal: Journal, stop: Stop) -> Result:
+def _stopped(journal: Journal, stop: StopRequest) -> Result:
     """Return the result of a run that was ended from outside before it could publish."""
     journal.note(Event.STOPPED)
     if stop.signal is None:
@@ -268,7 +268,7 @@ def _stopped(journal: Journal, stop: Stop) -> Result:
     return journal.result(Cause.STOPPED, f"stopped by {stop.signal} before it could publish")
 
 
-def _failed(journal: Journal, stop: Stop, error: Exception, scratch: Path) -> Result:
+def _failed(journal: Journal, stop: StopRequest, error: Exception, scratch: Path) -> Result:
     """Return the result of a run that an error ended."""
     if journal.final is not None:
         # What was decided stays decided; only the tidying up went wrong.

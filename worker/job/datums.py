@@ -18,8 +18,9 @@ from worker.job.request import Progress
 from worker.job.result import DatumResult
 from worker.job.scratch import remove_tree
 from worker.job.workplace import Workplace
-from worker.supervisor.command import Ended, Listener
-from worker.supervisor.tree import NotStarted, Order
+from worker.supervisor.command import CommandExit
+from worker.supervisor.output import OutputHandler
+from worker.supervisor.tree import CommandSpec, NotStarted
 
 PAUSE = 0.5, 30.0
 """Seconds before the second try, and the most before any; in between they double."""
@@ -43,7 +44,7 @@ class Failure:
 
     cause: Cause
     reason: str
-    ended: Ended | None = None
+    ended: CommandExit | None = None
     again: bool = True
     """Whether another try may go better."""
 
@@ -102,24 +103,24 @@ async def _try(place: Workplace, datum: Datum, attempt: int) -> Failure | None:
     await empty_out(place)
     for mark in (place.output.plan.store_full, place.output.plan.scratch_full):
         mark.unlink(missing_ok=True)
-    listener = place.listener(datum, attempt)
-    order = place.order(transform.cmd, place.environment(datum))
+    output = place.output_handler(datum, attempt)
+    command = place.command(transform.cmd, place.environment(datum))
     if transform.debug:
         place.log.info(
             "command.starting",
-            command=list(order.argv),
-            directory=str(order.directory or ""),
+            command=list(command.argv),
+            directory=str(command.directory or ""),
             user=str(transform.user or ""),
-            environment=sorted(order.environment),
+            environment=sorted(command.environment),
         )
     failure = await _run(
         place,
-        order,
+        command,
         stdin=transform.stdin,
-        listener=listener,
+        output=output,
     )
     place.journal.tail.clear()
-    place.journal.tail.extend(listener.tail)
+    place.journal.tail.extend(output.tail)
     if failure is None:
         try:
             await take_output(place, datum)
@@ -129,20 +130,20 @@ async def _try(place: Workplace, datum: Datum, attempt: int) -> Failure | None:
 
 
 async def _run(
-    place: Workplace, order: Order, *, stdin: Sequence[str], listener: Listener
+    place: Workplace, command: CommandSpec, *, stdin: Sequence[str], output: OutputHandler
 ) -> Failure | None:
     spec = place.plan.spec
     limit = spec.datum_timeout
     try:
         with trio.move_on_after(float("inf") if limit is None else limit):
             ended = await place.runtime.run(
-                order,
+                command,
                 stdin="".join(f"{line}\n" for line in stdin).encode(),
-                patience=place.patience,
-                listener=listener,
-                account=place.journal.account,
+                grace_period=place.grace_period,
+                output=output,
+                on_usage=place.journal.account,
             )
-            return _judge(place, ended, listener)
+            return _judge(place, ended, output)
     except NotStarted as error:
         return Failure(Cause.COMMAND_FAILED, str(error), again=False)
     return Failure(
@@ -150,9 +151,9 @@ async def _run(
     )
 
 
-def _judge(place: Workplace, ended: Ended, listener: Listener) -> Failure | None:
+def _judge(place: Workplace, ended: CommandExit, output: OutputHandler) -> Failure | None:
     """Return what a command's end means; None if it succeeded."""
-    for left in ended.left:
+    for left in ended.leftovers:
         place.log.warning(
             "command.left_running", pid=left.pid, command=place.redactor.text(left.command)
         )
@@ -162,7 +163,7 @@ def _judge(place: Workplace, ended: Ended, listener: Listener) -> Failure | None
         )
     if ended.succeeded(place.plan.spec.transform.accept_return_code):
         return None
-    last = f": {listener.tail[-1]}" if listener.tail else ""
+    last = f": {output.tail[-1]}" if output.tail else ""
     reason = f"the command {ended}{last}"
     if ended.out_of_memory:
         return Failure(
@@ -210,9 +211,9 @@ async def _recovered(place: Workplace, datum: Datum, failure: Failure, attempt: 
     }
     refused = await _run(
         place,
-        place.order(transform.err_cmd, environment),
+        place.command(transform.err_cmd, environment),
         stdin=transform.err_stdin,
-        listener=place.listener(datum, attempt),
+        output=place.output_handler(datum, attempt),
     )
     if refused is not None:
         place.log.warning("datum.not_recovered", number=datum.number, reason=refused.reason)

@@ -9,31 +9,17 @@ import attrs
 
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.truststore import KEY_STORE
-from worker.supervisor.tree import Identity
+from worker.supervisor.users import Identity
 
-# What the command gets of the agent's environment. An allow-list, because the agent's own
-# credentials for the store stand in that environment too.
-PASSED = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "HOSTNAME",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
+# Variables of the agent's environment that a command gets, as names or patterns. These are
+# allow-lists, because the agent's environment contains its credentials for the store as well.
+PASSED_TO_CONTAINERS = (
     "TZ",
-    "TMPDIR",
     "TERM",
     "COLORTERM",
     "COLUMNS",
     "LINES",
     "NO_COLOR",
-    "EDITOR",
-    "PAGER",
-    "XDG_RUNTIME_DIR",
-    "XDG_CACHE_HOME",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "FTP_PROXY",
@@ -44,6 +30,27 @@ PASSED = (
     "ftp_proxy",
     "all_proxy",
     "no_proxy",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
+)
+"""No path of this machine, and none of the variables that images set, such as PATH and HOME."""
+PASSED = (
+    *PASSED_TO_CONTAINERS,
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "HOSTNAME",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TMPDIR",
+    "EDITOR",
+    "PAGER",
+    "XDG_RUNTIME_DIR",
+    "XDG_CACHE_HOME",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",

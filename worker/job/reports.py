@@ -11,7 +11,7 @@ import trio
 
 from worker.concurrency import open_plain_nursery
 from worker.redaction import Redactor
-from worker.supervisor.lines import Lines
+from worker.supervisor.output import LineSplitter
 
 VARIABLES = ("WORKER_REPORT", "PACH_REPORT")
 KINDS = ("progress", "metrics", "annotation")
@@ -71,7 +71,7 @@ async def listening(path: Path, reports: Reports, redactor: Redactor) -> AsyncIt
     os.chmod(path, 0o622)  # The command may be another user's.
     # Open for writing too, so that it never ends while nobody else has it open.
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    lines, cleaner = Lines(), redactor.new_stream()
+    lines, cleaner = LineSplitter(), redactor.new_stream()
 
     def take(data: bytes) -> None:
         for line in lines.feed(cleaner.feed(data)):

@@ -14,7 +14,7 @@ from worker import telemetry
 from worker.config import Config
 from worker.gateway.pool import Parent
 from worker.job.access import gateway_plan, serve
-from worker.job.environment import Access, Given, InputVariables, compose
+from worker.job.environment import PASSED_TO_CONTAINERS, Access, Given, InputVariables, compose
 from worker.job.journal import Journal
 from worker.job.output import Output
 from worker.job.plan import Datum, Plan
@@ -26,13 +26,18 @@ from worker.job.truststore import KEY_STORE
 from worker.redaction import Redactor
 from worker.spec.glob import Match
 from worker.store.repository import Store
-from worker.supervisor import container as containers
-from worker.supervisor.command import Listener, Patience
+from worker.supervisor.command import GracePeriod
 from worker.supervisor.container import Mount
-from worker.supervisor.engine import Containers, Ready, find_engine, get_ready
-from worker.supervisor.runtime import Here, Runtime
-from worker.supervisor.tree import Identity, Order
-from worker.supervisor.users import resolve_user
+from worker.supervisor.engine import PreparedImage, find_engine, prepare_image
+from worker.supervisor.output import OutputHandler
+from worker.supervisor.runtime import ContainerRuntime, ProcessRuntime, Runtime
+from worker.supervisor.tree import CommandSpec
+from worker.supervisor.users import Identity, resolve_user
+
+# Paths inside a command's container.
+CONTAINER_PFS_ROOT = Path("/pfs")
+CONTAINER_REPORT = Path("/run/worker/report")
+CONTAINER_AUTHORITY = Path("/run/worker/ca.pem")
 
 Value = TypeVar("Value")
 
@@ -50,13 +55,13 @@ class Workplace:
     """The same, as the command sees it."""
     scratch: Path
     given: Given
-    patience: Patience
+    grace_period: GracePeriod
     redactor: Redactor
     log: FilteringBoundLogger
     journal: Journal
     keep_failed: bool = False
     identity: Identity | None = None
-    runtime: Runtime = attrs.field(factory=Here)
+    runtime: Runtime = attrs.field(factory=ProcessRuntime)
     writers: dict[str, Datum] = attrs.field(factory=dict)
     """By path, the datum that wrote it; for files as output, when there are several datums."""
     laid_out: dict[str, tuple[Match, bytes]] = attrs.field(factory=dict)
@@ -74,21 +79,21 @@ class Workplace:
         )
         return compose(attrs.evolve(self.given, inputs=inputs), datum=datum.id)
 
-    def order(self, argv: Sequence[str], environment: Mapping[str, str]) -> Order:
-        """Return the order to run *argv* as this job's commands are run."""
+    def command(self, argv: Sequence[str], environment: Mapping[str, str]) -> CommandSpec:
+        """Return *argv* as a command that runs as the job's command does."""
         directory = self.plan.spec.transform.working_dir
-        return Order(
+        return CommandSpec(
             argv=tuple(argv),
             environment=environment,
             directory=Path(directory) if directory else None,
             identity=self.identity,
         )
 
-    def listener(self, datum: Datum, attempt: int) -> Listener:
-        """Return who hears one command."""
+    def output_handler(self, datum: Datum, attempt: int) -> OutputHandler:
+        """Return the handler that logs the output of one command."""
         facts = {"datum": datum.number} if self.plan.count > 1 else {}
         log = self.log.bind(**facts, **({"attempt": attempt} if attempt > 1 else {}))
-        return Listener(
+        return OutputHandler(
             lambda stream, line: log.info("command.output", stream=stream, line=line),
             self.redactor,
         )
@@ -104,7 +109,7 @@ async def open_workplace(
     output: Output,
     scratch: Path,
     journal: Journal,
-    patience: Patience,
+    grace_period: GracePeriod,
 ) -> AsyncIterator[Workplace]:
     """Serve the buckets and make the folders of a run; its command could begin now."""
     config, spec = request.config, plan.spec
@@ -114,14 +119,15 @@ async def open_workplace(
     ready = None
     if config.runtime != "process":
         with journal.step("image"):
-            ready = await get_ready(
+            ready = await prepare_image(
                 find_engine(config.runtime, config.engine_arguments, request.environment),
-                spec.transform,
+                spec.transform.image,
+                spec.transform.user,
                 job=plan.job,
                 log=journal.log,
             )
         journal.image = ready.image.digest
-    identity = ready.inside.identity if ready else resolve_user(spec.transform.user)
+    identity = ready.user.identity if ready else resolve_user(spec.transform.user)
     local = await in_thread(_place_secrets, secrets, scratch, identity)
     hidden = (*secrets.values, *secret_values(spec.transform.env))
     telemetry.hide(hidden)
@@ -156,7 +162,7 @@ async def open_workplace(
                 identity=identity,
                 local={**local, **dict.fromkeys(VARIABLES, str(report)), "PFS_ROOT": str(root)},
             ),
-            patience=patience,
+            grace_period=grace_period,
             redactor=redactor,
             log=journal.log,
             journal=journal,
@@ -166,33 +172,35 @@ async def open_workplace(
         yield place if ready is None else _in_containers(place, ready, config, secrets)
 
 
-def _in_containers(place: Workplace, ready: Ready, config: Config, secrets: Secrets) -> Workplace:
+def _in_containers(
+    place: Workplace, ready: PreparedImage, config: Config, secrets: Secrets
+) -> Workplace:
     """Return the workplace as commands in containers see it, with paths of their own."""
     given, access = place.given, place.given.access
     mounts = [
-        Mount(place.root, containers.ROOT),
-        Mount(place.scratch / "report", containers.REPORT, writable=True),
+        Mount(place.root, CONTAINER_PFS_ROOT),
+        Mount(place.scratch / "report", CONTAINER_REPORT, writable=True),
     ]
     if not place.plan.spec.s3_out:
-        mounts.append(Mount(place.root / "out", containers.ROOT / "out", writable=True))
+        mounts.append(Mount(place.root / "out", CONTAINER_PFS_ROOT / "out", writable=True))
     for folder in sorted({file.below for file in secrets.files}):
         mounts.append(Mount(place.scratch / "secrets" / folder, Path("/") / folder))
     if access is not None and access.authority is not None:
         for suffix in (access.authority.suffix, KEY_STORE):
-            shown = containers.AUTHORITY.with_suffix(suffix)
+            shown = CONTAINER_AUTHORITY.with_suffix(suffix)
             mounts.append(Mount(access.authority.with_suffix(suffix), shown))
-        access = attrs.evolve(access, authority=containers.AUTHORITY)
-    local = dict.fromkeys(VARIABLES, str(containers.REPORT)) | {"PFS_ROOT": str(containers.ROOT)}
+        access = attrs.evolve(access, authority=CONTAINER_AUTHORITY)
+    local = dict.fromkeys(VARIABLES, str(CONTAINER_REPORT)) | {"PFS_ROOT": str(CONTAINER_PFS_ROOT)}
     if secrets.files:
         local["WORKER_SECRETS"] = "/"
     return attrs.evolve(
         place,
-        shown_root=containers.ROOT,
+        shown_root=CONTAINER_PFS_ROOT,
         given=attrs.evolve(
-            given, access=access, allowed=containers.PASSED, identity=None, local=local
+            given, access=access, allowed=PASSED_TO_CONTAINERS, identity=None, local=local
         ),
-        runtime=Containers(
-            ready=ready,
+        runtime=ContainerRuntime(
+            prepared=ready,
             job=place.plan.job,
             scratch=place.scratch,
             mounts=tuple(mounts),

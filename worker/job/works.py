@@ -14,7 +14,7 @@ from worker.job.plan import Datum
 from worker.job.request import RunRequest, Watch
 from worker.job.result import Result
 from worker.job.workplace import Workplace
-from worker.supervisor.signals import Stop
+from worker.supervisor.signals import StopRequest
 
 Launched = subprocess.Popen[bytes] | None
 
@@ -23,7 +23,7 @@ async def run(
     request: RunRequest, *, launched: Launched, log: FilteringBoundLogger, watch: Watch
 ) -> Result:
     """Run a job to its end; see ``runner.run``."""
-    stop = Stop(request.config.grace)
+    stop = StopRequest(request.config.grace)
     return await conduct(request, _every_datum, launched=launched, stop=stop, log=log, watch=watch)
 
 
@@ -41,10 +41,10 @@ async def shell(
     async def work(place: Workplace) -> Outcome:
         datum = await _first_datum(place)
         environment = place.environment(datum)
-        ended = await place.runtime.on_terminal(
-            place.order(argv, {**_own(place), **environment}),
-            patience=place.patience,
-            account=place.journal.account,
+        ended = await place.runtime.run_on_terminal(
+            place.command(argv, {**_own(place), **environment}),
+            grace_period=place.grace_period,
+            on_usage=place.journal.account,
         )
         if commit and ended.code == 0:
             await take_output(place, datum)
@@ -56,7 +56,7 @@ async def shell(
         request,
         work,
         launched=launched,
-        stop=Stop(request.config.grace),
+        stop=StopRequest(request.config.grace),
         log=log,
         watch=watch,
         # At the terminal, Ctrl-C is for what runs in the shell.
@@ -73,12 +73,12 @@ async def gateway(
     watch: Watch,
 ) -> Result:
     """Serve the job's buckets until a signal; see ``runner.gateway``."""
-    stop = Stop(request.config.grace, cancels=False)
+    stop = StopRequest(request.config.grace, cancels=False)
 
     async def work(place: Workplace) -> Outcome:
         environment, base = place.environment(await _first_datum(place)), place.given.base
         ready({name: value for name, value in environment.items() if base.get(name) != value})
-        await stop.asked.wait()
+        await stop.received.wait()
         return Outcome(Cause.DISCARDED, "a gateway without a command commits nothing")
 
     # Whoever uses the buckets is on this machine, whatever the command would have run in.

@@ -1,9 +1,9 @@
-"""A cgroup of its own for a command, where one can be had: all in it is found, and ends at once.
+"""Cgroups: one for each command where possible, and the kernel's counters of memory kills.
 
-It is made below the agent's own cgroup, in a hierarchy of version 2 (also in the second one of a
-machine that has both). No controller is enabled: what is there is used. A lock says that a cgroup
-is in use, so what a killed keeper left behind is known by its lock being free. The keeper imports
-this, and it therefore imports next to nothing.
+The cgroup of a command is created below the agent's own, in a hierarchy of version 2 (also in the
+second hierarchy of a hybrid system). No controller is enabled; those that are there are used. A
+locked cgroup is in use, so a cgroup that a killed shim left behind is recognized by its free lock.
+The shim imports this module under ``python -I -S``, so it imports next to nothing.
 """
 
 import contextlib
@@ -13,109 +13,152 @@ import time
 
 MEMBERSHIP = "/proc/self/cgroup"
 MOUNTS = "/proc/self/mountinfo"
+CGROUP_ROOT = "/sys/fs/cgroup"
+MACHINE_COUNTERS = "/proc/vmstat"
 PREFIX = "worker-command-"
-ATTEMPTS = 3
-EMPTYING = 2.0
-"""Seconds for what was killed to be gone; a cgroup that still holds somebody can't be removed."""
+CREATE_ATTEMPTS = 3
+REMOVE_TIMEOUT = 2.0
+"""Seconds for killed processes to exit; a cgroup with a process in it cannot be removed."""
 
 
 class Cgroup:
-    """The cgroup of one command; made by :func:`make`."""
+    """The cgroup of one command, created by :func:`create`."""
 
     def __init__(self, path: str, lock: int) -> None:
         self.path = path
         self._lock = lock
 
     def join(self) -> None:
-        """Move this process into it, and so all that it will begin."""
-        # It may be that one can be made and not entered; then the command runs without.
+        """Move this process into the cgroup; processes that it starts inherit the membership."""
+        # A cgroup that can be created may still refuse members; the command then runs without.
         with contextlib.suppress(OSError):
             _write(f"{self.path}/cgroup.procs", "0")
 
     def members(self) -> list[int]:
-        """Return every process in it and in what was made below it; a zombie is none."""
+        """Return the processes in the cgroup and in those below it, without zombies."""
         found: list[int] = []
         for folder in _folders(self.path):
-            # One that was removed meanwhile holds nobody.
+            # A cgroup that was removed meanwhile has no members.
             with contextlib.suppress(OSError), open(f"{folder}/cgroup.procs", "rb") as file:
-                # What can't be seen from here, in another PID namespace, is called 0.
+                # A process of an invisible PID namespace is listed as 0.
                 found += [int(pid) for pid in file.read().split() if int(pid)]
         return found
 
     def kill(self) -> None:
-        """Kill all that is in it at one blow, where the kernel can; Linux 5.14 could first."""
+        """Kill all members in one ``cgroup.kill``, where the kernel has it (Linux 5.14)."""
         with contextlib.suppress(OSError):
             _write(f"{self.path}/cgroup.kill", "1")
 
     def cpu_seconds(self) -> float:
-        """Return the processor time of all that ever was in it."""
-        return self._number("cpu.stat", b"usage_usec") / 1e6
+        """Return the processor time of all processes that were ever members."""
+        return read_counter(f"{self.path}/cpu.stat", "usage_usec") / 1e6
 
-    def memory_kills(self) -> int:
-        """Return how many processes in it were killed for memory; 0 if nobody counts."""
-        return self._number("memory.events", b"oom_kill")
+    def oom_kills(self) -> int:
+        """Return how many members the kernel killed for memory; 0 without the controller."""
+        return read_counter(f"{self.path}/memory.events", "oom_kill")
 
     def remove(self) -> None:
-        """Kill what is left in it and remove it; what can't be, the next command removes."""
+        """Kill the members and remove the cgroup; on timeout, the next command removes it."""
         self.kill()
-        until = time.monotonic() + EMPTYING
-        while not _removed(self.path) and time.monotonic() < until:
+        deadline = time.monotonic() + REMOVE_TIMEOUT
+        while not _try_remove(self.path) and time.monotonic() < deadline:
             time.sleep(0.01)
         os.close(self._lock)
 
-    def _number(self, name: str, row: bytes) -> int:
-        # Without the controller there is no such file.
-        with contextlib.suppress(OSError), open(f"{self.path}/{name}", "rb") as file:
-            return int(dict(line.split(b" ") for line in file.read().splitlines()).get(row, 0))
-        return 0
 
-
-def make() -> Cgroup | None:
-    """Return a new cgroup below our own, or None where that can't be had."""
-    base = own()
+def create() -> Cgroup | None:
+    """Return a new cgroup below this process's own, or None where none can be created."""
+    base = own_path()
     if base is None:
         return None
     remove_abandoned(base)
     with contextlib.suppress(OSError):
-        for _ in range(ATTEMPTS):
+        for _ in range(CREATE_ATTEMPTS):
             path = f"{base}/{PREFIX}{os.urandom(6).hex()}"
             os.mkdir(path)
-            # Before the lock is there, somebody who tidies up may take it for abandoned.
-            if (lock := _lock(path)) is not None:
+            # Until it is locked, another worker may remove it as abandoned.
+            if (lock := _try_lock(path)) is not None:
                 return Cgroup(path, lock)
     return None
 
 
 def remove_abandoned(base: str | None) -> None:
-    """Remove the cgroups below *base* whose keepers were killed, and kill what is left in them."""
+    """Remove the cgroups below *base* whose shims were killed, and kill their members."""
     names: list[str] = []
     if base is not None:
         with contextlib.suppress(OSError):
             names = os.listdir(base)
     for name in names:
-        if name.startswith(PREFIX) and (lock := _lock(f"{base}/{name}")) is not None:
+        if name.startswith(PREFIX) and (lock := _try_lock(f"{base}/{name}")) is not None:
             Cgroup(f"{base}/{name}", lock).remove()
 
 
-def own() -> str | None:
-    """Return the folder of the cgroup that this process is in, of version 2, if it is seen here."""
+def own_path() -> str | None:
+    """Return the folder of this process's cgroup of version 2, or None if it is not visible."""
     with contextlib.suppress(OSError):
-        with open(MEMBERSHIP, encoding="utf-8", errors="surrogateescape") as file:
-            rows = [line.split(":", 2) for line in file.read().splitlines()]
         with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
             mounts = [line.split(" ") for line in file.read().splitlines()]
-        for number, _, group in rows:
+        for number, _, group in _memberships():
             for mount in mounts:
                 if number == "0" and mount[mount.index("-") + 1] == "cgroup2":
-                    # What is mounted may be a part of the hierarchy, with us in it or not.
+                    # The mount may show a part of the hierarchy that does not contain the cgroup.
                     root = "" if mount[3] == "/" else mount[3]
                     if f"{group}/".startswith(f"{root}/"):
                         return (mount[4] + group[len(root) :]).rstrip("/")
     return None
 
 
-def _lock(path: str) -> int | None:
-    """Return a lock on a cgroup that is there, or None if somebody has it."""
+# --- memory kills ---------------------------------------------------------------------------------
+
+
+def own_oom_kills() -> int:
+    """Return how many processes of this process's cgroup the kernel ever killed for memory.
+
+    Covers both versions of cgroups; 0 where neither counts.
+    """
+    total = 0
+    with contextlib.suppress(OSError):
+        for _, controllers, group in _memberships():
+            if "memory" in controllers.split(","):
+                base, name = f"{CGROUP_ROOT}/memory", "memory.oom_control"
+            elif not controllers:
+                base, name = CGROUP_ROOT, "memory.events"
+            else:
+                continue
+            # In a container the path may be the host's, while the mount is the cgroup itself.
+            for folder in (f"{base}/{group.lstrip('/')}", base):
+                if os.path.exists(f"{folder}/{name}"):
+                    total += read_counter(f"{folder}/{name}", "oom_kill")
+                    break
+    return total
+
+
+def machine_oom_kills() -> int:
+    """Return how many processes of this machine the kernel ever killed for memory."""
+    return read_counter(MACHINE_COUNTERS, "oom_kill")
+
+
+def read_counter(path: str, key: str) -> int:
+    """Return the value of *key* in a file of ``key value`` lines; 0 if either is missing."""
+    with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+        for line in file:
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+    return 0
+
+
+# --- files of the kernel --------------------------------------------------------------------------
+
+
+def _memberships() -> list[list[str]]:
+    """Return hierarchy number, controllers and path of each cgroup of this process."""
+    with open(MEMBERSHIP, encoding="utf-8", errors="surrogateescape") as file:
+        return [line.split(":", 2) for line in file.read().splitlines()]
+
+
+def _try_lock(path: str) -> int | None:
+    """Return a lock on an existing cgroup, or None if another process holds it."""
     with contextlib.suppress(OSError):
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with contextlib.suppress(OSError):
@@ -127,11 +170,11 @@ def _lock(path: str) -> int | None:
 
 
 def _folders(path: str) -> list[str]:
-    """Return a cgroup and all below it, the lowest first."""
+    """Return a cgroup and all below it, the deepest first."""
     return [folder for folder, _, _ in os.walk(path, topdown=False)]
 
 
-def _removed(path: str) -> bool:
+def _try_remove(path: str) -> bool:
     try:
         for folder in _folders(path):
             os.rmdir(folder)

@@ -1,8 +1,7 @@
-"""The user's command: started, fed, listened to, waited for, and ended with all that it began."""
+"""Running a command: its streams, its exit, and the termination of its process tree."""
 
 import os
 import signal
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -10,201 +9,188 @@ import attrs
 import trio
 
 from worker.concurrency import open_plain_nursery
-from worker.redaction import Redactor
-from worker.supervisor.lines import Lines
-from worker.supervisor.memory import memory_kills
-from worker.supervisor.tree import UNKILLABLE, Left, Order, Tree, start
+from worker.supervisor.cgroup import own_oom_kills
+from worker.supervisor.output import LineSplitter, OutputHandler
+from worker.supervisor.tree import (
+    KILL_TIMEOUT,
+    CommandSpec,
+    LeftoverProcess,
+    ProcessTree,
+    start_tree,
+)
 from worker.supervisor.usage import Usage
 
-# A pipe is read in pieces from which a bounded number of lines can come, so that a command that
-# prints as fast as it can leaves the agent time for everything else.
-PIECE = 16 * 1024
+# A small read completes a bounded number of lines, so a command that prints as fast as it can
+# leaves the event loop time for other tasks.
+READ_SIZE = 16 * 1024
 LINGER = 1.0
-"""Seconds for what ends by itself a moment after the command, such as ``> >(tee log)``."""
-PIPES = 1.0
-"""Seconds for the pipes to close after the tree has ended: somebody else may hold them open."""
-TAIL = 20
-TAIL_LINE = 2000
+"""Seconds for descendants to exit by themselves after the command, such as ``> >(tee log)``."""
+PIPE_TIMEOUT = 1.0
+"""Seconds for pipes to close after the tree has ended: another process may hold them open."""
 
 
-class Patience:
-    """How long a command has between SIGTERM and SIGKILL; a second signal makes it nothing."""
+class GracePeriod:
+    """The time between SIGTERM and SIGKILL for a command."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.over = trio.Event()
-
-
-class Listener:
-    """Hears what a command says: passes each line on, redacted, and remembers the last."""
-
-    def __init__(self, output: Callable[[str, str], None], redactor: Redactor) -> None:
-        self._output = output
-        self.redactor = redactor
-        self.last: deque[str] = deque(maxlen=TAIL)
-        """The last lines of both streams."""
-        self.errors: deque[str] = deque(maxlen=TAIL)
-        """The last lines of standard error."""
-
-    def hear(self, stream: str, line: str) -> None:
-        """Take in one line of ``stdout`` or ``stderr``."""
-        self._output(stream, line)
-        self.last.append(line[:TAIL_LINE])
-        if stream == "stderr":
-            self.errors.append(line[:TAIL_LINE])
-
-    @property
-    def tail(self) -> tuple[str, ...]:
-        """What best tells why a command failed: the end of its errors, or of all it said."""
-        return tuple(self.errors or self.last)
+        self.cut_short = trio.Event()
+        """Set to end the grace period at once, now or when it starts."""
 
 
 @attrs.frozen
-class Ended:
-    """How a command ended, with all that it began."""
+class CommandExit:
+    """Exit of a command, after its whole process tree has ended."""
 
     code: int | None
-    """None if a signal ended it."""
+    """The exit code; None if a signal killed the command."""
     signal: int | None
-    left: tuple[Left, ...] = ()
-    """What it left running, and what therefore was ended for it."""
+    leftovers: tuple[LeftoverProcess, ...] = ()
+    """Processes that the command left running, and that were therefore terminated."""
     out_of_memory: bool = False
     """Whether the kernel killed a process of this cgroup for memory meanwhile."""
 
     def succeeded(self, accepted: tuple[int, ...]) -> bool:
-        """Whether its exit code counts as success; a signal never does."""
+        """Whether the exit code is 0 or one of those *accepted*; a signal is never success."""
         return self.code is not None and (self.code == 0 or self.code in accepted)
 
     def __str__(self) -> str:
         if self.signal is not None:
             with suppress(ValueError):
-                return f"ended by {signal.Signals(self.signal).name}"
-            return f"ended by signal {self.signal}"
+                return f"killed by {signal.Signals(self.signal).name}"
+            return f"killed by signal {self.signal}"
         return f"exited with code {self.code}"
 
 
 async def run_command(
-    order: Order,
+    command: CommandSpec,
     *,
     stdin: bytes,
-    patience: Patience,
-    listener: Listener,
-    account: Callable[[Usage], None],
-) -> Ended:
-    """Run a command to its end, and end whatever it left behind.
+    grace_period: GracePeriod,
+    output: OutputHandler,
+    on_usage: Callable[[Usage], None],
+) -> CommandExit:
+    """Run a command until it exits, then terminate the rest of its process tree.
 
-    When cancelled, the whole tree gets SIGTERM, and SIGKILL when *patience* is over. *account* is
-    told what the tree used on every path. Raises NotStarted.
+    On cancellation the whole tree receives SIGTERM, and after the grace period SIGKILL.
+    *on_usage* receives what the tree used, on every path. Raises NotStarted and ShimDied.
     """
-    kills = memory_kills()
-    inputs, outputs, errors = os.pipe(), os.pipe(), os.pipe()
-    feeding = trio.lowlevel.FdStream(inputs[1])
-    pumps = [
-        _Pump("stdout", trio.lowlevel.FdStream(outputs[0]), listener),
-        _Pump("stderr", trio.lowlevel.FdStream(errors[0]), listener),
+    oom_kills = own_oom_kills()
+    input_pipe, output_pipe, error_pipe = os.pipe(), os.pipe(), os.pipe()
+    stdin_stream = trio.lowlevel.FdStream(input_pipe[1])
+    readers = [
+        _OutputReader("stdout", trio.lowlevel.FdStream(output_pipe[0]), output),
+        _OutputReader("stderr", trio.lowlevel.FdStream(error_pipe[0]), output),
     ]
-    theirs = [inputs[0], outputs[1], errors[1]]
-    async with feeding, pumps[0].stream, pumps[1].stream, open_plain_nursery() as nursery:
+    theirs = [input_pipe[0], output_pipe[1], error_pipe[1]]
+    async with stdin_stream, readers[0].stream, readers[1].stream, open_plain_nursery() as nursery:
         try:
-            async with start(order, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]) as tree:
+            async with start_tree(
+                command, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]
+            ) as tree:
                 _close(theirs)
-                nursery.start_soon(_feed, feeding, stdin)
-                for pump in pumps:
-                    nursery.start_soon(pump.run)
-                ended = await _wait(tree, patience, account)
+                nursery.start_soon(_write_stdin, stdin_stream, stdin)
+                for reader in readers:
+                    nursery.start_soon(reader.run)
+                result = await _supervise(tree, grace_period, on_usage)
         finally:
             _close(theirs)
-            for pump in pumps:
-                await pump.finish()
+            for reader in readers:
+                await reader.finish()
             nursery.cancel_scope.cancel()
-    return attrs.evolve(ended, out_of_memory=ended.out_of_memory or memory_kills() > kills)
+    killed = result.out_of_memory or own_oom_kills() > oom_kills
+    return attrs.evolve(result, out_of_memory=killed)
 
 
 async def run_on_terminal(
-    order: Order, *, patience: Patience, account: Callable[[Usage], None]
-) -> Ended:
-    """Run a command on the agent's own terminal, as a shell would."""
-    order = attrs.evolve(order, session=False)
-    async with start(order, stdin=None, stdout=None, stderr=None) as tree:
-        return await _wait(tree, patience, account)
+    command: CommandSpec, *, grace_period: GracePeriod, on_usage: Callable[[Usage], None]
+) -> CommandExit:
+    """Run a command on the worker's own terminal, as a shell would."""
+    command = attrs.evolve(command, new_session=False)
+    async with start_tree(command, stdin=None, stdout=None, stderr=None) as tree:
+        return await _supervise(tree, grace_period, on_usage)
 
 
-async def _wait(tree: Tree, patience: Patience, account: Callable[[Usage], None]) -> Ended:
-    left: tuple[Left, ...] = ()
+async def _supervise(
+    tree: ProcessTree, grace_period: GracePeriod, on_usage: Callable[[Usage], None]
+) -> CommandExit:
+    leftovers: tuple[LeftoverProcess, ...] = ()
     try:
-        found = await tree.exited()
-        if found.left:
+        status = await tree.wait_exit()
+        if status.leftovers:
             with trio.move_on_after(LINGER):
-                await tree.ended()
-            # By now they are what they became: a child was its shell when it was seen, and a
-            # daemon had still to leave its parents.
-            left = await tree.left()
+                await tree.wait_end()
+            # Listed again: at the exit, a child may not yet have executed its program, and a
+            # daemon not yet have left its parents.
+            leftovers = await tree.list_processes()
     finally:
         with trio.CancelScope(shield=True):
-            await _end(tree, patience)
-            with trio.move_on_after(UNKILLABLE):
-                account(await tree.ended())
-    return Ended(
-        None if found.signal else found.code,
-        found.signal,
-        left,
-        out_of_memory=tree.memory_kills > 0,
+            await _terminate(tree, grace_period)
+            with trio.move_on_after(KILL_TIMEOUT):
+                on_usage(await tree.wait_end())
+    killed = status.returncode < 0
+    return CommandExit(
+        code=None if killed else status.returncode,
+        signal=-status.returncode if killed else None,
+        leftovers=leftovers,
+        out_of_memory=tree.oom_kills > 0,
     )
 
 
-async def _end(tree: Tree, patience: Patience) -> None:
-    """End the tree: ask with SIGTERM, wait as long as there is patience, then kill."""
-    await tree.signal(signal.SIGTERM)
-    with trio.move_on_after(patience.seconds):
+async def _terminate(tree: ProcessTree, grace_period: GracePeriod) -> None:
+    """Send SIGTERM to the tree, and SIGKILL to what is left after the grace period."""
+    await tree.send_signal(signal.SIGTERM)
+    with trio.move_on_after(grace_period.seconds):
         async with trio.open_nursery() as nursery:
 
-            async def hurry() -> None:
-                await patience.over.wait()
+            async def cut_short() -> None:
+                await grace_period.cut_short.wait()
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(hurry)
-            await tree.ended()
+            nursery.start_soon(cut_short)
+            await tree.wait_end()
             nursery.cancel_scope.cancel()
     await tree.kill()
 
 
-async def _feed(stream: trio.lowlevel.FdStream, data: bytes) -> None:
-    # A command that does not read its input, or stops reading, does nothing wrong.
+async def _write_stdin(stream: trio.lowlevel.FdStream, data: bytes) -> None:
+    # A command is allowed to close its standard input, or to stop reading it.
     async with stream:
         with suppress(trio.BrokenResourceError):
             await stream.send_all(data)
 
 
-class _Pump:
-    """Carries one stream of a command to its listener, until the end or until it is cancelled.
+class _OutputReader:
+    """Reader of one stream of a command, until its end or until :meth:`finish`.
 
-    It is shielded: a command that is being ended must be able to say its last words, and one whose
-    pipe is full would not even end.
+    It is shielded from cancellation: a command that is being terminated may still print, and would
+    block on a full pipe.
     """
 
-    def __init__(self, name: str, stream: trio.lowlevel.FdStream, listener: Listener) -> None:
+    def __init__(self, name: str, stream: trio.lowlevel.FdStream, output: OutputHandler) -> None:
         self.stream = stream
+        self._name = name
+        self._output = output
         self._scope = trio.CancelScope(shield=True)
         self._started = False
         self._finished = trio.Event()
-        self._name = name
-        self._listener = listener
 
     async def run(self) -> None:
+        """Pass on lines until the stream ends or is cancelled."""
         self._started = True
-        lines, redactor = Lines(), self._listener.redactor.new_stream()
+        lines, redactor = LineSplitter(), self._output.redactor.new_stream()
         with self._scope:
-            while data := await self.stream.receive_some(PIECE):
+            while data := await self.stream.receive_some(READ_SIZE):
                 for line in lines.feed(redactor.feed(data)):
-                    self._listener.hear(self._name, line)
+                    self._output.handle_line(self._name, line)
         for line in (*lines.feed(redactor.finish()), *lines.finish()):
-            self._listener.hear(self._name, line)
+            self._output.handle_line(self._name, line)
         self._finished.set()
 
     async def finish(self) -> None:
-        """Give the stream a moment to end; a process that is not of the tree may hold it open."""
+        """Wait for the end of the stream for a bounded time, then stop reading."""
         if self._started:
-            with trio.move_on_after(PIPES, shield=True):
+            with trio.move_on_after(PIPE_TIMEOUT, shield=True):
                 await self._finished.wait()
         self._scope.cancel()
 

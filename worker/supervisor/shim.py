@@ -1,21 +1,37 @@
-"""A small program between the agent and the user's command: parent of all that the command begins.
+"""The supervisor shim: a small process between the agent and a command, parent of its process tree.
 
-It is a process of its own, begun by ``python -I -S``, and imports next to nothing, so that it
-starts in some ten milliseconds and stays small. It is a child subreaper, so whatever leaves the
-command's process group, or is left behind by its parent, becomes its child: nothing escapes, all
-is reaped, and what the kernel adds up for its children is what the whole tree used. Where there
-can be a cgroup for the command, that says the same once more, and still holds the tree together
-when the keeper itself is killed.
+It runs under ``python -I -S`` and imports next to nothing, so that it starts in about ten
+milliseconds and stays small. It is a child subreaper: a process that leaves the command's process
+group, or loses its parent, becomes a child of the shim. So no process escapes, all are reaped, and
+the kernel's totals for the shim's children cover the whole tree. Where a cgroup can be created, it
+holds the same processes, also after the shim itself was killed.
 
-It speaks in lines of JSON over the socket whose number is its argument. First the agent says what
-to run. Then it may say ``{"look": true}`` (what is left of the tree?), ``{"signal": N}`` (to
-everything that is) and ``{"kill": true}``. The keeper says ``started`` or ``refused``, then
-``exited``, and ``done`` once nothing is left; then it ends. If the agent dies, the socket closes
-and the keeper kills the tree: a worker that is killed leaves no command running.
+Agent and shim exchange JSON lines over the socket whose file descriptor is the shim's argument:
+
+=========================================  ======================================================
+agent to shim
+=========================================  ======================================================
+a command, see ``CommandSpec.to_json``     start it; the first message
+``{"list": true}``                         report the running processes of the tree
+``{"signal": N}``                          send signal N to all processes of the tree
+``{"kill": true}``                         kill all processes of the tree
+=========================================  ======================================================
+
+=========================================  ======================================================
+shim to agent
+=========================================  ======================================================
+``{"started": PID}``                       the command runs
+``{"refused": {...}}``                     the command could not start: step, errno and text
+``{"exited": CODE, "processes": [...]}``   the command itself exited; what still runs
+``{"processes": [...]}``                   reply to ``list``
+``{"done": {...}}``                        no process is left; resource usage; the last message
+=========================================  ======================================================
+
+If the agent dies, the socket closes and the shim kills the tree: a killed worker leaves no command
+running.
 """
 
 import contextlib
-import ctypes
 import errno
 import json
 import os
@@ -26,103 +42,223 @@ import socket
 import sys
 import time
 import warnings  # noqa: F401 - os.execvpe imports it, after the change of user, who may not read it
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from worker import jsonlines
 from worker.supervisor import cgroup as cgroups
+from worker.supervisor import procfs
+from worker.system import become_subreaper, set_parent_death_signal
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-SAMPLES = 0.05, 1.0
-"""Seconds between two looks at the memory of the tree: at first, and in the long run."""
-
-
-def prctl(option: int, value: int) -> None:
-    """Set an option of this process, where the system has such a thing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+FIRST_SAMPLE, SAMPLE_INTERVAL = 0.05, 1.0
+"""Seconds between two samples of the tree's memory: at first, doubling up to the second value."""
+KILL_INTERVAL = 0.01
+"""Seconds between two rounds of killing: a tree that forks fast may need many."""
+KILL_ROUNDS = 100
 
 
-def parents() -> dict[int, int]:
-    """Return the parent of every process of the machine that can be seen."""
-    found = {}
-    if not os.path.isdir("/proc/self"):
-        with os.popen("ps -axo pid=,ppid=") as listing:
-            return {int(pid): int(parent) for pid, parent in map(str.split, listing)}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            # A process may end between the listing and the look.
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
-                # The name, in parentheses, may hold anything; the state and the parent follow it.
-                found[int(name)] = int(stat.read().rpartition(b")")[2].split()[1])
-    return found
+class Shim:
+    """The parent of one command and of its whole process tree."""
+
+    def __init__(self, agent: socket.socket) -> None:
+        self._agent = agent
+        self._decoder: jsonlines.Decoder[dict[str, Any]] = jsonlines.Decoder()
+        self._pid = 0
+        """The process id of the command."""
+        self._exited = False
+        self._agent_closed = False
+        self._killing = False
+        self._peak_memory = 0
+        self._cgroup: cgroups.Cgroup | None = None
+        self._forwards_signals = False
+
+    def run(self) -> None:
+        """Run the command that the agent sends, until no process of its tree is left."""
+        become_subreaper()
+        received = self._receive()
+        if not received:
+            return
+        # The agent sends nothing else before it has the reply.
+        command = received[0]
+        self._forwards_signals = command["forwards_signals"]
+        wake_fd, signal_fd = os.pipe()
+        os.set_blocking(signal_fd, False)
+        os.set_blocking(wake_fd, False)
+        signal.set_wakeup_fd(signal_fd, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # A terminal sends these to its whole foreground group; they are meant for the command.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        # The container of an engine's client has cgroups that the engine creates.
+        self._cgroup = None if self._forwards_signals else cgroups.create()
+        try:
+            if not self._start(command):
+                return
+            self._supervise(wake_fd)
+            done = self._usage()
+        finally:
+            if self._cgroup is not None:
+                self._cgroup.remove()
+        self._send({"done": done})
+        if self._agent_closed and (cleanup := command["cleanup_command"]):
+            os.execvpe(cleanup[0], cleanup, command["environment"])
+
+    def _start(self, command: dict[str, Any]) -> bool:
+        """Start the command, report whether it started, and return the same."""
+        read_fd, refusal_fd = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            if self._cgroup is not None:
+                self._cgroup.join()
+            execute(command, refusal_fd)
+        os.close(refusal_fd)
+        # Only the command holds the ends of its pipes, so that they close when it exits.
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        with open(read_fd, "rb") as pipe:
+            refusal = pipe.read()
+        if refusal:
+            os.waitpid(self._pid, 0)
+            self._send({"refused": json.loads(refusal)})
+            return False
+        self._send({"started": self._pid})
+        return True
+
+    def _supervise(self, wake_fd: int) -> None:
+        """Reap processes and handle messages until no process of the tree is left."""
+        poll = select.poll()
+        poll.register(wake_fd, select.POLLIN)
+        poll.register(self._agent, select.POLLIN)
+        interval = FIRST_SAMPLE
+        next_sample = time.monotonic() + interval
+        while self._reap() or self._processes():
+            timeout = KILL_INTERVAL if self._killing else max(0.0, next_sample - time.monotonic())
+            for ready, _ in poll.poll(timeout * 1000):
+                if ready == wake_fd:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(wake_fd, 4096)
+                    continue
+                for message in self._receive():
+                    self._handle(message)
+                if self._agent_closed:
+                    self._killing = True
+                    poll.unregister(self._agent)
+            if self._killing:
+                self._kill()
+            elif time.monotonic() >= next_sample:
+                self._peak_memory = max(self._peak_memory, procfs.resident_bytes(self._processes()))
+                interval = min(SAMPLE_INTERVAL, interval * 2)
+                next_sample = time.monotonic() + interval
+
+    def _reap(self) -> bool:
+        """Reap every child that has exited, and return whether any child is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._pid and not self._exited:
+                self._exited = True
+                code = os.waitstatus_to_exitcode(status)
+                self._send({"exited": code, "processes": self._describe_processes()})
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if "list" in message:
+            self._send({"processes": self._describe_processes()})
+        if "signal" in message:
+            self._signal(message["signal"])
+        if "kill" in message:
+            self._killing = True
+
+    def _signal(self, number: int) -> None:
+        pids = self._processes()
+        if self._forwards_signals:
+            pids = [] if self._exited else [self._pid]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+                # A stopped process does not handle the signal before it continues.
+                os.kill(pid, signal.SIGCONT)
+
+    def _kill(self) -> None:
+        """Stop all processes until no new one appears, then kill them."""
+        if self._cgroup is not None:
+            self._cgroup.kill()
+        # There may be no cgroup, or a process with the right to leave it.
+        stopped: set[int] = set()
+        for _ in range(KILL_ROUNDS):
+            new = set(self._processes()) - stopped
+            if not new:
+                break
+            for pid in new:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped |= new
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _processes(self) -> list[int]:
+        """Return every process of the tree, zombies included."""
+        found = set(procfs.descendants(os.getpid()))
+        if self._cgroup is not None:
+            found.update(self._cgroup.members())
+        return list(found)
+
+    def _describe_processes(self) -> list[dict[str, Any]]:
+        """Return the running processes of the tree as they are reported to the agent."""
+        pids = [pid for pid in self._processes() if procfs.is_running(pid)]
+        return [{"pid": pid, "command": procfs.command_line(pid)} for pid in pids]
+
+    def _usage(self) -> dict[str, Any]:
+        """Return what the tree used, and how many of its processes were killed for memory."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        read, written = procfs.disk_io()
+        largest = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        # Not the cgroup's memory.peak: it includes the page cache of every file that was read.
+        of_cgroup = self._cgroup.cpu_seconds() if self._cgroup is not None else 0.0
+        return {
+            "usage": {
+                "cpu_seconds": max(used.ru_utime + used.ru_stime, of_cgroup),
+                "peak_memory": max(self._peak_memory, largest),
+                "read_bytes": read,
+                "written_bytes": written,
+            },
+            "oom_kills": self._cgroup.oom_kills() if self._cgroup is not None else 0,
+        }
+
+    def _receive(self) -> list[dict[str, Any]]:
+        """Wait for messages of the agent; return none, and note it, if the agent is gone."""
+        while data := self._agent.recv(65536):
+            if messages := self._decoder.feed(data):
+                return messages
+        self._agent_closed = True
+        return []
+
+    def _send(self, message: dict[str, Any]) -> None:
+        # Without an agent, the shim still has to terminate the tree.
+        with contextlib.suppress(OSError):
+            self._agent.sendall(jsonlines.encode(message))
 
 
-def descendants(root: int) -> list[int]:
-    """Return every living process below *root*."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents().items():
-        children.setdefault(parent, []).append(pid)
-    found, todo = [], [root]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found
-
-
-def describe(pid: int) -> str:
-    """Return the command line of a process, or its name when it has none."""
-    for name in ("cmdline", "comm"):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
-            text = file.read(1000).replace(b"\0", b" ").strip()
-            if text:
-                return text.decode("utf-8", "backslashreplace")
-    return ""
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is more than an entry that waits for its parent to look."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except OSError:
-        return False
-
-
-def memory(pids: list[int]) -> int:
-    """Return the resident bytes of some processes, with what they share counted for each."""
-    pages = 0
-    for pid in pids:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/statm", "rb") as statm:
-            pages += int(statm.read().split()[1])
-    return pages * resource.getpagesize()
-
-
-def disk() -> tuple[int, int]:
-    """Return how many bytes were read from and written to disks, by all that was reaped too."""
-    counts = {}
-    with contextlib.suppress(OSError), open("/proc/self/io", "rb") as file:
-        counts = dict(line.split(b": ") for line in file.read().splitlines())
-    return int(counts.get(b"read_bytes", 0)), int(counts.get(b"write_bytes", 0))
-
-
-def become(order: dict[str, Any]) -> NoReturn:
-    """Become the command, in the child; what goes wrong is told with the step it happened in."""
+def execute(command: dict[str, Any], refusal_fd: int) -> NoReturn:
+    """Replace this forked child by the command; on an error, write step and errno to a pipe."""
     step = "session"
     try:
-        if order["session"]:
+        if command["new_session"]:
             os.setsid()
         step = "user"
-        if order["uid"] is not None:
-            os.setgroups(order["groups"])
-            os.setresgid(order["gid"], order["gid"], order["gid"])
-            os.setresuid(order["uid"], order["uid"], order["uid"])
-        # If somebody kills the keeper, the command goes too; a change of user would undo this.
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if command["uid"] is not None:
+            os.setgroups(command["groups"])
+            os.setresgid(command["gid"], command["gid"], command["gid"])
+            os.setresuid(command["uid"], command["uid"], command["uid"])
+        # If the shim is killed, so is the command. A change of user would clear this setting.
+        set_parent_death_signal(signal.SIGKILL)
         step = "directory"
-        if order["directory"] is not None:
-            os.chdir(order["directory"])
+        if command["directory"] is not None:
+            os.chdir(command["directory"])
         for number in (
             signal.SIGPIPE,
             signal.SIGXFSZ,
@@ -132,205 +268,19 @@ def become(order: dict[str, Any]) -> NoReturn:
         ):
             signal.signal(number, signal.SIG_DFL)
         step = "command"
-        os.execvpe(order["argv"][0], order["argv"], order["environment"])
+        os.execvpe(command["argv"][0], command["argv"], command["environment"])
     except OSError as error:
         refusal = {"step": step, "errno": error.errno}
     except Exception as error:
-        # A NUL byte in an argument, a variable whose name has an equals sign. Whatever it is, this
-        # process must not live on as a second keeper.
+        # For example a NUL byte in an argument, or "=" in the name of a variable. After any error
+        # this process must exit, since it would continue as a second shim.
         refusal = {"step": step, "errno": errno.EINVAL, "text": str(error)}
-    os.write(order["pipe"], json.dumps(refusal).encode())
+    os.write(refusal_fd, json.dumps(refusal).encode())
     os._exit(127)
 
 
-class Keeper:
-    """The parent of one command and of all that comes of it."""
-
-    def __init__(self, agent: socket.socket) -> None:
-        self._agent = agent
-        self._received = b""
-        self._main = 0
-        self._exited = False
-        self._gone = False
-        self._killing = False
-        self._peak = 0
-        self._cgroup: cgroups.Cgroup | None = None
-        self._passes_signals_on = False
-
-    def keep(self) -> None:
-        """Run what the agent says, and return when nothing of it is left."""
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
-        order = next(self._messages())
-        if "argv" not in order:
-            return
-        self._passes_signals_on = order["passes_signals_on"]
-        awake, wakeup = os.pipe()
-        os.set_blocking(wakeup, False)
-        os.set_blocking(awake, False)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        # On a terminal these go to everybody in front; they are meant for the command.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-        # What an engine begins for its client has cgroups of the engine's own.
-        self._cgroup = None if self._passes_signals_on else cgroups.make()
-        try:
-            if not self._start(order):
-                return
-            self._watch(awake)
-            used = self._used()
-        finally:
-            if self._cgroup is not None:
-                self._cgroup.remove()
-        self._say({"done": used})
-        if self._gone and order["farewell"]:
-            os.execvpe(order["farewell"][0], order["farewell"], order["environment"])
-
-    def _watch(self, awake: int) -> None:
-        """Do what the agent says until nothing is left of the tree."""
-        poll = select.poll()
-        poll.register(awake, select.POLLIN)
-        poll.register(self._agent, select.POLLIN)
-        pause, longest = SAMPLES
-        look = time.monotonic() + pause
-        while self._reap() or self._below():
-            # A process that forks faster than it can be found must be looked for again and again.
-            wait = 0.01 if self._killing else max(0.0, look - time.monotonic())
-            for ready, _ in poll.poll(wait * 1000):
-                if ready == awake:
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(awake, 4096)
-                elif not self._listen():
-                    poll.unregister(self._agent)
-            if self._killing:
-                self._kill()
-            elif time.monotonic() >= look:
-                self._peak = max(self._peak, memory(self._below()))
-                pause = min(longest, pause * 2)
-                look = time.monotonic() + pause
-
-    def _start(self, order: dict[str, Any]) -> bool:
-        told, order["pipe"] = os.pipe()
-        self._main = os.fork()
-        if not self._main:
-            if self._cgroup is not None:
-                self._cgroup.join()
-            become(order)
-        os.close(order["pipe"])
-        # The ends of the command's pipes are the command's alone, so that they close when it ends.
-        null = os.open(os.devnull, os.O_RDWR)
-        for number in (0, 1, 2):
-            os.dup2(null, number)
-        with open(told, "rb") as pipe:
-            refusal = pipe.read()
-        if refusal:
-            os.waitpid(self._main, 0)
-            self._say({"refused": json.loads(refusal)})
-            return False
-        self._say({"started": self._main})
-        return True
-
-    def _reap(self) -> bool:
-        """Take in every child that has ended, and return whether any is left."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return False
-            if pid == 0:
-                return True
-            if pid == self._main and not self._exited:
-                self._exited = True
-                self._say({"exited": os.waitstatus_to_exitcode(status), "left": self._left()})
-
-    def _below(self) -> list[int]:
-        """Return every process that belongs to the command."""
-        found = set(descendants(os.getpid()))
-        if self._cgroup is not None:
-            found.update(self._cgroup.members())
-        return list(found)
-
-    def _left(self) -> list[dict[str, Any]]:
-        """Return what lives of the tree, in the words that the agent knows."""
-        found = [pid for pid in self._below() if alive(pid)]
-        return [{"pid": pid, "command": describe(pid)} for pid in found]
-
-    def _listen(self) -> bool:
-        """Do what the agent says, and return whether there still is an agent."""
-        for message in self._messages():
-            if "look" in message:
-                self._say({"left": self._left()})
-            if "signal" in message:
-                self._signal(message["signal"])
-            self._killing = self._killing or "kill" in message
-            self._gone = self._gone or "gone" in message
-        return not self._gone
-
-    def _signal(self, number: int) -> None:
-        found = self._below()
-        if self._passes_signals_on:
-            found = [] if self._exited else [self._main]
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-                # What is stopped would not hear it.
-                os.kill(pid, signal.SIGCONT)
-
-    def _kill(self) -> None:
-        """Stop all that is there until nothing new appears, and kill it then."""
-        if self._cgroup is not None:
-            self._cgroup.kill()
-        # There may be none, or somebody with the right to leave it.
-        seen: set[int] = set()
-        for _ in range(100):
-            found = set(self._below())
-            if not found - seen:
-                break
-            for pid in found - seen:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGSTOP)
-            seen |= found
-        for pid in seen:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-
-    def _used(self) -> dict[str, Any]:
-        """Return what the tree used, and how much of it was killed for memory."""
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        read, written = disk()
-        largest = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        # Not memory.peak of the cgroup: it counts each page of a file that was ever read.
-        counted = self._cgroup.cpu_seconds() if self._cgroup is not None else 0.0
-        return {
-            "usage": {
-                "cpu_seconds": max(used.ru_utime + used.ru_stime, counted),
-                "peak_memory": max(self._peak, largest),
-                "read_bytes": read,
-                "written_bytes": written,
-            },
-            "memory_kills": self._cgroup.memory_kills() if self._cgroup is not None else 0,
-        }
-
-    def _messages(self) -> Iterator[dict[str, Any]]:
-        """Yield what the agent says, at least one message: to kill, if the agent is gone."""
-        while b"\n" not in self._received:
-            data = self._agent.recv(65536)
-            if not data:
-                yield {"kill": True, "gone": True}
-                return
-            self._received += data
-        while b"\n" in self._received:
-            line, _, self._received = self._received.partition(b"\n")
-            yield json.loads(line)
-
-    def _say(self, message: dict[str, Any]) -> None:
-        # An agent that is gone needs no answer; the end of the tree is what matters then.
-        with contextlib.suppress(OSError):
-            self._agent.sendall(json.dumps(message).encode() + b"\n")
-
-
 def main() -> None:
-    """Keep one command for the agent at the other end of the socket."""
+    """Supervise one command for the agent at the other end of the socket."""
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         channel.set_inheritable(False)
-        Keeper(channel).keep()
+        Shim(channel).run()

@@ -1,4 +1,4 @@
-"""Being asked to stop: the first signal ends the run in order, the second one ends it faster."""
+"""Signals that stop a run: the first one stops it gracefully, the second one at once."""
 
 import signal
 from collections.abc import Collection
@@ -6,21 +6,25 @@ from collections.abc import Collection
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from worker.supervisor.command import Patience
+from worker.supervisor.command import GracePeriod
 
 
-class Stop:
-    """The wish that a run end: a scope that a signal cancels, and patience that a second one ends.
+class StopRequest:
+    """A request to stop by signal: cancels a scope, and cuts the grace period short if repeated.
 
-    Whatever must not be broken off happens outside of the scope: once the output is being
-    committed, a signal comes too late to change anything.
+    Work that must not be interrupted runs outside the scope: once the output is being committed, a
+    signal has no effect.
     """
 
     def __init__(self, grace: float, *, cancels: bool = True) -> None:
-        """Give a command *grace* seconds; without *cancels* only ``asked`` tells of a signal."""
+        """Give a command *grace* seconds. Without *cancels*, the first signal only sets the event.
+
+        The second signal cancels the scope in either case.
+        """
         self.scope = trio.CancelScope()
-        self.patience = Patience(grace)
-        self.asked = trio.Event()
+        self.grace_period = GracePeriod(grace)
+        self.received = trio.Event()
+        """Set by the first signal."""
         self.signal: str | None = None
         """The name of the first signal."""
         self._cancels = cancels
@@ -32,25 +36,25 @@ class Stop:
         ignored: Collection[signal.Signals] = (),
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen for signals until cancelled; those *ignored* are taken and do nothing."""
-        wanted = {signal.SIGTERM, signal.SIGINT}
-        # Under nohup, the end of the terminal is not the end of the run.
+        """Handle signals until cancelled; those *ignored* are received without effect."""
+        handled = {signal.SIGTERM, signal.SIGINT}
+        # Under nohup, a run continues when its terminal closes.
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            wanted.add(signal.SIGHUP)
-        with trio.open_signal_receiver(*wanted, *ignored) as signals:
+            handled.add(signal.SIGHUP)
+        with trio.open_signal_receiver(*handled, *ignored) as signals:
             task_status.started()
             async for number in signals:
                 if number not in ignored:
-                    self._take(signal.Signals(number).name, log)
+                    self._handle(signal.Signals(number).name, log)
 
-    def _take(self, name: str, log: FilteringBoundLogger) -> None:
+    def _handle(self, name: str, log: FilteringBoundLogger) -> None:
         if self.signal is None:
             self.signal = name
-            log.warning("run.stopping", signal=name, grace=self.patience.seconds)
-            self.asked.set()
+            log.warning("run.stopping", signal=name, grace=self.grace_period.seconds)
+            self.received.set()
             if self._cancels:
                 self.scope.cancel()
         else:
             log.warning("run.hurrying", signal=name)
-            self.patience.over.set()
+            self.grace_period.cut_short.set()
             self.scope.cancel()

@@ -1,7 +1,6 @@
-"""A command and all that comes of it, as one thing that can be started, signalled and ended."""
+"""The process tree of a command: started, signalled and killed as a whole, through the shim."""
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -16,302 +15,282 @@ from typing import Any
 import attrs
 import trio
 
+from worker import jsonlines
 from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
 from worker.supervisor import cgroup as cgroups
-from worker.supervisor import shim as keeper
+from worker.supervisor import procfs
 from worker.supervisor.usage import Usage
+from worker.supervisor.users import Identity
 
-# With -S and -I nothing of ours is in its path, so it is told where it comes from; at the end,
-# behind all that is Python's own.
-KEEPER = (
+# -I and -S keep the user's code and environment out of Python's import path, and with them this
+# package, so its folder is appended, behind Python's own.
+SHIM = (
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
     "from worker.supervisor.shim import main; main()"
 )
-UNKILLABLE = 5.0
-"""Seconds after which a tree that was killed and did not end is left to the kernel (and logged)."""
+KILL_TIMEOUT = 5.0
+"""Seconds for a killed tree to exit; then it is left to the kernel."""
+REAP_INTERVAL = 2.0
 
 
 class NotStarted(CommandFailed):
-    """The command could not be begun; the reason says what to look at."""
+    """The command could not be started; the message says why."""
 
 
-class KeeperDied(Unavailable):
-    """The keeper of the command was killed, so nobody knows how the command ended."""
-
-
-@attrs.frozen
-class Identity:
-    """Whom a command runs as."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    name: str = ""
-    home: str = ""
+class ShimDied(Unavailable):
+    """The shim of a command was killed, so the exit status of the command is unknown."""
 
 
 @attrs.frozen
-class Order:
-    """A command to be started: no shell in between."""
+class CommandSpec:
+    """A command to be started, without a shell."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = attrs.field(repr=False)
     directory: Path | None = None
     identity: Identity | None = None
-    session: bool = True
-    """Whether it gets a POSIX session of its own; without, it shares the agent's terminal."""
-    passes_signals_on: bool = False
-    """Whether it hands SIGTERM to all that it began, and the keeper therefore must not."""
-    farewell: tuple[str, ...] = ()
-    """What is run when the tree has ended because the agent was killed, with no time to tidy up."""
+    """None for that of the worker."""
+    new_session: bool = True
+    """Whether it gets a POSIX session of its own; otherwise it shares the worker's terminal."""
+    forwards_signals: bool = False
+    """Whether it forwards SIGTERM to its processes itself, as the client of an engine does."""
+    cleanup_command: tuple[str, ...] = ()
+    """The command that the shim executes after the tree has ended because the worker died."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the order as the keeper reads it."""
-        who = self.identity
+        """Return the first message to the shim."""
+        user = self.identity
         return {
             "argv": list(self.argv),
             "environment": dict(self.environment),
             "directory": None if self.directory is None else str(self.directory),
-            "uid": None if who is None else who.uid,
-            "gid": None if who is None else who.gid,
-            "groups": [] if who is None else list(who.groups),
-            "session": self.session,
-            "passes_signals_on": self.passes_signals_on,
-            "farewell": list(self.farewell),
+            "uid": None if user is None else user.uid,
+            "gid": None if user is None else user.gid,
+            "groups": [] if user is None else list(user.groups),
+            "new_session": self.new_session,
+            "forwards_signals": self.forwards_signals,
+            "cleanup_command": list(self.cleanup_command),
         }
 
 
 @attrs.frozen
-class Left:
-    """A process that was still there after the command had ended."""
+class LeftoverProcess:
+    """A process that still ran after the command itself had exited."""
 
     pid: int
     command: str
+    """Its command line."""
 
 
 @attrs.frozen
-class Exit:
-    """How the command itself ended."""
+class ExitStatus:
+    """Exit status of the command itself."""
 
-    code: int
-    """As Python has it: negative for the signal that ended it."""
-    left: tuple[Left, ...]
-
-    @property
-    def signal(self) -> int | None:
-        """The number of the signal that ended it."""
-        return -self.code if self.code < 0 else None
+    returncode: int
+    """As in `subprocess`: the exit code, or the negative number of a signal."""
+    leftovers: tuple[LeftoverProcess, ...]
 
 
-class Tree:
-    """A running command with everything below it; made by :func:`start`."""
+class ProcessTree:
+    """A running command with all its descendants, created by :func:`start_tree`."""
 
     def __init__(self, channel: trio.SocketStream, pid: int) -> None:
         self._channel = channel
         self.pid = pid
         """The command's process, which leads its session and group."""
-        self._exit: Exit | None = None
-        self._usage: Usage | None = None
-        self.memory_kills = 0
-        """How many of its processes were killed for memory, as its own cgroup tells at the end."""
-        self._left: tuple[Left, ...] = ()
+        self._status: ExitStatus | None = None
+        self._usage = Usage()
+        self.oom_kills = 0
+        """How many processes the kernel killed for memory, by the command's cgroup; at the end."""
+        self._listed: tuple[LeftoverProcess, ...] = ()
         self._exited = trio.Event()
-        self._looked = trio.Event()
+        self._list_received = trio.Event()
         self._ended = trio.Event()
 
-    async def exited(self) -> Exit:
-        """Wait until the command itself has ended, and return how."""
+    async def wait_exit(self) -> ExitStatus:
+        """Wait until the command itself has exited; its descendants may still run."""
         await self._exited.wait()
-        if self._exit is None:
-            raise KeeperDied("the process that kept the command was killed")
-        return self._exit
+        if self._status is None:
+            raise ShimDied(
+                "the supervisor process of the command was killed, so its exit status is unknown"
+            )
+        return self._status
 
-    async def ended(self) -> Usage:
-        """Wait until nothing is left of the tree, and return what all of it used."""
+    async def wait_end(self) -> Usage:
+        """Wait until no process is left, and return what the whole tree used."""
         await self._ended.wait()
-        return self._usage or Usage()
+        return self._usage
 
-    async def left(self) -> tuple[Left, ...]:
-        """Return what is left of the tree now."""
+    async def list_processes(self) -> tuple[LeftoverProcess, ...]:
+        """Return the running processes of the tree."""
         if self._ended.is_set():
             return ()
-        self._left, self._looked = (), trio.Event()
-        await self._tell({"look": True})
-        await self._looked.wait()
-        return self._left
+        self._listed, self._list_received = (), trio.Event()
+        await self._send({"list": True})
+        await self._list_received.wait()
+        return self._listed
 
-    async def signal(self, number: int) -> None:
+    async def send_signal(self, number: int) -> None:
         """Send a signal to every process of the tree."""
-        await self._tell({"signal": number})
+        await self._send({"signal": number})
 
     async def kill(self) -> None:
         """Kill every process of the tree, however fast it forks."""
-        await self._tell({"kill": True})
+        await self._send({"kill": True})
 
-    async def _tell(self, message: dict[str, Any]) -> None:
-        # A tree that has ended meanwhile has what it was to be told.
+    async def _send(self, message: dict[str, Any]) -> None:
+        # The shim exits with the last process of the tree.
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._channel.send_all(json.dumps(message).encode() + b"\n")
+            await self._channel.send_all(jsonlines.encode(message))
 
-    async def _listen(
+    async def _receive(
         self, messages: AsyncIterator[dict[str, Any]], scope: trio.CancelScope
     ) -> None:
         with scope:
             async for message in messages:
-                left = tuple(Left(each["pid"], each["command"]) for each in message.get("left", ()))
+                found = tuple(
+                    LeftoverProcess(each["pid"], each["command"])
+                    for each in message.get("processes", ())
+                )
                 if "exited" in message:
-                    self._exit = Exit(message["exited"], left)
+                    self._status = ExitStatus(message["exited"], found)
                     self._exited.set()
-                elif "left" in message:
-                    self._left = left
-                    self._looked.set()
+                elif "processes" in message:
+                    self._listed = found
+                    self._list_received.set()
                 elif "done" in message:
                     self._usage = Usage(**message["done"]["usage"])
-                    self.memory_kills = message["done"]["memory_kills"]
-        for event in (self._exited, self._looked, self._ended):
+                    self.oom_kills = message["done"]["oom_kills"]
+        for event in (self._exited, self._list_received, self._ended):
             event.set()
 
 
 @asynccontextmanager
-async def start(
-    order: Order, *, stdin: int | None, stdout: int | None, stderr: int | None
-) -> AsyncIterator[Tree]:
-    """Run a command for as long as the block lasts; leaving it kills what is left of the tree.
+async def start_tree(
+    command: CommandSpec, *, stdin: int | None, stdout: int | None, stderr: int | None
+) -> AsyncIterator[ProcessTree]:
+    """Run a command while the block lasts; leaving the block kills what is left of its tree.
 
-    The three are file descriptors, or None for the agent's own. Raises :class:`NotStarted`.
+    The streams are file descriptors, or None for the worker's own. Raises NotStarted, and ShimDied.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         process = await trio.lowlevel.open_process(
-            # -I and -S: what the user's code or environment puts in Python's way is not ours.
-            [sys.executable, "-I", "-S", "-c", KEEPER, str(theirs.fileno())],
+            [sys.executable, "-I", "-S", "-c", SHIM, str(theirs.fileno())],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             pass_fds=(theirs.fileno(),),
-            start_new_session=order.session,
+            start_new_session=command.new_session,
             env={},
         )
-    born = birth(process.pid)
+    shim_start = procfs.start_time(process.pid)
     channel = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     try:
-        await channel.send_all(json.dumps(order.to_json()).encode() + b"\n")
+        await channel.send_all(jsonlines.encode(command.to_json()))
         messages = _messages(channel)
         first: dict[str, Any] = await anext(messages, {})
         if "refused" in first:
-            raise NotStarted(explain(order, first["refused"]))
+            raise NotStarted(explain(command, first["refused"]))
         if "started" not in first:
-            raise KeeperDied("the process that keeps the command did not start")
-        tree = Tree(channel, first["started"])
+            raise ShimDied("the supervisor process of the command did not start")
+        tree = ProcessTree(channel, first["started"])
         async with open_plain_nursery() as nursery:
-            # Shielded by itself: the end of a command is heard while the run is cancelled.
-            listening = trio.CancelScope(shield=True)
-            nursery.start_soon(tree._listen, messages, listening)
+            # Shielded: the end of the tree is awaited also while the run is being cancelled.
+            receiving = trio.CancelScope(shield=True)
+            nursery.start_soon(tree._receive, messages, receiving)
             try:
                 yield tree
             finally:
-                with trio.move_on_after(UNKILLABLE, shield=True):
+                with trio.move_on_after(KILL_TIMEOUT, shield=True):
                     await tree.kill()
-                    await tree.ended()
-                listening.cancel()
+                    await tree.wait_end()
+                receiving.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await channel.aclose()
-            with trio.move_on_after(UNKILLABLE):
+            with trio.move_on_after(KILL_TIMEOUT):
                 await process.wait()
                 if process.returncode:
-                    # It was killed, and as a subreaper the agent inherited what it kept.
-                    await trio.to_thread.run_sync(_kill_inherited, born)
-                    await trio.to_thread.run_sync(cgroups.remove_abandoned, cgroups.own())
+                    # The shim was killed; as a subreaper, the worker inherited its children.
+                    await trio.to_thread.run_sync(_kill_inherited, shim_start)
+                    await trio.to_thread.run_sync(cgroups.remove_abandoned, cgroups.own_path())
 
 
 async def _messages(channel: trio.SocketStream) -> AsyncIterator[dict[str, Any]]:
-    received = b""
+    decoder: jsonlines.Decoder[dict[str, Any]] = jsonlines.Decoder()
     with suppress(trio.BrokenResourceError):
         async for data in channel:
-            *lines, received = (received + data).split(b"\n")
-            for line in lines:
-                yield json.loads(line)
+            for message in decoder.feed(data):
+                yield message
 
 
-def explain(order: Order, refusal: Mapping[str, Any]) -> str:
-    """Return why a command could not be begun, and what to look at."""
-    number, step, name = refusal["errno"], refusal["step"], order.argv[0]
+def explain(command: CommandSpec, refusal: Mapping[str, Any]) -> str:
+    """Return why a command could not be started, from the step that failed and its errno."""
+    number, step, name = refusal["errno"], refusal["step"], command.argv[0]
     why = refusal.get("text") or os.strerror(number)
     if step == "user":
-        return f"cannot become user {order.identity and order.identity.uid}: {why}"
+        return f"cannot become user {command.identity and command.identity.uid}: {why}"
     if step == "directory":
-        return f"workingDir {order.directory}: {why}"
+        return f"workingDir {command.directory}: {why}"
     path = Path(name) if "/" in name else None
-    if path is None and (found := shutil.which(name, path=order.environment.get("PATH"))):
+    if path is None and (found := shutil.which(name, path=command.environment.get("PATH"))):
         path = Path(found)
     if path is not None:
-        path = (order.directory or Path()) / path
+        path = (command.directory or Path()) / path
     if number in (errno.ENOENT, errno.ENOTDIR):
         if path is not None and path.exists():
-            return f"{name}: its interpreter, named in its first line, is not there"
+            return f"{name}: the interpreter in its first line does not exist"
         if path is None:
-            return f"{name}: command not found in PATH={order.environment.get('PATH', '')}"
+            return f"{name}: command not found in PATH={command.environment.get('PATH', '')}"
         return f"{name}: command not found"
     if number == errno.ENOEXEC:
-        return (
-            f"{name}: not executable here: no program of this machine, and no #! in its first line"
-        )
+        return f"{name}: not executable: neither a program for this machine nor a script with #!"
     if number == errno.EACCES:
         if path is not None and path.is_dir():
-            return f"{name}: not executable: it is a folder"
+            return f"{name}: not executable: it is a directory"
         if path is not None and path.exists() and not path.stat().st_mode & stat.S_IXUSR:
             return f"{name}: not executable: it lacks the x permission (chmod +x)"
         return f"{name}: not executable: {why}"
     return f"{name}: {why}"
 
 
-# --- the agent as the last parent -----------------------------------------------------------------
+# --- orphaned processes ---------------------------------------------------------------------------
 
 
-def adopt_orphans() -> None:
-    """Make this process the parent of what its descendants leave behind, if the system can."""
-    keeper.prctl(keeper.PR_SET_CHILD_SUBREAPER, 1)
+async def reap_orphans() -> None:
+    """Reap, for ever, exited children of this process that no task waits for.
 
-
-async def reap_orphans(every: float = 2.0) -> None:
-    """Take in, for ever, children of this process that ended and that nobody waits for.
-
-    As PID 1 of a container the agent becomes the parent of whatever is orphaned there. A child that
-    somebody here waits for is taken in the moment it ends, so one that is still there at a second
-    look is nobody's.
+    As PID 1 of a container, or as a subreaper, the worker becomes the parent of orphans. A child
+    that a task waits for is reaped at its exit, so a zombie that two successive scans find is an
+    orphan.
     """
-    before: set[int] = set()
+    seen: set[int] = set()
     while True:
-        await trio.sleep(every)
-        now = {pid for pid in _children() if not keeper.alive(pid)}
-        for pid in now & before:
+        await trio.sleep(REAP_INTERVAL)
+        zombies = {pid for pid in procfs.children(os.getpid()) if not procfs.is_running(pid)}
+        for pid in zombies & seen:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - WNOHANG does not wait
-        before = now
+        seen = zombies
 
 
-def _children() -> list[int]:
-    ours = os.getpid()
-    return [pid for pid, parent in keeper.parents().items() if parent == ours]
+def _kill_inherited(since: int) -> None:
+    """Kill the children of this process that started at *since* or later, with their descendants.
 
-
-def birth(pid: int) -> int:
-    """Return when a process began, in the kernel's ticks; 0 if that can't be known."""
-    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
-    return 0
-
-
-def _kill_inherited(born: int) -> None:
-    """Kill the children, and all below them, that came to this process after a keeper began."""
+    *since* is a start time in clock ticks; 0 kills none.
+    """
     for _ in range(100):
-        inherited = [pid for pid in _children() if keeper.alive(pid) and birth(pid) >= born > 0]
+        inherited = [
+            pid
+            for pid in procfs.children(os.getpid())
+            if procfs.is_running(pid) and procfs.start_time(pid) >= since > 0
+        ]
         if not inherited:
             return
         for pid in inherited:
-            for each in (*keeper.descendants(pid), pid):
+            for each in (*procfs.descendants(pid), pid):
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(each, signal.SIGKILL)
             with suppress(ChildProcessError):

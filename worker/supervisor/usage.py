@@ -5,15 +5,15 @@ import attrs
 
 @attrs.frozen
 class Usage:
-    """What the command's whole process tree used, all tries together."""
+    """Resources that a whole process tree used; the sum of several is that of all attempts."""
 
     cpu_seconds: float = 0.0
     peak_memory: int = 0
-    """Bytes: the most that the tree was seen to hold at once."""
+    """Bytes: the maximum of all samples of the tree's resident memory."""
     read_bytes: int = 0
-    """Bytes that were read from disks."""
+    """Bytes read from disks."""
     written_bytes: int = 0
-    """Bytes that were written to disks."""
+    """Bytes written to disks."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

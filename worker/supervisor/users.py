@@ -1,15 +1,28 @@
-"""Whom the command runs as: ``transform.user`` against this machine's users and our own rights."""
+"""The user that a command runs as: ``transform.user`` resolved by this machine's passwd."""
 
 import os
 import pwd
 
+import attrs
+
 from worker.errors import Invalid
 from worker.spec.pipeline import User
-from worker.supervisor.tree import Identity
 
 
-class UserWrong(Invalid):
-    """The command cannot be run as this user here."""
+@attrs.frozen
+class Identity:
+    """User and groups of a process."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    """The supplementary groups."""
+    name: str = ""
+    home: str = ""
+
+
+class UserUnavailable(Invalid):
+    """The command cannot run as this user on this machine."""
 
     def __init__(self, user: User, reason: str) -> None:
         super().__init__(f"transform.user {str(user)!r}: {reason}")
@@ -17,31 +30,33 @@ class UserWrong(Invalid):
 
 
 def resolve_user(user: User | None) -> Identity | None:
-    """Return whom to become, with that user's groups and nobody else's; None to stay as we are.
+    """Return the identity of *user* with its own groups only; None to keep the worker's identity.
 
-    A uid needs no entry in passwd; without a gid its group is the one that passwd says, or the
-    group of the same number.
+    A uid needs no entry in passwd. Without a gid, its group is that of its passwd entry, or else
+    the group with the same number. Raises UserUnavailable for an unknown name, and for any other
+    user if the worker does not run as root.
     """
     if user is None:
         return None
-    identity = _by_name(user) if user.name is not None else _by_number(user)
+    identity = _from_name(user) if user.name is not None else _from_uid(user)
     if os.geteuid() != 0 and (identity.uid, identity.gid) != (os.geteuid(), os.getegid()):
-        raise UserWrong(user, f"only root can change users; the worker runs as uid {os.geteuid()}")
+        raise UserUnavailable(
+            user, f"only root can change users; the worker runs as uid {os.geteuid()}"
+        )
     return None if os.geteuid() != 0 else identity
 
 
-def _by_name(user: User) -> Identity:
+def _from_name(user: User) -> Identity:
     assert user.name is not None
     try:
-        found = pwd.getpwnam(user.name)
+        return _from_passwd(pwd.getpwnam(user.name))
     except KeyError:
-        raise UserWrong(
-            user, "there is no such user in passwd; a uid would need no entry"
+        raise UserUnavailable(
+            user, "passwd has no such user; give a uid, which needs no entry"
         ) from None
-    return _from_passwd(found)
 
 
-def _by_number(user: User) -> Identity:
+def _from_uid(user: User) -> Identity:
     assert user.uid is not None
     try:
         found = _from_passwd(pwd.getpwuid(user.uid))
