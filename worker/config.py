@@ -38,9 +38,9 @@ class InvalidConfig(Misconfigured):
 # --- the settings ---------------------------------------------------------------------------------
 
 
-def _setting(help: str, *, flag: str, metavar: str = "") -> dict[str, str]:  # noqa: A002 - as click
-    """Describe a setting: its help text, its flag, and the placeholder of the flag's value."""
-    return {"help": help, "flag": flag, "metavar": metavar}
+def _setting(flag: str, help: str, metavar: str = "") -> dict[str, str]:  # noqa: A002 - as in click
+    """Describe a setting: its flag, help text, and the placeholder of its value in help texts."""
+    return {"flag": flag, "help": help, "metavar": metavar}
 
 
 def _between(least: int, most: int) -> Any:
@@ -79,59 +79,52 @@ class GatewayConfig:
         factory=lambda: min(4, usable_processors()),
         validator=_between(1, 64),
         metadata=_setting(
+            "--gateway-processes",
             "Number of gateway processes; by default the usable CPUs, at most 4",
-            flag="--gateway-processes",
-            metavar="NUMBER",
         ),
     )
     host: str = attrs.field(
         default="127.0.0.1",
         validator=_not_empty,
-        metadata=_setting("Address to listen on", flag="--host", metavar="ADDRESS"),
+        metadata=_setting("--host", "Address to listen on", metavar="ADDRESS"),
     )
     port: int = attrs.field(
         default=0,
         validator=_between(0, 65535),
-        metadata=_setting(
-            "Port to listen on; 0 selects a free port", flag="--port", metavar="NUMBER"
-        ),
+        metadata=_setting("--port", "Port to listen on; 0 selects a free port"),
     )
     auth: Literal["auto", "none", "sigv4"] = attrs.field(
         default="auto",
         metadata=_setting(
+            "--auth",
             "Authentication of requests: none, sigv4 (with a key pair generated for the job), or "
             "auto (none on loopback, sigv4 on any other host)",
-            flag="--auth",
         ),
     )
     tls: Literal["off", "self-signed", "certificate"] = attrs.field(
         default="off",
         metadata=_setting(
+            "--tls",
             "HTTPS: off, with a certificate generated for the job, or with your certificate",
-            flag="--tls",
         ),
     )
     certificate: Path | None = attrs.field(
         default=None,
         metadata=_setting(
-            'Certificate chain (PEM file) for tls = "certificate"',
-            flag="--certificate",
-            metavar="FILE",
+            "--certificate", 'Certificate chain (PEM file) for tls = "certificate"', metavar="FILE"
         ),
     )
     key: Path | None = attrs.field(
         default=None,
         metadata=_setting(
-            'Private key (PEM file) for tls = "certificate"', flag="--key", metavar="FILE"
+            "--key", 'Private key (PEM file) for tls = "certificate"', metavar="FILE"
         ),
     )
     drain: Seconds = attrs.field(
         default=Seconds(30.0),
         validator=_between(0, 86_400),
         metadata=_setting(
-            "Time for requests in flight to finish after the command has exited",
-            flag="--drain",
-            metavar="DURATION",
+            "--drain", "Time for requests in flight to finish after the command has exited"
         ),
     )
 
@@ -156,12 +149,12 @@ class LogConfig:
     format: Literal["auto", "console", "json"] = attrs.field(
         default="auto",
         metadata=_setting(
+            "--log-format",
             "console: text; json: one object a line; auto: console on a terminal, else json",
-            flag="--log-format",
         ),
     )
     level: Literal["debug", "info", "warning", "error"] = attrs.field(
-        default="info", metadata=_setting("Lowest level that is logged", flag="--log-level")
+        default="info", metadata=_setting("--log-level", "Lowest level that is logged")
     )
 
 
@@ -173,95 +166,80 @@ class Config:
         factory=_default_store,
         validator=_not_empty,
         metadata=_setting(
+            "--store",
             "Location of the repos: a directory, or an s3://, gs://, az:// or memory:// URL",
-            flag="--store",
-            metavar="DIRECTORY|URL",
         ),
     )
     store_options: Mapping[str, str] = attrs.field(
         factory=dict,
         repr=False,
         metadata=_setting(
-            "Options of the object-store client: endpoint, allow_http, region, …",
-            flag="--store-option",
-            metavar="NAME=VALUE",
+            "--store-option", "Options of the object-store client: endpoint, allow_http, region, …"
         ),
     )
     scratch: Path = attrs.field(
         factory=_temporary,
         metadata=_setting(
-            "Directory in which each job creates and removes its scratch directory",
-            flag="--scratch",
-            metavar="DIRECTORY",
+            "--scratch", "Directory in which each job creates and removes its scratch directory"
         ),
     )
     grace: Seconds = attrs.field(
         default=Seconds(10.0),
         validator=_between(0, 86_400),
-        metadata=_setting(
-            "Grace period of the command between SIGTERM and SIGKILL",
-            flag="--grace",
-            metavar="DURATION",
-        ),
+        metadata=_setting("--grace", "Grace period of the command between SIGTERM and SIGKILL"),
     )
     pfs_root: Path | None = attrs.field(
         default=None,
         metadata=_setting(
+            "--pfs-root",
             "Directory of file inputs; by default /pfs if it can be used, else in scratch",
-            flag="--pfs-root",
-            metavar="DIRECTORY",
         ),
     )
     runtime: Literal["process", "docker", "podman"] = attrs.field(
         default="process",
         metadata=_setting(
+            "--runtime",
             "Run the command as a process, or in transform.image with a container engine",
-            flag="--runtime",
         ),
     )
     engine_arguments: tuple[str, ...] = attrs.field(
         default=(),
         metadata=_setting(
+            "--engine-argument",
             "Global arguments of docker or podman, before the subcommand",
-            flag="--engine-argument",
             metavar="ARGUMENT",
         ),
     )
     engine_options: tuple[str, ...] = attrs.field(
         default=(),
         metadata=_setting(
-            "Further options of `docker run` or `podman run`",
-            flag="--engine-option",
-            metavar="OPTION",
+            "--engine-option", "Further options of `docker run` or `podman run`", metavar="OPTION"
         ),
     )
     client_hints: bool = attrs.field(
         default=True,
         metadata=_setting(
-            "Set variables that point S3 clients to the gateway",
-            flag="--client-hints/--no-client-hints",
+            "--client-hints/--no-client-hints", "Set variables that point S3 clients to the gateway"
         ),
     )
     pass_environment: tuple[str, ...] = attrs.field(
         default=(),
         metadata=_setting(
+            "--pass-env",
             "Further variables to pass to the command; * and ? are wildcards",
-            flag="--pass-env",
             metavar="NAME",
         ),
     )
     secrets: Path | None = attrs.field(
         default=None,
         metadata=_setting(
-            "Directory of secrets: one subdirectory per secret, one file per key",
-            flag="--secrets",
-            metavar="DIRECTORY",
+            "--secrets", "Directory of secrets: one subdirectory per secret, one file per key"
         ),
     )
     keep_failed: bool = attrs.field(
         default=False,
         metadata=_setting(
-            "Keep the output of a failed job as a commit on no branch", flag="--keep-failed"
+            "--keep-failed", "Keep the output of a failed job as a commit on no branch"
         ),
     )
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
@@ -269,6 +247,16 @@ class Config:
 
 
 # --- the table of options, derived from the classes above -----------------------------------------
+
+
+METAVARS: Mapping[Any, str] = {
+    int: "NUMBER",
+    Seconds: "DURATION",
+    Path: "DIRECTORY",
+    Address: "DIRECTORY|URL",
+    Mapping[str, str]: "NAME=VALUE",
+}
+"""Placeholders of values in help texts, by type."""
 
 
 @attrs.frozen
@@ -286,6 +274,7 @@ class Option:
     help: str
     """The description, in one line."""
     type: Any
+    """The type of the value, without None."""
     validator: Callable[[object, object, Any], None] | None
 
 
@@ -296,9 +285,16 @@ def _options(cls: type, prefix: str = "") -> Iterator[Option]:
         if attrs.has(kind):
             yield from _options(kind, f"{name}.")
         else:
-            variable = PREFIX + name.upper().replace(".", "_")
+            if get_origin(kind) in (Union, types.UnionType):
+                kind = next(member for member in get_args(kind) if member is not type(None))
             yield Option(
-                name, variable, **attribute.metadata, type=kind, validator=attribute.validator
+                name,
+                variable=PREFIX + name.upper().replace(".", "_"),
+                flag=attribute.metadata["flag"],
+                help=attribute.metadata["help"],
+                metavar=attribute.metadata["metavar"] or METAVARS.get(kind, ""),
+                type=kind,
+                validator=attribute.validator,
             )
 
 
@@ -396,8 +392,6 @@ def _parse(option: Option, raw: object, base: Path) -> Any:
     Raises ValueError with what was expected.
     """
     kind = option.type
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(member for member in get_args(kind) if member is not type(None))
     if get_origin(kind) is Literal:
         if raw not in get_args(kind):
             raise ValueError(f"expected one of {', '.join(get_args(kind))}")
