@@ -231,9 +231,11 @@ class Shim:
 
     def _receive(self) -> list[dict[str, Any]]:
         """Wait for messages of the agent; return none, and note it, if the agent is gone."""
-        while data := self._agent.recv(65536):
-            if messages := self._decoder.feed(data):
-                return messages
+        # An agent that dies before it has read all replies resets the connection.
+        with contextlib.suppress(ConnectionResetError):
+            while data := self._agent.recv(65536):
+                if messages := self._decoder.feed(data):
+                    return messages
         self._agent_closed = True
         return []
 
