@@ -114,7 +114,7 @@ async def test_accepted_codes_count_as_success(store, a_request, log):
         ({"cmd": ["/etc/passwd"]}, 10, "not executable: it lacks the x permission"),
         ({"stdin": ["kill -9 $$"]}, 10, "killed by SIGKILL"),
         ({"workingDir": "/no/such"}, 10, "workingDir /no/such: No such file"),
-        ({"user": "nobody-here"}, 64, "transform.user 'nobody-here': there is no such user"),
+        ({"user": "nobody-here"}, 64, "transform.user 'nobody-here': passwd has no such user"),
         ({"secrets": [{"name": "db", "key": "k", "envVar": "K"}]}, 78, "secret 'db/k': not found"),
     ],
     ids=[

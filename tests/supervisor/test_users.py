@@ -11,8 +11,11 @@ from worker.supervisor.users import Identity, UserUnavailable, resolve_user
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change users")
 
 
-def test_without_a_user_the_command_keeps_the_identity_of_the_worker():
-    assert resolve_user(None) is None
+def test_a_worker_without_root_that_has_the_identity_already_keeps_it(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+
+    assert resolve_user(User(uid=1000, gid=1000)) is None
 
 
 @as_root

@@ -261,11 +261,11 @@ def _draft(journal: Journal, name: CommitName, state: str, *, reason: str = "") 
 def _stopped(journal: Journal, stop: StopRequest) -> Result:
     """Return the result of a run that was ended from outside before it could publish."""
     journal.note(Event.STOPPED)
-    if stop.signal is None:
+    if stop.signal_name is None:
         return journal.result(
             Cause.JOB_TIMEOUT, "the job took longer than its jobTimeout, before it could publish"
         )
-    return journal.result(Cause.STOPPED, f"stopped by {stop.signal} before it could publish")
+    return journal.result(Cause.STOPPED, f"stopped by {stop.signal_name} before it could publish")
 
 
 def _failed(journal: Journal, stop: StopRequest, error: Exception, scratch: Path) -> Result:
@@ -278,7 +278,7 @@ def _failed(journal: Journal, stop: StopRequest, error: Exception, scratch: Path
     if cause is Cause.UNRUNNABLE and journal.plan is not None:
         # The inputs are resolved, so whatever is missing now was lost by the store.
         cause = Cause.UNAVAILABLE
-    if stop.signal is not None and cause is not Cause.NOT_PUBLISHED:
+    if stop.signal_name is not None and cause is not Cause.NOT_PUBLISHED:
         # What breaks while the run is being ended is no news.
         journal.log.info("run.broke_off", reason=str(error))
         return _stopped(journal, stop)

@@ -127,7 +127,10 @@ async def open_workplace(
                 log=journal.log,
             )
         journal.image = ready.image.digest
-    identity = ready.user.identity if ready else resolve_user(spec.transform.user)
+    if ready is not None:
+        identity = ready.user.identity
+    else:
+        identity = resolve_user(spec.transform.user) if spec.transform.user else None
     local = await in_thread(_place_secrets, secrets, scratch, identity)
     hidden = (*secrets.values, *secret_values(spec.transform.env))
     telemetry.hide(hidden)

@@ -14,6 +14,7 @@ from worker.job.plan import Datum
 from worker.job.request import RunRequest, Watch
 from worker.job.result import Result
 from worker.job.workplace import Workplace
+from worker.supervisor.command import GracePeriod
 from worker.supervisor.signals import StopRequest
 
 Launched = subprocess.Popen[bytes] | None
@@ -23,7 +24,7 @@ async def run(
     request: RunRequest, *, launched: Launched, log: FilteringBoundLogger, watch: Watch
 ) -> Result:
     """Run a job to its end; see ``runner.run``."""
-    stop = StopRequest(request.config.grace)
+    stop = StopRequest(GracePeriod(request.config.grace))
     return await conduct(request, _every_datum, launched=launched, stop=stop, log=log, watch=watch)
 
 
@@ -56,7 +57,7 @@ async def shell(
         request,
         work,
         launched=launched,
-        stop=StopRequest(request.config.grace),
+        stop=StopRequest(GracePeriod(request.config.grace)),
         log=log,
         watch=watch,
         # At the terminal, Ctrl-C is for what runs in the shell.
@@ -73,7 +74,7 @@ async def gateway(
     watch: Watch,
 ) -> Result:
     """Serve the job's buckets until a signal; see ``runner.gateway``."""
-    stop = StopRequest(request.config.grace, cancels=False)
+    stop = StopRequest(GracePeriod(request.config.grace), cancels=False)
 
     async def work(place: Workplace) -> Outcome:
         environment, base = place.environment(await _first_datum(place)), place.given.base

@@ -3,7 +3,8 @@
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 
 import attrs
 import trio
@@ -29,13 +30,13 @@ PIPE_TIMEOUT = 1.0
 """Seconds for pipes to close after the tree has ended: another process may hold them open."""
 
 
+@attrs.frozen
 class GracePeriod:
     """The time between SIGTERM and SIGKILL for a command."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.cut_short = trio.Event()
-        """Set to end the grace period at once, now or when it starts."""
+    seconds: float
+    cut_short: trio.Event = attrs.field(factory=trio.Event)
+    """Set to end the grace period at once, now or when it starts."""
 
 
 @attrs.frozen
@@ -82,19 +83,20 @@ async def run_command(
         _OutputReader("stdout", trio.lowlevel.FdStream(output_pipe[0]), output),
         _OutputReader("stderr", trio.lowlevel.FdStream(error_pipe[0]), output),
     ]
-    theirs = [input_pipe[0], output_pipe[1], error_pipe[1]]
+    streams = {"stdin": input_pipe[0], "stdout": output_pipe[1], "stderr": error_pipe[1]}
+    ends_of_command = ExitStack()
+    for descriptor in streams.values():
+        ends_of_command.callback(os.close, descriptor)
     async with stdin_stream, readers[0].stream, readers[1].stream, open_plain_nursery() as nursery:
         try:
-            async with start_tree(
-                command, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]
-            ) as tree:
-                _close(theirs)
+            async with start_tree(command, **streams) as tree:
+                ends_of_command.close()
                 nursery.start_soon(_write_stdin, stdin_stream, stdin)
                 for reader in readers:
                     nursery.start_soon(reader.run)
                 result = await _supervise(tree, grace_period, on_usage)
         finally:
-            _close(theirs)
+            ends_of_command.close()
             for reader in readers:
                 await reader.finish()
             nursery.cancel_scope.cancel()
@@ -115,23 +117,24 @@ async def _supervise(
     tree: ProcessTree, grace_period: GracePeriod, on_usage: Callable[[Usage], None]
 ) -> CommandExit:
     leftovers: tuple[LeftoverProcess, ...] = ()
+    ended = False
     try:
-        status = await tree.wait_exit()
-        if status.leftovers:
-            with trio.move_on_after(LINGER):
-                await tree.wait_end()
-            # Listed again: at the exit, a child may not yet have executed its program, and a
-            # daemon not yet have left its parents.
+        returncode = await tree.wait_exit()
+        with trio.move_on_after(LINGER):
+            await tree.wait_end()
+            ended = True
+        if not ended:
             leftovers = await tree.list_processes()
     finally:
         with trio.CancelScope(shield=True):
-            await _terminate(tree, grace_period)
+            if not ended:
+                await _terminate(tree, grace_period)
             with trio.move_on_after(KILL_TIMEOUT):
                 on_usage(await tree.wait_end())
-    killed = status.returncode < 0
+    killed = returncode < 0
     return CommandExit(
-        code=None if killed else status.returncode,
-        signal=-status.returncode if killed else None,
+        code=None if killed else returncode,
+        signal=-returncode if killed else None,
         leftovers=leftovers,
         out_of_memory=tree.oom_kills > 0,
     )
@@ -160,6 +163,7 @@ async def _write_stdin(stream: trio.lowlevel.FdStream, data: bytes) -> None:
             await stream.send_all(data)
 
 
+@attrs.define
 class _OutputReader:
     """Reader of one stream of a command, until its end or until :meth:`finish`.
 
@@ -167,13 +171,12 @@ class _OutputReader:
     block on a full pipe.
     """
 
-    def __init__(self, name: str, stream: trio.lowlevel.FdStream, output: OutputHandler) -> None:
-        self.stream = stream
-        self._name = name
-        self._output = output
-        self._scope = trio.CancelScope(shield=True)
-        self._started = False
-        self._finished = trio.Event()
+    name: str
+    stream: trio.lowlevel.FdStream
+    _output: OutputHandler
+    _scope: trio.CancelScope = attrs.field(factory=partial(trio.CancelScope, shield=True))
+    _started: bool = False
+    _finished: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self) -> None:
         """Pass on lines until the stream ends or is cancelled."""
@@ -182,9 +185,9 @@ class _OutputReader:
         with self._scope:
             while data := await self.stream.receive_some(READ_SIZE):
                 for line in lines.feed(redactor.feed(data)):
-                    self._output.handle_line(self._name, line)
+                    self._output.handle_line(self.name, line)
         for line in (*lines.feed(redactor.finish()), *lines.finish()):
-            self._output.handle_line(self._name, line)
+            self._output.handle_line(self.name, line)
         self._finished.set()
 
     async def finish(self) -> None:
@@ -193,8 +196,3 @@ class _OutputReader:
             with trio.move_on_after(PIPE_TIMEOUT, shield=True):
                 await self._finished.wait()
         self._scope.cancel()
-
-
-def _close(descriptors: list[int]) -> None:
-    while descriptors:
-        os.close(descriptors.pop())

@@ -2,6 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
+
+import attrs
 
 from worker.redaction import Redactor
 
@@ -11,6 +14,7 @@ TAIL_LINES = 20
 TAIL_LINE_LENGTH = 2000
 
 
+@attrs.define
 class LineSplitter:
     """Incremental splitter of a stream of bytes into lines as a terminal shows them.
 
@@ -20,13 +24,12 @@ class LineSplitter:
     escaped as ``\\xff``.
     """
 
-    def __init__(self, max_line: int = MAX_LINE) -> None:
-        self._max_line = max_line
-        self._line = bytearray()
-        self._dropped = 0
-        """How many bytes of the line were dropped."""
-        self._return = False
-        """Whether the line ends, so far, with ``\\r``: the next byte may overwrite the line."""
+    _max_line: int = MAX_LINE
+    _line: bytearray = attrs.field(init=False, factory=bytearray)
+    _dropped: int = attrs.field(init=False, default=0)
+    """How many bytes of the line were dropped."""
+    _carriage_return: bool = attrs.field(init=False, default=False)
+    """Whether the line ends, so far, with ``\\r``: the next byte may overwrite the line."""
 
     def feed(self, data: bytes) -> Iterator[str]:
         """Yield the lines that *data* completes."""
@@ -46,13 +49,13 @@ class LineSplitter:
         body = piece.rstrip(b"\r")
         if not body:
             # This may still be the first half of \r\n.
-            self._return = self._return or bool(piece)
+            self._carriage_return = self._carriage_return or bool(piece)
             return
         last = body.rfind(b"\r")
-        if self._return or last >= 0:
+        if self._carriage_return or last >= 0:
             self._line.clear()
             self._dropped = 0
-        self._return = len(body) < len(piece)
+        self._carriage_return = len(body) < len(piece)
         kept = body[last + 1 : last + 1 + max(0, self._max_line - len(self._line))]
         self._line += kept
         self._dropped += len(body) - last - 1 - len(kept)
@@ -62,22 +65,22 @@ class LineSplitter:
         line = self._line.decode("utf-8", "backslashreplace") + suffix
         self._line.clear()
         self._dropped = 0
-        self._return = False
+        self._carriage_return = False
         return line
 
 
+@attrs.frozen
 class OutputHandler:
     """Receiver of a command's output: calls *on_line* for each line and keeps the last ones.
 
     *on_line* receives the name of the stream (``stdout`` or ``stderr``) and the redacted line.
     """
 
-    def __init__(self, on_line: Callable[[str, str], None], redactor: Redactor) -> None:
-        self._on_line = on_line
-        self.redactor = redactor
-        self._last: deque[str] = deque(maxlen=TAIL_LINES)
-        self.errors: deque[str] = deque(maxlen=TAIL_LINES)
-        """The last lines of standard error."""
+    _on_line: Callable[[str, str], None]
+    redactor: Redactor
+    errors: deque[str] = attrs.field(init=False, factory=partial(deque, maxlen=TAIL_LINES))
+    """The last lines of standard error."""
+    _last: deque[str] = attrs.field(init=False, factory=partial(deque, maxlen=TAIL_LINES))
 
     def handle_line(self, stream: str, line: str) -> None:
         """Handle one redacted line of a stream."""

@@ -8,24 +8,17 @@ holds the same processes, also after the shim itself was killed.
 
 Agent and shim exchange JSON lines over the socket whose file descriptor is the shim's argument:
 
-=========================================  ======================================================
-agent to shim
-=========================================  ======================================================
-a command, see ``CommandSpec.to_json``     start it; the first message
-``{"list": true}``                         report the running processes of the tree
-``{"signal": N}``                          send signal N to all processes of the tree
-``{"kill": true}``                         kill all processes of the tree
-=========================================  ======================================================
-
-=========================================  ======================================================
-shim to agent
-=========================================  ======================================================
-``{"started": PID}``                       the command runs
-``{"refused": {...}}``                     the command could not start: step, errno and text
-``{"exited": CODE, "processes": [...]}``   the command itself exited; what still runs
-``{"processes": [...]}``                   reply to ``list``
-``{"done": {...}}``                        no process is left; resource usage; the last message
-=========================================  ======================================================
+    agent to shim
+        a command, see ``CommandSpec``   start it; the first message
+        ``{"list": true}``               report the running processes of the tree
+        ``{"signal": N}``                send signal N to all processes of the tree
+        ``{"kill": true}``               kill all processes of the tree
+    shim to agent
+        ``{"started": PID}``             the command runs
+        ``{"refused": {...}}``           the command could not start: step, errno and text
+        ``{"exited": CODE}``             the command itself exited; its descendants may still run
+        ``{"processes": [...]}``         reply to ``list``
+        ``{"done": {...}}``              no process is left: resource usage; the last message
 
 If the agent dies, the socket closes and the shim kills the tree: a killed worker leaves no command
 running.
@@ -161,12 +154,13 @@ class Shim:
                 return True
             if pid == self._pid and not self._exited:
                 self._exited = True
-                code = os.waitstatus_to_exitcode(status)
-                self._send({"exited": code, "processes": self._describe_processes()})
+                self._send({"exited": os.waitstatus_to_exitcode(status)})
 
     def _handle(self, message: dict[str, Any]) -> None:
         if "list" in message:
-            self._send({"processes": self._describe_processes()})
+            pids = [pid for pid in self._processes() if procfs.is_running(pid)]
+            found = [{"pid": pid, "command": procfs.command_line(pid)} for pid in pids]
+            self._send({"processes": found})
         if "signal" in message:
             self._signal(message["signal"])
         if "kill" in message:
@@ -206,11 +200,6 @@ class Shim:
         if self._cgroup is not None:
             found.update(self._cgroup.members())
         return list(found)
-
-    def _describe_processes(self) -> list[dict[str, Any]]:
-        """Return the running processes of the tree as they are reported to the agent."""
-        pids = [pid for pid in self._processes() if procfs.is_running(pid)]
-        return [{"pid": pid, "command": procfs.command_line(pid)} for pid in pids]
 
     def _usage(self) -> dict[str, Any]:
         """Return what the tree used, and how many of its processes were killed for memory."""

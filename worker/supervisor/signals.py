@@ -3,12 +3,14 @@
 import signal
 from collections.abc import Collection
 
+import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from worker.supervisor.command import GracePeriod
 
 
+@attrs.define
 class StopRequest:
     """A request to stop by signal: cancels a scope, and cuts the grace period short if repeated.
 
@@ -16,18 +18,14 @@ class StopRequest:
     signal has no effect.
     """
 
-    def __init__(self, grace: float, *, cancels: bool = True) -> None:
-        """Give a command *grace* seconds. Without *cancels*, the first signal only sets the event.
-
-        The second signal cancels the scope in either case.
-        """
-        self.scope = trio.CancelScope()
-        self.grace_period = GracePeriod(grace)
-        self.received = trio.Event()
-        """Set by the first signal."""
-        self.signal: str | None = None
-        """The name of the first signal."""
-        self._cancels = cancels
+    grace_period: GracePeriod
+    _cancels: bool = attrs.field(default=True, kw_only=True)
+    """Whether the first signal cancels the scope; otherwise it only sets `received`."""
+    scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+    received: trio.Event = attrs.field(init=False, factory=trio.Event)
+    """Set by the first signal."""
+    signal_name: str | None = attrs.field(init=False, default=None)
+    """The name of the first signal."""
 
     async def watch(
         self,
@@ -48,8 +46,8 @@ class StopRequest:
                     self._handle(signal.Signals(number).name, log)
 
     def _handle(self, name: str, log: FilteringBoundLogger) -> None:
-        if self.signal is None:
-            self.signal = name
+        if self.signal_name is None:
+            self.signal_name = name
             log.warning("run.stopping", signal=name, grace=self.grace_period.seconds)
             self.received.set()
             if self._cancels:

@@ -83,39 +83,34 @@ class LeftoverProcess:
     """Its command line."""
 
 
-@attrs.frozen
-class ExitStatus:
-    """Exit status of the command itself."""
-
-    returncode: int
-    """As in `subprocess`: the exit code, or the negative number of a signal."""
-    leftovers: tuple[LeftoverProcess, ...]
-
-
+@attrs.define
 class ProcessTree:
     """A running command with all its descendants, created by :func:`start_tree`."""
 
-    def __init__(self, channel: trio.SocketStream, pid: int) -> None:
-        self._channel = channel
-        self.pid = pid
-        """The command's process, which leads its session and group."""
-        self._status: ExitStatus | None = None
-        self._usage = Usage()
-        self.oom_kills = 0
-        """How many processes the kernel killed for memory, by the command's cgroup; at the end."""
-        self._listed: tuple[LeftoverProcess, ...] = ()
-        self._exited = trio.Event()
-        self._list_received = trio.Event()
-        self._ended = trio.Event()
+    _channel: trio.SocketStream
+    pid: int
+    """The command's process, which leads its session and group."""
+    oom_kills: int = 0
+    """How many processes the kernel killed for memory, by the command's cgroup; at the end."""
+    _returncode: int | None = None
+    _usage: Usage = attrs.field(factory=Usage)
+    _listed: tuple[LeftoverProcess, ...] = ()
+    _exited: trio.Event = attrs.field(factory=trio.Event)
+    _list_received: trio.Event = attrs.field(factory=trio.Event)
+    _ended: trio.Event = attrs.field(factory=trio.Event)
 
-    async def wait_exit(self) -> ExitStatus:
-        """Wait until the command itself has exited; its descendants may still run."""
+    async def wait_exit(self) -> int:
+        """Wait until the command itself has exited; its descendants may still run.
+
+        Returns its exit code, or the negative number of the signal that killed it, as `subprocess`
+        does. Raises ShimDied.
+        """
         await self._exited.wait()
-        if self._status is None:
+        if self._returncode is None:
             raise ShimDied(
                 "the supervisor process of the command was killed, so its exit status is unknown"
             )
-        return self._status
+        return self._returncode
 
     async def wait_end(self) -> Usage:
         """Wait until no process is left, and return what the whole tree used."""
@@ -149,15 +144,11 @@ class ProcessTree:
     ) -> None:
         with scope:
             async for message in messages:
-                found = tuple(
-                    LeftoverProcess(each["pid"], each["command"])
-                    for each in message.get("processes", ())
-                )
                 if "exited" in message:
-                    self._status = ExitStatus(message["exited"], found)
+                    self._returncode = message["exited"]
                     self._exited.set()
                 elif "processes" in message:
-                    self._listed = found
+                    self._listed = tuple(LeftoverProcess(**each) for each in message["processes"])
                     self._list_received.set()
                 elif "done" in message:
                     self._usage = Usage(**message["done"]["usage"])
@@ -203,9 +194,10 @@ async def start_tree(
             try:
                 yield tree
             finally:
-                with trio.move_on_after(KILL_TIMEOUT, shield=True):
-                    await tree.kill()
-                    await tree.wait_end()
+                if not tree._ended.is_set():
+                    with trio.move_on_after(KILL_TIMEOUT, shield=True):
+                        await tree.kill()
+                        await tree.wait_end()
                 receiving.cancel()
     finally:
         with trio.CancelScope(shield=True):

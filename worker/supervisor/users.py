@@ -29,15 +29,13 @@ class UserUnavailable(Invalid):
         self.user = user
 
 
-def resolve_user(user: User | None) -> Identity | None:
-    """Return the identity of *user* with its own groups only; None to keep the worker's identity.
+def resolve_user(user: User) -> Identity | None:
+    """Return the identity of *user* with its own groups only; None if the worker has it already.
 
     A uid needs no entry in passwd. Without a gid, its group is that of its passwd entry, or else
     the group with the same number. Raises UserUnavailable for an unknown name, and for any other
     user if the worker does not run as root.
     """
-    if user is None:
-        return None
     identity = _from_name(user) if user.name is not None else _from_uid(user)
     if os.geteuid() != 0 and (identity.uid, identity.gid) != (os.geteuid(), os.getegid()):
         raise UserUnavailable(
