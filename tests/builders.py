@@ -65,7 +65,7 @@ def a_commit(
             (key, an_entry(key, data, (stage.append(data),) if data else ()))
             for key, data in sorted(files.items())
         ]
-        stage.settle()
+        stage.flush()
     tree = apply(store.empty_tree(), changes)
     head = store.head(target)
     moment = float(head.slot + 1 if head else 0)

@@ -1,7 +1,19 @@
-"""Options of the test suite."""
+"""Options of the test suite, and isolation of the log between tests."""
+
+import pytest
+
+from worker import telemetry
+from worker.redaction import Redactor
 
 
 def pytest_addoption(parser):
     """Choose how much is tried in ``tests/faults``, and on which server."""
     parser.addoption("--exhaustive", action="store_true", help="inject every fault everywhere")
     parser.addoption("--server", default="moto", help="moto, minio or versitygw")
+
+
+@pytest.fixture(autouse=True)
+def _no_registered_secrets(monkeypatch):
+    """Redact nothing that another test has registered as secret."""
+    monkeypatch.setattr(telemetry._Secrets, "values", frozenset())
+    monkeypatch.setattr(telemetry._Secrets, "redactor", Redactor(()))

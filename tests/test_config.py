@@ -1,4 +1,4 @@
-"""Config: flags over environment over file, and every mistake with its place."""
+"""The configuration: flags over environment over file, and every problem with its source."""
 
 import re
 import tomllib
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from worker.config import (
-    SETTINGS,
+    OPTIONS,
     Config,
     InvalidConfig,
-    find_file,
     load_config,
-    misspelt_variables,
+    misspelled_variables,
+    settings_file,
 )
 
 CONFIGURATION = Path(__file__).parents[1] / "config" / "worker.toml"
@@ -37,8 +37,8 @@ def problems_of(flags=None, environ=None, file=None):
     return raised.value.problems
 
 
-def test_a_flag_beats_the_environment_and_that_beats_the_file(file):
-    """Of the three sources the nearest to the person wins, setting by setting."""
+def test_a_flag_overrides_a_variable_and_a_variable_the_file(file):
+    """The precedence applies to each setting separately."""
     path = file('grace = "1s"\nruntime = "docker"\n[gateway]\nport = 1\ndrain = 5\n')
 
     found = load_config(
@@ -64,8 +64,8 @@ def test_a_flag_beats_the_environment_and_that_beats_the_file(file):
         pytest.param("gateway = 3", "gateway: no such setting", id="a section as a value"),
     ],
 )
-def test_an_unknown_key_is_an_error_that_names_file_and_key(file, text, place):
-    """Whoever misspells a setting is told so, with the file and the key."""
+def test_an_unknown_key_is_reported_with_file_and_suggestion(file, text, place):
+    """A misspelled setting is an error."""
     path = file(text)
 
     problem = problems_of(file=path)[0]
@@ -85,34 +85,30 @@ def test_an_unknown_key_is_an_error_that_names_file_and_key(file, text, place):
         ("client_hints", "perhaps", "expected true or false, found 'perhaps'"),
         ("runtime", "lxc", "expected one of process, docker, podman, found 'lxc'"),
         ("store", "", "expected a path, found ''"),
-        ("gateway.host", "", "expected text that is not empty, found ''"),
-        (
-            "pass_environment",
-            3,
-            "expected a list of texts, or one text separated by commas, found 3",
-        ),
+        ("gateway.host", "", "expected a text that is not empty, found ''"),
+        ("pass_environment", 3, "expected a list of texts, or one text with commas, found 3"),
         ("store_options", "secret", "expected a table of texts, or one text of name=value"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_what_can(name, raw, expected):
-    """A wrong value is named by where it stands, what was expected, and what was found."""
-    where = "--" + name.replace(".", "-").replace("_", "-")
+def test_an_invalid_value_is_reported_with_source_and_expectation(name, raw, expected):
+    """The message has the source, what was expected, and what was found."""
+    where = OPTIONS[name].flag.partition("/")[0]
 
     assert f"{where}: {expected}" in problems_of({name: raw})[0]
 
 
-def test_a_wrong_store_option_is_not_repeated():
-    """Options of the store may hold credentials, so their text stays out of the message."""
+def test_an_invalid_store_option_is_not_repeated():
+    """Store options can hold credentials, so their text is not in the message."""
     assert "hunter2" not in problems_of(environ={"WORKER_STORE_OPTIONS": "hunter2"})[0]
 
 
-def test_all_mistakes_are_told_at_once(file):
-    """Three sources with a mistake each give three problems."""
+def test_all_problems_are_reported_at_once(file):
+    """An error in each of the three sources makes three problems."""
     path = file("[log]\nlevel = 'loud'")
 
     found = problems_of({"gateway.port": "x"}, {"WORKER_GRACE": "x"}, path)
 
-    assert [f"{path}: log.level", "WORKER_GRACE", "--gateway-port"] == [
+    assert [f"{path}: log.level", "WORKER_GRACE", "--port"] == [
         re.sub(r": expected.*", "", problem) for problem in found
     ]
 
@@ -122,7 +118,7 @@ def test_all_mistakes_are_told_at_once(file):
     [("10", 10.0), ("10s", 10.0), ("1m30s", 90.0), ("1.5h", 5400.0), ("250ms", 0.25), (3, 3.0)],
 )
 def test_durations_are_numbers_of_seconds_or_amounts_with_units(raw, seconds):
-    """A duration is written as people write it."""
+    """A number has the unit seconds."""
     assert seconds == load_config({"grace": raw}, {}).grace
 
 
@@ -134,29 +130,29 @@ def test_durations_are_numbers_of_seconds_or_amounts_with_units(raw, seconds):
         pytest.param(("endpoint=http://s3:9000", "allow_http=true"), id="flags"),
     ],
 )
-def test_store_options_are_texts_by_name(raw):
-    """Options of the store are a table in a file and one text in a variable."""
+def test_store_options_have_three_forms(raw):
+    """They are a table in a file, one text in a variable, and repeated flags."""
     found = load_config({"store_options": raw}, {}).store_options
 
     assert {"endpoint": "http://s3:9000", "allow_http": "true"} == found
 
 
 def test_paths_in_a_file_are_relative_to_the_file(file, tmp_path):
-    """A configuration means the same wherever the worker is started."""
+    """A configuration file has the same meaning in every working directory."""
     found = load_config({}, {}, file=file('store = "data"\nsecrets = "keys"'), folder=Path("/"))
 
     assert (str(tmp_path / "data"), tmp_path / "keys") == (found.store, found.secrets)
 
 
 def test_paths_elsewhere_are_relative_to_the_working_directory(tmp_path):
-    """A flag's path is what it would be to any other command."""
+    """Flags and variables have paths as other commands have them."""
     found = load_config({"store": "data"}, {}, folder=tmp_path)
 
     assert str(tmp_path / "data") == found.store
 
 
-def test_a_url_is_no_path(file):
-    """The address of an object store is kept as it is."""
+def test_a_store_url_is_not_a_path(file):
+    """The URL of an object store is not resolved."""
     found = load_config({}, {}, file=file('store = "s3://bucket/prefix"'))
 
     assert "s3://bucket/prefix" == found.store
@@ -167,37 +163,37 @@ def test_a_url_is_no_path(file):
     [("grace = ", "not TOML"), (None, "cannot be read: No such file or directory")],
     ids=["broken", "missing"],
 )
-def test_a_file_that_cannot_be_read_is_an_error(file, tmp_path, text, says):
-    """A configuration that was named and can't be used never turns into defaults."""
+def test_an_unreadable_file_is_an_error(file, tmp_path, text, says):
+    """The defaults never replace a file that was named."""
     path = file(text) if text else tmp_path / "nothing.toml"
 
     assert f"{path}: {says}" in problems_of(file=path)[0]
 
 
-def test_the_nearest_file_is_read_alone(tmp_path, monkeypatch):
-    """A named file goes before ./worker.toml, and that before the person's own."""
+def test_only_the_first_existing_file_is_read(tmp_path, monkeypatch):
+    """The order is WORKER_CONFIG, the working directory, the user's configuration."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert find_file({}, tmp_path) is None
+    assert settings_file({}, tmp_path) is None
 
     own = tmp_path / "config" / "worker" / "worker.toml"
     own.parent.mkdir(parents=True)
     own.touch()
-    assert own == find_file({}, tmp_path)
+    assert own == settings_file({}, tmp_path)
 
     (tmp_path / "worker.toml").touch()
-    assert tmp_path / "worker.toml" == find_file({}, tmp_path)
+    assert tmp_path / "worker.toml" == settings_file({}, tmp_path)
 
-    assert Path("/named.toml") == find_file({"WORKER_CONFIG": "/named.toml"}, tmp_path)
+    assert Path("/named.toml") == settings_file({"WORKER_CONFIG": "/named.toml"}, tmp_path)
 
 
-def test_a_kubernetes_service_link_is_nobodys_choice():
-    """A service called worker-gateway does not set the gateway's port."""
+def test_a_kubernetes_service_link_is_no_setting():
+    """A service called worker-gateway does not set the port of the gateway."""
     assert 0 == load_config({}, {"WORKER_GATEWAY_PORT": "tcp://10.0.0.1:80"}).gateway.port
 
 
-def test_a_variable_that_looks_like_a_slip_is_found():
-    """A misspelled variable is reported; somebody else's is left alone."""
-    assert {"WORKER_STROE": "WORKER_STORE"} == misspelt_variables(
+def test_a_misspelled_variable_is_found():
+    """A variable that resembles no setting is ignored."""
+    assert {"WORKER_STROE": "WORKER_STORE"} == misspelled_variables(
         {"WORKER_STROE": "x", "WORKER_COUNT": "3", "WORKER_STORE": "y", "PATH": "/bin"}
     )
 
@@ -212,23 +208,23 @@ def test_a_variable_that_looks_like_a_slip_is_found():
         ("127.0.0.1", "sigv4", True),
     ],
 )
-def test_beyond_loopback_requests_must_be_signed(host, auth, expected):
-    """Binding to anything but loopback turns authentication on unless it is off by name."""
+def test_authentication_is_required_beyond_loopback(host, auth, expected):
+    """The setting can disable it, or enable it on loopback."""
     found = load_config({"gateway.host": host, "gateway.auth": auth}, {})
 
     assert expected == found.gateway.authenticated
 
 
-def test_tls_with_a_certificate_needs_both_of_its_files():
-    """Half a certificate is a mistake of the configuration."""
+def test_tls_with_a_certificate_requires_certificate_and_key():
+    """One of the two is an error."""
     assert (
         "requires both gateway.certificate and gateway.key"
         in problems_of({"gateway.tls": "certificate", "gateway.key": "k.pem"})[0]
     )
 
 
-def test_the_default_configuration_changes_nothing():
-    """The file that is shipped is all comments, so a copy of it is harmless."""
+def test_the_shipped_file_is_all_comments():
+    """A copy of config/worker.toml changes no setting."""
     assert load_config({}, {}, file=CONFIGURATION) == load_config({}, {"WORKER_CONFIG": ""})
 
 
@@ -237,8 +233,8 @@ def uncommented():
     return "\n".join(re.sub(r"^# ([a-z_]+ = )", r"\1", line) for line in lines)
 
 
-def test_the_default_configuration_shows_every_setting():
-    """Without its comment signs the file is valid and sets each setting there is."""
+def test_the_shipped_file_has_every_setting():
+    """Without its comment signs it is valid and sets every setting."""
     document = tomllib.loads(uncommented())
     sections = {"gateway", "log"}
     found = {
@@ -247,11 +243,11 @@ def test_the_default_configuration_shows_every_setting():
         for inner in (value if key in sections else [key])
     }
 
-    assert set(SETTINGS) == found
+    assert set(OPTIONS) == found
 
 
-def test_the_default_configuration_shows_the_defaults(file):
-    """What it shows behind the comment signs is what holds without it, where that is fixed."""
+def test_the_shipped_file_has_the_default_values(file):
+    """Values that depend on the machine are excepted."""
     shown = load_config({}, {}, file=file(uncommented()))
 
     plain = Config()
@@ -266,20 +262,24 @@ def test_the_default_configuration_shows_the_defaults(file):
     )
 
 
-def test_the_reference_has_a_row_for_every_setting():
-    """docs/configuration.md names each setting, its variable and its meaning."""
+def test_the_documentation_has_a_row_for_every_setting():
+    """A row of docs/configuration.md has name, variable, flag, default and description."""
     text = REFERENCE.read_text("utf-8")
-    missing = [
-        option.name
-        for option in SETTINGS.values()
-        if not re.search(rf"^\| `{re.escape(option.name)}` \| `{option.variable}` \|", text, re.M)
-    ]
+    rows = {
+        name: (variable, flag, description)
+        for name, variable, flag, description in re.findall(
+            r"^\| `([a-z_.]+)` \| `(\w+)` \| `([a-z-]+)` \| .+? \| (.+) \|$", text, re.M
+        )
+    }
 
-    assert [] == missing
+    assert {
+        option.name: (option.variable, option.flag.partition("/")[0], option.help)
+        for option in OPTIONS.values()
+    } == rows
 
 
-def test_credentials_do_not_show_in_the_settings():
-    """Config may be logged: the options of the store are not part of their text."""
+def test_store_options_are_not_in_the_repr():
+    """The configuration can be logged without credentials."""
     found = load_config({"store_options": "secret_access_key=hunter2"}, {})
 
     assert "hunter2" not in repr(found)

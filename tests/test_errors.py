@@ -1,34 +1,15 @@
-"""Errors by meaning: causes, exit statuses, S3 error codes."""
+"""The table of errors: cause, exit status and S3 code of each meaning."""
 
 import errno
 
 import pytest
 
-from worker.errors import (
-    TABLE,
-    Cause,
-    CommandFailed,
-    Conflict,
-    DataLost,
-    Denied,
-    Interrupted,
-    Invalid,
-    KeyMissing,
-    Misconfigured,
-    NotFound,
-    NotPublished,
-    OutputClosed,
-    Unavailable,
-    Unrunnable,
-    UploadMissing,
-    WorkerError,
-    cause_of,
-    s3_code_of,
-)
+from worker import errors
+from worker.errors import Cause, cause_of, s3_code_of
 
 
-def test_exit_codes_are_those_of_the_reference():
-    """Each cause has one exit code, and only a cause that may pass is retryable."""
+def test_each_cause_has_the_exit_status_of_the_reference():
+    """The exit statuses and the causes that are worth a retry are a public interface."""
     expected = {
         "published": (0, False),
         "published before": (0, False),
@@ -47,42 +28,46 @@ def test_exit_codes_are_those_of_the_reference():
         "configuration": (78, False),
     }
 
-    assert expected == {cause.value: (cause.exit_code, cause.retryable) for cause in Cause}
+    assert expected == {cause.value: (cause.exit_status, cause.retryable) for cause in Cause}
+
+
+class Special(errors.Conflict):
+    """An error as a package defines it."""
 
 
 @pytest.mark.parametrize(
-    ("error", "exit_code", "s3_code"),
+    ("error", "cause", "s3_code"),
     [
-        (Misconfigured(), 78, "InternalError"),
-        (Invalid(), 64, "InvalidRequest"),
-        (NotFound(), 66, "NoSuchKey"),
-        (Unrunnable(), 66, "NoSuchKey"),
-        (KeyMissing("out", "k"), 66, "NoSuchKey"),
-        (UploadMissing("u"), 66, "NoSuchUpload"),
-        (Denied(), 69, "AccessDenied"),
-        (Conflict(), 73, "OperationAborted"),
-        (Unavailable(), 69, "ServiceUnavailable"),
-        (NotPublished(), 73, "ServiceUnavailable"),
-        (DataLost(), 69, "InternalError"),
-        (OutputClosed(), 69, "AccessDenied"),
-        (CommandFailed(), 10, "InternalError"),
-        (Interrupted(), 75, "InternalError"),
-        (KeyboardInterrupt(), 75, "InternalError"),
-        (WorkerError(), 70, "InternalError"),
-        (ZeroDivisionError(), 70, "InternalError"),
-        (FileNotFoundError(), 66, "InternalError"),
-        (OSError(errno.EIO, ""), 69, "InternalError"),
-        (OSError(errno.ENOSPC, ""), 73, "InternalError"),
-        (OSError(errno.EROFS, ""), 73, "InternalError"),
+        (errors.Misconfigured("x"), Cause.CONFIGURATION, "InternalError"),
+        (errors.Invalid("x"), Cause.INVALID, "InvalidRequest"),
+        (errors.KeyMissing("out", "k"), Cause.UNRUNNABLE, "NoSuchKey"),
+        (errors.UploadMissing("u"), Cause.UNRUNNABLE, "NoSuchUpload"),
+        (errors.NotFound("x"), Cause.UNRUNNABLE, "InternalError"),
+        (errors.DataLost("x"), Cause.UNAVAILABLE, "InternalError"),
+        (errors.OutputClosed("x"), Cause.UNAVAILABLE, "AccessDenied"),
+        (errors.Denied("x"), Cause.UNAVAILABLE, "AccessDenied"),
+        (errors.Conflict("x"), Cause.NOT_PUBLISHED, "OperationAborted"),
+        (Special("x"), Cause.NOT_PUBLISHED, "OperationAborted"),
+        (errors.NotPublished("x"), Cause.NOT_PUBLISHED, "ServiceUnavailable"),
+        (errors.Unavailable("x"), Cause.UNAVAILABLE, "ServiceUnavailable"),
+        (errors.CommandFailed("x"), Cause.COMMAND_FAILED, "InternalError"),
+        (errors.Interrupted("x"), Cause.STOPPED, "InternalError"),
+        (errors.WorkerError("x"), Cause.INTERNAL, "InternalError"),
+        (OSError(errno.EIO, "x"), Cause.UNAVAILABLE, "InternalError"),
+        (KeyError("x"), Cause.INTERNAL, "InternalError"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
-def test_an_error_has_one_exit_code_and_one_s3_code(error, exit_code, s3_code):
-    """Whichever command or request it ends."""
-    assert (exit_code, s3_code) == (cause_of(error).exit_code, s3_code_of(error))
+def test_an_error_has_a_cause_and_an_s3_code_by_its_class(error, cause, s3_code):
+    """A subclass that a package defines has the meaning of its base class."""
+    assert (cause, s3_code) == (cause_of(error), s3_code_of(error))
 
 
-def test_no_row_of_the_table_is_shadowed():
-    """A class comes before its base classes, so that each row can match."""
-    for index, (kind, _, _) in enumerate(TABLE):
-        assert not [base for base, _, _ in TABLE[:index] if issubclass(kind, base)]
+@pytest.mark.parametrize("number", sorted(errors.NOT_WRITABLE), ids=errno.errorcode.get)
+def test_a_full_disk_is_not_published_whichever_class_carries_it(number):
+    """A retry on another disk may succeed, also where the store reported the error."""
+
+    class Failed(errors.Unavailable):
+        errno = number
+
+    assert {Cause.NOT_PUBLISHED} == {cause_of(OSError(number, "x")), cause_of(Failed("x"))}

@@ -1,3 +1,5 @@
+"""Redaction of secrets in streams of bytes and in text."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ def redact(secrets: list[bytes], *pieces: bytes) -> bytes:
 
 
 def model(secrets: list[bytes], text: bytes) -> bytes:
-    """Mark every byte of every occurrence, and write one mark for what overlaps."""
+    """Replace each maximal run of overlapping occurrences by one mark."""
     spans = sorted(
         (start, start + len(secret))
         for secret in secrets
@@ -31,15 +33,15 @@ def model(secrets: list[bytes], text: bytes) -> bytes:
     return shown + text[position:]
 
 
-def test_a_secret_is_replaced_wherever_the_pieces_are_cut():
-    """No cut of the stream lets a secret through."""
+def test_a_secret_is_replaced_however_the_stream_is_split():
+    """The position of the split does not matter."""
     text = b"password=hunter22; again hunter22\n"
     for cut in range(len(text)):
         assert b"password=***; again ***\n" == redact([b"hunter22"], text[:cut], text[cut:])
 
 
-def test_a_secret_is_replaced_across_lines():
-    """A key of many lines is one secret, and each of its lines is one."""
+def test_a_multi_line_secret_is_replaced_as_a_whole_and_by_line():
+    """Each of its long lines is a secret of its own."""
     key = b"-----BEGIN-----\nabcdefgh\nijklmnop\n-----END-----\n"
 
     assert b"a ***\nb" == redact([key], b"a " + key[:20], key[20:] + b"b")
@@ -51,20 +53,20 @@ def test_a_secret_is_replaced_across_lines():
     [b's\xc3\xa9cret/"1"', b's\\u00e9cret/\\"1\\"', b"s%C3%A9cret%2F%221%22", b"c8OpY3JldC8iMSI="],
     ids=["itself", "json", "url", "base64"],
 )
-def test_the_spellings_of_a_secret_are_secret_too(printed):
-    """What JSON, a URL or Base64 make of a secret is replaced."""
+def test_the_spellings_of_a_secret_are_replaced(printed):
+    """JSON, URLs and Base64 escape or encode a secret."""
     assert b"<***>" == redact(['sécret/"1"'.encode()], b"<" + printed + b">")
 
 
-def test_nothing_is_held_back_while_no_secret_is_in_sight():
-    """Lines appear when they are written."""
+def test_data_is_returned_at_once_if_no_secret_can_start():
+    """A line of output is not delayed."""
     redactor = Redactor([b"hunter22"])
 
     assert b"a line\n" == redactor.feed(b"a line\n")
 
 
-def test_a_text_is_redacted_without_touching_the_stream():
-    """A name of a process that shows a secret is redacted in the middle of a stream."""
+def test_text_is_redacted_independently_of_the_stream():
+    """The name of a process can be redacted in the middle of a stream."""
     redactor = Redactor([b"hunter22"])
     shown = redactor.feed(b"hunt")
 
@@ -72,12 +74,12 @@ def test_a_text_is_redacted_without_touching_the_stream():
     assert b"***" == shown + redactor.feed(b"er22") + redactor.finish()
 
 
-letters = st.text("ab", min_size=1, max_size=4).map(str.encode)
+letters = st.text("ab", min_size=1, max_size=9).map(str.encode)
 
 
-@given(st.lists(letters, max_size=3), st.lists(st.text("abc", max_size=6).map(str.encode)))
-def test_the_stream_agrees_with_the_model(secrets, pieces):
-    """However a text is cut, it is shown as if it had come in one piece, every secret replaced."""
-    ways = [way for secret in secrets for way in Redactor([secret])._secrets]
+@given(st.lists(letters, max_size=3), st.lists(st.text("abc", max_size=12).map(str.encode)))
+def test_a_redacted_stream_equals_the_redacted_whole(secrets, pieces):
+    """The result is that of the model for the concatenated stream."""
+    ways = [way for secret in secrets for way in Redactor([secret])._forms]
 
     assert model(ways, b"".join(pieces)) == redact(secrets, *pieces)

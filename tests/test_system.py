@@ -1,5 +1,3 @@
-"""Keeping what a process knows in it."""
-
 import os
 import shutil
 import subprocess
@@ -9,14 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a thing")
-def test_another_process_of_the_user_cannot_read_the_environment():
-    """Not even one that the process itself began; root can read everything."""
-    as_somebody = NOBODY if os.geteuid() == 0 else ()
-    # Nobody may not have the right to run, or to read, what root has installed.
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl exists only on Linux")
+def test_keep_private_denies_the_environment_to_other_processes_of_the_same_user():
+    """Even to a child process. Root can read everything, so root runs this test as nobody."""
+    is_root = os.geteuid() == 0
+    # The interpreter and the packages that root has installed may not be readable for nobody.
+    python = "/usr/bin/python3" if is_root else sys.executable
+    if is_root and not (shutil.which("setpriv") and Path(python).exists()):
+        pytest.skip("needs a user other than root, or setpriv and /usr/bin/python3")
     script = (ROOT / "worker/system.py").read_text() + (
         "\nimport os, subprocess\n"
         "read = ['cat', f'/proc/{os.getpid()}/environ']\n"
@@ -25,11 +26,8 @@ def test_another_process_of_the_user_cannot_read_the_environment():
         "after = subprocess.run(read, capture_output=True).stdout\n"
         "print(b'MARK' in before, b'MARK' in after)\n"
     )
-    python = "/usr/bin/python3" if as_somebody else sys.executable
-    if as_somebody and not (shutil.which("setpriv") and Path(python).exists()):
-        pytest.skip("root can read everything, and nothing here makes it somebody else")
     found = subprocess.run(
-        [*as_somebody, python, "-c", script],
+        [*(AS_NOBODY if is_root else ()), python, "-c", script],
         capture_output=True,
         text=True,
         check=False,

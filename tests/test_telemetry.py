@@ -1,34 +1,38 @@
-"""The log: for people on a terminal, JSON otherwise, and never a secret."""
+"""The log: text on a terminal, JSON lines otherwise, and never a secret."""
 
+import base64
 import io
 import json
 import logging
+import sys
+import warnings
+from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
 
 from worker import telemetry
-from worker.redaction import Redactor
-from worker.text import HIDDEN
+
+# A value with everything that a spelling has to escape.
+SECRET = "hünter/22+ \"x\" 'y' \\z"
+KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\n-----END KEY-----\n"
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self):
-        """Say so."""
         return True
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch):
-    """Each test starts with structlog as imported and no secret to hide."""
-    monkeypatch.setattr(telemetry._Redaction, "values", frozenset())
-    monkeypatch.setattr(telemetry._Redaction, "redactor", Redactor(()))
+def _fresh_log():
+    """Start with structlog as it is after import."""
     structlog.contextvars.clear_contextvars()
     yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+    logging.captureWarnings(False)
 
 
 @pytest.fixture
@@ -37,8 +41,8 @@ def stream():
     return io.StringIO()
 
 
-def test_without_a_terminal_each_event_is_a_line_of_json(stream):
-    """Programs read the log: one object a line, with time, level, event and facts."""
+def test_without_a_terminal_each_event_is_a_json_object_on_one_line(stream):
+    """An object has the time in UTC, the level, the event and its fields."""
     telemetry.configure("auto", "info", stream=stream)
 
     telemetry.logger().info("gateway.ready", port=9000, names=("a", "b"))
@@ -48,8 +52,8 @@ def test_without_a_terminal_each_event_is_a_line_of_json(stream):
     assert {"level": "info", "event": "gateway.ready", "port": 9000, "names": ["a", "b"]} == found
 
 
-def test_on_a_terminal_an_event_is_a_line_for_people():
-    """A person sees the time, the event and its facts, in colour."""
+def test_on_a_terminal_each_event_is_a_line_of_text():
+    """A value with spaces is quoted."""
     terminal = Terminal()
     telemetry.configure("auto", "info", stream=terminal)
 
@@ -60,19 +64,19 @@ def test_on_a_terminal_an_event_is_a_line_for_people():
     assert "'two words'" in terminal.getvalue()
 
 
-@pytest.mark.parametrize(("style", "json_"), [("json", True), ("console", False)])
-def test_the_style_can_be_chosen(style, json_):
-    """--log-format beats what the stream looks like."""
+@pytest.mark.parametrize(("format_", "is_json"), [("json", True), ("console", False)])
+def test_the_setting_overrides_the_format_of_the_stream(format_, is_json):
+    """``log.format`` takes precedence over whether the stream is a terminal."""
     terminal = Terminal()
-    telemetry.configure(style, "info", stream=terminal)
+    telemetry.configure(format_, "info", stream=terminal)
 
     telemetry.logger().info("run.started")
 
-    assert json_ == terminal.getvalue().startswith("{")
+    assert is_json == terminal.getvalue().startswith("{")
 
 
-def test_events_below_the_level_are_left_out(stream):
-    """The level is the least important that is shown."""
+def test_events_below_the_level_are_dropped(stream):
+    """``log.level`` is the lowest level that is logged."""
     telemetry.configure("json", "warning", stream=stream)
 
     telemetry.logger().info("small.talk")
@@ -83,8 +87,8 @@ def test_events_below_the_level_are_left_out(stream):
     ]
 
 
-def test_the_job_is_bound_once_and_is_in_every_event(stream):
-    """What belongs to the whole run is a fact of each of its events."""
+def test_every_event_has_the_bound_job(stream):
+    """``bind_job`` adds the id of the job to later events."""
     telemetry.configure("json", "info", stream=stream)
     telemetry.bind_job("ab" * 16)
 
@@ -93,112 +97,203 @@ def test_the_job_is_bound_once_and_is_in_every_event(stream):
     assert "ab" * 16 == json.loads(stream.getvalue())["job"]
 
 
-@pytest.mark.parametrize("style", ["json", "console"])
-@pytest.mark.parametrize(
-    "fields",
-    [
-        pytest.param({"url": "http://x?key=hunter22"}, id="within text"),
-        pytest.param({"environment": {"A": ["hunter22"]}}, id="nested value"),
-        pytest.param({"environment": {"hunter22": 1}}, id="nested key"),
-        pytest.param({"error": ValueError("hunter22")}, id="within an error"),
-        pytest.param({"secret_key": "unknown-hunter22"}, id="field with a secret name"),
-        pytest.param({"environment": {"TOKEN": "unknown"}}, id="nested secret name"),
-        pytest.param({"line": "it is hunter22"}, id="line of a program"),
-        pytest.param({"value": "aHVudGVyMjI="}, id="in Base64"),
-    ],
-)
-def test_a_secret_is_never_logged(stream, style, fields):
-    """Registered values, and the values of fields with secret names, are replaced by ``***``."""
-    telemetry.configure(style, "info", stream=stream)
-    telemetry.hide([b"hunter22"])
+# --- redaction ------------------------------------------------------------------------------------
 
+
+def log_event(**fields):
     telemetry.logger().info("event", **fields)
 
-    for secret in ("hunter22", "unknown", "aHVudGVyMjI="):
-        assert secret not in stream.getvalue()
-    assert HIDDEN in stream.getvalue()
 
-
-@pytest.mark.parametrize("printed", ["se/cret+1 x", "se%2Fcret%2B1%20x", "line-two-of-it"])
-def test_the_encodings_and_lines_of_a_secret_are_redacted(stream, printed):
-    """As a URL, or one line of several."""
-    telemetry.configure("json", "info", stream=stream)
-    telemetry.hide([b"se/cret+1 x", b"-----BEGIN-----\nline-two-of-it\n-----END-----"])
-
-    telemetry.logger().info("event", text=f"<{printed}>")
-
-    assert "<***>" == json.loads(stream.getvalue())["text"]
-
-
-def test_a_secret_in_the_name_of_an_event_is_redacted(stream):
-    """Every part of a line passes the pipeline."""
-    telemetry.configure("json", "info", stream=stream)
-    telemetry.hide([b"hunter22"])
-
-    telemetry.logger().info("event hunter22")
-
-    assert "hunter22" not in stream.getvalue()
-
-
-def test_a_secret_in_a_traceback_is_redacted(stream):
-    """An error whose message contains a secret is logged without it."""
-    telemetry.configure("json", "info", stream=stream)
-    telemetry.hide([b"hunter22"])
-
+def log_exception(error):
     try:
-        raise ValueError("hunter22")
-    except ValueError:
+        raise error
+    except Exception:
         telemetry.logger().exception("run.fault")
 
-    assert "ValueError" in stream.getvalue()
-    assert "hunter22" not in stream.getvalue()
 
-
-def test_records_of_the_standard_library_pass_the_pipeline(stream):
-    """A library that logs is redacted and formatted like this program."""
-    telemetry.configure("json", "info", stream=stream)
-    telemetry.hide([b"hunter22"])
-
+def log_exception_chain(secret):
     try:
-        raise ValueError("hunter22")
+        try:
+            raise KeyError(secret)
+        except KeyError as cause:
+            raise RuntimeError("outer") from cause
+    except RuntimeError:
+        telemetry.logger().exception("run.fault")
+
+
+def log_uncaught(secret):
+    try:
+        raise ValueError(secret)
     except ValueError:
-        logging.getLogger("some.library").exception("failed for %s", "hunter22")
+        telemetry.log_uncaught(*sys.exc_info())
+
+
+def log_standard_exception(secret):
+    try:
+        raise ValueError(secret)
+    except ValueError:
+        logging.getLogger("hypercorn").exception("in a request")
+
+
+def log_wrong_arguments(secret):
+    # Not through a logger, since pytest's own handler raises an error for such a record.
+    fields = {"msg": "%d %d", "args": (secret,), "levelno": 40, "name": "hypercorn"}
+    handler = next(h for h in logging.root.handlers if isinstance(h, telemetry._StandardLogging))
+    handler.emit(logging.makeLogRecord(fields))
+
+
+WAYS = {
+    "event name": lambda s: telemetry.logger().info(f"event {s}"),
+    "field": lambda s: log_event(line=f"url=http://x?key={s}"),
+    "name of a field": lambda s: log_event(**{f"x {s}": 1}),
+    "nested value": lambda s: log_event(environment={"A": [{"B": (f"<{s}>",)}]}),
+    "nested key": lambda s: log_event(environment={s: 1}),
+    "set": lambda s: log_event(names={s}),
+    "bytes": lambda s: log_event(body=b"<" + s.encode() + b">"),
+    "object": lambda s: log_event(error=ValueError(s)),
+    "exception": lambda s: log_exception(ValueError(s)),
+    "quoted in an exception": lambda s: log_exception(KeyError(s)),
+    "cause of an exception": log_exception_chain,
+    "uncaught exception": log_uncaught,
+    "bound value": lambda s: telemetry.logger().bind(where=s).info("event"),
+    "standard logging": lambda s: logging.getLogger("hypercorn").warning("in %s", s),
+    "standard logging with wrong arguments": log_wrong_arguments,
+    "exception in standard logging": log_standard_exception,
+    "Python warning": lambda s: warnings.warn(s, stacklevel=1),
+}
+
+
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("secret", ["hunter22", SECRET, KEY], ids=["word", "special", "lines"])
+@pytest.mark.parametrize("format_", ["json", "console"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_registered_secret_is_in_no_line(stream, capsys, format_, way, secret):
+    """Secrets are redacted in all fields of all events, whichever library logs them."""
+    telemetry.configure(format_, "info", stream=stream, tracebacks=True)
+    telemetry.hide([secret.encode()])
+
+    way(secret)
+
+    shown = stream.getvalue()
+    assert telemetry.HIDDEN in shown
+    for line in secret.splitlines():
+        assert line not in shown
+        assert json.dumps(line)[1:-1] not in shown
+        assert repr(line)[1:-1] not in shown
+    assert ("", "") == capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        str,
+        json.dumps,
+        lambda s: json.dumps({"k": s}, ensure_ascii=False),
+        repr,
+        ascii,
+        lambda s: repr(s.encode()),
+        lambda s: quote(s, safe=""),
+        quote,
+        quote_plus,
+        lambda s: base64.b64encode(s.encode()).decode(),
+        lambda s: base64.urlsafe_b64encode(s.encode()).decode().rstrip("="),
+        lambda s: base64.b64encode(f"user:{s}".encode()).decode(),
+        lambda s: base64.b64encode(f"user1:{s}@host".encode()).decode(),
+        lambda s: base64.b64encode(f"user12:{s}@host".encode()).decode(),
+    ],
+    ids=[
+        "itself",
+        "JSON in ASCII",
+        "JSON in Unicode",
+        "repr",
+        "ascii",
+        "repr of bytes",
+        "URL",
+        "URL path",
+        "URL form",
+        "Base64",
+        "Base64 for URLs",
+        "inside Base64, offset 2",
+        "inside Base64, offset 0",
+        "inside Base64, offset 1",
+    ],
+)
+def test_each_spelling_of_a_secret_is_redacted(stream, spelling):
+    """A program prints a secret in the form of its protocol or language."""
+    telemetry.configure("json", "info", stream=stream)
+    telemetry.hide([SECRET.encode()])
+
+    telemetry.logger().info("event", text=f"<{spelling(SECRET)}>")
+
+    text = json.loads(stream.getvalue())["text"]
+    assert telemetry.HIDDEN in text
+    assert len(text) < len(spelling(SECRET))
+
+
+def test_a_multi_line_secret_is_redacted_line_by_line(stream):
+    """A command that prints a key produces one event per line."""
+    telemetry.configure("json", "info", stream=stream)
+    telemetry.hide([KEY.encode()])
+
+    for line in KEY.splitlines():
+        telemetry.logger().info("command.output", line=f"  {line}")
+
+    lines = [json.loads(line)["line"] for line in stream.getvalue().splitlines()]
+    assert [f"  {telemetry.HIDDEN}"] * 4 == lines
+
+
+@pytest.mark.parametrize("name", ["secret_key", "DB_PASSWORD", "authorization"])
+def test_a_value_with_a_secret_name_is_redacted(stream, name):
+    """The value of such a field or variable does not have to be registered."""
+    telemetry.configure("json", "info", stream=stream)
+
+    telemetry.logger().info("command.starting", **{name: "x1"}, environment={name: "x1"})
 
     found = json.loads(stream.getvalue())
-    assert ("some.library", "error", "failed for ***") == (
-        found["event"],
-        found["level"],
-        found["message"],
-    )
-    assert "ValueError: ***" in found["exception"]
+    assert ("***", {name: "***"}) == (found[name], found["environment"])
 
 
-def test_short_values_are_not_redacted(stream):
-    """A value of three bytes occurs in ordinary text."""
+def test_short_values_and_the_frame_of_a_line_are_not_redacted(stream):
+    """A secret such as ``a`` or ``info`` does not make the log unreadable to programs."""
     telemetry.configure("json", "info", stream=stream)
-    telemetry.hide([b"run"])
+    telemetry.hide([b"a", b"", b"   ", b"info"])
 
-    telemetry.logger().info("run.started")
+    telemetry.logger().info("a", text="info")
 
-    assert "run.started" == json.loads(stream.getvalue())["event"]
+    found = json.loads(stream.getvalue())
+    assert ("info", "a", "***") == (found["level"], found["event"], found["text"])
 
 
-@pytest.mark.parametrize(("traces", "shown"), [(False, False), (True, True)])
-def test_people_see_a_traceback_only_if_they_ask(stream, traces, shown):
-    """A fault is a line for people; the traceback comes with --debug."""
-    telemetry.configure("console", "info", stream=stream, tracebacks=traces)
+# --- other properties -----------------------------------------------------------------------------
 
-    try:
-        raise ValueError("x")
-    except ValueError:
-        telemetry.logger().exception("run.fault")
+
+def test_standard_logging_becomes_events_with_a_level(stream):
+    """A record of another library has the name of its logger."""
+    telemetry.configure("json", "info", stream=stream)
+
+    logging.getLogger("hypercorn.error").error("cannot bind")
+
+    found = json.loads(stream.getvalue())
+    assert ("error", "cannot bind", "hypercorn.error") == (
+        found["level"],
+        found["event"],
+        found["logger"],
+    )
+
+
+@pytest.mark.parametrize("tracebacks", [False, True])
+def test_text_has_tracebacks_only_on_request(stream, tracebacks):
+    """``--debug`` adds the traceback to the line of an error."""
+    telemetry.configure("console", "info", stream=stream, tracebacks=tracebacks)
+
+    log_exception(ValueError("x"))
 
     assert "run.fault" in stream.getvalue()
-    assert shown == ("Traceback" in stream.getvalue())
+    assert tracebacks == ("Traceback" in stream.getvalue())
 
 
-def test_a_program_cannot_drive_the_terminal():
-    """Of a line's control characters only colours pass; titles, cursor moves and bells do not."""
+def test_a_command_cannot_drive_the_terminal():
+    """Of the control characters in a command's line only colors are kept."""
     terminal = Terminal()
     telemetry.configure("console", "info", stream=terminal)
 
@@ -208,8 +303,8 @@ def test_a_program_cannot_drive_the_terminal():
     assert "\\x1b]0;title\\x07\\x1b[2J" in terminal.getvalue()
 
 
-def test_a_log_that_nobody_reads_stops_nothing():
-    """A closed terminal ends the log and not the job."""
+def test_a_closed_stream_ends_the_log_and_not_the_job():
+    """A closed terminal or pipe raises nothing."""
     stream = io.StringIO()
     telemetry.configure("json", "info", stream=stream)
     stream.close()

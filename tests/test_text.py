@@ -1,10 +1,10 @@
-"""Durations, control characters, names of secrets."""
+"""Durations, control characters, and names of secrets."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.text import SECRET_NAME, escape_control, format_duration, parse_duration
+from worker.text import SECRET_NAME, escape_controls, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ from worker.text import SECRET_NAME, escape_control, format_duration, parse_dura
         ("0s", 0),
     ],
 )
-def test_a_duration_is_a_sum_of_amounts_with_units(text, seconds):
-    """As in Go."""
+def test_parse_duration_reads_go_syntax(text, seconds):
+    """A duration is a sum of amounts, each with a unit."""
     assert seconds == parse_duration(text)
 
 
@@ -35,14 +35,14 @@ def test_a_duration_is_a_sum_of_amounts_with_units(text, seconds):
     "text",
     ["", "10", "m", "-1s", "1d", "1h 30m", " 1s", "1s ", "1S", "٣s", ".s", "9" * 30 + "h"],
 )
-def test_other_text_is_no_duration(text):
-    """No unit, an unknown unit, a sign, or more than Go can represent."""
+def test_parse_duration_rejects_other_text(text):
+    """A missing or unknown unit, an empty or negative amount, and more than Go counts are none."""
     assert parse_duration(text) is None
 
 
 @given(st.integers(1, 10**12))
-def test_a_formatted_duration_parses_to_the_same_value(milliseconds):
-    """Down to a microsecond."""
+def test_format_duration_is_the_inverse_of_parse_duration(milliseconds):
+    """A formatted duration parses to the same seconds."""
     seconds = milliseconds / 1000
 
     assert seconds == pytest.approx(parse_duration(format_duration(seconds)), abs=1e-6)
@@ -51,34 +51,54 @@ def test_a_formatted_duration_parses_to_the_same_value(milliseconds):
 @pytest.mark.parametrize(
     ("text", "options", "expected"),
     [
-        ("a\tb\n\x1b[31mc\x1b[0m\x07", {}, "a\tb\\n\\x1b[31mc\\x1b[0m\\x07"),
-        ("a\nb\x1b", {"lines": True}, "a\nb\\x1b"),
-        ("\x1b[31mc\x1b[0m\x1b[2J", {"colors": True}, "\x1b[31mc\x1b[0m\\x1b[2J"),
-        ("a\u202eb\x9b", {}, "a\\u202eb\\x9b"),
-        ("Zoë \U0001f600", {}, "Zoë \U0001f600"),
+        ("a\tb", {}, "a\tb"),
+        ("a\nb", {}, "a\\nb"),
+        ("a\nb", {"keep": "\n\t"}, "a\nb"),
+        ("\x1b]0;title\x07", {}, "\\x1b]0;title\\x07"),
+        ("\x9b31m", {}, "\\x9b31m"),
+        ("\x1b[31mred\x1b[0m", {}, "\\x1b[31mred\\x1b[0m"),
+        ("\x1b[31mred\x1b[0m\x1b[2J", {"colors": True}, "\x1b[31mred\x1b[0m\\x1b[2J"),
+        ("a\u202eb", {}, "a\\u202eb"),
+        ("a\u2028b", {}, "a\\u2028b"),
+        ("a\udcffb", {}, "a\\udcffb"),
+        ("日本 é\u3000👩\u200d🚀", {}, "日本 é\u3000👩\u200d🚀"),
     ],
-    ids=["all", "lines", "colours", "bidirectional", "none"],
+    ids=[
+        "tab",
+        "newline",
+        "newline that is kept",
+        "title sequence",
+        "C1 control",
+        "color",
+        "color that is kept",
+        "bidirectional override",
+        "line separator",
+        "lone surrogate",
+        "other text",
+    ],
 )
-def test_control_characters_are_escaped(text, options, expected):
-    """Tabs are kept, and lines and colours where they are wanted."""
-    assert expected == escape_control(text, **options)
+def test_escape_controls_escapes_what_drives_a_terminal(text, options, expected):
+    """Text from users and programs cannot move the cursor, set the title or reorder a line."""
+    assert expected == escape_controls(text, **options)
 
 
 @pytest.mark.parametrize(
     ("name", "secret"),
     [
-        ("PASSWORD", True),
-        ("db_passwd", True),
-        ("MYTOKEN", True),
+        ("password", True),
+        ("DB_PASSWD", True),
         ("AWS_SECRET_ACCESS_KEY", True),
-        ("api_key", True),
-        ("credentials", True),
+        ("aws_session_token", True),
+        ("azure_storage_account_key", True),
+        ("X-Amz-Signature", True),
+        ("apiKey", True),
         ("authorization", True),
         ("key", False),
-        ("TOKENIZER", False),
-        ("secret_name", False),
+        ("tokens_per_second", False),
+        ("secretary", False),
+        ("PATH", False),
     ],
 )
-def test_names_of_secrets_are_recognized(name, secret):
-    """By their last word."""
+def test_secret_name_matches_names_of_secret_values(name, secret):
+    """Variables, settings and log fields are recognized in any spelling that is in use."""
     assert secret == bool(SECRET_NAME.search(name))

@@ -1,4 +1,4 @@
-"""``python -m worker`` is ``worker``."""
+"""Entry point of ``python -m worker``."""
 
 from worker.cli import main
 

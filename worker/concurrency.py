@@ -1,4 +1,4 @@
-"""Helpers for structured concurrency with trio."""
+"""Structured concurrency: a nursery that unwraps single errors, and context managers in threads."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -12,10 +12,10 @@ Value = TypeVar("Value")
 
 @asynccontextmanager
 async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery that raises a single error as itself instead of an exception group.
+    """Open a nursery that unwraps an exception group with a single error.
 
-    For callers that catch errors by class. Cancellations are ignored beside an error, since they
-    follow from it.
+    Cancellations beside an error are dropped, since they follow from it. A group with several
+    errors, or with cancellations only, is raised unchanged.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -32,7 +32,7 @@ async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
 
 @asynccontextmanager
 async def in_thread_context(manager: AbstractContextManager[Value]) -> AsyncIterator[Value]:
-    """Enter and exit a blocking context manager in a thread; the exit is not interrupted."""
+    """Enter and exit a blocking context manager in a thread. The exit is shielded."""
     value = await in_thread(manager.__enter__)
     try:
         yield value

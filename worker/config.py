@@ -1,8 +1,4 @@
-"""The configuration of a worker: flags over environment over file over defaults.
-
-A setting is a field of `Config`, `GatewayConfig` or `LogConfig`: its name, type, default, bounds
-and help text occur there only. Flags are chosen in `worker.cli.options`.
-"""
+"""The configuration of the worker: one frozen value, from flags over environment over file."""
 
 import difflib
 import os
@@ -22,63 +18,114 @@ from worker.text import parse_duration
 
 PREFIX = "WORKER_"
 FILE_NAME = "worker.toml"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+OTHER_VARIABLES = ("WORKER_CONFIG", "WORKER_REPORT")
+"""Variables with the prefix that are no settings."""
 
 Seconds = NewType("Seconds", float)
-"""Seconds, written as a number or as a duration such as ``1m30s``."""
+"""A duration in seconds, written as a number or as ``1m30s``."""
 Address = NewType("Address", str)
 """A directory or the URL of an object store."""
 
 
 class InvalidConfig(Misconfigured):
-    """Settings are unknown or have invalid values; each problem names the place of its setting."""
+    """A setting is unknown or its value is invalid. Each problem names the source of the value."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
 
+# --- the settings ---------------------------------------------------------------------------------
+
+
+def _setting(flag: str, help: str, metavar: str = "") -> dict[str, str]:  # noqa: A002 - as in click
+    """Describe a setting: its flag, help text, and the placeholder of its value in help texts."""
+    return {"flag": flag, "help": help, "metavar": metavar}
+
+
+def _between(least: int, most: int) -> Any:
+    def check(_instance: object, _attribute: object, value: float) -> None:
+        if not least <= value <= most:
+            raise ValueError(f"expected {least} to {most}")
+
+    return check
+
+
+def _not_empty(_instance: object, _attribute: object, value: str) -> None:
+    if not value:
+        raise ValueError("expected a text that is not empty")
+
+
 def usable_processors() -> int:
-    """Return the number of processors that this process may use."""
+    """Return the number of processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _setting(help: str, **arguments: Any) -> Any:  # noqa: A002 - click's name for it
-    """Return a field of the configuration; *limits* are its least and greatest value."""
-    limits = arguments.pop("limits", None)
-    return attrs.field(metadata={"help": help, "limits": limits}, **arguments)
+def _default_store() -> Address:
+    return Address(str(platformdirs.user_data_path("worker", appauthor=False) / "store"))
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir())
 
 
 @attrs.frozen
 class GatewayConfig:
-    """Settings of the S3 gateway of a job."""
+    """Address, access and shutdown of a job's S3 gateway."""
 
-    processes: int = _setting(
-        "Processes that share the socket; by default the usable CPUs, at most 4",
+    processes: int = attrs.field(
         factory=lambda: min(4, usable_processors()),
-        limits=(1, 64),
+        validator=_between(1, 64),
+        metadata=_setting(
+            "--gateway-processes",
+            "Number of gateway processes; by default the usable CPUs, at most 4",
+        ),
     )
-    host: str = _setting("Address to listen on", default="127.0.0.1")
-    port: int = _setting("Port to listen on; 0 for any free port", default=0, limits=(0, 65535))
-    auth: Literal["auto", "none", "sigv4"] = _setting(
-        "Authentication: none, sigv4 (a key pair generated for the job), "
-        "auto (none on loopback, sigv4 on any other host)",
+    host: str = attrs.field(
+        default="127.0.0.1",
+        validator=_not_empty,
+        metadata=_setting("--host", "Address to listen on", metavar="ADDRESS"),
+    )
+    port: int = attrs.field(
+        default=0,
+        validator=_between(0, 65535),
+        metadata=_setting("--port", "Port to listen on; 0 selects a free port"),
+    )
+    auth: Literal["auto", "none", "sigv4"] = attrs.field(
         default="auto",
+        metadata=_setting(
+            "--auth",
+            "Authentication of requests: none, sigv4 (with a key pair generated for the job), or "
+            "auto (none on loopback, sigv4 on any other host)",
+        ),
     )
-    tls: Literal["off", "self-signed", "certificate"] = _setting(
-        "https: off, with a certificate generated for the job, or with your certificate",
+    tls: Literal["off", "self-signed", "certificate"] = attrs.field(
         default="off",
+        metadata=_setting(
+            "--tls",
+            "HTTPS: off, with a certificate generated for the job, or with your certificate",
+        ),
     )
-    certificate: Path | None = _setting(
-        'Certificate chain in PEM, for tls = "certificate"', default=None
+    certificate: Path | None = attrs.field(
+        default=None,
+        metadata=_setting(
+            "--certificate", 'Certificate chain (PEM file) for tls = "certificate"', metavar="FILE"
+        ),
     )
-    key: Path | None = _setting('Private key in PEM, for tls = "certificate"', default=None)
-    drain: Seconds = _setting(
-        "Time for requests in flight to finish after the command has exited",
+    key: Path | None = attrs.field(
+        default=None,
+        metadata=_setting(
+            "--key", 'Private key (PEM file) for tls = "certificate"', metavar="FILE"
+        ),
+    )
+    drain: Seconds = attrs.field(
         default=Seconds(30.0),
-        limits=(0, 86_400),
+        validator=_between(0, 86_400),
+        metadata=_setting(
+            "--drain", "Time for requests in flight to finish after the command has exited"
+        ),
     )
 
     def __attrs_post_init__(self) -> None:
@@ -90,241 +137,186 @@ class GatewayConfig:
     @property
     def authenticated(self) -> bool:
         """Whether requests must be signed with the job's key pair."""
-        return self.host not in LOOPBACK if self.auth == "auto" else self.auth == "sigv4"
+        if self.auth == "auto":
+            return self.host not in ("127.0.0.1", "::1", "localhost")
+        return self.auth == "sigv4"
 
 
 @attrs.frozen
 class LogConfig:
-    """Settings of the log on standard error."""
+    """Format and level of the log on standard error."""
 
-    format: Literal["auto", "console", "json"] = _setting(
-        "console for people, json for one object a line; auto chooses console on a terminal",
+    format: Literal["auto", "console", "json"] = attrs.field(
         default="auto",
+        metadata=_setting(
+            "--log-format",
+            "console: text; json: one object a line; auto: console on a terminal, else json",
+        ),
     )
-    level: Literal["debug", "info", "warning", "error"] = _setting(
-        "The least severe level that is logged", default="info"
+    level: Literal["debug", "info", "warning", "error"] = attrs.field(
+        default="info", metadata=_setting("--log-level", "Lowest level that is logged")
     )
 
 
 @attrs.frozen
 class Config:
-    """All settings of a worker."""
+    """All settings of the worker. The job document is separate."""
 
-    store: Address = _setting(
-        "Location of the repos: a directory, or s3://, gs://, az://, memory://",
-        factory=lambda: Address(str(platformdirs.user_data_path("worker", False) / "store")),
+    store: Address = attrs.field(
+        factory=_default_store,
+        validator=_not_empty,
+        metadata=_setting(
+            "--store",
+            "Location of the repos: a directory, or an s3://, gs://, az:// or memory:// URL",
+        ),
     )
-    store_options: Mapping[str, str] = _setting(
-        "Options of the object store's client: endpoint, allow_http, region, …",
+    store_options: Mapping[str, str] = attrs.field(
         factory=dict,
         repr=False,
+        metadata=_setting(
+            "--store-option", "Options of the object-store client: endpoint, allow_http, region, …"
+        ),
     )
-    scratch: Path = _setting(
-        "Directory in which each job creates and removes its scratch directory",
-        factory=lambda: Path(tempfile.gettempdir()),
+    scratch: Path = attrs.field(
+        factory=_temporary,
+        metadata=_setting(
+            "--scratch", "Directory in which each job creates and removes its scratch directory"
+        ),
     )
-    grace: Seconds = _setting(
-        "Time between SIGTERM and SIGKILL for the command",
+    grace: Seconds = attrs.field(
         default=Seconds(10.0),
-        limits=(0, 86_400),
+        validator=_between(0, 86_400),
+        metadata=_setting("--grace", "Grace period of the command between SIGTERM and SIGKILL"),
     )
-    pfs_root: Path | None = _setting(
-        "Directory of file inputs; by default /pfs if it can be used, else in scratch",
+    pfs_root: Path | None = attrs.field(
         default=None,
+        metadata=_setting(
+            "--pfs-root",
+            "Directory of file inputs; by default /pfs if it can be used, else in scratch",
+        ),
     )
-    runtime: Literal["process", "docker", "podman"] = _setting(
-        "Run the command as a process, or in transform.image by a container engine",
+    runtime: Literal["process", "docker", "podman"] = attrs.field(
         default="process",
+        metadata=_setting(
+            "--runtime",
+            "Run the command as a process, or in transform.image with a container engine",
+        ),
     )
-    engine_arguments: tuple[str, ...] = _setting(
-        "Global arguments of docker or podman, before their commands", default=()
+    engine_arguments: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=_setting(
+            "--engine-argument",
+            "Global arguments of docker or podman, before the subcommand",
+            metavar="ARGUMENT",
+        ),
     )
-    engine_options: tuple[str, ...] = _setting(
-        "Additional options of containers, as for `docker run`", default=()
+    engine_options: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=_setting(
+            "--engine-option", "Further options of `docker run` or `podman run`", metavar="OPTION"
+        ),
     )
-    client_hints: bool = _setting(
-        "Set the variables by which S3 clients find the gateway without flags", default=True
+    client_hints: bool = attrs.field(
+        default=True,
+        metadata=_setting(
+            "--client-hints/--no-client-hints", "Set variables that point S3 clients to the gateway"
+        ),
     )
-    pass_environment: tuple[str, ...] = _setting(
-        "Variables of the agent to pass to the command; * and ? are wildcards", default=()
+    pass_environment: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=_setting(
+            "--pass-env",
+            "Further variables to pass to the command; * and ? are wildcards",
+            metavar="NAME",
+        ),
     )
-    secrets: Path | None = _setting(
-        "Directory of secrets: one directory each, with one file for each key, as in a pod",
+    secrets: Path | None = attrs.field(
         default=None,
+        metadata=_setting(
+            "--secrets", "Directory of secrets: one subdirectory per secret, one file per key"
+        ),
     )
-    keep_failed: bool = _setting(
-        "Keep the output of a failed job as a commit on no branch", default=False
+    keep_failed: bool = attrs.field(
+        default=False,
+        metadata=_setting(
+            "--keep-failed", "Keep the output of a failed job as a commit on no branch"
+        ),
     )
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
 
 
+# --- the table of options, derived from the classes above -----------------------------------------
+
+
+METAVARS: Mapping[Any, str] = {
+    int: "NUMBER",
+    Seconds: "DURATION",
+    Path: "DIRECTORY",
+    Address: "DIRECTORY|URL",
+    Mapping[str, str]: "NAME=VALUE",
+}
+"""Placeholders of values in help texts, by type."""
+
+
 @attrs.frozen
-class Setting:
-    """One setting, with the same dotted name in every source."""
+class Option:
+    """One setting, with the same dotted name in files, variables and flags."""
 
     name: str
-    """As in the file: ``gateway.port``."""
-    type: Any
+    """The dotted name: ``gateway.port``."""
+    variable: str
+    """The environment variable: ``WORKER_GATEWAY_PORT``."""
+    flag: str
+    """The flag, and after a slash the flag that negates it: ``--port``."""
+    metavar: str
+    """The placeholder of the flag's value in help texts."""
     help: str
-    limits: tuple[float, float] | None
-
-    @property
-    def variable(self) -> str:
-        """The name of its environment variable."""
-        return PREFIX + self.name.upper().replace(".", "_")
-
-    def parse(self, raw: object, base: Path) -> Any:
-        """Return *raw*, a TOML value or text, as a value of this setting.
-
-        A relative path is relative to *base*. Raises ValueError, which says what is expected.
-        """
-        value = _parse(self.type, raw, base)
-        if self.limits is not None and not self.limits[0] <= value <= self.limits[1]:
-            raise ValueError(f"expected {self.limits[0]} to {self.limits[1]}")
-        return value
+    """The description, in one line."""
+    type: Any
+    """The type of the value, without None."""
+    validator: Callable[[object, object, Any], None] | None
 
 
-def _settings(cls: type, prefix: str = "") -> Iterator[Setting]:
-    types_by_name = get_type_hints(cls)
-    for field in attrs.fields(cls):
-        kind = types_by_name[field.name]
+def _options(cls: type, prefix: str = "") -> Iterator[Option]:
+    hints = get_type_hints(cls)
+    for attribute in attrs.fields(cls):
+        name, kind = prefix + attribute.name, hints[attribute.name]
         if attrs.has(kind):
-            yield from _settings(kind, f"{prefix}{field.name}.")
+            yield from _options(kind, f"{name}.")
         else:
-            yield Setting(prefix + field.name, kind, **field.metadata)
+            if get_origin(kind) in (Union, types.UnionType):
+                kind = next(member for member in get_args(kind) if member is not type(None))
+            yield Option(
+                name,
+                variable=PREFIX + name.upper().replace(".", "_"),
+                flag=attribute.metadata["flag"],
+                help=attribute.metadata["help"],
+                metavar=attribute.metadata["metavar"] or METAVARS.get(kind, ""),
+                type=kind,
+                validator=attribute.validator,
+            )
 
 
-SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _settings(Config)}
+OPTIONS: Mapping[str, Option] = {option.name: option for option in _options(Config)}
 
 
-def load_config(
-    flags: Mapping[str, object],
-    environ: Mapping[str, str],
-    *,
-    file: Path | None = None,
-    folder: Path | None = None,
-) -> Config:
-    """Merge *flags* over *environ* over *file*; raise InvalidConfig with every problem.
+# --- parsing of one value -------------------------------------------------------------------------
 
-    *flags* are raw values by dotted name. Without *file*, the default locations are searched.
-    Paths in a file are relative to the file, all others to *folder*, by default the current
-    directory.
-    """
-    folder = folder or Path.cwd()
-    path = file or find_file(environ, folder)
-    sources = [*(_read_file(path) if path else ()), *_read_environment(environ, folder)]
-    sources += [
-        _Raw(name, raw, "--" + re.sub("[._]", "-", name), folder) for name, raw in flags.items()
-    ]
-    values: dict[str, dict[str, Any]] = {"": {}, "gateway": {}, "log": {}}
-    problems: list[str] = []
-    for found in sources:
-        setting = SETTINGS.get(found.name)
-        if setting is None:
-            close = difflib.get_close_matches(found.name, SETTINGS, n=1)
-            suggestion = f"; did you mean {close[0]}?" if close else ""
-            problems.append(f"{found.where}: no such setting{suggestion}")
-            continue
-        section, _, field = found.name.rpartition(".")
-        try:
-            values[section][field] = setting.parse(found.raw, found.base)
-        except ValueError as error:
-            shown = "" if found.name == "store_options" else f", found {found.raw!r}"
-            problems.append(f"{found.where}: {error}{shown}")
-    if problems:
-        raise InvalidConfig(problems)
-    gateway, log = GatewayConfig(**values["gateway"]), LogConfig(**values["log"])
-    return Config(**values[""], gateway=gateway, log=log)
-
-
-def find_file(environ: Mapping[str, str], folder: Path) -> Path | None:
-    """Return the configuration file that is used without ``--config``; None if there is none."""
-    if named := environ.get("WORKER_CONFIG"):
-        return Path(named).expanduser()
-    user_file = platformdirs.user_config_path("worker", appauthor=False) / FILE_NAME
-    return next((path for path in (folder / FILE_NAME, user_file) if path.is_file()), None)
-
-
-def misspelt_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that set nothing, each with the similar one that was probably meant.
-
-    They are not errors: a pod may contain ``WORKER_…`` variables of other programs.
-    """
-    known = [setting.variable for setting in SETTINGS.values()]
-    others = {*known, "WORKER_CONFIG", "WORKER_REPORT"}
-    found = {}
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in others:
-            for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
-                found[name] = meant
-    return found
-
-
-@attrs.frozen
-class _Raw:
-    """An unparsed value of a source, and a description of its place for messages."""
-
-    name: str
-    raw: object
-    where: str
-    base: Path
-
-
-def _read_file(path: Path) -> Iterator[_Raw]:
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidConfig([f"{path}: cannot be read: {error.strerror}"]) from error
-    except ValueError as error:
-        raise InvalidConfig([f"{path}: not TOML: {error}"]) from error
-    sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
-
-    def walk(table: Mapping[str, object], prefix: str) -> Iterator[_Raw]:
-        for key, raw in table.items():
-            if not prefix and key in sections and isinstance(raw, dict):
-                yield from walk(raw, f"{key}.")
-            else:
-                yield _Raw(prefix + key, raw, f"{path}: {prefix}{key}", path.absolute().parent)
-
-    yield from walk(document, "")
-
-
-def _read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Raw]:
-    for setting in SETTINGS.values():
-        raw = environ.get(setting.variable)
-        # Kubernetes adds WORKER_GATEWAY_PORT=tcp://10.0.0.1:80 to every pod of a namespace that
-        # has a service called worker-gateway; that is not a setting.
-        if raw is not None and not (setting.type is int and raw.startswith(("tcp://", "udp://"))):
-            yield _Raw(setting.name, raw, setting.variable, folder)
-
-
-# --- parsing of values ------------------------------------------------------------------------
-
-_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-def _parse(kind: Any, raw: object, base: Path) -> Any:
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(member for member in get_args(kind) if member is not type(None))
-    if get_origin(kind) is not Literal:
-        return _PARSERS[kind](raw, base)
-    if raw in get_args(kind):
-        return raw
-    raise ValueError(f"expected one of {', '.join(get_args(kind))}")
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def _parse_text(raw: object, _base: Path) -> str:
-    if isinstance(raw, str) and raw:
+    if isinstance(raw, str):
         return raw
-    raise ValueError("expected text that is not empty")
+    raise ValueError("expected text")
 
 
 def _parse_boolean(raw: object, _base: Path) -> bool:
     if isinstance(raw, bool):
         return raw
-    if isinstance(raw, str) and raw.lower() in _BOOLEANS:
-        return _BOOLEANS[raw.lower()]
+    if isinstance(raw, str) and raw.lower() in BOOLEANS:
+        return BOOLEANS[raw.lower()]
     raise ValueError("expected true or false")
 
 
@@ -336,13 +328,17 @@ def _parse_integer(raw: object, _base: Path) -> int:
     raise ValueError("expected an integer")
 
 
-def _parse_seconds(raw: object, _base: Path) -> Seconds:
+def parse_seconds(raw: object, _base: Path | None = None) -> Seconds:
+    """Return the seconds of a number or of a text such as ``10``, ``10s`` or ``1m30s``.
+
+    Raises ValueError.
+    """
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         return Seconds(float(raw))
     if isinstance(raw, str):
-        if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", raw):
-            return Seconds(float(raw))
-        if (seconds := parse_duration(raw)) is not None:
+        number = re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", raw)
+        seconds = float(raw) if number else parse_duration(raw)
+        if seconds is not None:
             return Seconds(seconds)
     raise ValueError('expected a duration such as 10, "10s" or "1m30s"')
 
@@ -364,7 +360,7 @@ def _parse_list(raw: object, _base: Path) -> tuple[str, ...]:
         return tuple(word for word in (part.strip() for part in raw.split(",")) if word)
     if isinstance(raw, list | tuple) and all(isinstance(word, str) for word in raw):
         return tuple(raw)
-    raise ValueError("expected a list of texts, or one text separated by commas")
+    raise ValueError("expected a list of texts, or one text with commas")
 
 
 def _parse_table(raw: object, base: Path) -> dict[str, str]:
@@ -373,18 +369,154 @@ def _parse_table(raw: object, base: Path) -> dict[str, str]:
         if all(equals for _, equals, _ in pairs):
             return {name: value for name, _, value in pairs}
     if isinstance(raw, Mapping) and all(isinstance(v, str | int | bool) for v in raw.values()):
-        # The clients expect text, and "true" in lower case.
+        # The clients take text. TOML's true becomes "true", not "True".
         return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in raw.items()}
-    raise ValueError("expected a table of texts, or one text of name=value separated by commas")
+    raise ValueError("expected a table of texts, or one text of name=value with commas")
 
 
-_PARSERS: Mapping[Any, Callable[[object, Path], Any]] = {
+PARSERS: Mapping[Any, Callable[[object, Path], Any]] = {
     str: _parse_text,
     bool: _parse_boolean,
     int: _parse_integer,
-    Seconds: _parse_seconds,
+    Seconds: parse_seconds,
     Path: _parse_path,
     Address: _parse_address,
     tuple[str, ...]: _parse_list,
     Mapping[str, str]: _parse_table,
 }
+
+
+def _parse(option: Option, raw: object, base: Path) -> Any:
+    """Return *raw* as a valid value of *option*; relative paths are relative to *base*.
+
+    Raises ValueError with what was expected.
+    """
+    kind = option.type
+    if get_origin(kind) is Literal:
+        if raw not in get_args(kind):
+            raise ValueError(f"expected one of {', '.join(get_args(kind))}")
+        return raw
+    value = PARSERS[kind](raw, base)
+    if option.validator is not None:
+        option.validator(None, None, value)
+    return value
+
+
+# --- the three sources ----------------------------------------------------------------------------
+
+
+@attrs.frozen
+class _Given:
+    """One raw value of a setting from one source."""
+
+    name: str
+    raw: object
+    source: str
+    """File and key, variable, or flag, for messages."""
+    base: Path
+    """The directory that relative paths are relative to."""
+
+
+def settings_file(environ: Mapping[str, str], folder: Path) -> Path | None:
+    """Return the configuration file that applies without ``--config``, if there is one."""
+    if named := environ.get("WORKER_CONFIG"):
+        return Path(named).expanduser()
+    candidates = (
+        folder / FILE_NAME,
+        platformdirs.user_config_path("worker", appauthor=False) / FILE_NAME,
+    )
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _from_file(path: Path) -> Iterator[_Given]:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidConfig([f"{path}: cannot be read: {error.strerror}"]) from error
+    except ValueError as error:
+        raise InvalidConfig([f"{path}: not TOML: {error}"]) from error
+    sections = {name.partition(".")[0] for name in OPTIONS if "." in name}
+
+    def walk(table: Mapping[str, object], prefix: str) -> Iterator[_Given]:
+        for key, raw in table.items():
+            if not prefix and key in sections and isinstance(raw, dict):
+                yield from walk(raw, f"{key}.")
+            else:
+                yield _Given(prefix + key, raw, f"{path}: {prefix}{key}", path.absolute().parent)
+
+    yield from walk(document, "")
+
+
+def _from_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Given]:
+    for option in OPTIONS.values():
+        raw = environ.get(option.variable)
+        # For a service called worker-gateway, Kubernetes sets WORKER_GATEWAY_PORT=tcp://10.0.0.1:80
+        # in every pod. That is not the setting.
+        if raw is not None and not (option.type is int and raw.startswith(("tcp://", "udp://"))):
+            yield _Given(option.name, raw, option.variable, folder)
+
+
+def misspelled_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that set nothing and resemble a setting, each with that setting's variable.
+
+    They are no errors: in a pod, variables with this prefix can belong to another program.
+    """
+    known = [option.variable for option in OPTIONS.values()]
+    found = {}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in {*known, *OTHER_VARIABLES}:
+            for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
+                found[name] = meant
+    return found
+
+
+def load_config(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    *,
+    file: Path | None = None,
+    folder: Path | None = None,
+) -> Config:
+    """Merge *flags* over *environ* over *file* into a configuration.
+
+    *flags* are raw values by dotted name of a setting. Without *file*, ``settings_file`` selects
+    the file.
+    Relative paths in a file are relative to that file, all others to *folder* (by default the
+    working directory). Raises InvalidConfig with all problems at once.
+    """
+    folder = folder or Path.cwd()
+    path = file or settings_file(environ, folder)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for given in (
+        *(_from_file(path) if path else ()),
+        *_from_environment(environ, folder),
+        *(
+            _Given(name, raw, OPTIONS[name].flag.partition("/")[0], folder)
+            for name, raw in flags.items()
+        ),
+    ):
+        option = OPTIONS.get(given.name)
+        if option is None:
+            close = difflib.get_close_matches(given.name, OPTIONS, n=1)
+            suggestion = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{given.source}: no such setting{suggestion}")
+            continue
+        try:
+            values[given.name] = _parse(option, given.raw, given.base)
+        except ValueError as error:
+            # Store options may hold credentials.
+            shown = "" if given.name == "store_options" else f", found {given.raw!r}"
+            problems.append(f"{given.source}: {error}{shown}")
+    if problems:
+        raise InvalidConfig(problems)
+
+    sections: dict[str, dict[str, Any]] = {"": {}, "gateway": {}, "log": {}}
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        sections[section][key] = value
+    return Config(
+        **sections[""],
+        gateway=GatewayConfig(**sections["gateway"]),
+        log=LogConfig(**sections["log"]),
+    )

@@ -1,36 +1,32 @@
-"""Errors by meaning, and what each means outside: cause of a failure, exit status, S3 error code.
+"""The errors of the program by meaning, and what each one means to a shell and to an S3 client.
 
-Concrete classes derive from these and live beside the code that raises them. An error is
-translated in two places only: into an S3 response (`s3_code_of`) and into an exit status
-(`cause_of`).
+Concrete errors subclass one of these beside the code that raises them. They pass through all layers
+unchanged and are translated in two places: the exit status of the process, and the S3 response.
+Both use the one table below.
 """
 
 import enum
 import errno
+from typing import NamedTuple
 
 
 class WorkerError(Exception):
-    """Base of all errors that are raised on purpose.
+    """Base class of all errors that the program raises on purpose.
 
-    ``str(error)`` is one or more sentences for the user: what was found, what was expected, where,
-    and what to do.
+    ``str(error)`` is a message for the user: what was found, what was expected, and where.
     """
 
 
 class Invalid(WorkerError):
-    """A document, argument or value is invalid; repeating the request cannot succeed."""
+    """The request itself is wrong; repeating it fails again."""
 
 
 class Misconfigured(Invalid):
-    """The configuration of this worker is invalid or does not fit this machine."""
+    """The configuration of this worker is wrong; the job document is not at fault."""
 
 
 class NotFound(WorkerError):
-    """A named resource does not exist."""
-
-
-class Unrunnable(NotFound):
-    """An input of the job does not exist or is the output of a failed job."""
+    """The named thing does not exist."""
 
 
 class KeyMissing(NotFound):
@@ -42,7 +38,7 @@ class KeyMissing(NotFound):
 
 
 class UploadMissing(NotFound):
-    """The multipart upload does not exist: never created, aborted, or completed."""
+    """The multipart upload does not exist: never created, completed, or aborted."""
 
     def __init__(self, upload_id: str) -> None:
         super().__init__(f"no such multipart upload: {upload_id!r}")
@@ -50,19 +46,19 @@ class UploadMissing(NotFound):
 
 
 class Denied(WorkerError):
-    """The operation is not permitted on an existing resource."""
+    """The request is understood and not permitted."""
 
 
 class Conflict(WorkerError):
-    """The operation conflicts with an existing resource or a concurrent writer."""
+    """The request conflicts with an existing object or with another writer."""
+
+
+class NotPublished(WorkerError):
+    """The output could not be committed. Running the same job again may succeed."""
 
 
 class Unavailable(WorkerError):
-    """A required service or device failed or did not respond; a retry may succeed."""
-
-
-class NotPublished(Unavailable):
-    """The output of a job could not be committed; another run of the job can commit it."""
+    """A required service or device failed or did not respond. A retry may succeed."""
 
 
 class DataLost(Unavailable):
@@ -70,118 +66,113 @@ class DataLost(Unavailable):
 
 
 class OutputClosed(Unavailable):
-    """The output no longer accepts this change: it is frozen, or the attempt has ended."""
+    """The output accepts no more changes: it is frozen, or the attempt has ended."""
 
 
 class CommandFailed(WorkerError):
-    """The user's command did not succeed."""
+    """The user's command ended with a status that does not count as success."""
 
 
 class Interrupted(WorkerError):
-    """A signal stopped the operation before it was published."""
+    """A signal stopped the work before it was published."""
 
 
 class Cause(enum.Enum):
-    """Why a run or a command ended; each has one exit status."""
+    """Why a run or a command ended: the ``cause`` of a result, with its exit status."""
 
-    PUBLISHED = "published"
-    PUBLISHED_BEFORE = "published before"
-    """The output commit of this job id existed already."""
-    RECOVERED = "recovered"
-    """A datum failed, and the error command accepted the failure."""
-    DISCARDED = "discarded"
-    """There was nothing to commit: a gateway, or a shell without ``--commit``."""
-    COMMAND_FAILED = "command failed"
-    DATUM_TIMEOUT = "datum timeout"
-    JOB_TIMEOUT = "job timeout"
-    OUT_OF_MEMORY = "out of memory"
-    INVALID = "invalid"
-    UNRUNNABLE = "unrunnable"
-    UNAVAILABLE = "unavailable"
-    INTERNAL = "internal"
-    NOT_PUBLISHED = "not published"
-    STOPPED = "stopped"
-    CONFIGURATION = "configuration"
+    exit_status: int
+    """Exit status of the process."""
+    retryable: bool
+    """Whether the same job may succeed when it is run again."""
 
-    @property
-    def exit_code(self) -> int:
-        """The exit status of a process that ends for this cause; 0 only if the work was done."""
-        return EXIT_CODES[self]
+    def __new__(cls, value: str, exit_status: int, retryable: bool = False) -> "Cause":
+        """Create a member whose value is the text *value*."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member.exit_status = exit_status
+        member.retryable = retryable
+        return member
 
-    @property
-    def retryable(self) -> bool:
-        """Whether running the same job again may succeed."""
-        return self in RETRYABLE
+    PUBLISHED = "published", 0
+    PUBLISHED_BEFORE = "published before", 0
+    """An earlier run with this job id has made the output commit."""
+    RECOVERED = "recovered", 0
+    """The command failed for a datum, and its error command (``errCmd``) succeeded."""
+    DISCARDED = "discarded", 0
+    """No commit was requested: ``gateway``, or ``shell`` without ``--commit``."""
+    COMMAND_FAILED = "command failed", 10
+    DATUM_TIMEOUT = "datum timeout", 11
+    JOB_TIMEOUT = "job timeout", 12
+    OUT_OF_MEMORY = "out of memory", 13
+    INVALID = "invalid", 64
+    UNRUNNABLE = "unrunnable", 66
+    """An input repo, branch or commit is missing or failed; also any other missing name or path."""
+    UNAVAILABLE = "unavailable", 69, True
+    INTERNAL = "internal", 70, True
+    NOT_PUBLISHED = "not published", 73, True
+    STOPPED = "stopped", 75, True
+    CONFIGURATION = "configuration", 78
 
 
-EXIT_CODES = {
-    Cause.PUBLISHED: 0,
-    Cause.PUBLISHED_BEFORE: 0,
-    Cause.RECOVERED: 0,
-    Cause.DISCARDED: 0,
-    Cause.COMMAND_FAILED: 10,
-    Cause.DATUM_TIMEOUT: 11,
-    Cause.JOB_TIMEOUT: 12,
-    Cause.OUT_OF_MEMORY: 13,
-    Cause.INVALID: 64,
-    Cause.UNRUNNABLE: 66,
-    Cause.UNAVAILABLE: 69,
-    Cause.INTERNAL: 70,
-    Cause.NOT_PUBLISHED: 73,
-    Cause.STOPPED: 75,
-    Cause.CONFIGURATION: 78,
-}
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a full disk or an exceeded quota."""
+NOT_WRITABLE = NO_SPACE | {errno.EROFS, errno.EFBIG}
+"""Error numbers of a disk that takes no more data. Their cause is ``NOT_PUBLISHED``, whichever
+class carries them."""
 
-RETRYABLE = frozenset({Cause.UNAVAILABLE, Cause.INTERNAL, Cause.NOT_PUBLISHED, Cause.STOPPED})
 
-# The most specific class first; the first match decides. An error of the file system is that of a
-# path which the user named: errors of other files are translated where they occur.
-TABLE: tuple[tuple[type[BaseException], Cause, str], ...] = (
-    (Misconfigured, Cause.CONFIGURATION, "InternalError"),
-    (Invalid, Cause.INVALID, "InvalidRequest"),
-    (KeyMissing, Cause.UNRUNNABLE, "NoSuchKey"),
-    (UploadMissing, Cause.UNRUNNABLE, "NoSuchUpload"),
-    (NotFound, Cause.UNRUNNABLE, "NoSuchKey"),
-    (Denied, Cause.UNAVAILABLE, "AccessDenied"),
-    (Conflict, Cause.NOT_PUBLISHED, "OperationAborted"),
-    (NotPublished, Cause.NOT_PUBLISHED, "ServiceUnavailable"),
-    # Not NoSuchKey: clients take that for an object that was never written, and continue.
-    (DataLost, Cause.UNAVAILABLE, "InternalError"),
-    # Not ServiceUnavailable: clients would retry what cannot succeed.
-    (OutputClosed, Cause.UNAVAILABLE, "AccessDenied"),
-    (Unavailable, Cause.UNAVAILABLE, "ServiceUnavailable"),
-    (CommandFailed, Cause.COMMAND_FAILED, "InternalError"),
-    (Interrupted, Cause.STOPPED, "InternalError"),
-    (KeyboardInterrupt, Cause.STOPPED, "InternalError"),
-    (FileNotFoundError, Cause.UNRUNNABLE, "InternalError"),
-    (NotADirectoryError, Cause.UNRUNNABLE, "InternalError"),
-    (IsADirectoryError, Cause.UNRUNNABLE, "InternalError"),
-    (PermissionError, Cause.UNRUNNABLE, "InternalError"),
-    (OSError, Cause.UNAVAILABLE, "InternalError"),
-    (BaseException, Cause.INTERNAL, "InternalError"),
+class Meaning(NamedTuple):
+    """One row of the table: the meaning of an error class outside the program."""
+
+    error: type[BaseException]
+    cause: Cause
+    s3_code: str
+
+
+# The most specific class first: the first row that matches applies.
+MEANINGS = (
+    Meaning(Misconfigured, Cause.CONFIGURATION, "InternalError"),
+    Meaning(Invalid, Cause.INVALID, "InvalidRequest"),
+    Meaning(UploadMissing, Cause.UNRUNNABLE, "NoSuchUpload"),
+    Meaning(KeyMissing, Cause.UNRUNNABLE, "NoSuchKey"),
+    # Not NoSuchKey: the store lost something, and a client would take that for a missing object.
+    Meaning(NotFound, Cause.UNRUNNABLE, "InternalError"),
+    Meaning(Denied, Cause.UNAVAILABLE, "AccessDenied"),
+    Meaning(Conflict, Cause.NOT_PUBLISHED, "OperationAborted"),
+    Meaning(NotPublished, Cause.NOT_PUBLISHED, "ServiceUnavailable"),
+    Meaning(DataLost, Cause.UNAVAILABLE, "InternalError"),
+    # Not ServiceUnavailable: a client would repeat a request that cannot succeed.
+    Meaning(OutputClosed, Cause.UNAVAILABLE, "AccessDenied"),
+    Meaning(Unavailable, Cause.UNAVAILABLE, "ServiceUnavailable"),
+    Meaning(CommandFailed, Cause.COMMAND_FAILED, "InternalError"),
+    Meaning(Interrupted, Cause.STOPPED, "InternalError"),
+    Meaning(KeyboardInterrupt, Cause.STOPPED, "InternalError"),
+    Meaning(OSError, Cause.UNAVAILABLE, "InternalError"),
+    Meaning(BaseException, Cause.INTERNAL, "InternalError"),
 )
-
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-NOT_WRITABLE = DISK_FULL | {errno.EROFS, errno.EFBIG}
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether *error* reports a disk without free space or a quota that is used up."""
-    return getattr(error, "errno", None) in DISK_FULL
+    """Whether *error* reports a full disk or an exceeded quota."""
+    return getattr(error, "errno", None) in NO_SPACE
 
 
 def is_not_writable(error: BaseException) -> bool:
-    """Whether *error* reports a disk that takes no more data: full, read-only, or at a limit."""
+    """Whether *error* reports a disk that takes no more data."""
     return getattr(error, "errno", None) in NOT_WRITABLE
 
 
 def cause_of(error: BaseException) -> Cause:
-    """Return the cause that *error* gives a run or a command."""
+    """Return the cause of a run or command that *error* ended."""
     if is_not_writable(error):
         return Cause.NOT_PUBLISHED
-    return next(cause for kind, cause, _ in TABLE if isinstance(error, kind))
+    return _meaning(error).cause
 
 
 def s3_code_of(error: BaseException) -> str:
-    """Return the S3 error code that answers a request which *error* ended."""
-    return next(code for kind, _, code in TABLE if isinstance(error, kind))
+    """Return the S3 error code that reports *error* to a client."""
+    return _meaning(error).s3_code
+
+
+def _meaning(error: BaseException) -> Meaning:
+    return next(row for row in MEANINGS if isinstance(error, row.error))

@@ -1,4 +1,4 @@
-"""The values a store is made of: repos, refs, extents, entries and commits."""
+"""Value types that every layer shares: names, extents, entries, uploads and commits."""
 
 import re
 from collections.abc import Mapping
@@ -11,41 +11,39 @@ from worker.errors import Invalid
 DEFAULT_PROJECT = "default"
 DEFAULT_BRANCH = "master"
 OUT = "out"
-"""The name of the output bucket, and of the output folder below ``/pfs``."""
+"""The output of a job: its S3 bucket, and its folder below ``/pfs``."""
 
 # Pachyderm's rule for the names of projects, repos and branches (pachyderm src/internal/ancestry).
 NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+NAME_EXPECTED = "1 to 255 of A–Z, a–z, 0–9, _ and -"
 COMMIT_ID = re.compile(r"[0-9a-f]{32}")
+COMMIT_ID_EXPECTED = "32 hex digits in lower case"
 
 
 class InvalidName(Invalid):
-    """A project, repo, branch or commit is named in a way that no store can hold."""
+    """The name of a project, repo, branch or commit does not match its pattern."""
 
-    def __init__(self, kind: str, found: str, allowed: str) -> None:
-        super().__init__(f"{kind}: found {found!r}, expected {allowed}")
+    def __init__(self, kind: str, found: str, expected: str) -> None:
+        super().__init__(f"{kind}: found {found!r}, expected {expected}")
         self.kind = kind
         self.found = found
 
 
-def _named(kind: str) -> Any:
-    def check(_instance: object, _attribute: object, value: str) -> None:
-        if not NAME.fullmatch(value):
-            raise InvalidName(kind, value, "1 to 255 of A–Z, a–z, 0–9, _ and -")
-
-    return check
-
-
-def _commit_id(_instance: object, _attribute: object, value: str) -> None:
-    if not COMMIT_ID.fullmatch(value):
-        raise InvalidName("commit", value, "32 hex digits in lower case")
+def _validate(_instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    kind = attribute.metadata["kind"]
+    pattern, expected = NAME, NAME_EXPECTED
+    if kind == "commit":
+        pattern, expected = COMMIT_ID, COMMIT_ID_EXPECTED
+    if not pattern.fullmatch(value):
+        raise InvalidName(kind, value, expected)
 
 
 @attrs.frozen(order=True)
 class Repo:
-    """A versioned repo, by project and name."""
+    """The name of a versioned repo in a project. Raises InvalidName."""
 
-    project: str = attrs.field(validator=_named("project"))
-    name: str = attrs.field(validator=_named("repo"))
+    project: str = attrs.field(validator=_validate, metadata={"kind": "project"})
+    name: str = attrs.field(validator=_validate, metadata={"kind": "repo"})
 
     def __str__(self) -> str:
         return self.name if self.project == DEFAULT_PROJECT else f"{self.project}/{self.name}"
@@ -53,10 +51,12 @@ class Repo:
 
 @attrs.frozen(order=True)
 class BranchName:
-    """A branch of a repo: a named history of commits."""
+    """The name of a branch, which is a history of commits of one repo. Raises InvalidName."""
 
     repo: Repo
-    name: str = attrs.field(default=DEFAULT_BRANCH, validator=_named("branch"))
+    name: str = attrs.field(
+        default=DEFAULT_BRANCH, validator=_validate, metadata={"kind": "branch"}
+    )
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.name}"
@@ -64,10 +64,10 @@ class BranchName:
 
 @attrs.frozen(order=True)
 class CommitName:
-    """A commit of a repo: an immutable tree of files, by its id."""
+    """A repo and the id of one of its commits. Raises InvalidName."""
 
     repo: Repo
-    id: str = attrs.field(validator=_commit_id)
+    id: str = attrs.field(validator=_validate, metadata={"kind": "commit"})
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.id}"
@@ -75,12 +75,12 @@ class CommitName:
 
 @attrs.frozen
 class Extent:
-    """A slice of a run of payload bytes; a file is a list of extents.
+    """A slice of a run of payload bytes. The content of a file is a list of extents.
 
-    A run is what one writer wrote in one go (an object, a part): *run_length* bytes of *blob*
-    that begin at *run_offset* and hash to *sha256* (32 bytes). The extent is the *length* bytes
-    that begin *start* bytes into the run. A slice of a run, made by UploadPartCopy, so keeps a
-    digest by which it can be verified, and no byte is read to make it.
+    A *run* is the unit of writing and verification: the bytes of one object or part,
+    *run_length* bytes at *run_offset* of *blob*, with the SHA-256 digest *sha256* (32 bytes).
+    The extent is *length* bytes at *start* of the run. A slice keeps the digest of its run, so
+    UploadPartCopy reads no payload and its result can still be verified.
     """
 
     blob: str
@@ -92,31 +92,33 @@ class Extent:
 
     @property
     def offset(self) -> int:
-        """Where in the blob the extent begins, in bytes."""
+        """The offset of the extent in the blob, in bytes."""
         return self.run_offset + self.start
 
     @property
-    def whole(self) -> bool:
-        """Whether the extent is its whole run, so that *sha256* is the digest of its bytes."""
+    def is_whole_run(self) -> bool:
+        """Whether the extent covers its run, so that *sha256* is the digest of its bytes."""
         return self.start == 0 and self.length == self.run_length
 
     @classmethod
     def of_run(cls, blob: str, *, offset: int, length: int, sha256: bytes) -> "Extent":
-        """Return the extent that is the whole of a run."""
+        """Return the extent that covers a whole run."""
         return cls(blob, offset, length, sha256, 0, length)
 
     def slice(self, start: int, length: int) -> "Extent":
-        """Return the *length* bytes that begin *start* bytes into this extent."""
+        """Return the extent of *length* bytes at *start* of this one."""
         return attrs.evolve(self, start=self.start + start, length=length)
 
 
 def cut(extents: tuple[Extent, ...], start: int, stop: int) -> tuple[Extent, ...]:
-    """Return the extents that hold the bytes from *start* up to *stop* of a file."""
+    """Return the extents of the bytes from *start* up to *stop* of a file."""
     pieces = []
     position = 0
     for extent in extents:
         first, last = max(start, position), min(stop, position + extent.length)
-        if first < last:
+        if last - first == extent.length:
+            pieces.append(extent)
+        elif first < last:
             pieces.append(extent.slice(first - position, last - first))
         position += extent.length
     return tuple(pieces)
@@ -124,10 +126,11 @@ def cut(extents: tuple[Extent, ...], start: int, stop: int) -> tuple[Extent, ...
 
 @attrs.frozen
 class Checksum:
-    """A checksum of an object or a part as S3 names it.
+    """A checksum of an object or a part, in the terms of the S3 API.
 
-    *algorithm* is ``CRC32``, ``CRC32C``, ``CRC64NVME``, ``SHA1`` or ``SHA256``; *value* is base64,
-    with ``-N`` behind it when composite; *type* is ``FULL_OBJECT`` or ``COMPOSITE``.
+    *algorithm* is ``CRC32``, ``CRC32C``, ``CRC64NVME``, ``SHA1`` or ``SHA256``. *type* is
+    ``FULL_OBJECT`` or ``COMPOSITE``. *value* is base64; a composite one ends in ``-`` and the
+    number of parts.
     """
 
     algorithm: str
@@ -137,7 +140,7 @@ class Checksum:
 
 @attrs.frozen
 class Part:
-    """One part of an object that was uploaded in parts, in bytes and in place."""
+    """One part of an object from a multipart upload; *size* is in bytes."""
 
     number: int
     size: int
@@ -146,12 +149,13 @@ class Part:
 
 @attrs.frozen
 class Entry:
-    """A file of a commit or an object of a bucket: what is known of it, and where its bytes are."""
+    """A file of a commit, or an object of a bucket: its metadata and the extents of its content."""
 
     key: str
     size: int
     etag: str
-    """Without quotes: the MD5 in hex, or the MD5 of the parts' MD5s, ``-`` and their number."""
+    """Without quotes: the MD5 in hex; for a multipart upload the MD5 of the parts' MD5s, ``-`` and
+    the number of parts."""
     modified: int
     """Milliseconds since 1970-01-01 UTC."""
     extents: tuple[Extent, ...]
@@ -162,12 +166,12 @@ class Entry:
     tags: Mapping[str, str] = attrs.field(factory=dict)
     checksum: Checksum | None = None
     parts: tuple[Part, ...] = ()
-    """The parts in order, empty for an object that was put in one go."""
+    """The parts in order; empty for an object of one PutObject."""
 
 
 @attrs.frozen
 class Upload:
-    """A multipart upload in progress, and the attributes of the object that it will create."""
+    """A multipart upload in progress, with the attributes of the object that it will create."""
 
     id: str
     key: str
@@ -177,13 +181,13 @@ class Upload:
     metadata: Mapping[str, str] = attrs.field(factory=dict)
     tags: Mapping[str, str] = attrs.field(factory=dict)
     algorithm: str | None = None
-    """The checksum algorithm that CreateMultipartUpload named."""
+    """The checksum algorithm that CreateMultipartUpload requested."""
     checksum_type: str | None = None
 
 
 @attrs.frozen
 class StoredPart:
-    """A part of a multipart upload in progress."""
+    """A part of a multipart upload in progress, with the extents of its content."""
 
     number: int
     size: int
@@ -198,7 +202,7 @@ class StoredPart:
 
 @attrs.frozen
 class InputRecord:
-    """An input of a job as it was resolved: provenance of its output."""
+    """A resolved input of a job, kept as provenance of its output commit."""
 
     name: str
     commit: CommitName
@@ -213,16 +217,16 @@ class Commit:
 
     name: CommitName
     branch: str
-    """The branch it was made for."""
+    """The branch that the commit was made for."""
     parent: str | None
-    """The id of the commit that was the head of the branch when this one was made."""
+    """The id of the head of the branch when the commit was made."""
     started: float
     finished: float
     """Seconds since 1970-01-01 UTC."""
     root: str
     """The address of the tree's root."""
     digest: str
-    """The tree's digest of meaning, in hex: equal trees are equal here whatever their history."""
+    """The digest of the tree's content in hex; equal content has equal digests in every store."""
     files: int
     size: int
     """The sum of the files' sizes, in bytes."""

@@ -1,111 +1,149 @@
-"""Redaction of secrets: in a stream of bytes wherever it is cut, and in text."""
+"""Redaction: replace secrets in a stream of bytes or in a text by ``***``."""
 
 import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
-from worker.text import HIDDEN
-
-MARK = HIDDEN.encode()
-SHORTEST = 4
-"""Characters; the value of a variable that is shorter occurs in ordinary text."""
+MARK = b"***"
 SHORTEST_LINE = 8
-"""Bytes from which a single line of a secret of several lines is redacted on its own."""
+"""Bytes from which on a line of a multi-line secret is a secret of its own."""
+SHORTEST_FRAGMENT = 8
+"""Characters from which on a piece of a Base64 text identifies a secret."""
 
 
 def spellings(secret: bytes) -> Iterator[bytes]:
-    """Yield the forms in which programs print *secret*: as it is, in JSON, URL and Base64 encoding.
+    """Yield the forms in which programs print *secret*.
 
-    The lines of a secret of several lines, such as a private key, are yielded too: programs print
-    them one by one, with a prefix.
+    These are the secret itself, its form inside a JSON string, a Python literal, a URL and a
+    Base64 text, and, since multi-line keys are often printed line by line, each long line.
     """
-    yield base64.b64encode(secret)
-    # Surrounding white space carries no information, and a log line must stay one line.
+    yield from _base64_forms(secret)
+    # Surrounding white space carries no information, and the line structure of the output stays.
     secret = secret.strip()
     yield secret
-    yield base64.b64encode(secret)
+    yield from _base64_forms(secret)
     yield quote(secret, safe="").encode()
+    yield quote(secret, safe="/").encode()
+    yield quote_plus(secret).encode()
+    yield repr(secret)[2:-1].encode()
     try:
         text = secret.decode()
     except UnicodeDecodeError:
         return
     yield json.dumps(text)[1:-1].encode()
     yield json.dumps(text, ensure_ascii=False)[1:-1].encode()
+    yield repr(text)[1:-1].encode()
+    yield ascii(text)[1:-1].encode()
     if "\n" in text:
         lines = (line.strip() for line in secret.split(b"\n"))
         yield from (line for line in lines if len(line) >= SHORTEST_LINE)
 
 
-class Redactor:
-    """Replaces each secret in a stream by ``***``; overlapping secrets become one mark.
+def _base64_forms(secret: bytes) -> Iterator[bytes]:
+    """Yield *secret* in Base64, alone and inside a longer text, in both alphabets.
 
-    Bytes that may be the start of a secret are held back: fewer than the longest secret has, and
-    none while no start of a secret is in the data.
+    Inside a longer text, such as ``user:password``, Base64 depends on the position modulo 3. Only
+    the characters that *secret* alone determines are yielded.
+    """
+    forms = [base64.b64encode(secret)]
+    for shift in range(3):
+        encoded = base64.b64encode(bytes(shift) + secret)
+        fragment = encoded[-(-8 * shift // 6) : 8 * (shift + len(secret)) // 6]
+        if len(fragment) >= SHORTEST_FRAGMENT:
+            forms.append(fragment)
+    for form in forms:
+        yield form
+        yield form.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+PREFIX = 4
+"""Bytes of a secret by which its start is searched for."""
+
+
+class Redactor:
+    """Replaces secrets in a stream of bytes by ``***``; overlapping secrets become one mark.
+
+    The end of the data that may be the start of a secret is withheld until more data arrives: at
+    most the length of the longest secret, and nothing where no secret can start.
     """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         found = {form for secret in secrets for form in spellings(secret) if form.strip()}
-        self._secrets = sorted(found)
-        # A lookahead finds overlapping matches; per position only the longest matters, so the
-        # longest alternatives come first.
-        alternatives = b"|".join(re.escape(form) for form in sorted(found, key=len, reverse=True))
-        self._pattern = re.compile(b"(?=(" + alternatives + b"))", re.DOTALL) if found else None
-        self._held = b""
+        self._forms = sorted(found)
+        # The lookahead finds overlapping matches. At each start the longest match counts, so the
+        # longest form comes first.
+        pattern = b"|".join(re.escape(form) for form in sorted(found, key=len, reverse=True))
+        self._pattern = re.compile(b"(?=(" + pattern + b"))", re.DOTALL) if found else None
+        self._withheld = b""
         self._masked = 0
-        """How many of the held bytes belong to a secret whose mark has been emitted."""
+        """Number of withheld bytes that belong to a secret whose mark has been returned."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the redacted bytes that *data* completes."""
         if self._pattern is None:
             return data
-        self._held += data
-        return self._take(self._undecided())
+        self._withheld += data
+        return self._take(self._safe_length())
 
     def finish(self) -> bytes:
-        """Return the rest at the end of the stream."""
-        return self._take(len(self._held))
+        """Return the rest of the stream, redacted."""
+        return self._take(len(self._withheld))
 
     def text(self, text: str) -> str:
-        """Return a complete *text* redacted; the state of the stream does not change."""
+        """Return *text* redacted, independent of the stream."""
         if self._pattern is None:
             return text
+        errors = "surrogateescape"
+        try:
+            data = text.encode("utf-8", errors)
+        except UnicodeEncodeError:
+            # Lone surrogates of a JSON string, which no bytes stand behind.
+            errors = "surrogatepass"
+            data = text.encode("utf-8", errors)
         whole = self.new_stream()
-        raw = text.encode("utf-8", "surrogateescape")
-        return (whole.feed(raw) + whole.finish()).decode("utf-8", "surrogateescape")
+        whole._withheld = data
+        return whole.finish().decode("utf-8", errors)
 
     def new_stream(self) -> "Redactor":
         """Return a redactor of the same secrets for another stream."""
         other = Redactor(())
-        other._secrets, other._pattern = self._secrets, self._pattern
+        other._forms, other._pattern = self._forms, self._pattern
         return other
 
-    def _undecided(self) -> int:
-        """Return the position of the longest tail that may become a secret."""
-        held, best = self._held, len(self._held)
-        for form in self._secrets:
-            start = held.find(form[:1], max(0, len(held) - len(form) + 1), best)
-            while start >= 0 and not form.startswith(held[start:]):
-                start = held.find(form[:1], start + 1, best)
-            if start >= 0:
+    def _safe_length(self) -> int:
+        """Return the length of the withheld data before the longest tail that starts a secret."""
+        data, best = self._withheld, len(self._withheld)
+        for form in self._forms:
+            # A search for several bytes has few false matches. The last tails are shorter than it.
+            searched = form[:PREFIX]
+            start = data.find(searched, max(0, len(data) - len(form) + 1), best + PREFIX)
+            while 0 <= start < best and not form.startswith(data[start:]):
+                start = data.find(searched, start + 1, best + PREFIX)
+            if 0 <= start < best:
                 best = start
+            for start in range(max(0, len(data) - min(PREFIX, len(form)) + 1), best):
+                if form.startswith(data[start:]):
+                    best = start
+                    break
         return best
 
     def _take(self, stop: int) -> bytes:
+        """Return the redacted form of the first *stop* withheld bytes, and drop them."""
         shown = bytearray()
         position = 0
         covered = self._masked
-        if self._pattern is not None and any(form in self._held for form in self._secrets):
-            for match in self._pattern.finditer(self._held):
+        if self._pattern is not None and any(form in self._withheld for form in self._forms):
+            for match in self._pattern.finditer(self._withheld):
                 start, end = match.start(1), match.end(1)
                 if start >= stop:
                     break
                 if start >= covered:
-                    shown += self._held[max(position, covered) : start] + MARK
+                    shown += self._withheld[max(position, covered) : start] + MARK
                     position = start
                 covered = max(covered, end)
-        shown += self._held[max(position, covered) : stop]
-        self._held = self._held[stop:]
+        shown += self._withheld[max(position, covered) : stop]
+        self._withheld = self._withheld[stop:]
         self._masked = max(0, covered - stop)
         return bytes(shown)

@@ -1,4 +1,7 @@
-"""Process options of Linux (``prctl``). The supervisor shim imports this module."""
+"""Options of this process that Linux sets with ``prctl(2)``; other systems have none of them.
+
+The supervisor shim imports this module under ``python -I -S``, so it imports next to nothing.
+"""
 
 import ctypes
 import sys
@@ -8,16 +11,28 @@ PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def prctl(option: int, value: int) -> None:
-    """Set an option of this process; do nothing on systems other than Linux."""
+def keep_private() -> None:
+    """Deny other processes of the same user access to the environment and memory of this one.
+
+    Both may hold the credentials of the store, and the command may run as the same user. The
+    setting ends when this process executes another program. Root is not restricted.
+    """
+    _prctl(PR_SET_DUMPABLE, 0)
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of orphaned descendants, instead of PID 1."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Send signal *number* to this process when its parent dies.
+
+    The kernel clears the setting when the process changes its user.
+    """
+    _prctl(PR_SET_PDEATHSIG, number)
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
-def keep_private() -> None:
-    """Prevent other processes of this user from reading this one's environment and memory.
-
-    Both may contain credentials of the store. It lasts until this process executes another program
-    and does not protect from root.
-    """
-    prctl(PR_SET_DUMPABLE, 0)

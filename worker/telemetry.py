@@ -1,7 +1,8 @@
-"""The structured log on standard error: lines for people on a terminal, else JSON.
+"""The structured log on standard error: text on a terminal, JSON lines otherwise.
 
-Every event passes one pipeline, whether it was logged by this program or through `logging` by a
-library. The pipeline redacts the registered secrets and the values of fields with secret names.
+Every line passes through one pipeline: events of this program, records of the standard library's
+``logging`` (through which the web server logs), Python warnings, and uncaught exceptions. The
+pipeline redacts secrets last, just before rendering.
 """
 
 import logging
@@ -9,98 +10,130 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from worker.redaction import SHORTEST, Redactor
-from worker.text import HIDDEN, SECRET_NAME, escape_control
+from worker.redaction import MARK, Redactor
+from worker.text import SECRET_NAME, escape_controls
 
+HIDDEN = MARK.decode()
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
+FRAME = ("time", "level", "event", "exception")
+"""Field names that the renderers look for."""
+DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+"""A SHA-256 in hexadecimal; on a terminal its first 12 digits are shown."""
 ERASE_LINE = "\r\x1b[K"
 
-# SHA-256 in hex: people compare the first digits, and all of them do not fit on a line.
-DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+# --- redaction ------------------------------------------------------------------------------------
+
+SHORTEST_SECRET = 4
+"""Bytes. A shorter value would also match words and numbers that are not secret."""
 
 
-class _Redaction:
-    """The secrets of this process, and the redactor built from them."""
+class _Secrets:
+    """The secret values that this process has registered."""
 
     values: frozenset[bytes] = frozenset()
     redactor = Redactor(())
 
 
-def hide(secrets: Iterable[bytes]) -> None:
-    """Redact *secrets* in every line that is logged from now on by this process.
+def hide(values: Iterable[bytes]) -> None:
+    """Redact *values* from every line that this process logs from now on.
 
-    Values shorter than four bytes are ignored: they occur in ordinary text.
+    All spellings that ``worker.redaction.spellings`` knows are redacted. Values of less than
+    ``SHORTEST_SECRET`` bytes are ignored.
     """
-    new = {secret for secret in secrets if len(secret) >= SHORTEST}
-    if not new <= _Redaction.values:
-        _Redaction.values |= new
-        _Redaction.redactor = Redactor(_Redaction.values)
+    found = _Secrets.values | {value for value in values if len(value.strip()) >= SHORTEST_SECRET}
+    if found != _Secrets.values:
+        _Secrets.values, _Secrets.redactor = found, Redactor(found)
 
 
 def redact(text: str) -> str:
-    """Return *text* with the registered secrets replaced by ``***``."""
-    return _Redaction.redactor.text(text)
+    """Return *text* without the registered secrets."""
+    return _Secrets.redactor.text(text)
 
 
-def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Redact the fields of an event, nested values included: a processor of structlog."""
-    return {name: _redacted(name, value) for name, value in event.items()}
-
-
-def _redacted(name: str, value: Any) -> Any:
+def _redact_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(str(k)): _redact_field(str(k), v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redact_value(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    if SECRET_NAME.search(name):
-        return HIDDEN
-    if isinstance(value, Mapping):
-        return {redact(str(k)): _redacted(str(k), v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_redacted("", item) for item in value]
+    if isinstance(value, bytes | bytearray):
+        stream = _Secrets.redactor.new_stream()
+        return redact(str(stream.feed(bytes(value)) + stream.finish()))
     return redact(str(value))
 
 
+def _redact_field(name: str, value: Any) -> Any:
+    if value is not None and SECRET_NAME.search(name):
+        return HIDDEN
+    return _redact_value(value)
+
+
+def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Redact secrets in all fields of *event*, by the name of a field and by its value.
+
+    A processor of structlog.
+    """
+    frame = {name: event[name] for name in ("time", "level") if name in event}
+    # All names and values in the order of the event, the frame as it is.
+    fields = {
+        name if name in FRAME else redact(name): _redact_field(name, value)
+        for name, value in event.items()
+    }
+    return fields | frame
+
+
+# --- rendering ------------------------------------------------------------------------------------
+
+
 class ConsoleRenderer:
-    """Renders ``12:00:01 info  gateway.ready  url=…``, and lines of a program as ``… │ line``."""
+    """Renders ``12:00:01 info  gateway.ready  url=…``, and the command's output as ``… │ line``."""
 
     def __init__(self, *, colors: bool, tracebacks: bool) -> None:
         self._colors = colors
         self._tracebacks = tracebacks
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
-        """Return the line of an event, without the fields that are common to the run."""
+        """Return the line of one event, without the fields that all events of a run share."""
         time, level = event.pop("time"), event.pop("level")
-        name = escape_control(str(event.pop("event")), colors=True)
-        traceback = event.pop("exception", None)
+        name = escape_controls(str(event.pop("event")))
+        trace = event.pop("exception", None)
         event.pop("job", None)
         if (line := event.pop("line", None)) is not None:
-            stream = escape_control(str(event.pop("stream", name)), colors=True)
-            text = escape_control(str(line), colors=True)
-            return f"{self._paint('2', f'{time} {stream:>6} │')} {text}"
-        fields = "  ".join(f"{self._paint('2', f'{k}=')}{_field(v)}" for k, v in event.items())
+            stream = escape_controls(str(event.pop("stream", name)))
+            # The command may print colors, and nothing else that drives the terminal.
+            shown = escape_controls(str(line), colors=True)
+            return f"{self._paint('2', f'{time} {stream:>6} │')} {shown}"
+        fields = "  ".join(f"{self._paint('2', k + '=')}{_field(v)}" for k, v in event.items())
         head = f"{self._paint('2', time)} {self._paint(COLORS.get(level, '0'), f'{level:<7}')}"
         text = f"{head} {name:<22} {fields}".rstrip()
-        return f"{text}\n{traceback}" if traceback and self._tracebacks else text
+        if trace and self._tracebacks:
+            text += "\n" + escape_controls(trace, keep="\t\n")
+        return text
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colors else text
 
 
 def _field(value: Any) -> str:
-    text = DIGEST.sub(r"\1…", escape_control(str(value), colors=True))
+    text = DIGEST.sub(r"\1…", escape_controls(str(value)))
     return repr(text) if not text or (" " in text and not isinstance(value, list | dict)) else text
 
 
 class LineWriter:
-    """Writes lines to a stream; a closed stream does not end the job.
+    """Writes lines to a stream, and ignores them once the stream fails: a job outlives its log.
 
-    On a terminal a status line can be shown below the log: it is erased before each line and
-    redrawn after it.
+    On a terminal a status line can be kept below the lines. It is erased before each line and drawn
+    again after it. An instance is structlog's factory of loggers and its only logger.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -109,21 +142,21 @@ class LineWriter:
 
     @property
     def terminal(self) -> bool:
-        """Whether the stream is a terminal that is still open."""
+        """Whether the stream is a terminal that has not failed."""
         return self._stream is not None and self._stream.isatty()
 
     def __call__(self, *_args: Any) -> "LineWriter":
-        """Return itself: it is both structlog's logger factory and its logger."""
+        """Return itself, as structlog's factory of loggers."""
         return self
 
     def msg(self, line: str) -> None:
-        """Write one line; do nothing after a write has failed."""
+        """Write one line."""
         self._write(f"{ERASE_LINE}{line}\n{self._status}" if self._status else f"{line}\n")
 
     def show(self, status: str) -> None:
-        """Show *status*, cut to the terminal's width, below the log; an empty one removes it."""
+        """Keep *status* below the lines, cut to the width of the terminal; ``""`` removes it."""
         before, width = self._status, shutil.get_terminal_size().columns - 1
-        self._status = escape_control(status, colors=True)[:width]
+        self._status = escape_controls(redact(status))[:width]
         if before or self._status:
             self._write(ERASE_LINE + self._status)
 
@@ -134,39 +167,46 @@ class LineWriter:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
-            # The terminal or the pipe is closed, and with it the place to report that.
+            # The terminal is closed, or nothing reads the pipe. There is no place to report it.
             self._stream = None
 
     debug = info = warning = error = critical = msg
 
 
-class StandardLogging(logging.Handler):
-    """Passes the records of the standard library's `logging` to the pipeline."""
+# --- the pipeline ---------------------------------------------------------------------------------
+
+
+class _StandardLogging(logging.Handler):
+    """Passes the records of the standard library's ``logging`` to the pipeline."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a record under the name of its logger."""
-        fields: dict[str, Any] = {"message": record.getMessage()}
-        if record.exc_info:
-            fields["exc_info"] = record.exc_info
-        logger().log(record.levelno, record.name, **fields)
+        """Log one record, with the name of its logger."""
+        method = next((n for n, level in LEVELS.items() if record.levelno <= level), "critical")
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        try:
+            message = record.getMessage()
+        except Exception:
+            # The arguments do not fit the message. logging would print both past the pipeline.
+            message = f"{record.msg} {record.args}"
+        getattr(logger(), method)(message.rstrip(), logger=record.name, **fields)
 
 
 def configure(
-    style: str = "auto",
+    format: str = "auto",  # noqa: A002 - the name of the setting
     level: str = "info",
     *,
     stream: TextIO | None = None,
     tracebacks: bool = False,
 ) -> None:
-    """Send the log to *stream* (standard error) in the *style* ``console``, ``json`` or ``auto``.
+    """Send the log to *stream* (by default standard error) in the format console, json or auto.
 
-    The console shows the traceback of an error only with *tracebacks*; JSON always contains it.
+    The console format has tracebacks only with *tracebacks*; JSON always has them.
     """
     stream = stream or sys.stderr
-    console = style == "console" or (style == "auto" and stream.isatty())
-    if console:
+    terminal = stream.isatty()
+    if format == "console" or (format == "auto" and terminal):
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
-        renderer: Any = ConsoleRenderer(colors=stream.isatty(), tracebacks=tracebacks)
+        renderer: Any = ConsoleRenderer(colors=terminal, tracebacks=tracebacks)
     else:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
         renderer = structlog.processors.JSONRenderer()
@@ -183,18 +223,27 @@ def configure(
         logger_factory=LineWriter(stream),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(handlers=[StandardLogging()], level=logging.WARNING, force=True)
+    if not any(isinstance(handler, _StandardLogging) for handler in logging.root.handlers):
+        logging.root.addHandler(_StandardLogging())
+    logging.captureWarnings(True)
+
+
+def log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Log an uncaught exception: ``sys.excepthook`` of processes without a user of their own."""
+    logger().critical("process.fault", reason=str(error), exc_info=(kind, error, trace))
 
 
 def is_console() -> bool:
-    """Whether the log consists of lines for people, so that other text may appear between them."""
+    """Whether the log is text for a user, so that plain sentences may stand between its lines."""
     if not structlog.is_configured():
         return True
     return isinstance(structlog.get_config()["processors"][-1], ConsoleRenderer)
 
 
 def status_line() -> LineWriter | None:
-    """Return the writer that can show a status; None unless the log is shown on a terminal."""
+    """Return the writer of the status line; None unless the log is text on a terminal."""
     writer = structlog.get_config()["logger_factory"]
     return writer if isinstance(writer, LineWriter) and is_console() and writer.terminal else None
 
@@ -206,5 +255,5 @@ def logger() -> FilteringBoundLogger:
 
 
 def bind_job(job: str) -> None:
-    """Add the job's id to every event, in all tasks and threads that are started from here."""
+    """Add the id of the job to all events of the tasks and threads started from here."""
     structlog.contextvars.bind_contextvars(job=job)

@@ -1,7 +1,7 @@
-"""Make the folder of lab results that the examples use: python labresults.py DIRECTORY
+"""Create the folder of lab results that the examples use: python labresults.py DIRECTORY
 
-The same files every time: some 1,250 small ones in nested folders (more than one page of an S3
-listing), names with spaces and beyond ASCII, and a scan that S3 clients upload in parts.
+The files are deterministic: about 1,250 small ones in nested folders (more than one page of an S3
+listing), names with spaces and non-ASCII characters, and a scan that S3 clients upload in parts.
 """
 
 import hashlib
@@ -12,23 +12,23 @@ SITES = ("Basel", "Genève", "São Paulo", "東京", "New York")
 ASSAYS = ("glucose", "lipid panel", "crp", "ferritin", "tsh")
 SAMPLES = 50
 SCAN_SIZE = 9 * 1024 * 1024 + 12_345
-"""Above 8 MiB, where the aws CLI and boto3 begin to use parts."""
+"""Above 8 MiB, where the AWS CLI and boto3 start to use multipart uploads."""
 
 
 def noise(name: str, size: int) -> bytes:
-    """Return *size* bytes that look random and depend on *name* alone."""
+    """Return *size* pseudorandom bytes that depend on *name* only."""
     return hashlib.shake_256(name.encode()).digest(size)
 
 
 def report(site: str, assay: str, sample: int) -> str:
-    """Return the text of one result; its figures are drawn from its name."""
+    """Return the text of one result, derived from its name."""
     drawn = noise(f"{site}/{assay}/{sample}", 24)
     rows = [f"{day + 1},{40 + drawn[day] / 4:.2f}" for day in range(len(drawn))]
     return "\n".join([f"# {site}, {assay}, sample {sample:03}", "day,value", *rows, ""])
 
 
 def make(directory: Path) -> int:
-    """Write the folder and return how many files it has."""
+    """Write the folder and return its number of files."""
     count = 0
     for site in SITES:
         for assay in ASSAYS:

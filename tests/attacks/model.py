@@ -1,6 +1,7 @@
 """A bucket as a dictionary, and what every question about it should be answered with."""
 
 import hashlib
+from collections.abc import Iterable
 
 import attrs
 
@@ -29,7 +30,9 @@ class Thing:
         return f'"{hashlib.md5(digests).hexdigest()}-{len(self.parts)}"'
 
 
-def listed(keys: object, *, prefix: str, delimiter: str, after: str) -> list[tuple[str, bool]]:
+def listed(
+    keys: Iterable[str], *, prefix: str, delimiter: str, after: str
+) -> list[tuple[str, bool]]:
     """Return what a listing shows, in order: names, and whether each is a common prefix.
 
     Written to be seen through and not to be fast: all keys, sorted by their bytes, one by one.

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import zlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -54,7 +55,7 @@ def test_signed_chunks_and_trailers_are_taken(locked, signer):
     assert 200 == ask(locked.port, "PUT", TARGET, headers, b"".join(body)).status
 
 
-HEADERS = {
+HEADERS: dict[str, tuple[Any, str | None]] = {
     "nothing signed": ({}, "AccessDenied"),
     "an empty signature": ({"authorization": ""}, "InvalidArgument"),
     "another mechanism": ({"authorization": "Basic YTpi"}, "InvalidRequest"),

@@ -66,12 +66,11 @@ class Wire:
         """Say that nothing more will be sent."""
         self.socket.shutdown(socket.SHUT_WR)
 
-    def reply(self, method: str = "GET") -> Reply | None:
-        """Read one answer to *method*; None if the connection ended instead."""
+    def reply(self, method: str = "GET") -> Reply:
+        """Read the response to a request with *method*."""
         while True:
             head = self._until(b"\r\n\r\n")
-            if head is None:
-                return None
+            assert head is not None, "the connection ended without a response"
             first, *lines = head[:-4].decode("latin-1").split("\r\n")
             match = re.fullmatch(r"HTTP/1\.1 (\d{3}) ?[ -~]*", first)
             assert match, f"no status line: {first!r}"
@@ -172,9 +171,7 @@ def ask(
     """Send a request over a connection of its own and return the answer."""
     with Wire(port) as wire:
         wire.send(request(method, target, headers, body))
-        reply = wire.reply(method)
-        assert reply is not None, "the connection ended without an answer"
-        return reply
+        return wire.reply(method)
 
 
 def framed(*chunks: bytes, trailers: tuple[bytes, ...] = ()) -> bytes:

@@ -1,10 +1,10 @@
-"""Time the gateway against what its server and its hashes cost anyway; prints ratios of one run.
+"""Speed and memory of the gateway, as ratios to a bare web application and to MD5 alone.
 
     python tests/benchmarks/bench_gateway.py [--size MiB] [--seconds N] [--memory]
 
-A bare application on the same server streams the same file; MD5 alone runs over the same bytes.
-Absolute figures are the machine's; the ratios and their bars are the project's. The best of some
-rounds counts on either side, since what else runs on a machine can only make a round slower.
+The bare application streams the same file from the same server; MD5 hashes the same bytes. Absolute
+figures depend on the machine, so the targets are ratios within one run. The best of several rounds
+counts on both sides, since other load on the machine only makes a round slower.
 """
 
 import argparse
@@ -60,26 +60,26 @@ trio.run(hypercorn.trio.serve, app, config)
 
 
 def receive(port: int, path: str, *, sink: bytearray) -> int:
-    """Get *path* over a connection of its own; return how many bytes came after the head."""
+    """Get *path* over a new connection; return the number of bytes in the body."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
         head = client.recv(65536)
-        headers, _, begun = head.partition(b"\r\n\r\n")
+        headers, _, start = head.partition(b"\r\n\r\n")
         assert b" 200 " in headers, headers
         length = int(headers.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
-        have = len(begun)
+        have = len(start)
         while have < length:
             have += client.recv_into(sink)
         return have
 
 
 def requests(port: int, path: str, *, seconds: float) -> float:
-    """Return the requests a second that two clients get through, each on one connection."""
+    """Return the requests per second of two clients, each on one connection."""
     counts = [0, 0]
     end = time.perf_counter() + seconds
     ask = f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()
 
-    def go(number: int) -> None:
+    def client_loop(number: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while time.perf_counter() < end:
@@ -89,7 +89,7 @@ def requests(port: int, path: str, *, seconds: float) -> float:
                     answer += client.recv(65536)
                 counts[number] += 1
 
-    threads = [threading.Thread(target=go, args=(number,)) for number in range(2)]
+    threads = [threading.Thread(target=client_loop, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -98,7 +98,7 @@ def requests(port: int, path: str, *, seconds: float) -> float:
 
 
 def send(port: int, path: str, data: memoryview, *, times: int = 1) -> None:
-    """Put *data*, *times* over, as one object."""
+    """Put *data*, repeated *times* times, as one object."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         head = f"PUT {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {len(data) * times}\r\n\r\n"
         client.sendall(head.encode())
@@ -117,7 +117,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 @contextmanager
 def bare(file: Path) -> Iterator[int]:
-    """Serve *file* with the bare application; yield its port."""
+    """Serve *file* with the bare application, and yield its port."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
         listener.set_inheritable(True)
         port = listener.getsockname()[1]
@@ -130,15 +130,15 @@ def bare(file: Path) -> Iterator[int]:
             process.wait()
 
 
-def family(parent: GatewayPool) -> list[int]:
-    """Return the ids of the gateway's processes."""
-    with Popen(["pgrep", "-s", str(parent.pid)], stdout=PIPE, text=True) as process:
+def family(pool: GatewayPool) -> list[int]:
+    """Return the process ids of the gateway."""
+    with Popen(["pgrep", "-s", str(pool.pid)], stdout=PIPE, text=True) as process:
         assert process.stdout is not None
         return [int(line) for line in process.stdout]
 
 
 def memory(pids: list[int], field: str) -> float:
-    """Return the sum of a field of smaps_rollup, in MiB."""
+    """Return the sum of a field of ``/proc/PID/smaps_rollup`` in MiB."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -147,14 +147,14 @@ def memory(pids: list[int], field: str) -> float:
     return total / 1024
 
 
-def show(what: str, ratio: float, bar: float, detail: str) -> None:
-    """Print one line of the result."""
-    verdict = "ok  " if ratio >= bar else "LOW "
-    print(f"{verdict}{what:34} {ratio:5.2f}  (bar {bar})  {detail}", flush=True)
+def show(what: str, ratio: float, target: float, detail: str) -> None:
+    """Print a ratio and its target."""
+    verdict = "ok  " if ratio >= target else "LOW "
+    print(f"{verdict}{what:34} {ratio:5.2f}  (target {target})  {detail}", flush=True)
 
 
 def speeds(endpoint: Endpoint, folder: Path, *, size: int, seconds: float) -> None:
-    """Print the ratios of speed."""
+    """Print the ratios of the transfer rates."""
     data = memoryview(os.urandom(size * MIB))
     file = folder / "large"
     file.write_bytes(data)
@@ -163,8 +163,7 @@ def speeds(endpoint: Endpoint, folder: Path, *, size: int, seconds: float) -> No
     send(port, "/out/large", data)
     send(port, "/out/small", memoryview(SMALL))
     with bare(file) as other:
-        for warm in (other, port):
-            path = "" if warm == other else "/out"
+        for warm, path in ((other, ""), (port, "/out")):
             receive(warm, f"{path}/large", sink=sink)
             requests(warm, f"{path}/small", seconds=0.3)
         pairs = [
@@ -174,9 +173,9 @@ def speeds(endpoint: Endpoint, folder: Path, *, size: int, seconds: float) -> No
             )
             for _ in range(7)
         ]
-        theirs, ours = (min(column) for column in zip(*pairs, strict=True))
-        detail = f"{size / ours:,.0f} MiB/s against {size / theirs:,.0f} of a bare application"
-        show("GET large", theirs / ours, 0.8, detail)
+        reference, ours = (min(column) for column in zip(*pairs, strict=True))
+        detail = f"{size / ours:,.0f} MiB/s against {size / reference:,.0f} of a bare application"
+        show("GET large", reference / ours, 0.8, detail)
         rates = [
             (
                 requests(other, "/small", seconds=seconds),
@@ -184,9 +183,9 @@ def speeds(endpoint: Endpoint, folder: Path, *, size: int, seconds: float) -> No
             )
             for _ in range(3)
         ]
-        theirs, ours = (max(column) for column in zip(*rates, strict=True))
-        detail = f"{ours:,.0f} requests/s against {theirs:,.0f} of a bare application"
-        show("GET small, one process", ours / theirs, 0.6, detail)
+        reference, ours = (max(column) for column in zip(*rates, strict=True))
+        detail = f"{ours:,.0f} requests/s against {reference:,.0f} of a bare application"
+        show("GET small, one process", ours / reference, 0.6, detail)
     pairs = [
         (
             timed(lambda: hashlib.md5(data, usedforsecurity=False)),
@@ -194,19 +193,19 @@ def speeds(endpoint: Endpoint, folder: Path, *, size: int, seconds: float) -> No
         )
         for _ in range(7)
     ]
-    theirs, ours = (min(column) for column in zip(*pairs, strict=True))
-    detail = f"{size / ours:,.0f} MiB/s against {size / theirs:,.0f} of MD5 alone"
-    show("PUT large", theirs / ours, 0.75, detail)
+    reference, ours = (min(column) for column in zip(*pairs, strict=True))
+    detail = f"{size / ours:,.0f} MiB/s against {size / reference:,.0f} of MD5 alone"
+    show("PUT large", reference / ours, 0.75, detail)
 
 
 def growth(endpoint: Endpoint, pids: list[int]) -> None:
-    """Print how the memory of the processes grows while 4 GiB go in and 4 GiB out at once."""
+    """Print the growth of the processes while they receive 4 GiB and send 4 GiB concurrently."""
     port = endpoint.port
     data = memoryview(os.urandom(64 * MIB))
     for number in range(4):
         send(port, f"/out/in-{number}", data, times=16)
     before = memory(pids, "Rss")
-    jobs = [
+    transfers = [
         threading.Thread(
             target=receive, args=(port, f"/out/in-{number}"), kwargs={"sink": bytearray(PIECE)}
         )
@@ -216,24 +215,26 @@ def growth(endpoint: Endpoint, pids: list[int]) -> None:
         for number in range(4)
     ]
     peak = before
-    for job in jobs:
-        job.start()
-    while any(job.is_alive() for job in jobs):
+    for transfer in transfers:
+        transfer.start()
+    while any(transfer.is_alive() for transfer in transfers):
         peak = max(peak, memory(pids, "Rss"))
         time.sleep(0.05)
     verdict = "ok  " if peak - before < 64 else "HIGH"
     print(
         f"{verdict}memory, four 1 GiB in and out       grew {peak - before:.0f} MiB from "
-        f"{before:.0f} MiB  (bar 64)",
+        f"{before:.0f} MiB  (target 64)",
         flush=True,
     )
 
 
 async def main() -> None:
-    """Run what the arguments ask for."""
+    """Run the benchmarks selected by the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", type=int, default=512, help="MiB of the large object")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round of small ones")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="of each round of small requests"
+    )
     parser.add_argument("--memory", action="store_true", help="measure memory instead of speed")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
@@ -248,12 +249,12 @@ async def main() -> None:
         )
         Index.create(plan.index).close()
         with launched() as process:
-            async with open_pool(process) as parent:
-                endpoint = await parent.serve(plan)
-                pids = family(parent)
-                everyone = [*pids, os.getpid()]
+            async with open_pool(process) as pool:
+                endpoint = await pool.serve(plan)
+                pids = family(pool)
+                all_pids = [*pids, os.getpid()]
                 print(
-                    f"    idle: {memory(everyone, 'Pss'):.0f} MiB PSS of {len(everyone)} processes"
+                    f"    idle: {memory(all_pids, 'Pss'):.0f} MiB PSS of {len(all_pids)} processes"
                 )
                 if options.memory:
                     await trio.to_thread.run_sync(growth, endpoint, pids)
@@ -261,7 +262,7 @@ async def main() -> None:
                     await trio.to_thread.run_sync(
                         lambda: speeds(endpoint, folder, size=options.size, seconds=options.seconds)
                     )
-                await parent.drain(1)
+                await pool.drain(1)
 
 
 if __name__ == "__main__":

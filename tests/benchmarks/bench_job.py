@@ -1,6 +1,8 @@
-"""What laying out files costs: run it as a script, ``python tests/benchmarks/bench_job.py``.
+"""Time to materialize the file inputs of a datum, and to reuse them for the next one.
 
-Every line is a ratio of two things measured in the same run, as machines differ.
+    python tests/benchmarks/bench_job.py [--files N]
+
+The result is a ratio within one run, since machines differ.
 """
 
 import argparse
@@ -8,17 +10,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from worker.job.files import fingerprint, materialize
+from worker.job.pfs import fingerprint, materialize
 from worker.job.plan import choices, resolve
 from worker.job.scratch import remove_tree
 from worker.model import BranchName, Repo
 from worker.spec.pipeline import PfsInput
 from worker.store.checkin import put_directory
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 
 def main() -> None:
-    """Compare a datum that finds its input laid out with one for which it is laid out again."""
+    """Compare the reuse of an unchanged input with its materialization."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=5000)
     count = parser.parse_args().files
@@ -36,18 +38,18 @@ def main() -> None:
         target = place / "in"
         seconds = {}
         for what in ("first", "again"):
-            began = time.perf_counter()
+            started = time.perf_counter()
             remove_tree(target)
             materialize(store, selection, target, spool=place)
-            seconds[what] = time.perf_counter() - began
+            seconds[what] = time.perf_counter() - started
         mark = fingerprint(target)
-        began = time.perf_counter()
+        started = time.perf_counter()
         assert mark == fingerprint(target)
-        seconds["kept"] = time.perf_counter() - began
+        seconds["kept"] = time.perf_counter() - started
         remove_tree(target)
-    print(f"{count:,} files of 1 kB laid out again: {seconds['again']:.3f} s")
+    print(f"{count:,} files of 1 kB materialized: {seconds['again']:.3f} s")
     print(
-        f"found untouched: {seconds['kept']:.3f} s, {seconds['kept'] / seconds['again']:.1%} of it"
+        f"found unchanged: {seconds['kept']:.3f} s, {seconds['kept'] / seconds['again']:.1%} of it"
     )
 
 

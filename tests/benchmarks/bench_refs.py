@@ -1,7 +1,9 @@
-"""What refs cost: ``python tests/benchmarks/bench_refs.py [--store URL]``.
+"""Time to list repos and to find the head of a branch, by their number and its length.
 
-Prints, for numbers of repos and lengths of a branch's log that grow tenfold, the seconds of listing
-the repos and of looking up a head. Both per repo, and per head, the figures must not bend upward.
+    python tests/benchmarks/bench_refs.py [--store URL]
+
+The time for each repo must not grow with the number of repos, nor the time for a head with the
+length of the log.
 """
 
 import argparse
@@ -13,25 +15,24 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
-from worker.cli.history import branch_lines
+from worker.cli.history import branch_heads
 from worker.model import BranchName, Commit, CommitName, Repo
-from worker.store.opening import open_store
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 from worker.store.trees import apply
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that *work* takes, the best of three."""
+    """Return the seconds of *work*, the best of three."""
     best = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
+        started = time.perf_counter()
         work()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - started)
     return best
 
 
 def a_commit(store: Store) -> Commit:
-    """Return a commit without files, to be published under many names."""
+    """Return a commit without files, as a template."""
     tree = apply(store.empty_tree(), [])
     name = CommitName(Repo("default", "repo"), uuid.uuid4().hex)
     return Commit(name, "master", None, 0.0, 0.0, tree.root, tree.digest, 0, 0)
@@ -48,7 +49,7 @@ def add(store: Store, template: Commit, repo: Repo, parent: str | None = None) -
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", help="a URL or directory below which new stores are made")
+    parser.add_argument("--store", help="URL or directory in which stores are created")
     parser.add_argument("--repos", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--commits", type=int, nargs="+", default=[100, 1000, 10000])
     parsed = parser.parse_args()
@@ -61,9 +62,9 @@ def main() -> None:
                 repos = [Repo("default", f"repo-{n:06d}") for n in range(done, count)]
                 list(pool.map(lambda repo: add(store, template, repo), repos))
             done = count
-            seconds = timed(lambda: len(list(branch_lines(store))))
+            seconds = timed(lambda: len(list(branch_heads(store))))
             print(
-                f"repos, {count:>6} of them   {seconds:8.3f} s {seconds / count * 1e6:8.0f} µs each"
+                f"repos, {count:>6} in total {seconds:8.3f} s {seconds / count * 1e6:8.0f} µs each"
             )
         store = open_store(f"{base}/log-{uuid.uuid4().hex}")
         commit, branch, length = a_commit(store), BranchName(Repo("default", "log")), 0

@@ -1,7 +1,8 @@
-"""What a run costs beside its command: ``python tests/benchmarks/bench_run.py [--objects N]``.
+"""Overhead of a run: start-up, memory, and the commit of many objects.
 
-Every line is a difference or a ratio of two things measured in the same run, as machines differ;
-the seconds are there to get a feeling.
+    python tests/benchmarks/bench_run.py [--objects N] [--rounds N]
+
+The results are differences or ratios within one run, since machines differ.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from worker.buckets.index import Index
 from worker.model import BranchName, CommitName, Entry, Extent, Repo
 from worker.store.blobs import Stage
 from worker.store.checkin import put_directory
-from worker.store.opening import open_store
 from worker.store.publish import Draft, publish
+from worker.store.repository import open_store
 from worker.store.trees import apply
 
 ROOT = Path(__file__).parents[2]
@@ -33,13 +34,13 @@ OUTPUT = BranchName(Repo("default", "nothing"))
 MIB = 1 << 20
 
 
-def line(what: str, value: str, bar: str) -> None:
-    """Print one result."""
-    print(f"{what:<58} {value:>28}   {bar}")
+def line(label: str, value: str, target: str) -> None:
+    """Print a result and its target."""
+    print(f"{label:<58} {value:>28}   {target}")
 
 
 class Machine:
-    """A folder with a store that has an input, and a job whose command is one line of shell."""
+    """A folder with a store that has an input, and jobs whose command is a line of shell."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,7 +49,7 @@ class Machine:
         put_directory(open_store(folder / "store"), INPUT, folder / "input")
 
     def run(self, command: str, **kwargs: object) -> "subprocess.Popen[bytes]":
-        """Start a worker on a job that is this command."""
+        """Start a worker that runs *command*."""
         job = {
             "pipeline": {"name": "nothing"},
             "input": {"pfs": {"repo": "labresults", "glob": "/", "s3": True}},
@@ -68,58 +69,58 @@ class Machine:
                 "WORKER_GATEWAY_PROCESSES": "2",
             },
             stderr=subprocess.DEVNULL,
-            **kwargs,  # type: ignore[call-overload]
+            **kwargs,  # type: ignore[call-overload]  # one of the overloads
         )
 
 
 def cpu() -> float:
-    """Return the seconds of CPU that all children used until now."""
+    """Return the CPU seconds of all children that have exited."""
     found = resource.getrusage(resource.RUSAGE_CHILDREN)
     return found.ru_utime + found.ru_stime
 
 
 def start_up(machine: Machine, rounds: int) -> None:
-    """Time jobs that do nothing against Python that does nothing, one after the other."""
+    """Compare no-op jobs with a Python process that does nothing, alternately."""
     jobs, pythons, used = [], [], []
     for _ in range(rounds):
-        began = time.perf_counter()
+        started = time.perf_counter()
         subprocess.run([sys.executable, "-c", "pass"], check=True)
-        pythons.append(time.perf_counter() - began)
-        began, before = time.perf_counter(), cpu()
+        pythons.append(time.perf_counter() - started)
+        started, before = time.perf_counter(), cpu()
         assert machine.run("true", stdout=subprocess.DEVNULL).wait() == 0
-        jobs.append(time.perf_counter() - began)
+        jobs.append(time.perf_counter() - started)
         used.append(cpu() - before)
     found = min(jobs) - min(pythons)
-    line("a job that does nothing, over Python's own start-up", f"{found:.2f} s", "< 1 s")
-    # On a machine that others use, only this tells anything.
-    line("  seconds of CPU, of all its processes", f"{min(used):.2f} s", "")
+    line("no-op job, in addition to the start-up of Python", f"{found:.2f} s", "< 1 s")
+    # On a shared machine, only the CPU time is meaningful.
+    line("  CPU time of all its processes", f"{min(used):.2f} s", "")
 
 
 def memory(machine: Machine) -> None:
-    """Measure the agent and its gateway of two processes while the command sleeps."""
+    """Measure the agent and a gateway of two processes while the command sleeps."""
     process = machine.run("echo; sleep 60", stdout=subprocess.DEVNULL)
     try:
         agent = psutil.Process(process.pid)
         while not any(each.name() == "sleep" for each in agent.children(recursive=True)):
             time.sleep(0.1)
-        family, shim = [agent], 0
+        processes, shim = [agent], 0
         for child in agent.children():
             below = child.children(recursive=True)
             if any(each.name() == "sleep" for each in below):
                 shim = child.memory_full_info().pss
             else:
-                family += [child, *below]
-        shares = [each.memory_full_info().pss for each in family]
+                processes += [child, *below]
+        shares = [each.memory_full_info().pss for each in processes]
     finally:
         process.terminate()
         process.wait()
     found = f"{sum(shares) / MIB:.0f} MiB in {len(shares)} processes"
-    line("agent and two idle gateway processes, with their parent", found, "≤ 100 MiB")
-    line("the shim of the command", f"{shim / MIB:.0f} MiB", "")
+    line("agent, and two idle gateway processes with their parent", found, "≤ 100 MiB")
+    line("supervisor shim of the command", f"{shim / MIB:.0f} MiB", "")
 
 
 def objects(count: int, size: int) -> Iterator[Entry]:
-    """Yield *count* objects as the gateway leaves them in the index."""
+    """Yield *count* entries like those that the gateway writes to the index."""
     for number in range(count):
         key = f"samples/{number // 1000:06d}/reading {number:09d}.csv"
         digest = hashlib.sha256(key.encode()).digest()
@@ -131,7 +132,7 @@ def objects(count: int, size: int) -> Iterator[Entry]:
 def commit(folder: Path, count: int, size: int) -> tuple[float, float]:
     """Commit *count* objects of *size* bytes; return the seconds and the growth of RSS in MiB.
 
-    In a process of its own, which does nothing else.
+    Runs in a new process, so that the growth is that of the commit.
     """
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(_commit, (folder, count, size))
@@ -147,28 +148,29 @@ def _commit(folder: Path, count: int, size: int) -> tuple[float, float]:
     now = time.time()
     draft = Draft(name, OUTPUT, started=now, finished=now)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
+    started = time.perf_counter()
     store = open_store(folder / "commits")
     stage = Stage(store.backend, name.id, writer="agent", scratch=folder)
     tree = apply(store.empty_tree(), ((entry.key, entry) for entry in index.entries()))
     published = publish(store, stage, tree, draft)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     assert published.commit.files == count
     return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def commits(folder: Path, count: int) -> None:
-    """Commit many objects: small and large ones, and a tenth of them."""
+    """Compare commits of many small objects, of large ones, and of a tenth of the number."""
     small, grown = commit(folder, count, 1000)
     large, _ = commit(folder, count, 1 << 30)
     few, _ = commit(folder, count // 10, 1000)
     line(f"commit of {count:,} objects", f"{small:.2f} s", "a few seconds")
     line("  of 1 GiB each, against 1 kB each", f"{large / small:.2f}", "the same")
-    line("  against a tenth of them", f"{small / few:.1f} times", "about 10")
-    line("  growth of RSS meanwhile", f"{grown:.0f} MiB", "")
+    line("  against a tenth of the number", f"{small / few:.1f} times", "about 10")
+    line("  growth of RSS", f"{grown:.0f} MiB", "")
 
 
 def main() -> None:
+    """Run all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)

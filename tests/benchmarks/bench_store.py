@@ -1,7 +1,8 @@
-"""What trees cost: run it as a script, ``python tests/benchmarks/bench_store.py [--files N]``.
+"""Time to build, change and read the trees of large commits.
 
-Every line is a ratio of two things measured in the same run, as machines differ; the seconds are
-there to get a feeling.
+    python tests/benchmarks/bench_store.py [--files N]
+
+The targets are ratios within one run, since machines differ.
 """
 
 import argparse
@@ -14,13 +15,12 @@ from pathlib import Path
 
 from worker.model import BranchName, Entry, Extent, Repo
 from worker.store.checkin import put_directory
-from worker.store.opening import open_store
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 from worker.store.trees import Tree, apply
 
 
 def entries(count: int, *, size: int = 1000, salt: str = "") -> Iterator[tuple[str, Entry]]:
-    """Yield *count* files as an out bucket hands them over: sorted, each with its digests."""
+    """Yield *count* entries like those of an output bucket: sorted, each with its digests."""
     for number in range(count):
         key = f"samples/{number // 1000:06d}/reading {number:09d}.csv"
         digest = hashlib.sha256(f"{key}{salt}".encode()).digest()
@@ -35,7 +35,7 @@ def entries(count: int, *, size: int = 1000, salt: str = "") -> Iterator[tuple[s
 
 
 class Timed:
-    """The seconds that a block took, and what it wrote to the store."""
+    """Context manager that measures the seconds and the objects written to the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -53,9 +53,9 @@ class Timed:
         return {listed.name for listed in self._store.backend.list_from("")}
 
 
-def line(what: str, value: str, bar: str) -> None:
-    """Print one result."""
-    print(f"{what:<58} {value:>28}   {bar}")
+def line(label: str, value: str, target: str) -> None:
+    """Print a result and its target."""
+    print(f"{label:<58} {value:>28}   {target}")
 
 
 def bench_commit(store: Store) -> None:
@@ -67,11 +67,11 @@ def bench_commit(store: Store) -> None:
         seconds.append(timed.seconds)
     ratio = seconds[1] / seconds[0]
     line("tree of 100,000 files of 1 kB", f"{seconds[0]:.2f} s", "a few seconds")
-    line("the same of 1 GB each, over that", f"{ratio:.2f}", "about 1")
+    line("the same with 1 GB each, in proportion", f"{ratio:.2f}", "about 1")
 
 
 def bench_change(store: Store, count: int) -> Tree:
-    """Compare a change of ten files with the making of the whole tree."""
+    """Compare a change of ten files with building the whole tree."""
     with Timed(store) as made:
         tree = apply(store.empty_tree(), entries(count))
     segments = len(tree.rows)
@@ -84,29 +84,29 @@ def bench_change(store: Store, count: int) -> Tree:
         apply(Tree.open(fresh.backend, tree.root, fresh.tree_cache), changes)
     line(f"tree of {count:,} files, {segments} segments", f"{made.seconds:.2f} s", "")
     line(
-        "change of 10 of them, over that",
+        "change of 10 of them, in proportion",
         f"{changed.seconds / made.seconds:.4f} ({changed.seconds * 1000:.0f} ms)",
         "segments touched / all",
     )
-    line("objects written by it", f"{changed.written}", "at most 21: 20 and a root")
+    line("objects written by the change", f"{changed.written}", "at most 21: 20 and a root")
     return tree
 
 
-def bench_open(store: Store, tree: Tree, made_of: int) -> None:
-    """Measure the opening of a big commit, one look-up and a page of a listing."""
+def bench_open(store: Store, tree: Tree, count: int) -> None:
+    """Measure opening a large commit, a look-up, and a page of a listing."""
     fresh = open_store(store.url)
     started = time.perf_counter()
     opened = Tree.open(fresh.backend, tree.root, fresh.tree_cache)
     seconds = time.perf_counter() - started
     root = len(store.backend.get(f"trees/{tree.root}"))
-    line(f"open a commit of {made_of:,} files", f"{seconds * 1000:.1f} ms", f"reads {root:,} bytes")
+    line(f"open a commit of {count:,} files", f"{seconds * 1000:.1f} ms", f"reads {root:,} bytes")
     key = tree.rows[len(tree.rows) // 2].last
     opened.entry(key)
     started = time.perf_counter()
     for _ in range(10_000):
         opened.entry(key)
     microseconds = (time.perf_counter() - started) * 100
-    line("look-up of a key at hand", f"{microseconds:.1f} µs", "some 10 µs")
+    line("look-up of a cached key", f"{microseconds:.1f} µs", "about 10 µs")
     pages = []
     for start in ("samples/000000", tree.rows[-1].last[:14]):
         taken = []
@@ -116,11 +116,15 @@ def bench_open(store: Store, tree: Tree, made_of: int) -> None:
             sum(1 for _, _ in zip(found, range(500), strict=False))
             taken.append(time.perf_counter() - started)
         pages.append(min(taken))
-    line("a page at the end, over one at the start", f"{pages[1] / pages[0]:.2f}", "about 1")
+    line(
+        "page at the end, in proportion to one at the start",
+        f"{pages[1] / pages[0]:.2f}",
+        "about 1",
+    )
 
 
 def bench_put(store: Store, folder: Path) -> None:
-    """Compare a put of 1,200 small files with reading them, and with a put that changes nothing."""
+    """Compare a put of 1,200 small files with one that changes nothing."""
     for number in range(1200):
         file = folder / f"{number % 12}" / f"{number}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -133,13 +137,15 @@ def bench_put(store: Store, folder: Path) -> None:
     put_directory(store, branch, folder)
     again = time.perf_counter() - started
     line("put of 1,200 small files", f"{first:.2f} s", "well under 1 s")
-    line("again, nothing changed, over that", f"{again / first:.2f}", "below 1")
+    line("again without changes, in proportion", f"{again / first:.2f}", "below 1")
 
 
 def main() -> None:
-    """Run everything on a store in a temporary directory."""
+    """Run all benchmarks on a store in a temporary directory."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=1_000_000, help="files of the big tree")
+    parser.add_argument(
+        "--files", type=int, default=1_000_000, help="number of files in the large tree"
+    )
     count = parser.parse_args().files
     with tempfile.TemporaryDirectory(prefix="bench-store-") as scratch:
         store = open_store(Path(scratch) / "store")
@@ -148,7 +154,7 @@ def main() -> None:
         tree = bench_change(store, count)
         bench_open(store, tree, count)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    line("peak memory of all this", f"{peak:.0f} MiB", "flat in the number of files")
+    line("peak memory", f"{peak:.0f} MiB", "flat in the number of files")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import attrs
 import pytest
+from buckets.out_scene import RUN, Refused, assemble, entry, part, refuse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from out_scene import RUN, Refused, assemble, entry, part, refuse
 
 from worker.buckets.index import Index, IndexExists, IndexUnavailable
 from worker.errors import KeyMissing, OutputClosed

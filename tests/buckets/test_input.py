@@ -1,12 +1,12 @@
 """Input buckets: a pinned commit, read-only."""
 
 import pytest
-from bucket_contract import FILES, BucketContract
+from buckets.bucket_contract import FILES, BucketContract
 from builders import a_commit
 
 from worker.buckets.bucket import InputBucket
 from worker.store.blobs import BlobReader
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 
 class TestInput(BucketContract):

@@ -3,13 +3,13 @@
 import hashlib
 
 import pytest
-from bucket_contract import FILES, BucketContract, read
+from buckets.bucket_contract import FILES, BucketContract, read
 from builders import an_entry
 
 from worker.buckets.index import Index
 from worker.buckets.output import OutputBucket
 from worker.store.blobs import BlobReader, Stage
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 
 def put(bucket: OutputBucket, key: str, data: bytes) -> None:

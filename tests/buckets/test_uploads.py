@@ -1,7 +1,7 @@
 """Multipart uploads of the out bucket."""
 
 import pytest
-from out_scene import Refused, assemble, entry, part, refuse
+from buckets.out_scene import Refused, assemble, entry, part, refuse
 
 from worker.buckets.index import Index
 from worker.errors import UploadMissing

@@ -1,15 +1,15 @@
-"""The command line in this process: a store in a directory, and a way to call ``worker``."""
+"""The command line in this process, on a store in a temporary directory."""
 
 import attrs
 import pytest
 
 from worker.cli.app import call
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 
 @attrs.frozen
-class Said:
-    """What a command line answered."""
+class Completed:
+    """The exit status and output of a command line."""
 
     status: int
     out: str
@@ -18,7 +18,7 @@ class Said:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The directory of the store; no setting of this machine plays a part."""
+    """The directory of the store. No configuration of this machine applies."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("WORKER_STORE", str(tmp_path / "store"))
@@ -33,12 +33,12 @@ def store(place):
 
 
 @pytest.fixture
-def worker(place, capsys):  # noqa: ARG001
-    """A function that calls ``worker`` with these arguments, in this process."""
+def worker(place, capsys):  # noqa: ARG001 - it sets the environment
+    """A function that runs ``worker`` with the given arguments, in this process."""
 
     def run(*arguments):
         status = call([str(argument) for argument in arguments])
         captured = capsys.readouterr()
-        return Said(status, captured.out, captured.err)
+        return Completed(status, captured.out, captured.err)
 
     return run

@@ -1,17 +1,17 @@
-"""The ``worker`` command itself: its help, its start, and how every command line ends."""
+"""The ``worker`` command: help, imports, and the exit status of each kind of error."""
 
 import json
 import subprocess
 import sys
 
+import click
 import pytest
 
 from worker import errors
 from worker.cli import app, failures
 from worker.config import InvalidConfig
-from worker.errors import cause_of
 
-NAMES = [command.name for _, commands in app.SECTIONS for command in commands]
+NAMES = [row.name for _, rows in app.SECTIONS for row in rows]
 
 
 def worker_process(*arguments, **kwargs):
@@ -25,24 +25,24 @@ def worker_process(*arguments, **kwargs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_command_explains_itself_with_examples(worker, name):
-    """`worker COMMAND --help` has a first line and at least one example to copy."""
-    said = worker(name, "--help")
+def test_every_command_has_help_with_an_example(worker, name):
+    """An example can be copied from ``worker COMMAND --help``."""
+    done = worker(name, "--help")
 
-    assert "Examples:" in said.out
-    assert f"worker {name}" in said.out.partition("Examples:")[2]
-    assert 0 == said.status
-
-
-def test_help_names_every_command(worker):
-    """`worker --help` lists the commands with a line each."""
-    said = worker("--help")
-
-    assert [] == [name for name in NAMES if f"  {name} " not in said.out]
+    assert "Examples:" in done.out
+    assert f"worker {name}" in done.out.partition("Examples:")[2]
+    assert 0 == done.status
 
 
-def test_help_imports_nothing_heavy():
-    """Help is quick: neither the store, nor trio, nor the libraries for people are loaded."""
+def test_help_lists_every_command(worker):
+    """Each command has a line in ``worker --help``."""
+    done = worker("--help")
+
+    assert [] == [name for name in NAMES if f"  {name} " not in done.out]
+
+
+def test_help_imports_no_large_module():
+    """Help does not import the store, trio, or the libraries for terminals."""
     script = (
         "import sys; from worker.cli.app import call; call(['--help']);"
         "print(sorted({'trio', 'tqdm', 'structlog', 'msgspec', 'worker.store', 'worker.job'}"
@@ -55,8 +55,8 @@ def test_help_imports_nothing_heavy():
     assert "[]\n" == found.stderr
 
 
-def test_run_does_not_load_what_it_does_not_use():
-    """A job on a directory loads no object-store client, and no web server in the agent."""
+def test_run_imports_neither_object_store_client_nor_web_server():
+    """The agent of a job on a directory needs neither. The gateway's processes import a server."""
     script = (
         "import sys, worker.cli.run;"
         "print(sorted({'obstore', 'quart', 'hypercorn'} & set(sys.modules)))"
@@ -73,52 +73,49 @@ def test_run_does_not_load_what_it_does_not_use():
     [["runn"], ["ls"], ["ls", "--nothing", "x"], ["log", "-n", "0", "x"]],
     ids=["no such command", "no argument", "no such option", "not a number"],
 )
-def test_a_wrong_command_line_says_how_it_goes(worker, arguments):
-    """The usage goes to standard error, and the status is 64."""
-    said = worker(*arguments)
+def test_a_wrong_command_line_prints_the_usage(worker, arguments):
+    """The usage is printed on standard error, and the exit status is 64."""
+    done = worker(*arguments)
 
-    assert "Usage: worker" in said.err
-    assert (64, "") == (said.status, said.out)
+    assert "Usage: worker" in done.err
+    assert (64, "") == (done.status, done.out)
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
     [
         (InvalidConfig(["x"]), 78),
-        (errors.Invalid("x"), 64),
-        (errors.NotFound("x"), 66),
+        (click.UsageError("x"), 64),
         (errors.Unavailable("x"), 69),
-        (errors.Denied("x"), 69),
-        (errors.Conflict("x"), 73),
-        (errors.CommandFailed("x"), 10),
-        (errors.Interrupted("x"), 75),
         (KeyboardInterrupt(), 75),
         (FileNotFoundError(2, "No such file", "x"), 66),
+        (NotADirectoryError(20, "Not a directory", "x"), 66),
+        (PermissionError(13, "Permission denied", "x"), 66),
         (OSError(28, "No space left on device"), 73),
         (OSError(5, "Input/output error"), 69),
         (KeyError("x"), 70),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
 )
-def test_an_error_has_an_exit_status_by_its_meaning(error, status):
-    """The statuses are those of the reference, by the meaning of the error."""
-    assert status == cause_of(error).exit_code
+def test_an_error_outside_a_run_has_an_exit_status(error, status):
+    """A path error is about a path that the user has named. Others are as in the table."""
+    assert status == failures.cause_of(error).exit_status
 
 
-def test_a_wrong_configuration_is_status_78(worker, place):
-    """An unknown key is named with its file, and nothing is done."""
+def test_an_invalid_configuration_exits_with_78(worker, place):
+    """An unknown key is reported with its file."""
     file = place.parent / "worker.toml"
     file.write_text("stor = 'x'")
 
-    said = worker("repos")
+    done = worker("repos")
 
-    assert f"worker: {file}: stor: no such setting; did you mean store?" in said.err
-    assert (78, "") == (said.status, said.out)
+    assert f"worker: {file}: stor: no such setting; did you mean store?" in done.err
+    assert (78, "") == (done.status, done.out)
 
 
 @pytest.fixture
-def fault(monkeypatch):
-    """Let `worker repos` run into a fault of our own."""
+def internal_error(monkeypatch):
+    """Let ``worker repos`` fail with an internal error."""
     from worker.store.repository import Store
 
     def broken(_self):
@@ -127,24 +124,24 @@ def fault(monkeypatch):
     monkeypatch.setattr(Store, "repos", broken)
 
 
-@pytest.mark.usefixtures("fault")
-def test_a_fault_of_our_own_is_a_short_report(worker):
-    """No traceback: the fault, its place, the versions, and how to see more; status 70."""
-    said = worker("repos")
+@pytest.mark.usefixtures("internal_error")
+def test_an_internal_error_is_a_short_report(worker):
+    """The report has the error, its place and the versions, and no traceback."""
+    done = worker("repos")
 
-    assert "internal error: ZeroDivisionError: division by zero" in said.err
-    assert "worker/cli/history.py:" in said.err
-    assert "Traceback" not in said.err
-    assert (70, "") == (said.status, said.out)
+    assert "internal error: ZeroDivisionError: division by zero" in done.err
+    assert "worker/cli/history.py:" in done.err
+    assert "Traceback" not in done.err
+    assert (70, "") == (done.status, done.out)
 
 
-@pytest.mark.usefixtures("fault")
-def test_debug_shows_the_traceback(worker):
-    """With --debug the traceback comes before the report."""
-    said = worker("repos", "--debug")
+@pytest.mark.usefixtures("internal_error")
+def test_debug_prints_the_traceback(worker):
+    """With ``--debug``, the traceback precedes the report."""
+    done = worker("repos", "--debug")
 
-    assert "Traceback" in said.err
-    assert 70 == said.status
+    assert "Traceback" in done.err
+    assert 70 == done.status
 
 
 @pytest.mark.parametrize(
@@ -155,25 +152,25 @@ def test_debug_shows_the_traceback(worker):
         pytest.param(("a\x9b31m",), id="command"),
     ],
 )
-def test_a_name_in_an_error_does_not_drive_the_terminal(worker, arguments):
-    """Control characters of what somebody called something are written out."""
-    said = worker(*arguments)
+def test_a_name_in_an_error_cannot_drive_the_terminal(worker, arguments):
+    """Control characters in names are escaped."""
+    done = worker(*arguments)
 
-    assert 0 != said.status
-    assert not set("\x1b\x07\x9b") & set(said.err)
+    assert 0 != done.status
+    assert not set("\x1b\x07\x9b") & set(done.err)
 
 
-def test_an_error_is_an_event_where_json_is_asked_for(worker):
-    """With --log-format json standard error holds nothing but JSON lines."""
-    said = worker("ls", "nothing", "--log-format", "json")
+def test_an_error_is_an_event_in_the_json_log(worker):
+    """With ``--log-format json``, standard error has nothing but JSON lines."""
+    done = worker("ls", "nothing", "--log-format", "json")
 
-    event = json.loads(said.err)
+    event = json.loads(done.err)
     assert ("worker.failed", 66) == (event["event"], event["exit_code"])
     assert "nothing: the store has no such repo" == event["reason"]
 
 
-def test_a_reader_who_leaves_is_no_error(place):
-    """`worker … | head` ends quietly, as if SIGPIPE had ended it."""
+def test_a_closed_pipe_is_no_error(place):
+    """``worker … | head`` prints no error and exits as if SIGPIPE had terminated it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "worker", "schema"],
         stdout=subprocess.PIPE,
@@ -187,8 +184,8 @@ def test_a_reader_who_leaves_is_no_error(place):
     process.stderr.close()
 
 
-def test_python_dash_m_is_the_same_command(place):
-    """`python -m worker` works without an installed script."""
+def test_python_m_worker_is_the_worker_command(place):
+    """``python -m worker`` works without an installed script."""
     found = worker_process("--version", cwd=place.parent)
 
     assert (0, "worker 0.1.0\n") == (found.returncode, found.stdout)

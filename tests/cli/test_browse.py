@@ -18,12 +18,12 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def commit(store):
-    """A commit with files, folders, and a file that is called like a folder."""
+    """A commit with files, folders, and a file with the name of a folder."""
     return a_commit(store, FILES)
 
 
-def keys(said):
-    return [line.split("\t")[2] for line in said.out.splitlines()]
+def keys(done):
+    return [line.split("\t")[2] for line in done.out.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,17 @@ def keys(said):
         pytest.param(["-r", "labresults:a/c"], ["a/c/d", "a/c/e"], id="all below a folder"),
     ],
 )
-def test_ls_lists_what_lies_below(worker, arguments, expected):
-    """One level of a commit or a folder, or all below it, in the order of keys."""
-    said = worker("ls", *arguments)
+def test_ls_lists_a_folder_in_key_order(worker, arguments, expected):
+    """One level of a commit or a folder, or everything below it."""
+    done = worker("ls", *arguments)
 
-    assert expected == keys(said)
-    assert 0 == said.status
+    assert expected == keys(done)
+    assert 0 == done.status
 
 
-def test_ls_in_json_is_a_file_a_line(worker):
-    """Programs get each file as one JSON object."""
-    said = worker("ls", "--json", "labresults:a")
+def test_ls_json_prints_one_object_per_entry(worker):
+    """A folder has a type and a key; a file has size, ETag and time as well."""
+    done = worker("ls", "--json", "labresults:a")
 
     assert [
         {
@@ -69,7 +69,7 @@ def test_ls_in_json_is_a_file_a_line(worker):
             "modified": 0.0,
         },
         {"type": "folder", "key": "a/c/"},
-    ] == [json.loads(line) for line in said.out.splitlines()]
+    ] == [json.loads(line) for line in done.out.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -81,46 +81,46 @@ def test_ls_in_json_is_a_file_a_line(worker):
         ("labresults:b", "labresults@master:b: the commit has no such file or folder"),
     ],
 )
-def test_what_is_not_there_is_named(worker, ref, says):
-    """A missing repo, branch, ancestor or file is one sentence and status 66."""
-    said = worker("ls", ref)
+def test_a_missing_repo_branch_ancestor_or_file_exits_with_66(worker, ref, says):
+    """The message names the ref and what is missing."""
+    done = worker("ls", ref)
 
-    assert says in said.err
-    assert (66, "") == (said.status, said.out)
-
-
-def test_a_ref_that_is_none_is_refused(worker):
-    """What can't be a ref is answered by how one looks, with status 64."""
-    said = worker("ls", "a/b/c")
-
-    assert "expected [project/]repo[@branch-or-commit]" in said.err
-    assert 64 == said.status
+    assert says in done.err
+    assert (66, "") == (done.status, done.out)
 
 
-def test_cat_writes_the_bytes_of_a_file(worker):
-    """Nothing but the file goes to standard output."""
-    said = worker("cat", "labresults:README.txt")
+def test_an_invalid_ref_exits_with_64(worker):
+    """The message shows the syntax of a ref."""
+    done = worker("ls", "a/b/c")
 
-    assert (0, "hello\n", "") == (said.status, said.out, said.err)
+    assert "expected [project/]repo[@branch-or-commit]" in done.err
+    assert 64 == done.status
+
+
+def test_cat_writes_the_content_of_a_file(worker):
+    """Standard output has nothing else."""
+    done = worker("cat", "labresults:README.txt")
+
+    assert (0, "hello\n", "") == (done.status, done.out, done.err)
 
 
 def test_cat_of_an_empty_file_writes_nothing(worker):
     """An empty file is no error."""
-    said = worker("cat", "labresults:a/c/e")
+    done = worker("cat", "labresults:a/c/e")
 
-    assert (0, "", "") == (said.status, said.out, said.err)
+    assert (0, "", "") == (done.status, done.out, done.err)
 
 
-def test_cat_needs_a_path(worker):
+def test_cat_requires_a_path(worker):
     """A ref without a path names no file."""
-    said = worker("cat", "labresults")
+    done = worker("cat", "labresults")
 
-    assert "names no file; expected REF:PATH" in said.err
-    assert 64 == said.status
+    assert "has no path; expected REF:PATH" in done.err
+    assert 64 == done.status
 
 
 def test_keys_cannot_drive_the_terminal(worker, store):
-    """Control characters in a key are written out."""
+    """Control characters in a key are escaped."""
     a_commit(store, {"a\x1b]0;title\x07\n": b""}, repo="odd")
 
     assert ["a\\x1b]0;title\\x07\\n"] == keys(worker("ls", "odd"))

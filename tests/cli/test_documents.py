@@ -1,4 +1,4 @@
-"""``validate`` and ``schema``: job documents before anything is run."""
+"""``validate`` and ``schema``: check a job document, and print its JSON Schema."""
 
 import json
 
@@ -18,24 +18,24 @@ def document(tmp_path):
     return write
 
 
-def test_a_right_document_is_said_to_be_right(worker, document):
-    """Nothing wrong: one line and status 0."""
+def test_validate_accepts_a_valid_document(worker, document):
+    """One line is printed, and the exit status is 0."""
     path = document(a_job("true"))
 
-    said = worker("validate", path)
+    done = worker("validate", path)
 
-    assert (0, f"{path}: valid\n") == (said.status, said.out)
-
-
-def test_what_is_for_the_scheduler_is_listed(worker, document):
-    """Keys that only a scheduler can honour are accepted and named."""
-    said = worker("validate", document(a_job("true", autoscaling=True)))
-
-    assert "  for the scheduler: /autoscaling\n" in said.out
-    assert 0 == said.status
+    assert (0, f"{path}: no errors\n") == (done.status, done.out)
 
 
-FIVE_MISTAKES = {
+def test_validate_lists_keys_for_the_scheduler(worker, document):
+    """They are accepted and not used."""
+    done = worker("validate", document(a_job("true", autoscaling=True)))
+
+    assert "  for the scheduler: /autoscaling\n" in done.out
+    assert 0 == done.status
+
+
+FIVE_ERRORS = {
     "pipeline": {},
     "input": {"pfs": {"repo": "labresults", "glob": "/*", "s3": True}},
     "transform": {"cmd": []},
@@ -44,51 +44,51 @@ FIVE_MISTAKES = {
 }
 
 
-def test_five_mistakes_are_told_at_once(worker, document):
-    """Each mistake has its pointer, and the exit status is 64."""
-    said = worker("validate", document(FIVE_MISTAKES))
+def test_validate_reports_all_errors_at_once(worker, document):
+    """Each has a JSON pointer, and the exit status is 64."""
+    done = worker("validate", document(FIVE_ERRORS))
 
     for pointer in ("/pipeline/name", "/input/pfs/glob", "/transform/cmd", "/s3Ot", "/datumTries"):
-        assert f"{pointer}: " in said.err
-    assert "5 mistakes" in said.err
-    assert (64, "") == (said.status, said.out)
+        assert f"{pointer}: " in done.err
+    assert "5 errors" in done.err
+    assert (64, "") == (done.status, done.out)
 
 
-def test_mistakes_in_json_are_values(worker, document):
-    """Programs get each mistake as pointer, reason and what is expected."""
-    said = worker("validate", "--json", document(FIVE_MISTAKES))
+def test_validate_json_has_pointer_reason_and_expectation(worker, document):
+    """A program gets each error as an object."""
+    done = worker("validate", "--json", document(FIVE_ERRORS))
 
-    answer = json.loads(said.out)
+    answer = json.loads(done.out)
     assert answer["valid"] is False
     assert 5 == len(answer["errors"])
     assert {"pointer", "reason", "expected"} == set(answer["errors"][0])
-    assert 64 == said.status
+    assert 64 == done.status
 
 
-def test_a_document_comes_from_standard_input(worker, monkeypatch):
-    """With - the document is what standard input holds, and messages say so."""
+def test_validate_reads_standard_input(worker, monkeypatch):
+    """Messages name standard input as the source."""
     import io
     import sys
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[1")))
 
-    said = worker("validate", "-")
+    done = worker("validate", "-")
 
-    assert "standard input: 1 mistake" in said.err
-    assert 64 == said.status
-
-
-def test_a_document_that_is_not_there_is_named(worker):
-    """A file that can't be read is a wrong command line."""
-    said = worker("validate", "nothing.json")
-
-    assert "nothing.json: No such file or directory" in said.err
-    assert 64 == said.status
+    assert "standard input: 1 error" in done.err
+    assert 64 == done.status
 
 
-def test_the_schema_is_json(worker):
-    """The schema is a JSON document on standard output."""
-    said = worker("schema")
+def test_validate_of_a_missing_file_exits_with_64(worker):
+    """The message names the file."""
+    done = worker("validate", "nothing.json")
 
-    assert "$schema" in json.loads(said.out)
-    assert 0 == said.status
+    assert "nothing.json: No such file or directory" in done.err
+    assert 64 == done.status
+
+
+def test_schema_prints_a_json_schema(worker):
+    """It is a JSON document on standard output."""
+    done = worker("schema")
+
+    assert "$schema" in json.loads(done.out)
+    assert 0 == done.status

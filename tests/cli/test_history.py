@@ -1,4 +1,4 @@
-"""``log``, ``show`` and ``repos``: what was committed, when, from what, and what came of it."""
+"""``log``, ``show`` and ``repos``: commits, their provenance, and branches."""
 
 import json
 
@@ -24,43 +24,43 @@ def history(store):
     return first, second, output
 
 
-def test_log_goes_back_by_parents(worker, history):
-    """The newest commit of the branch comes first."""
+def test_log_lists_the_newest_commit_first(worker, history):
+    """A branch has all commits that have been its head."""
     first, second, _ = history
 
-    said = worker("log", "labresults")
+    done = worker("log", "labresults")
 
     assert [second.name.id, first.name.id] == [
-        line.split("\t")[0] for line in said.out.splitlines()
+        line.split("\t")[0] for line in done.out.splitlines()
     ]
 
 
-def test_log_stops_after_so_many(worker, history):
-    """-n bounds the list."""
-    said = worker("log", "--json", "-n", "1", "labresults")
+def test_log_number_limits_the_list(worker, history):
+    """``-n 1`` lists one commit."""
+    done = worker("log", "--json", "-n", "1", "labresults")
 
-    assert [str(history[1].name)] == [json.loads(line)["name"] for line in said.out.splitlines()]
-
-
-def test_show_names_what_an_output_was_made_from(worker, history):
-    """The input commit, its branch, and the job stand in the output."""
-    said = worker("show", "copy")
-
-    assert f"labresults\t{history[1].name}\tmaster\tbucket\n" in said.out
-    assert "f" * 32 in said.out
+    assert [str(history[1].name)] == [json.loads(line)["name"] for line in done.out.splitlines()]
 
 
-def test_show_names_what_was_made_from_an_input(worker, history):
-    """Provenance goes both ways."""
-    said = worker("show", f"labresults@{history[1].name.id}")
+def test_show_prints_the_provenance_of_an_output(worker, history):
+    """It has the input commit, its branch, and the job."""
+    done = worker("show", "copy")
+
+    assert f"labresults\t{history[1].name}\tmaster\tbucket\n" in done.out
+    assert "f" * 32 in done.out
+
+
+def test_show_lists_the_commits_made_from_a_commit(worker, history):
+    """Provenance can be followed in both directions."""
+    done = worker("show", f"labresults@{history[1].name.id}")
     before = worker("show", "labresults^")
 
-    assert said.out.endswith(f"Made from it\n{history[2].name}\n")
-    assert before.out.endswith("Made from it\nnothing yet\n")
+    assert done.out.endswith(f"Derived commits\n{history[2].name}\n")
+    assert before.out.endswith("Derived commits\nnone\n")
 
 
-def test_show_in_json_is_the_whole_commit(worker, history):
-    """Programs get all that the store knows, with names as refs."""
+def test_show_json_prints_the_whole_commit(worker, history):
+    """Names of commits are refs."""
     found = json.loads(worker("show", "--json", "copy").out)
 
     assert str(history[2].name) == found["name"]
@@ -70,8 +70,8 @@ def test_show_in_json_is_the_whole_commit(worker, history):
 
 
 @pytest.mark.usefixtures("history")
-def test_show_of_a_file_tells_its_facts(worker):
-    """A ref with a path shows the file."""
+def test_show_with_a_path_prints_a_file(worker):
+    """The file has its key and size."""
     found = json.loads(worker("show", "--json", "labresults:b").out)
 
     assert ("b", 2) == (found["key"], found["size"])
@@ -79,8 +79,8 @@ def test_show_of_a_file_tells_its_facts(worker):
 
 
 @pytest.mark.usefixtures("history")
-def test_repos_lists_branches_with_their_heads(worker):
-    """Each branch of each repo is a line."""
+def test_repos_lists_each_branch_with_its_head(worker):
+    """Each branch of each repo is one object."""
     found = [json.loads(line) for line in worker("repos", "--json").out.splitlines()]
 
     assert [("copy", "master", 1, 3), ("labresults", "master", 2, 3)] == [
@@ -88,8 +88,8 @@ def test_repos_lists_branches_with_their_heads(worker):
     ]
 
 
-def test_an_empty_store_has_no_repos(worker):
-    """Looking into a store that is not there yet is no error and makes nothing."""
-    said = worker("repos")
+def test_repos_of_a_missing_store_is_empty(worker):
+    """A store that does not exist yet is no error, and is not created."""
+    done = worker("repos")
 
-    assert (0, "") == (said.status, said.out)
+    assert (0, "") == (done.status, done.out)

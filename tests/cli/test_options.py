@@ -1,12 +1,12 @@
-"""Flags that several commands share: every setting is one, and means what it does in a file."""
+"""Options that several commands share: every setting is a flag."""
 
 from pathlib import Path
 
 import click
 import pytest
 
-from worker.cli.options import COMMON, FLAGS, RUN, with_settings
-from worker.config import SETTINGS
+from worker.cli.options import COMMON, RUN, with_settings
+from worker.config import OPTIONS
 
 SAMPLES = {
     "store": ("s3://b/p", "s3://b/p"),
@@ -35,8 +35,8 @@ SAMPLES = {
 
 
 @pytest.fixture
-def merged(place):  # noqa: ARG001
-    """A function that gives flags to a command and returns the settings it gets."""
+def merged(place):  # noqa: ARG001 - it sets the environment
+    """A function that passes flags to a command and returns the configuration it gets."""
 
     @click.command()
     @with_settings(*RUN)
@@ -47,15 +47,15 @@ def merged(place):  # noqa: ARG001
 
 
 def test_every_setting_is_a_flag_of_run():
-    """What a file can set, the command line can set."""
-    assert set(SETTINGS) == set(FLAGS) == {*RUN, *COMMON} == set(SAMPLES)
+    """A setting of the file can be set on the command line."""
+    assert set(OPTIONS) == {*RUN, *COMMON} == set(SAMPLES)
 
 
-@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_flag_sets_its_setting(merged, name):
-    """Each flag arrives at the setting that it is named after."""
+    """The value of a flag arrives in the setting with the same name."""
     text, expected = SAMPLES[name]
-    flag = FLAGS[name][0].partition("/")[0]
+    flag = OPTIONS[name].flag.partition("/")[0]
 
     found = merged(flag, *([] if text is None else [text]))
     for part in name.split("."):
@@ -64,21 +64,21 @@ def test_a_flag_sets_its_setting(merged, name):
     assert expected == found
 
 
-def test_a_flag_can_turn_something_off(merged):
-    """--no-client-hints is the opposite of --client-hints."""
+def test_a_boolean_setting_has_a_negative_flag(merged):
+    """``--no-client-hints`` is the opposite of ``--client-hints``."""
     assert merged("--no-client-hints").client_hints is False
 
 
-def test_a_flag_that_is_given_twice_adds_up(merged):
-    """Lists are written flag by flag."""
+def test_a_repeated_flag_makes_a_list(merged):
+    """Lists are given with one flag per element."""
     assert ("A", "B") == merged("--pass-env", "A", "--pass-env", "B").pass_environment
 
 
-def test_a_slip_in_a_variable_is_named_in_the_log(worker, monkeypatch):
-    """A variable that sets nothing and looks like one that does is a warning, not an error."""
+def test_a_misspelled_variable_is_a_warning(worker, monkeypatch):
+    """It is no error, since the variable can belong to another program."""
     monkeypatch.setenv("WORKER_STROE", "x")
 
-    said = worker("repos")
+    done = worker("repos")
 
-    assert "WORKER_STORE" in said.err
-    assert 0 == said.status
+    assert "WORKER_STORE" in done.err
+    assert 0 == done.status

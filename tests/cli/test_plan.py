@@ -1,4 +1,4 @@
-"""``plan``: what a run would do, with every input looked up and nothing done."""
+"""``plan``: resolve the inputs of a job and show what a run would do."""
 
 import json
 
@@ -10,7 +10,7 @@ SECRET = {"name": "db", "key": "password", "envVar": "PASSWORD"}
 
 @pytest.fixture
 def planned(worker, place):
-    """A function that plans a document and returns what was answered."""
+    """A function that runs ``plan`` for a document."""
 
     def plan(document, *flags):
         path = place.parent / "job.json"
@@ -24,8 +24,8 @@ def files_below(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_plan_tells_commits_datums_buckets_and_environment(planned, store, place):
-    """Everything a run would decide is there, and nothing was done."""
+def test_plan_json_has_commits_datums_buckets_and_environment(planned, store, place):
+    """It has all decisions of a run, and nothing is written to the store."""
     lab = a_commit(store, {"a": b"1"})
     names = a_commit(store, {"x": b"1", "y": b"2"}, repo="names")
     before = files_below(place)
@@ -47,44 +47,44 @@ def test_a_plan_tells_commits_datums_buckets_and_environment(planned, store, pla
     assert before == files_below(place)
 
 
-def test_a_plan_for_people_reads_from_top_to_bottom(planned, store):
-    """Without --json the same stands under titles."""
+def test_plan_prints_sections_of_text(planned, store):
+    """Without ``--json``, the same is printed under titles."""
     commit = a_commit(store, {"a": b"1"})
 
-    said = planned(a_job("true"))
+    done = planned(a_job("true"))
 
     for part in (str(commit.name), "s3://labresults", "Datums: 1", "S3_ENDPOINT=", "copy@master"):
-        assert part in said.out
-    assert 0 == said.status
+        assert part in done.out
+    assert 0 == done.status
 
 
-def test_a_plan_shows_no_secret(planned, store, monkeypatch):
-    """A secret is a name here; neither its value nor a key of the gateway is shown."""
+def test_plan_prints_no_secret(planned, store, monkeypatch):
+    """Values of secrets and the keys of the gateway are masked."""
     monkeypatch.setenv("PASSWORD", "hunter22")
     a_commit(store, {"a": b"1"})
     document = a_job("true")
     document["transform"]["secrets"] = [SECRET]
 
-    said = planned(document, "--json", "--auth", "sigv4")
+    done = planned(document, "--json", "--auth", "sigv4")
 
-    found = json.loads(said.out)["environment"]
+    found = json.loads(done.out)["environment"]
     assert ("***", "***") == (found["PASSWORD"], found["AWS_SECRET_ACCESS_KEY"])
-    assert "hunter22" not in said.out + said.err
+    assert "hunter22" not in done.out + done.err
 
 
-def test_a_plan_of_what_is_published_says_that_nothing_would_run(planned, store):
-    """A job whose output is there needs no input any more."""
+def test_plan_of_a_published_job_reports_its_commit(planned, store):
+    """A run of such a job resolves no input and runs no command."""
     output = a_commit(store, {"r": b"1"}, repo="copy", named=an_id())
 
-    said = planned(a_job("true", job={"id": output.name.id}))
+    done = planned(a_job("true", job={"id": output.name.id}))
 
-    assert f"{output.name}, so a run would do nothing" in said.out
-    assert 0 == said.status
+    assert f"{output.name}: a run does nothing" in done.out
+    assert 0 == done.status
 
 
-def test_a_plan_names_an_input_that_is_not_there(planned):
-    """What a run would find unrunnable is said before."""
-    said = planned(a_job("true"))
+def test_plan_of_a_missing_input_exits_with_66(planned):
+    """The message names the input and the branch."""
+    done = planned(a_job("true"))
 
-    assert "input 'labresults': labresults@master has no commit" in said.err
-    assert (66, "") == (said.status, said.out)
+    assert "input 'labresults': labresults@master has no commit" in done.err
+    assert (66, "") == (done.status, done.out)

@@ -1,4 +1,4 @@
-"""A command with streams and a working directory that are not as they usually are."""
+"""Commands with unusual standard streams and working directories."""
 
 import os
 import signal
@@ -35,8 +35,8 @@ def shell(place):
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
-def test_a_closed_stream_leads_nowhere(shell, store, tmp_path, closed):
-    """A command whose streams are closed works, and its files are not taken for streams."""
+def test_closed_standard_streams_are_replaced(shell, store, tmp_path, closed):
+    """No file of the store gets the descriptor of a standard stream."""
     (tmp_path / "a").write_bytes(b"1")
     found = shell(f"$WORKER put labresults:a a {closed}")
 
@@ -45,16 +45,16 @@ def test_a_closed_stream_leads_nowhere(shell, store, tmp_path, closed):
     assert b"1" == store.backend.get(f"blobs/{entry.extents[0].blob}")
 
 
-def test_a_key_is_printed_whatever_the_terminal_speaks(shell, store):
-    """What the output's encoding can't say is written out."""
+def test_a_key_is_printable_in_any_encoding(shell, store):
+    """Characters that the encoding lacks are escaped."""
     a_commit(store, {"é": b""})
     found = shell("$WORKER ls labresults", PYTHONIOENCODING="ascii")
 
     assert (0, True) == (found.returncode, found.stdout.endswith(b"\t\\xe9\n")), found.stderr
 
 
-def test_a_signal_ends_a_command_that_waits_for_a_silent_store(place):
-    """A store that takes connections and says nothing does not hold the command for minutes."""
+def test_a_signal_stops_a_command_that_waits_for_the_store(place):
+    """A store that accepts connections and never responds does not delay the exit for minutes."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         options = f"endpoint={endpoint},region=r,access_key_id=a,secret_access_key=b,timeout=60s"
@@ -71,8 +71,8 @@ def test_a_signal_ends_a_command_that_waits_for_a_silent_store(place):
     assert (75, True) == (process.returncode, err.lstrip().startswith(b"worker: stopped"))
 
 
-def test_a_working_directory_that_was_removed_is_named(shell):
-    """The error says that it is the working directory that is not there."""
+def test_a_removed_working_directory_exits_with_66(shell):
+    """The message names the working directory."""
     found = shell("mkdir gone && cd gone && rmdir ../gone && $WORKER repos")
 
     assert 66 == found.returncode

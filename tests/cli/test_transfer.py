@@ -1,4 +1,4 @@
-"""``put`` and ``get``: files of this machine into a commit, and out of one."""
+"""``put`` and ``get``: commit local files, and write the files of a commit."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from builders import a_commit
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with two files."""
+    """A directory with two files."""
     folder = tmp_path / "folder"
     (folder / "below").mkdir(parents=True)
     (folder / "a.txt").write_bytes(b"1")
@@ -23,17 +23,17 @@ def content(store, ref):
     return [entry.key for entry in store.tree(store.resolve(ref)).entries()]
 
 
-def test_put_makes_a_commit_of_a_folder_and_prints_its_name(worker, store, folder):
-    """The repo and its branch are made by the first commit."""
-    said = worker("put", "labresults", folder)
+def test_put_commits_a_directory_and_prints_the_commit(worker, store, folder):
+    """The first commit creates the repo and the branch."""
+    done = worker("put", "labresults", folder)
 
-    assert f"{store.resolve('labresults').name}\n" == said.out
+    assert f"{store.resolve('labresults').name}\n" == done.out
     assert ["a.txt", "below/ü b.txt"] == content(store, "labresults")
-    assert 0 == said.status
+    assert 0 == done.status
 
 
-def test_put_of_the_same_content_makes_no_commit(worker, store, folder):
-    """Twice the same folder is one commit, and JSON says that nothing changed."""
+def test_put_of_unchanged_content_creates_no_commit(worker, store, folder):
+    """The JSON output has ``changed: false``."""
     worker("put", "labresults", folder)
     again = json.loads(worker("put", "--json", "labresults", folder).out)
 
@@ -41,8 +41,8 @@ def test_put_of_the_same_content_makes_no_commit(worker, store, folder):
     assert 1 == len(list(store.commits(store.resolve("labresults").name.repo)))
 
 
-def test_put_replaces_or_keeps_what_the_folder_does_not_have(worker, store, folder):
-    """The commit becomes the folder; with --keep other files stay."""
+def test_put_removes_other_files_unless_keep_is_given(worker, store, folder):
+    """The content of the branch becomes that of the directory."""
     a_commit(store, {"old.txt": b"0"})
     worker("put", "labresults", folder, "--keep")
     assert ["a.txt", "below/ü b.txt", "old.txt"] == content(store, "labresults")
@@ -51,8 +51,8 @@ def test_put_replaces_or_keeps_what_the_folder_does_not_have(worker, store, fold
     assert ["a.txt", "below/ü b.txt"] == content(store, "labresults")
 
 
-def test_put_takes_a_file_and_a_stream(worker, store, folder, monkeypatch):
-    """One file goes beside what is there; so does standard input, which needs a name."""
+def test_put_adds_a_file_or_standard_input(worker, store, folder, monkeypatch):
+    """Standard input requires a path in the ref."""
     worker("put", "labresults:x/y.txt", folder / "a.txt")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"streamed")))
     worker("put", "labresults:z.txt", "-", "-m", "from a stream")
@@ -64,29 +64,26 @@ def test_put_takes_a_file_and_a_stream(worker, store, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["labresults^", "."], "is a commit, which cannot be changed; expected a branch"),
-        (
-            ["labresults@" + "a" * 32, "."],
-            "is a commit, which cannot be changed; expected a branch",
-        ),
+        (["labresults^", "."], "is a commit, which cannot change; expected a branch"),
+        (["labresults@" + "a" * 32, "."], "is a commit, which cannot change; expected a branch"),
         (["labresults", "-"], "standard input requires a path"),
     ],
 )
-def test_put_refuses_what_it_cannot_mean(worker, arguments, says):
-    """A commit never changes, and a stream has no name of its own."""
-    said = worker("put", *arguments)
+def test_put_rejects_a_commit_and_a_stream_without_a_path(worker, arguments, says):
+    """The message tells what is expected."""
+    done = worker("put", *arguments)
 
-    assert says in said.err
-    assert 64 == said.status
+    assert says in done.err
+    assert 64 == done.status
 
 
 def test_get_writes_the_files_of_a_commit(worker, store, tmp_path):
-    """Folders are made, and names come back as they were."""
+    """Directories are created, and an empty key that ends in a slash is one."""
     a_commit(store, {"a.txt": b"1", "below/ü b.txt": b"2", "empty/": b""})
 
-    said = worker("get", "labresults", tmp_path / "out")
+    done = worker("get", "labresults", tmp_path / "out")
 
-    assert (0, "", "") == (said.status, said.out, said.err)
+    assert (0, "", "") == (done.status, done.out, done.err)
     assert b"1" == (tmp_path / "out" / "a.txt").read_bytes()
     assert b"2" == (tmp_path / "out" / "below" / "ü b.txt").read_bytes()
     assert (tmp_path / "out" / "empty").is_dir()
@@ -95,56 +92,56 @@ def test_get_writes_the_files_of_a_commit(worker, store, tmp_path):
 ODD = {"a": b"1", "a/b": b"2", "../up": b"3", "x" * 256: b"4", "fine": b"5"}
 
 
-def test_get_names_each_key_that_cannot_be_a_file(worker, store, tmp_path):
-    """All others are written, and the status is 1."""
+def test_get_reports_each_key_that_cannot_be_a_file(worker, store, tmp_path):
+    """All other files are written, and the exit status is 1."""
     a_commit(store, ODD)
 
-    said = worker("get", "labresults", tmp_path / "out")
+    done = worker("get", "labresults", tmp_path / "out")
 
     for key in ("a", "../up", "x" * 256):
-        assert f"worker: {key}: " in said.err
-    assert "3 keys cannot be files here" in said.err
+        assert f"worker: {key}: " in done.err
+    assert "3 keys cannot be files on this machine" in done.err
     assert b"2" == (tmp_path / "out" / "a" / "b").read_bytes()
     assert b"5" == (tmp_path / "out" / "fine").read_bytes()
     assert not (tmp_path / "up").exists()
-    assert 1 == said.status
+    assert 1 == done.status
 
 
-def test_get_in_json_names_them_as_values(worker, store, tmp_path):
-    """Programs get each key with its reason."""
+def test_get_json_reports_keys_and_reasons(worker, store, tmp_path):
+    """A program gets each key with its reason as an object."""
     a_commit(store, ODD)
 
-    said = worker("get", "--json", "labresults", tmp_path / "out")
+    done = worker("get", "--json", "labresults", tmp_path / "out")
 
-    assert {"../up", "a", "x" * 256} == {json.loads(line)["key"] for line in said.out.splitlines()}
-    assert 1 == said.status
+    assert {"../up", "a", "x" * 256} == {json.loads(line)["key"] for line in done.out.splitlines()}
+    assert 1 == done.status
 
 
-def test_a_tar_takes_every_key(worker, store, tmp_path):
-    """What can't be a file can be a member of a tar."""
+def test_get_tar_writes_every_key(worker, store, tmp_path):
+    """A key that cannot be a file can be a member of a tar archive."""
     a_commit(store, ODD)
 
-    said = worker("get", "labresults", "--tar", tmp_path / "all.tar")
+    done = worker("get", "labresults", "--tar", tmp_path / "all.tar")
 
-    assert 0 == said.status
+    assert 0 == done.status
     with tarfile.open(tmp_path / "all.tar") as tar:
         assert sorted(ODD) == tar.getnames()
 
 
 @pytest.mark.parametrize("arguments", [[], ["out", "--tar", "x.tar"]], ids=["none", "both"])
-def test_get_needs_one_place_to_write_to(worker, arguments):
-    """A folder or a tar, not both and not neither."""
-    said = worker("get", "labresults", *arguments)
+def test_get_requires_either_a_directory_or_a_tar(worker, arguments):
+    """Neither and both are wrong command lines."""
+    done = worker("get", "labresults", *arguments)
 
-    assert "expected either DIRECTORY or --tar FILE" in said.err
-    assert 64 == said.status
+    assert "expected either DIRECTORY or --tar FILE" in done.err
+    assert 64 == done.status
 
 
-def test_get_of_what_is_not_there_writes_nothing(worker, store, tmp_path):
-    """A path without files is status 66."""
+def test_get_of_a_missing_path_exits_with_66(worker, store, tmp_path):
+    """The message names the path."""
     a_commit(store, {"a": b"1"})
 
-    said = worker("get", "labresults:b", tmp_path / "out")
+    done = worker("get", "labresults:b", tmp_path / "out")
 
-    assert "no such file or folder" in said.err
-    assert 66 == said.status
+    assert "the commit has no file of this name" in done.err
+    assert 66 == done.status

@@ -1,14 +1,15 @@
-"""Run every client against a real job, in every way a gateway is served, and print the table.
+# ruff: noqa: E402 - a script must extend the path before its imports
+"""Run every client as a job in every mode of the gateway, and print the table of results.
 
     python tests/clients/matrix.py [--only NAME]... [--scheme http,https] [--write docs/clients.md]
 
-With ``--prove`` it also shows which variables each client reads: it is run with none but those of
-its row, and then without each of them, which must fail.
+With `--check-variables`, each client also runs with only the variables in its catalog entry, and
+then without each of them, which must fail.
 
-Each client gets an environment of its own below ``.worker/clients`` (from pip, npm, Maven or Go;
-what only a Debian package has must be on the PATH). What cannot be had is skipped, and the table
-says why. What came of a client is remembered there too, so that the page can be written in several
-runs. The exit status is 1 when any job is red.
+Each client is installed below `.worker/clients` (with pip, npm, Maven or Go; clients from Debian
+packages must be on the PATH). One that cannot be installed is skipped, and the table has the
+reason. Results are stored in the same folder, so the page can be made in several runs. The exit
+status is 1 if a job failed.
 """
 
 import sys
@@ -21,73 +22,82 @@ import click
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-from clients import scene  # noqa: E402  (the path comes first)
-from clients.environments import CannotHave  # noqa: E402
-from clients.proving import proofs  # noqa: E402
-from clients.report import Line, page, recall, remember, table  # noqa: E402
-from clients.rows import MODES, ROWS, Mode, Row  # noqa: E402
-from clients.running import Place, run  # noqa: E402
+from clients import dataset
+from clients.catalog import CLIENTS, MODES, Client, Mode
+from clients.environments import NotAvailable
+from clients.jobs import Site, run
+from clients.report import Row, load, page, save, table
+from clients.variables import checks
 
 
-def _line(row: Row, modes: tuple[Mode, ...], cache: Path, place: Place, *, prove: bool) -> Line:
-    click.echo(f"{row.name}: ", nl=False)
+def _results(
+    client: Client, modes: tuple[Mode, ...], cache: Path, site: Site, *, check_variables: bool
+) -> Row:
+    click.echo(f"{client.name}: ", nl=False)
     try:
-        prepared = row.needs.prepare(cache / row.name)
-    except CannotHave as reason:
+        installation = client.environment.install(cache / client.name)
+    except NotAvailable as reason:
         click.echo(f"skipped: {reason}")
-        return Line(row.name, skipped=str(reason))
-    click.echo(prepared.version)
-    line = Line(row.name, prepared.version)
+        return Row(client.name, skipped=str(reason))
+    click.echo(installation.version)
+    row = Row(client.name, installation.version)
     for mode in modes:
-        outcome = run(row, prepared, mode, place)
-        said = click.style(f"red: {outcome.reason}", fg="red") if outcome.reason else "green"
-        click.echo(f"  {mode.name:<12} {outcome.seconds:6.1f} s  {said}")
-        line.jobs[mode.name] = outcome.reason
-    for proof in proofs(row, prepared, MODES[0], place) if prove and row.finds else ():
-        name = f"without {proof.variable}" if proof.variable else "with no others"
-        click.echo(f"  {name}: {'as it says' if proof.holds else proof.outcome.reason or 'green'}")
-        line.proofs[proof.variable] = proof.holds
-    return line
+        result = run(client, installation, mode, site)
+        text = click.style(f"failed: {result.reason}", fg="red") if result.reason else "passed"
+        click.echo(f"  {mode.name:<12} {result.seconds:6.1f} s  {text}")
+        row.jobs[mode.name] = result.reason
+    if check_variables and client.variables:
+        for check in checks(client, installation, MODES[0], site):
+            name = f"without {check.variable}" if check.variable else "without other variables"
+            text = "as expected" if check.passed else check.result.reason or "unexpectedly passed"
+            click.echo(f"  {name}: {text}")
+            row.variables[check.variable] = check.passed
+    return row
 
 
 @click.command(help=__doc__)
-@click.option("--only", multiple=True, type=click.Choice([row.name for row in ROWS]))
+@click.option("--only", multiple=True, type=click.Choice([client.name for client in CLIENTS]))
 @click.option("--scheme", default="http,https", help="http, https, or both")
 @click.option("--auth", default="none,sigv4", help="none, sigv4, or both")
-@click.option("--prove", is_flag=True, help="show which variables each client reads")
-@click.option("--write", type=click.Path(path_type=Path), help="the page to write")
+@click.option("--check-variables", is_flag=True, help="check the variables that each client reads")
+@click.option("--write", type=click.Path(path_type=Path), help="page to write")
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
     default=ROOT / ".worker" / "clients",
-    help="where the clients' environments are kept",
+    help="folder of the installed clients and the results",
 )
 def main(
-    only: tuple[str, ...], scheme: str, auth: str, prove: bool, write: Path | None, cache: Path
+    only: tuple[str, ...],
+    scheme: str,
+    auth: str,
+    check_variables: bool,
+    write: Path | None,
+    cache: Path,
 ) -> None:
-    """Run the rows and say how they ended."""
+    """Run the selected clients and report the results."""
     modes = tuple(
         mode
         for mode in MODES
         if ("https" if mode.tls else "http") in scheme.split(",")
         and ("sigv4" if mode.signed else "none") in auth.split(",")
     )
-    rows = [row for row in ROWS if not only or row.name in only]
-    outcomes, lines = cache / "outcomes", []
+    selected = [client for client in CLIENTS if not only or client.name in only]
+    results, rows = cache / "results", []
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="clients-", dir=cache) as folder:
-        place = attrs.evolve(Place.below(Path(folder)), logs=cache / "logs")
-        place.logs.mkdir(exist_ok=True)
-        scene.make(place.input)
-        for row in rows:
-            lines.append(_line(row, modes, cache, place, prove=prove))
-            remember(outcomes, lines[-1])
-    click.echo("\n" + "\n".join(table(lines)))
+        site = attrs.evolve(Site.create(Path(folder)), logs=cache / "logs")
+        site.logs.mkdir(exist_ok=True)
+        dataset.write(site.input)
+        for client in selected:
+            rows.append(_results(client, modes, cache, site, check_variables=check_variables))
+            save(results, rows[-1])
+    click.echo("\n" + "\n".join(table(rows)))
     if write:
-        write.write_text(page([recall(outcomes, row.name) for row in ROWS]), "utf-8")
-    red = [line.name for line in lines if line.red]
-    if red:
-        raise click.ClickException(f"red: {', '.join(red)}; the logs are in {cache / 'logs'}")
+        write.write_text(page([load(results, client.name) for client in CLIENTS]), "utf-8")
+    failed = [row.name for row in rows if row.failed]
+    if failed:
+        raise click.ClickException(f"failed: {', '.join(failed)}; the logs are in {cache / 'logs'}")
 
 
 if __name__ == "__main__":

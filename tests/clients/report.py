@@ -1,110 +1,114 @@
-"""What came of each client: remembered from run to run, and told as a page."""
+"""Results of the clients: stored between runs, and rendered as ``docs/clients.md``."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
 import msgspec
-from clients.rows import MODES, ROWS
+from clients.catalog import CLIENTS, MODES
 
 
 @attrs.frozen
-class Line:
-    """One client's line of the table."""
+class Row:
+    """The results of one client."""
 
     name: str
     version: str = ""
     skipped: str = ""
-    """Why the client could not be had."""
+    """Why the client could not be installed."""
     jobs: dict[str, str] = attrs.field(factory=dict)
-    """By mode: why its job is red, nothing for green."""
-    proofs: dict[str, bool] = attrs.field(factory=dict)
-    """By variable: whether the client fails without it; by nothing: whether it needs no others."""
+    """By mode: why the job failed; empty if it passed."""
+    variables: dict[str, bool] = attrs.field(factory=dict)
+    """By variable: whether the client fails without it; at "": whether it needs no others."""
 
     @property
-    def red(self) -> bool:
-        """Whether anything went wrong."""
-        return any(self.jobs.values()) or not all(self.proofs.values())
+    def failed(self) -> bool:
+        """Whether a job or a check failed."""
+        return any(self.jobs.values()) or not all(self.variables.values())
 
 
-def remember(folder: Path, line: Line) -> Line:
-    """Add what came of a client to what came of it before, in the same version, and return both."""
-    before = recall(folder, line.name)
-    if before.version == line.version:
-        line = attrs.evolve(
-            line, jobs={**before.jobs, **line.jobs}, proofs={**before.proofs, **line.proofs}
+def save(folder: Path, row: Row) -> None:
+    """Add the results of a client to the stored ones of the same version."""
+    before = load(folder, row.name)
+    if before.version == row.version:
+        row = attrs.evolve(
+            row,
+            jobs={**before.jobs, **row.jobs},
+            variables={**before.variables, **row.variables},
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{line.name}.json").write_bytes(msgspec.json.encode(line))
-    return line
+    (folder / f"{row.name}.json").write_bytes(msgspec.json.encode(row))
 
 
-def recall(folder: Path, name: str) -> Line:
-    """Return what came of a client up to now."""
+def load(folder: Path, name: str) -> Row:
+    """Return the stored results of a client, or a row without results."""
     path = folder / f"{name}.json"
-    return msgspec.json.decode(path.read_bytes(), type=Line) if path.is_file() else Line(name)
+    return msgspec.json.decode(path.read_bytes(), type=Row) if path.is_file() else Row(name)
 
 
-def table(lines: Iterable[Line]) -> Iterator[str]:
-    """Yield the table as Markdown."""
-    rows = {row.name: row for row in ROWS}
+def table(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the lines of the table of clients in Markdown."""
+    clients = {client.name: client for client in CLIENTS}
     heads = ["client", "version", *(mode.name for mode in MODES), "notes"]
     yield f"| {' | '.join(heads)} |"
     yield f"|{'---|' * len(heads)}"
-    for line in lines:
-        cells = [_cell(line, mode.name) for mode in MODES]
-        notes = "; ".join(filter(None, (line.skipped, rows[line.name].note)))
-        yield f"| {' | '.join([rows[line.name].title, line.version, *cells, notes])} |"
+    for row in rows:
+        cells = [_cell(row, mode.name) for mode in MODES]
+        notes = "; ".join(filter(None, (row.skipped, clients[row.name].note)))
+        yield f"| {' | '.join([clients[row.name].title, row.version, *cells, notes])} |"
 
 
-def _cell(line: Line, mode: str) -> str:
-    if mode not in line.jobs:
+def _cell(row: Row, mode: str) -> str:
+    if mode not in row.jobs:
         return "not run"
-    return "red" if line.jobs[mode] else "green"
+    return "failed" if row.jobs[mode] else "passed"
 
 
-def variables(lines: Iterable[Line]) -> Iterator[str]:
-    """Yield which variable of the job's environment is read by which clients, as Markdown."""
-    titles = {row.name: row.title for row in ROWS}
+def variables(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the lines of the table of variables and their clients in Markdown."""
+    titles = {client.name: client.title for client in CLIENTS}
     readers: dict[str, list[str]] = {}
-    for line in lines:
-        for name, holds in line.proofs.items():
-            if name and holds:
-                readers.setdefault(name, []).append(titles[line.name])
+    for row in rows:
+        for name, passed in row.variables.items():
+            if name and passed:
+                readers.setdefault(name, []).append(titles[row.name])
     yield "| variable | read by |"
     yield "|---|---|"
     for name in sorted(readers):
         yield f"| `{name}` | {', '.join(readers[name])} |"
 
 
-def page(lines: list[Line]) -> str:
-    """Return the whole page."""
-    return PAGE.format(table="\n".join(table(lines)), variables="\n".join(variables(lines)))
+def page(rows: list[Row]) -> str:
+    """Return ``docs/clients.md``."""
+    return PAGE.format(table="\n".join(table(rows)), variables="\n".join(variables(rows)))
 
 
 PAGE = """\
-# The clients
+# Clients
 
-Each client below ran as the command of a job: a script that does what its users do (as far as the
-client can: list more than 1,000 keys, read whole and by ranges, write small, empty and large
-objects, copy, move, delete, metadata, names with spaces, `+`, `%` and characters beyond ASCII; the
-table formats write, change and query tables), on the environment that the job gives and no flag but
-those noted. It checked each answer and all bytes itself; the output commit was looked at as well.
+Each client below ran as the command of a job: a script with the operations that its users need, as
+far as the client supports them: list more than 1,000 keys, read objects whole and by ranges, write
+small, empty and large objects, copy, move, delete, metadata, and names with spaces, `+`, `%` and
+non-ASCII characters; the table formats write, change and query tables. The script uses the
+environment of the job and no flags except those in the notes. It checks every response and all
+content itself; the output commit is checked as well.
 
-`http` and `https` ask for no signature, `+sigv4` is `gateway.auth = "sigv4"`; https is
-`gateway.tls = "self-signed"`. Made by `python tests/clients/matrix.py --prove --write
-docs/clients.md`, which anyone can run; with `--only NAME` it runs one client anew.
+`http` and `https` require no signature; `+sigv4` is `gateway.auth = "sigv4"`, https is
+`gateway.tls = "self-signed"`. This page is made by `python tests/clients/matrix.py
+--check-variables --write docs/clients.md`; with `--only NAME` that updates one client.
 
 {table}
 
-## The variables by which they find the gateway
+## Variables
 
-The job sets these unless `client_hints = false`; `transform.env` wins over them. Each client was
-run with none of them but its own, which worked, and without each of its own, which did not.
+These variables of the job's environment tell clients the endpoint. The job sets them unless
+`client_hints = false`; `transform.env` takes precedence. Each client passed with only its own
+variables, and failed without each one of them.
 
 {variables}
 
-With `gateway.tls = "self-signed"` the job's authority, behind those that the machine trusts
-anyway, is named by `AWS_CA_BUNDLE`, `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`,
-`NODE_EXTRA_CA_CERTS`, `S3_CA_FILE` and, as a key store, by `JAVA_TOOL_OPTIONS`.
+With `gateway.tls = "self-signed"` the certificate authority of the job, together with those that
+the machine trusts, is in the file named by `AWS_CA_BUNDLE`, `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`,
+`CURL_CA_BUNDLE`, `NODE_EXTRA_CA_CERTS` and `S3_CA_FILE`, and in a key store named in
+`JAVA_TOOL_OPTIONS`.
 """

@@ -1,18 +1,18 @@
-"""The clients that the tests install anyway, each as the command of a real job.
+"""The clients that are installed with the tests, each as the command of a job.
 
-The others need environments of their own: ``python tests/clients/matrix.py`` has all of them.
+``python tests/clients/matrix.py`` runs the others, which need environments of their own.
 """
 
 from pathlib import Path
 
 import attrs
 import pytest
-from clients import scene
-from clients.environments import Here
-from clients.rows import MODES, ROWS
-from clients.running import Place, run
+from clients import dataset
+from clients.catalog import CLIENTS, MODES
+from clients.environments import Beside
+from clients.jobs import Site, run
 
-ROW = {row.name: row for row in ROWS}
+CLIENT = {client.name: client for client in CLIENTS}
 MODE = {mode.name: mode for mode in MODES}
 CASES = (
     ("aws-1", "awscli", "http"),
@@ -20,23 +20,23 @@ CASES = (
     ("boto3", "boto3", "https+sigv4"),
     ("obstore", "obstore", "https+sigv4"),
 )
-"""A row, the package that is installed beside the worker, and how the gateway is served."""
+"""A client, its package in the test environment, and a mode of the gateway."""
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """One store and one input for all jobs."""
-    place = Place.below(tmp_path_factory.mktemp("clients"))
-    scene.make(place.input)
-    return place
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Return the folders that all jobs share."""
+    site = Site.create(tmp_path_factory.mktemp("clients"))
+    dataset.write(site.input)
+    return site
 
 
 @pytest.mark.parametrize(("name", "package", "mode"), CASES)
-def test_a_client_works_on_its_defaults(
-    name: str, package: str, mode: str, place: Place, tmp_path: Path
+def test_a_client_works_without_flags(
+    name: str, package: str, mode: str, site: Site, tmp_path: Path
 ):
-    """It does what its users do, with no flag, and the output commit is what it wrote."""
-    row = attrs.evolve(ROW[name], needs=Here(package))
-    outcome = run(row, row.needs.prepare(tmp_path), MODE[mode], place)
+    """Its usual operations succeed, and the output commit has what it wrote."""
+    client = attrs.evolve(CLIENT[name], environment=Beside(package))
+    result = run(client, client.environment.install(tmp_path), MODE[mode], site)
 
-    assert "" == outcome.reason
+    assert "" == result.reason

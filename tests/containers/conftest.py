@@ -1,4 +1,4 @@
-"""Tests that need a container engine; without one they are skipped, and say what they need."""
+"""Fixtures of the tests that need a container engine, and that are skipped without one."""
 
 import os
 import shutil
@@ -12,16 +12,16 @@ from scenarios.machines import Site
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """The engine that these tests are run with."""
+    """The engine of ``WORKER_TEST_ENGINE``."""
     if not ENGINE:
         pytest.skip("needs a container engine: WORKER_TEST_ENGINE=podman (or docker)")
-    assert shutil.which(ENGINE), f"WORKER_TEST_ENGINE={ENGINE}: there is no such program"
+    assert shutil.which(ENGINE), f"WORKER_TEST_ENGINE={ENGINE}: program not found"
     return Engine(ENGINE)
 
 
 @pytest.fixture
 def site(tmp_path, engine):
-    """A machine with a worker that runs its commands in containers."""
+    """A machine with a worker that runs commands in containers, and leaves none."""
     more = {name: value for name, value in os.environ.items() if name.startswith("WORKER_ENGINE_")}
     site = Site(
         tmp_path,
@@ -41,7 +41,7 @@ def site(tmp_path, engine):
 
 @pytest.fixture
 def running(tmp_path):
-    """Tells which processes of this machine carry the mark of this test."""
+    """A function that returns the processes of this machine with the mark of this test."""
 
     def find() -> list[str]:
         return [line for each in psutil.process_iter() if (line := _marked(each, str(tmp_path)))]
@@ -54,18 +54,18 @@ def _marked(process: psutil.Process, mark: str) -> str:
         if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
             return " ".join(process.cmdline()) or process.name()
     except psutil.Error:
-        # It has ended meanwhile.
+        # It exited meanwhile.
         return ""
     return ""
 
 
 @pytest.fixture
 def until():
-    """Waits until something holds, for as long as a slow machine may need."""
+    """A function that waits for a condition, with a timeout for a slow machine."""
 
-    async def wait(holds, *, seconds: float = 60.0) -> None:
+    async def wait(condition, *, seconds: float = 60.0) -> None:
         with trio.fail_after(seconds):
-            while not holds():
+            while not condition():
                 await trio.sleep(0.05)
 
     return wait

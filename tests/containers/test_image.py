@@ -1,4 +1,4 @@
-"""The image of the Dockerfile, built and run for real: its user, its PID 1, its example."""
+"""The image of the Dockerfile: its user, the worker as PID 1, and the example in it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from containers.engines import ROOT
 from scenarios.machines import EXAMPLES, files_of
 
 from worker.model import BranchName, Repo
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 TAG = "localhost/worker-under-test"
 DRIVER = ROOT / "tests" / "job" / "driver.py"
@@ -22,23 +22,23 @@ AWS = 'echo 1 | aws s3 cp - "s3://out/f" --only-show-errors'
 
 @pytest.fixture(scope="module")
 def image(engine):
-    """The image, made of this source with what the example needs."""
+    """The image, built from this source with the requirements of the example."""
     engine.build(TAG, ROOT, "--build-arg=EXTRAS=[examples]")
     return TAG
 
 
 @pytest.fixture(scope="module")
 def labresults(tmp_path_factory):
-    """The folder of the example, for everybody to read."""
+    """The folder of the example, readable for all users."""
     folder = tmp_path_factory.mktemp("labresults")
     subprocess.run([sys.executable, EXAMPLES / "labresults.py", folder], check=True)
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
     return folder
 
 
-def got(store: Path, ref: str) -> dict[str, bytes]:
+def get(store: Path, ref: str) -> dict[str, bytes]:
     """Return the files of a commit."""
-    folder = store.parent / "got"
+    folder = store.parent / "get"
     line = [sys.executable, "-m", "worker", "get", "--store", str(store), ref, str(folder)]
     subprocess.run(line, check=True, cwd=ROOT)
     return files_of(folder)
@@ -46,7 +46,7 @@ def got(store: Path, ref: str) -> dict[str, bytes]:
 
 @pytest.fixture
 def volume(tmp_path):
-    """A store on this machine that the image's user may write to."""
+    """A store on this machine that the image's user can write."""
     folder = tmp_path / "store"
     folder.mkdir()
     store = open_store(folder)
@@ -56,12 +56,14 @@ def volume(tmp_path):
     return folder
 
 
-def test_it_runs_the_example_as_nobody_special(engine, image, tmp_path, labresults):
-    """Mounted input, the aws CLI as the command, the output on the volume: the same files."""
+def test_an_unprivileged_worker_runs_the_example_on_mounted_folders(
+    engine, image, tmp_path, labresults
+):
+    """The command is the aws CLI; the output has the same files as the input."""
     store = tmp_path / "store"
     store.mkdir()
     store.chmod(0o777)
-    said = engine.run(
+    process = engine.run(
         f"--volume={labresults}:/lab:ro",
         f"--volume={store}:/var/lib/worker",
         image,
@@ -70,13 +72,12 @@ def test_it_runs_the_example_as_nobody_special(engine, image, tmp_path, labresul
         check=False,
     )
 
-    assert 0 == said.returncode, said.stderr
-    assert files_of(labresults) == got(store, said.stdout.strip())
+    assert 0 == process.returncode, process.stderr
+    assert files_of(labresults) == get(store, process.stdout.strip())
     assert {1000} == {path.stat().st_uid for path in store.rglob("*")}
 
 
-def test_the_worker_is_pid_1_and_no_root(engine, image, volume):
-    """And /pfs is its own."""
+def test_the_worker_is_pid_1_without_root_and_owns_pfs(engine, image, volume):
     job = a_job(
         "tr '\\0' ' ' < /proc/1/cmdline > /pfs/out/first",
         "id -u > /pfs/out/user",
@@ -84,16 +85,15 @@ def test_the_worker_is_pid_1_and_no_root(engine, image, volume):
         inputs=(an_input(s3=False),),
         s3Out=False,
     )
-    said = run_job(engine, image, volume, job)
+    process = run_job(engine, image, volume, job)
 
-    assert 0 == said.returncode, said.stderr
-    found = got(volume, "copy")
-    assert b"/opt/worker/bin/worker run --job /job.json" in found["first"]
-    assert (b"1000\n", b"1") == (found["user"], found["a"])
+    assert 0 == process.returncode, process.stderr
+    files = get(volume, "copy")
+    assert b"/opt/worker/bin/worker run --job /job.json" in files["first"]
+    assert (b"1000\n", b"1") == (files["user"], files["a"])
 
 
-def test_without_arguments_it_helps(engine, image):
-    """The entrypoint is the worker."""
+def test_the_entrypoint_is_the_worker_which_shows_its_help_without_arguments(engine, image):
     assert "worker run --job" in engine.run(image).stdout.replace("\n", " ")
 
 
@@ -109,8 +109,8 @@ def run_job(engine, image, volume: Path, job: dict) -> subprocess.CompletedProce
     )
 
 
-def struck(engine, image, volume: Path, job: dict, moment: str):
-    """Run a job as PID 1, which gets SIGTERM at this moment; return what it said at its end."""
+def run_with_sigterm(engine, image, volume: Path, job: dict, moment: str):
+    """Run a job as PID 1, which receives SIGTERM at *moment*."""
     path = volume.parent / "job.json"
     path.write_text(json.dumps(job))
     return engine.run(
@@ -125,30 +125,30 @@ def struck(engine, image, volume: Path, job: dict, moment: str):
 
 
 @pytest.mark.parametrize("step", ["resolve", "serve", "run", "command", "drain"])
-def test_sigterm_at_a_step_before_the_commit(engine, image, volume, step):
-    """Exit 75, no commit, and no blob of it."""
+def test_sigterm_before_the_commit_is_status_75_and_leaves_no_commit_and_no_blob(
+    engine, image, volume, step
+):
     before = sorted(os.listdir(volume / "blobs"))
-    said = struck(engine, image, volume, a_job(AWS, "sleep 0.2"), f"step:{step}")
+    process = run_with_sigterm(engine, image, volume, a_job(AWS, "sleep 0.2"), f"step:{step}")
 
-    assert 75 == said.returncode, said.stderr
-    assert "killed" == json.loads(said.stdout)["state"]
+    assert 75 == process.returncode, process.stderr
+    assert "killed" == json.loads(process.stdout)["state"]
     assert [] == list(open_store(volume).commits(COPY.repo))
     assert before == sorted(os.listdir(volume / "blobs"))
 
 
 @pytest.mark.parametrize("moment", ["step:publish", "write:4", "write:6"])
-def test_sigterm_after_the_commit_began(engine, image, volume, moment):
-    """Exit 0, with the commit."""
+def test_sigterm_during_the_commit_is_status_0_and_leaves_the_commit(engine, image, volume, moment):
     job = a_job(AWS, job={"id": an_id()})
-    said = struck(engine, image, volume, job, moment)
+    process = run_with_sigterm(engine, image, volume, job, moment)
 
-    assert 0 == said.returncode, said.stderr
+    assert 0 == process.returncode, process.stderr
     assert job["job"]["id"] == open_store(volume).head(COPY).commit.id
 
 
 @pytest.fixture
-def working(engine, image, volume):
-    """A container whose PID 1 is a worker, and whose command is at work."""
+def running_job(engine, image, volume):
+    """A container whose PID 1 is a worker with a running command."""
     path = volume.parent / "job.json"
     path.write_text(json.dumps(a_job("(setsid sleep 1000 &)", "echo waits", "sleep 1000")))
     name = f"worker-test-{os.getpid()}"
@@ -169,9 +169,9 @@ def working(engine, image, volume):
             engine.call("rm", "--force", name)
 
 
-def test_stopping_the_container_stops_the_run(engine, working, volume):
-    """As the end of a pod does: SIGTERM to PID 1, while the command and its orphans run."""
-    name, client = working
+def test_stopping_the_container_stops_the_run(engine, running_job, volume):
+    """The end of a pod sends SIGTERM to PID 1 as well."""
+    name, client = running_job
     engine.call("stop", "--time=60", name)
     out, err = client.communicate(timeout=60)
 
@@ -179,14 +179,14 @@ def test_stopping_the_container_stops_the_run(engine, working, volume):
     assert open_store(volume).head(COPY) is None
 
 
-async def test_orphans_are_reaped(engine, working, until):
-    """What is orphaned in the container, and was never the command's, does not stay a zombie."""
-    name, _ = working
+async def test_orphans_that_the_command_did_not_start_are_reaped(engine, running_job, until):
+    """No zombie stays in the container."""
+    name, _ = running_job
 
     def processes() -> list[str]:
-        """Return the name and the state of each."""
-        found = engine.call("exec", name, "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null || true")
-        return [" ".join(line.split()[1:3]) for line in found.stdout.splitlines()]
+        """Return name and state of each process."""
+        process = engine.call("exec", name, "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null || true")
+        return [" ".join(line.split()[1:3]) for line in process.stdout.splitlines()]
 
     engine.call("exec", name, "sh", "-c", "for n in 1 2 3 4 5; do (tail -f /dev/null &); done")
     orphans = [each for each in processes() if each.startswith("(tail)")]

@@ -1,4 +1,4 @@
-"""Which server the faults are injected in front of, and how many of them."""
+"""The server behind the injected faults, and the summary of their outcomes."""
 
 import collections
 
@@ -27,17 +27,17 @@ def exhaustive(request):
 
 @pytest.fixture
 def count():
-    """Return a function that counts an outcome for the summary."""
+    """A function that counts an outcome for the summary."""
 
-    def add(scene: str, outcome: str) -> None:
-        COUNTS[scene, outcome] += 1
+    def add(scenario: str, outcome: str) -> None:
+        COUNTS[scenario, outcome] += 1
 
     return add
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how many faults were injected, and how the commands ended."""
+    """Print how many faults were injected, and the exit codes of the commands."""
     if COUNTS:
         terminalreporter.section("injected faults")
-        for (scene, outcome), number in sorted(COUNTS.items()):
-            terminalreporter.line(f"{scene:<6} {outcome:<40} {number:>5}")
+        for (scenario, outcome), number in sorted(COUNTS.items()):
+            terminalreporter.line(f"{scenario:<6} {outcome:<40} {number:>5}")

@@ -1,8 +1,8 @@
-"""An HTTP/1.1 proxy between a store's client and an S3 server that fails exactly one request.
+"""An HTTP/1.1 proxy between a store's client and an S3 server that makes one request fail.
 
-The proxy numbers the requests from 1 in the order in which they arrive, records them, and forwards
-every byte unchanged, so that signatures over the ``Host`` header verify. A ``Plan`` names the one
-request that is struck and how.
+The proxy numbers the requests from 1 in order of arrival, records them, and forwards every byte
+unchanged, so that signatures over the ``Host`` header verify. An ``Injection`` selects the request
+that fails, and how it fails.
 """
 
 import contextlib
@@ -29,38 +29,38 @@ WRITES = frozenset({"PUT", "POST", "DELETE"})
 
 
 class Fault(enum.Enum):
-    """What happens to the one request."""
+    """The way in which the chosen request fails."""
 
     LOST = "lost response"
-    """The server answers; the client's connection is closed without a byte of it."""
+    """The server responds. The client's connection is closed without a byte of the response."""
     CUT = "cut response"
-    """The client receives the head and half of the body, or half of a head without a body."""
+    """The client receives head and half of the body, or half of the head without a body."""
     BUSY = "503"
-    """The server is not asked; the client receives SlowDown."""
+    """The request is not forwarded. The client receives SlowDown."""
     HANG_BEFORE = "hang before"
-    """The server is not asked, and the client is not answered."""
+    """The request is not forwarded, and the client receives no response."""
     HANG_AFTER = "hang after"
-    """The server answers, the client is not answered."""
+    """The server responds, and the client receives no response."""
     RESET = "reset before"
-    """The server is not asked; the connection is closed at once."""
+    """The request is not forwarded. The connection is closed immediately."""
     LATE = "late write"
-    """The server is asked as soon as the client has given up."""
+    """The request is forwarded after the client has timed out."""
 
     @property
     def only_writes(self) -> bool:
-        """Whether the fault differs from a hang only where the request changes something."""
+        """Whether the fault applies to requests that change something only."""
         return self is Fault.LATE
 
 
 @attrs.define
 class Exchange:
-    """A request as it was recorded."""
+    """A recorded request."""
 
     number: int
     method: str
     target: str
     status: int | None = None
-    """What the server answered; None if it was not asked or did not answer."""
+    """Status of the server's response; None without one."""
 
     @property
     def writes(self) -> bool:
@@ -72,26 +72,26 @@ class Exchange:
 
 
 @attrs.frozen
-class Plan:
-    """The request to strike, and how; a plan of no request only counts."""
+class Injection:
+    """The request that fails, and how. With ``at=0`` all requests are only recorded."""
 
     at: int = 0
     fault: Fault | None = None
     before: Callable[[], bool] | None = None
-    """Called when the request has arrived; the request is dropped if it returns False."""
+    """Called with the request received; if it returns False, the request is dropped."""
     after: Callable[[], bool] | None = None
-    """Called when the server has answered; the answer is dropped if it returns False."""
+    """Called with the response received; if it returns False, the response is dropped."""
 
 
 class Disconnected(Exception):
-    """The other side closed the connection."""
+    """The peer has closed the connection."""
 
 
 class Proxy:
-    """A proxy to ``(host, port)`` on a free port of loopback; a block, as it has threads."""
+    """A proxy to ``(host, port)`` on a free port of loopback, as a context manager."""
 
-    def __init__(self, upstream: tuple[str, int], plan: Plan | None = None) -> None:
-        self.plan = plan or Plan()
+    def __init__(self, upstream: tuple[str, int], injection: Injection | None = None) -> None:
+        self.injection = injection or Injection()
         self.exchanges: list[Exchange] = []
         self._upstream = upstream
         self._lock = threading.Lock()
@@ -105,10 +105,10 @@ class Proxy:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     @property
-    def struck(self) -> Exchange | None:
-        """The request that was struck, None as long as none was."""
+    def failed(self) -> Exchange | None:
+        """The request that failed; None before it arrives."""
         with self._lock:
-            return next((each for each in self.exchanges if each.number == self.plan.at), None)
+            return next((each for each in self.exchanges if each.number == self.injection.at), None)
 
     def __enter__(self) -> "Proxy":
         threading.Thread(target=self._accept, daemon=True).start()
@@ -147,7 +147,7 @@ class Proxy:
     def _serve(self, client: socket.socket) -> None:
         server = Upstream(self._upstream)
         try:
-            while self._exchange(Wire(client), server):
+            while self._exchange(Reader(client), server):
                 pass
         except (Disconnected, OSError):
             return
@@ -157,8 +157,8 @@ class Proxy:
                 self._open.discard(client)
             client.close()
 
-    def _exchange(self, client: "Wire", server: "Upstream") -> bool:
-        """Relay one request and its response; return whether the connection stays open."""
+    def _exchange(self, client: "Reader", server: "Upstream") -> bool:
+        """Forward one request and its response; return whether the connection is kept open."""
         head = client.head()
         method, target = head.start_line.split(" ")[:2]
         if "100-continue" in head.fields.get("expect", "").lower():
@@ -167,10 +167,10 @@ class Proxy:
         with self._lock:
             exchange = Exchange(len(self.exchanges) + 1, method, target)
             self.exchanges.append(exchange)
-        struck = exchange.number == self.plan.at
-        if struck and self.plan.before is not None and not self.plan.before():
+        chosen = exchange.number == self.injection.at
+        if chosen and self.injection.before is not None and not self.injection.before():
             return False
-        fault = self.plan.fault if struck else None
+        fault = self.injection.fault if chosen else None
         if fault is Fault.BUSY:
             body = b"" if method == "HEAD" else SLOW_DOWN
             client.socket.sendall(SERVICE_UNAVAILABLE + body)
@@ -178,17 +178,17 @@ class Proxy:
         if fault is Fault.RESET:
             return False
         if fault in (Fault.HANG_BEFORE, Fault.LATE):
-            _wait_for_end(client.socket)
+            _wait_until_closed(client.socket)
             if fault is Fault.HANG_BEFORE:
                 return False
-        response, body, stays = server.ask(request, method)
+        response, body, keep_alive = server.send(request, method)
         exchange.status = int(response.start_line.split(" ")[1])
-        if struck and self.plan.after is not None and not self.plan.after():
+        if chosen and self.injection.after is not None and not self.injection.after():
             return False
         if fault in (Fault.LOST, Fault.LATE):
             return False
         if fault is Fault.HANG_AFTER:
-            _wait_for_end(client.socket)
+            _wait_until_closed(client.socket)
             return False
         if fault is Fault.CUT:
             whole = response.raw + body
@@ -196,12 +196,12 @@ class Proxy:
             client.socket.sendall(whole[:cut])
             return False
         client.socket.sendall(response.raw + body)
-        return stays and head.fields.get("connection", "").lower() != "close"
+        return keep_alive and head.fields.get("connection", "").lower() != "close"
 
 
 @attrs.frozen
 class Head:
-    """The head of a request or a response: its bytes, its first line, its fields."""
+    """The head of a request or response: raw bytes, start line, and header fields."""
 
     raw: bytes
     start_line: str
@@ -209,25 +209,25 @@ class Head:
 
     @classmethod
     def parse(cls, raw: bytes) -> "Head":
-        """Return the head with field names in lower case."""
+        """Parse a head; names of header fields become lower case."""
         start_line, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
         pairs = (line.partition(":") for line in lines)
         return cls(raw, start_line, {name.lower(): value.strip() for name, _, value in pairs})
 
 
-class Wire:
-    """Reads messages from a connection. Bytes of the next message stay in the kernel or here."""
+class Reader:
+    """Reads HTTP messages from a connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self._buffer = b""
 
     def head(self) -> Head:
-        """Return the next head; raise Disconnected."""
+        """Return the next head, or raise Disconnected."""
         return Head.parse(self._until(b"\r\n\r\n"))
 
     def body(self, head: Head, *, to_end: bool = False) -> bytes:
-        """Return the body that follows *head*, framed as it came; *to_end* if nothing frames it."""
+        """Return the body of *head* with its framing; with *to_end*, it may end with the stream."""
         if "chunked" in head.fields.get("transfer-encoding", "").lower():
             return b"".join(self._chunks())
         if "content-length" in head.fields:
@@ -281,37 +281,37 @@ class Wire:
 
 
 class Upstream:
-    """A connection to the server, opened when it is needed and again after the server closed it."""
+    """A connection to the server, opened on demand, and again after the server has closed it."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
         self._socket: socket.socket | None = None
 
-    def ask(self, request: bytes, method: str) -> tuple[Head, bytes, bool]:
-        """Send *request*; return the response's head and body, and whether it can be followed."""
+    def send(self, request: bytes, method: str) -> tuple[Head, bytes, bool]:
+        """Send *request*; return head and body of the response, and whether to keep alive."""
         if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
-            # Nothing was asked, so what can be read is the end.
+            # No request is pending, so readable data means that the server has closed.
             self.close()
         if self._socket is None:
             self._socket = socket.create_connection(self._address)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A server that refuses a request before its end may close while it is being sent.
+        # A server that rejects a request may close the connection while the body is sent.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(request)
-        wire = Wire(self._socket)
-        head = wire.head()
+        reader = Reader(self._socket)
+        head = reader.head()
         while head.start_line.split(" ")[1].startswith("1"):
-            head = wire.head()
+            head = reader.head()
         version, status = head.start_line.split(" ")[:2]
         bodiless = method == "HEAD" or status in ("204", "304")
         framed = {"content-length", "transfer-encoding"} & head.fields.keys()
-        body = b"" if bodiless else wire.body(head, to_end=True)
+        body = b"" if bodiless else reader.body(head, to_end=True)
         connection = head.fields.get("connection", "").lower()
-        stays = connection != "close" and (version != "HTTP/1.0" or connection == "keep-alive")
-        stays = stays and bool(bodiless or framed)
-        if not stays:
+        keep_alive = connection != "close" and (version != "HTTP/1.0" or connection == "keep-alive")
+        keep_alive = keep_alive and bool(bodiless or framed)
+        if not keep_alive:
             self.close()
-        return head, body, stays
+        return head, body, keep_alive
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -320,15 +320,15 @@ class Upstream:
             self._socket = None
 
 
-def _wait_for_end(connection: socket.socket) -> None:
-    """Return when the other side has closed the connection."""
+def _wait_until_closed(connection: socket.socket) -> None:
+    """Return when the peer has closed the connection."""
     with contextlib.suppress(OSError):
         while connection.recv(PIECE):
             pass
 
 
-def count(upstream: tuple[str, int], use: Callable[[Proxy], Any]) -> list[Exchange]:
-    """Return the requests of *use*, which is given a proxy that changes nothing."""
+def record(upstream: tuple[str, int], use: Callable[[Proxy], Any]) -> list[Exchange]:
+    """Return the requests that *use* sends through a proxy that injects no fault."""
     with Proxy(upstream) as proxy:
         use(proxy)
     return proxy.exchanges

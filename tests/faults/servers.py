@@ -1,7 +1,7 @@
-"""S3 servers to test on: moto, and where its program is installed MinIO or versitygw.
+"""S3 servers for tests: moto, and MinIO or versitygw where they are installed.
 
-A program is looked for in ``WORKER_TEST_S3_SERVERS``, a folder, then on ``PATH``. Servers listen on
-loopback only and take one pair of keys, which protects nothing.
+A program is looked up in the folder ``WORKER_TEST_S3_SERVERS``, then on ``PATH``. Servers listen on
+loopback only, with a fixed pair of keys.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ server.stop()
 
 
 class NotInstalled(Exception):
-    """The server's program is not on this machine."""
+    """The program of the server is not installed."""
 
 
 @attrs.frozen
@@ -49,17 +49,17 @@ class Server:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """Host and port."""
         return ("127.0.0.1", self.port)
 
     @property
     def endpoint(self) -> str:
-        """Its URL."""
+        """The URL."""
         return f"http://127.0.0.1:{self.port}"
 
 
 def options(endpoint: str) -> dict[str, str]:
-    """Return options of ``open_store`` for a store behind *endpoint*; a hang takes 2 s."""
+    """Return the options of ``open_store`` for a store at *endpoint*, with a timeout of 2 s."""
     return {
         "endpoint": endpoint,
         "region": REGION,
@@ -71,7 +71,7 @@ def options(endpoint: str) -> dict[str, str]:
 
 
 def environment(endpoint: str) -> dict[str, str]:
-    """Return the variables by which a ``worker`` process reaches a store behind *endpoint*."""
+    """Return the variables with which a ``worker`` process accesses a store at *endpoint*."""
     chosen = {"endpoint": endpoint, "region": REGION, "allow_http": "true", "timeout": "2s"}
     return {
         "WORKER_STORE_OPTIONS": ",".join(f"{name}={value}" for name, value in chosen.items()),
@@ -81,7 +81,7 @@ def environment(endpoint: str) -> dict[str, str]:
 
 
 def program(name: str) -> str:
-    """Return the path of a server's program; raise NotInstalled."""
+    """Return the path of a server's program, or raise NotInstalled."""
     folder = os.environ.get("WORKER_TEST_S3_SERVERS")
     path = os.pathsep.join(filter(None, [folder, os.environ.get("PATH")]))
     found = shutil.which(name, path=path)
@@ -92,7 +92,7 @@ def program(name: str) -> str:
 
 @contextlib.contextmanager
 def serving(name: str) -> Iterator[Server]:
-    """Run the server *name* with an empty bucket while the block lasts."""
+    """Run the server *name* with an empty bucket for the duration of the block."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-")))
         port = _free_port()
@@ -128,7 +128,7 @@ def _command(name: str, folder: Path, port: int) -> list[str]:
     data.mkdir()
     if name == "minio":
         return [program(name), "server", "--quiet", "--address", f"127.0.0.1:{port}", str(data)]
-    # Metadata beside the data, as not every file system has extended attributes.
+    # Metadata in files, since not every file system has extended attributes.
     sidecar = folder / "sidecar"
     sidecar.mkdir()
     return [
@@ -154,7 +154,7 @@ def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]") -> Non
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise NotInstalled(f"{server.name} ended with {process.returncode} as it started")
+            raise NotInstalled(f"{server.name} exited with {process.returncode} at its start")
         try:
             urllib.request.urlopen(server.endpoint, timeout=5).close()
         except urllib.error.HTTPError:
@@ -163,4 +163,4 @@ def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]") -> Non
             time.sleep(0.05)
         else:
             return
-    raise NotInstalled(f"{server.name} did not answer within {START_TIMEOUT:.0f} s")
+    raise NotInstalled(f"{server.name} did not respond within {START_TIMEOUT:.0f} s")

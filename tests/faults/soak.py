@@ -1,7 +1,8 @@
-"""Many jobs at once on one output branch: ``python tests/faults/soak.py --store directory``.
+# ruff: noqa: E402 - a script must extend the path before its imports
+"""Many concurrent jobs on one output branch: ``python tests/faults/soak.py --store directory``.
 
-Every job exits with 0, every output is in the branch's log once, and the store verifies. With
-``--store moto|minio|versitygw`` the store is on that server (see ``servers``).
+Every job exits with 0, every output is in the log of the branch once, and ``verify`` finds no
+defect. With ``--store moto|minio|versitygw`` the store is on that server (see ``servers``).
 """
 
 import argparse
@@ -19,29 +20,28 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from builders import a_job, an_id  # noqa: E402 - the paths above
-from faults import servers  # noqa: E402
-from scenarios.machines import Site  # noqa: E402
+from builders import a_job, an_id
+from faults import servers
+from scenarios.machines import Site
 
-from worker.model import BranchName, Repo  # noqa: E402
-from worker.store.checkin import put_directory  # noqa: E402
-from worker.store.opening import open_store  # noqa: E402
-from worker.store.repository import Store  # noqa: E402
-from worker.store.verify import verify_store  # noqa: E402
+from worker.model import BranchName, Repo
+from worker.store.checkin import put_directory
+from worker.store.repository import Store, open_store
+from worker.store.verify import verify
 
 COPY = BranchName(Repo("default", "copy"))
 
 
 @contextlib.contextmanager
 def a_site(folder: Path, kind: str) -> Iterator[tuple[Site, Store]]:
-    """Make a machine with a store of this kind."""
+    """Set up a machine with a store of this kind."""
     (folder / "scratch").mkdir()
     if kind == "directory":
         yield Site(folder, str(folder / "store")), open_store(folder / "store")
         return
     with servers.serving(kind) as server:
         url = f"s3://{servers.BUCKET}/soak"
-        # Under this load a request may take longer than that.
+        # Under this load a request can take longer than 2 s.
         more = servers.environment(server.endpoint)
         more["WORKER_STORE_OPTIONS"] = more["WORKER_STORE_OPTIONS"].replace("=2s", "=30s")
         options = {**servers.options(server.endpoint), "timeout": "30s"}
@@ -49,7 +49,7 @@ def a_site(folder: Path, kind: str) -> Iterator[tuple[Site, Store]]:
 
 
 def main() -> None:
-    """Run the jobs and print how they ended."""
+    """Run the jobs and print their exit statuses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--at-once", type=int, default=40)
@@ -78,10 +78,10 @@ def main() -> None:
                 env=site.environment,
             )
 
-        began = time.monotonic()
+        started = time.monotonic()
         with ThreadPoolExecutor(parsed.at_once) as pool:
             ended = list(pool.map(run, ids))
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         for code, number in sorted(collections.Counter(e.returncode for e in ended).items()):
             print(f"exit {code}: {number} jobs")
         for each in ended:
@@ -91,11 +91,11 @@ def main() -> None:
                     print(f"  {result['cause']}: {result['reason']}")
         log = [head.commit.id for head in store.heads(COPY)]
         print(f"commits in the log: {len(log)}, distinct: {len(set(log))}, of {parsed.jobs} jobs")
-        found = verify_store(store)
+        found = verify(store)
         print(f"verify: {len(found.defects)} defects in {found.commits} commits")
         print(f"{seconds:.0f} s")
-        whole = sorted(log) == sorted(ids) and not found.defects
-        sys.exit(0 if whole and not any(e.returncode for e in ended) else 1)
+        complete = sorted(log) == sorted(ids) and not found.defects
+        sys.exit(0 if complete and not any(e.returncode for e in ended) else 1)
 
 
 if __name__ == "__main__":

@@ -1,65 +1,65 @@
-"""One request of a command fails, in each way a request can fail, and nothing is lost."""
+"""A put, a gc and a run with one failed request, in each way in which a request can fail."""
 
 import pytest
 from builders import an_id
 from faults import servers
-from faults.proxy import Exchange, Fault, Plan, Proxy
-from faults.scenes import SCENES, Scene, open_directly
+from faults.invariants import SCENARIOS, Scenario, open_directly
+from faults.proxy import Exchange, Fault, Injection, Proxy
 from scenarios.machines import Site
 
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 SAMPLES = {"put": 1, "gc": 1, "run": 5}
-"""One request of so many is struck, unless all are."""
+"""The interval at which requests are sampled without ``--exhaustive``."""
 
 
-def play(scene: Scene, server, folder, plan: Plan):
-    """Do *scene* on a copy of its store through a proxy; return code, reason, judge and proxy."""
+def inject(scenario: Scenario, server, folder, injection: Injection):
+    """Run *scenario* on a copy of its store through a proxy; return its outcome."""
     url = f"s3://{servers.BUCKET}/{an_id()}"
     direct = servers.options(server.endpoint)
-    scene.copy_to(url, direct)
+    scenario.copy_to(url, direct)
     store = open_directly(url, direct)
-    with Proxy(server.address, plan) as proxy:
-        code, reason = do(scene, url, folder, proxy.url)
-    violations = scene.judge(store, code, lambda: do(scene, url, folder, server.endpoint)[0])
+    with Proxy(server.address, injection) as proxy:
+        code, reason = run(scenario, url, folder, proxy.url)
+    violations = scenario.check(store, code, lambda: run(scenario, url, folder, server.endpoint)[0])
     return code, reason, violations, proxy.exchanges
 
 
-def do(scene: Scene, url: str, folder, endpoint: str) -> tuple[int, str]:
-    """Do *scene* once: a run as a process, the others in this one."""
-    if scene.name != "run":
-        return scene.call(open_store(url, servers.options(endpoint)))
+def run(scenario: Scenario, url: str, folder, endpoint: str) -> tuple[int, str]:
+    """Run *scenario* once: a run as a process, the others in this process."""
+    if scenario.name != "run":
+        return scenario.call(open_store(url, servers.options(endpoint)))
     root = folder / f"machine-{an_id()}"
     (root / "scratch").mkdir(parents=True)
     site = Site(root, url, servers.environment(endpoint))
-    said = site.worker(*scene.arguments)
-    return said.status, said.err[-2000:]
+    done = site.worker(*scenario.arguments)
+    return done.status, done.err[-2000:]
 
 
 def cases(exchanges: list[Exchange], *, every: int, exhaustive: bool):
-    """Yield the requests to strike and the fault, all of them or a sample that has every fault."""
+    """Yield the requests to fail with the fault: all, or a sample that has every fault."""
     faults = list(Fault)
     for exchange in exchanges:
         possible = [fault for fault in faults if exchange.writes or not fault.only_writes]
         if exhaustive:
             yield from ((exchange, fault) for fault in possible)
         elif (exchange.number - 1) % every == 0:
-            turn = (exchange.number - 1) // every
-            yield exchange, possible[turn % len(possible)]
+            index = (exchange.number - 1) // every
+            yield exchange, possible[index % len(possible)]
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("name", SCENES)
-def test_one_fault_is_survived(name, server, exhaustive, count, tmp_path):
-    """The command ends with 0, once, whole, and whichever request failed."""
-    scene = SCENES[name](f"memory://{an_id()}", tmp_path / "scene")
-    code, reason, violations, exchanges = play(scene, server, tmp_path, Plan())
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_single_failed_request_is_tolerated(name, server, exhaustive, count, tmp_path):
+    """Whichever request fails, the command exits with 0 and all invariants hold."""
+    scenario = SCENARIOS[name](f"memory://{an_id()}", tmp_path / "scenario")
+    code, reason, violations, exchanges = inject(scenario, server, tmp_path, Injection())
     assert (0, []) == (code, violations), reason
 
     found = []
     for exchange, fault in cases(exchanges, every=SAMPLES[name], exhaustive=exhaustive):
-        code, reason, violations, _ = play(
-            scene, server, tmp_path, Plan(exchange.number, fault=fault)
+        code, reason, violations, _ = inject(
+            scenario, server, tmp_path, Injection(exchange.number, fault=fault)
         )
         count(name, f"{fault.value}: exit {code}")
         for violation in violations:

@@ -7,11 +7,10 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from worker.config import Config, GatewayConfig
+from worker.config import Address, Config, GatewayConfig
 from worker.job.run import RunRequest
 from worker.spec.parse import parse
-from worker.store.opening import open_store
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def a_request(tmp_path: Path, store: Store) -> Callable[..., RunRequest]:
         return RunRequest(
             spec=parse(json.dumps(document)),
             config=Config(
-                store=store.url,
+                store=Address(store.url),
                 scratch=tmp_path / "scratch",
                 gateway=GatewayConfig(processes=1),
                 **{"grace": 5.0, "pfs_root": tmp_path / "pfs", **settings},

@@ -16,8 +16,8 @@ from typing import Any
 import structlog
 import trio
 
-from worker.config import Config, GatewayConfig
-from worker.job.run import RunRequest, run
+from worker.config import Address, Config, GatewayConfig, Seconds
+from worker.job.run import RunRequest, run_job
 from worker.job.state import Progress
 from worker.spec.parse import parse
 from worker.store.backends.local import LocalBackend
@@ -61,15 +61,15 @@ def main() -> None:
         spec=parse(Path(document).read_bytes()),
         environment={**os.environ, "AGENT_PID": str(os.getpid())},
         config=Config(
-            store=store,
+            store=Address(store),
             scratch=Path(folder) / "scratch",
             gateway=GatewayConfig(processes=1),
-            grace=float(os.environ.get("DRIVER_GRACE", "2")),
+            grace=Seconds(float(os.environ.get("DRIVER_GRACE", "2"))),
             pfs_root=Path(folder) / "pfs",
             pass_environment=("AGENT_PID", "DRIVER_MARK"),
         ),
     )
-    result = trio.run(functools.partial(run, request, log=structlog.get_logger(), watch=watch))
+    result = trio.run(functools.partial(run_job, request, log=structlog.get_logger(), watch=watch))
     print(result.to_text())
     sys.exit(result.exit_code)
 

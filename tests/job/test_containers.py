@@ -7,15 +7,16 @@ import pytest
 from attrs import evolve
 
 from worker.errors import Cause
-from worker.job.commands import EnvironmentTemplate
-from worker.job.run import run
-from worker.supervisor import container as containers
+from worker.job.commands import PASSED_TO_CONTAINERS, EnvironmentTemplate
+from worker.job.run import run_job
 
 
 def test_the_image_keeps_its_own_path_and_home():
     """Of the agent's environment nothing gets in that speaks of this machine's files."""
     base = {"PATH": "/x", "HOME": "/h", "PYTHONPATH": "/p", "LD_LIBRARY_PATH": "/l", "TZ": "UTC"}
-    given = EnvironmentTemplate(base, job="j", pipeline="p", project="d", allowed=containers.PASSED)
+    given = EnvironmentTemplate(
+        base, job="j", pipeline="p", project="d", allowed=PASSED_TO_CONTAINERS
+    )
     found = given.render(datum="d")
 
     assert "UTC" == found["TZ"]
@@ -43,7 +44,7 @@ async def a_run(a_request, log, folder: Path, document=None):
 
     request = a_request(document or JOB, runtime="podman")
     path = f"{folder}{os.pathsep}/usr/bin:/bin" if folder.exists() else str(folder)
-    return await run(evolve(request, environment={"PATH": path}), log=log)
+    return await run_job(evolve(request, environment={"PATH": path}), log=log)
 
 
 @pytest.fixture
@@ -69,13 +70,13 @@ async def test_an_engine_that_is_not_there_is_a_wrong_configuration(a_request, l
         pytest.param(
             'case $1 in ps) ;; *) echo "Error: manifest unknown" >&2; exit 125;; esac',
             64,
-            "transform.image debian: it can't be had: manifest unknown",
+            "transform.image debian: it cannot be pulled: manifest unknown",
             id="an image that nobody has",
         ),
         pytest.param(
             'case $1 in ps) ;; *) echo "Error: unauthorized" >&2; exit 125;; esac',
             78,
-            "transform.image debian: it can't be had: unauthorized",
+            "transform.image debian: it cannot be pulled: unauthorized",
             id="an image that is not for us",
         ),
         pytest.param(
@@ -128,4 +129,6 @@ async def test_a_job_without_an_image_has_nothing_to_run_in(a_request, log, tmp_
     result = await a_run(a_request, log, tmp_path / "bin", document)
 
     assert 64 == result.exit_code
-    assert "transform.image: a job without an image can't be run in one" == result.reason
+    assert (
+        "transform.image: found none; a job needs an image to run in a container" == result.reason
+    )

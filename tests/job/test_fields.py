@@ -6,7 +6,7 @@ import pytest
 from builders import a_commit, a_job, an_input
 
 from worker.errors import Cause
-from worker.job.run import run
+from worker.job.run import run_job
 from worker.model import BranchName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
@@ -58,7 +58,7 @@ def a_file_job(transform, **changes) -> dict:
 async def test_a_field_is_what_the_command_finds(store, a_request, log, transform, said):
     """And the job succeeds."""
     a_commit(store, {"a": b"1"})
-    result = await run(a_request(a_file_job(transform)), log=log)
+    result = await run_job(a_request(a_file_job(transform)), log=log)
 
     assert ("", 0) == (result.reason, result.exit_code)
     assert said == list(result.log_tail)
@@ -70,7 +70,7 @@ async def test_a_signal_is_never_accepted(store, a_request, log):
     """Not even where its number, as a shell tells it, is among the codes."""
     a_commit(store, {"a": b"1"})
     transform = {"cmd": ["sh", "-c", "kill -9 $$"], "acceptReturnCode": [9, 137]}
-    result = await run(a_request(a_file_job(transform)), log=log)
+    result = await run_job(a_request(a_file_job(transform)), log=log)
 
     assert (10, None) == (result.exit_code, result.command_code)
 
@@ -81,7 +81,7 @@ async def test_a_datum_is_tried_three_times(store, a_request, log, tmp_path):
     count = f"echo >> {tmp_path}/tries; [ $(wc -l < {tmp_path}/tries) = 3 ]"
     job = a_file_job({"cmd": ["sh", "-c", count]})
     del job["datumTries"]
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert (0, 3) == (result.exit_code, result.datums[0].tries)
 
@@ -95,7 +95,7 @@ async def test_the_error_command_has_a_clock_of_its_own(store, a_request, log, t
         "errStdin": [f"echo $PACH_ERROR_CAUSE $PACH_ERROR_TRIES >> {tmp_path}/found; sleep 0.3"],
     }
     job = a_file_job(transform, datumTries=2, datumTimeout="1500ms")
-    result = await run(a_request(job, grace=0.5), log=log)
+    result = await run_job(a_request(job, grace=0.5), log=log)
 
     assert (Cause.RECOVERED, 0) == (result.cause, result.exit_code), result.reason
     assert "datum timeout 2\n" == (tmp_path / "found").read_text()
@@ -111,7 +111,7 @@ async def test_what_says_why_a_job_was_run_is_kept(store, a_request, log):
         "salt": "x",
     }
     job = a_file_job({"cmd": ["true"]}, job={"parent": "https://ci/7"}, **told)
-    kept = store.commit((await run(a_request(job), log=log)).output).job
+    kept = store.commit((await run_job(a_request(job), log=log)).output).job
 
     assert ("https://ci/7", "why") == (kept["parent"], kept["description"])
     assert told == {name: kept["spec"][name] for name in told}
@@ -136,7 +136,7 @@ async def test_what_is_for_the_scheduler_changes_nothing(store, a_request, log, 
     """The job runs, and the commit says nothing of how it was scheduled."""
     a_commit(store, {"a": b"1"})
     request = a_request(a_file_job({"cmd": ["true"]}, **field))
-    result = await run(request, log=log)
+    result = await run_job(request, log=log)
 
     assert [f"/{name}" for name in field] == list(request.spec.for_scheduler)
     assert 0 == result.exit_code

@@ -3,8 +3,7 @@ import json
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.errors import Unrunnable
-from worker.job.plan import make_plan
+from worker.job.plan import Unrunnable, make_plan
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec
 

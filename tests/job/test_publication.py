@@ -7,12 +7,12 @@ import pytest
 from builders import a_commit, a_job, an_id, an_input
 
 from worker.errors import Cause
-from worker.job.run import run
+from worker.job.run import run_job
 from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import NoPutIfAbsent, StoreUnavailable, WriteUncertain
 from worker.store.backends.local import LocalBackend
-from worker.store.verify import verify_store
+from worker.store.verify import verify
 
 COPY = BranchName(Repo("default", "copy"))
 COMMITS = "repos/default/copy/commits/"
@@ -53,7 +53,7 @@ async def test_a_full_disk_does_not_stay_full(store, a_request, log, failing):
     a_commit(store, {"a": b"1"})
     before = [listed.name for listed in store.backend.list_from("")]
     failing(COMMITS, NO_SPACE)
-    result = await run(a_request(the_job("echo 1 > $PFS_ROOT/out/f")), log=log)
+    result = await run_job(a_request(the_job("echo 1 > $PFS_ROOT/out/f")), log=log)
 
     assert (73, State.FAILURE, None) == (result.exit_code, result.state, result.output)
     assert "No space left on device" in result.reason
@@ -70,15 +70,15 @@ async def test_a_commit_without_an_answer_keeps_its_blobs(
     job = the_job("echo 1 > $PFS_ROOT/out/f")
     before = set(blobs(store))
     failing(COMMITS, UNANSWERED, carried_out=carried_out)
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert (73, State.FAILURE) == (result.exit_code, result.state)
     assert "may be there or not" in result.reason
     assert f'"id": "{job["job"]["id"]}"' in result.reason
     assert before < set(blobs(store))
-    assert () == verify_store(store).defects
+    assert () == verify(store).defects
     monkeypatch.undo()
-    again = await run(a_request(job), log=log)
+    again = await run_job(a_request(job), log=log)
     assert 0 == again.exit_code
     assert carried_out == (again.cause is Cause.PUBLISHED_BEFORE)
     assert [again.output] == [head.commit for head in store.heads(COPY)]
@@ -93,13 +93,13 @@ async def test_a_branch_that_was_not_moved_is_reported(
     job = the_job("echo 1 > $PFS_ROOT/out/f")
     name = CommitName(COPY.repo, job["job"]["id"])
     failing(SLOTS, error)
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert (73, name, False) == (result.exit_code, result.output, result.branch_moved)
     assert f"{name} is published, but the branch copy@master could not be moved" in result.reason
-    assert () == verify_store(store).defects
+    assert () == verify(store).defects
     monkeypatch.undo()
-    again = await run(a_request(job), log=log)
+    again = await run_job(a_request(job), log=log)
     assert (0, Cause.PUBLISHED_BEFORE) == (again.exit_code, again.cause)
     assert [name] == [head.commit for head in store.heads(COPY)]
 
@@ -118,7 +118,7 @@ async def test_a_store_without_put_if_absent_is_refused_before_the_command(
 
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr(LocalBackend, "_rename_new", rename)
-    result = await run(a_request(the_job(f"touch {tmp_path}/ran")), log=log)
+    result = await run_job(a_request(the_job(f"touch {tmp_path}/ran")), log=log)
 
     assert (78, Cause.CONFIGURATION) == (result.exit_code, result.cause)
     assert "put-if-absent" in result.reason

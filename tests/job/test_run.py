@@ -10,7 +10,7 @@ import pytest
 from builders import a_commit, a_job, an_id, an_input
 
 from worker.errors import Cause
-from worker.job.run import gateway, run, shell
+from worker.job.run import run_gateway, run_job, run_shell
 from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import StoreUnavailable
@@ -51,7 +51,7 @@ async def test_what_was_written_to_out_becomes_a_commit_with_provenance(store, a
         "aws s3 cp s3://labresults/b/c.txt - | aws s3 cp - s3://out/d.txt",
         "echo hi | aws s3 cp - s3://out/e",
     )
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
     head = store.head(COPY)
 
     assert (Cause.PUBLISHED, "") == (result.cause, result.reason)
@@ -71,7 +71,7 @@ async def test_what_was_written_to_out_becomes_a_commit_with_provenance(store, a
 async def test_nothing_is_left_on_disk_but_the_store(store, a_request, log, tmp_path):
     """Scratch and the folders of the inputs are gone after a run."""
     a_commit(store, {"a.txt": b"1"})
-    await run(a_request(a_job("aws s3 cp s3://labresults/a.txt s3://out/a.txt")), log=log)
+    await run_job(a_request(a_job("aws s3 cp s3://labresults/a.txt s3://out/a.txt")), log=log)
 
     assert ["scratch", "store"] == left_in(tmp_path)
     assert [] == left_in(tmp_path / "scratch")
@@ -84,7 +84,7 @@ async def test_a_failing_command_leaves_no_trace(store, a_request, log, tmp_path
     job = a_job(
         "aws s3 cp s3://labresults/a.txt s3://out/a.txt", "echo broken >&2; exit 3", datumTries=1
     )
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert (State.FAILURE, 10, 3) == (result.state, result.exit_code, result.command_code)
     assert "the command exited with code 3: broken" == result.reason
@@ -102,7 +102,7 @@ async def test_accepted_codes_count_as_success(store, a_request, log):
     job = a_file_job("exit 4")
     job["transform"]["acceptReturnCode"] = [4]
 
-    assert 0 == (await run(a_request(job), log=log)).exit_code
+    assert 0 == (await run_job(a_request(job), log=log)).exit_code
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ async def test_accepted_codes_count_as_success(store, a_request, log):
         ({"stdin": ["sleep 60"], "jobTimeout": "500ms"}, 12, "jobTimeout"),
         ({"cmd": ["no-such"]}, 10, "no-such: command not found in PATH"),
         ({"cmd": ["/etc/passwd"]}, 10, "not executable: it lacks the x permission"),
-        ({"stdin": ["kill -9 $$"]}, 10, "ended by SIGKILL"),
+        ({"stdin": ["kill -9 $$"]}, 10, "was killed by SIGKILL"),
         ({"workingDir": "/no/such"}, 10, "workingDir /no/such: No such file"),
-        ({"user": "nobody-here"}, 64, "transform.user 'nobody-here': no such user in passwd"),
+        ({"user": "nobody-here"}, 64, "transform.user 'nobody-here': passwd has no such user"),
         ({"secrets": [{"name": "db", "key": "k", "envVar": "K"}]}, 78, "secret 'db/k': not found"),
     ],
     ids=[
@@ -135,7 +135,7 @@ async def test_how_a_run_fails_decides_the_exit_code(store, a_request, log, chan
     outer = {name: changes.pop(name) for name in ("datumTimeout", "jobTimeout") if name in changes}
     job = a_file_job(datumTries=1, **outer)
     job["transform"].update(changes)
-    result = await run(a_request(job, grace=0.5), log=log)
+    result = await run_job(a_request(job, grace=0.5), log=log)
 
     assert code == result.exit_code
     assert reason in result.reason
@@ -149,7 +149,7 @@ async def test_how_a_run_fails_decides_the_exit_code(store, a_request, log, chan
 async def test_a_job_whose_input_is_missing_is_unrunnable(a_request, log, pinned):
     """Exit 66, and nothing is run."""
     job = a_job(inputs=(an_input(commit=pinned),) if pinned else ())
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert (State.UNRUNNABLE, 66) == (result.state, result.exit_code)
     assert "input 'labresults'" in result.reason
@@ -158,7 +158,7 @@ async def test_a_job_whose_input_is_missing_is_unrunnable(a_request, log, pinned
 async def test_a_commit_that_a_failed_job_left_is_no_input(store, a_request, log):
     """What was kept of a failed job cannot be built on."""
     kept = a_commit(store, {"a": b"1"}, job={"state": "failure"})
-    result = await run(a_request(a_job(inputs=(an_input(commit=kept.name.id),))), log=log)
+    result = await run_job(a_request(a_job(inputs=(an_input(commit=kept.name.id),))), log=log)
 
     assert (66, True) == (result.exit_code, "ended in failure" in result.reason)
 
@@ -170,7 +170,7 @@ async def test_a_run_whose_store_is_unavailable_is_retryable(a_request, log, mon
         raise StoreUnavailable(f"reading {name}", "Connection refused")
 
     monkeypatch.setattr(LocalBackend, "get", refuse)
-    result = await run(a_request(a_job()), log=log)
+    result = await run_job(a_request(a_job()), log=log)
 
     assert (69, True) == (result.exit_code, result.cause.retryable)
     assert "Connection refused" in result.reason
@@ -180,8 +180,8 @@ async def test_a_job_that_was_published_is_not_run_again(store, a_request, log, 
     """The same id is the same job: its commit is reported, whatever became of its inputs."""
     a_commit(store, {"a.txt": b"1"})
     job = a_file_job(f"echo x >> {tmp_path}/ran; echo 1 > $PFS_ROOT/out/f", job={"id": an_id()})
-    first = await run(a_request(job), log=log)
-    second = await run(a_request(job), log=log)
+    first = await run_job(a_request(job), log=log)
+    second = await run_job(a_request(job), log=log)
 
     assert Cause.PUBLISHED == first.cause
     assert (Cause.PUBLISHED_BEFORE, 0, first.output) == (
@@ -197,7 +197,7 @@ async def test_a_run_finishes_the_branch_of_a_run_that_died_before(store, a_requ
     given = a_commit(store, {"a.txt": b"1"})
     orphan = attrs.evolve(given, name=CommitName(COPY.repo, an_id()), branch="master")
     store.add_commit(orphan)
-    result = await run(a_request(a_job(job={"id": orphan.name.id})), log=log)
+    result = await run_job(a_request(a_job(job={"id": orphan.name.id})), log=log)
 
     assert (Cause.PUBLISHED_BEFORE, True) == (result.cause, result.branch_moved)
     assert orphan.name == store.head(COPY).commit
@@ -219,7 +219,7 @@ async def test_of_two_runs_of_one_job_one_is_published(store, a_request, log):
             )
 
             async def one(request=request) -> None:
-                results.append(await run(request, log=log))
+                results.append(await run_job(request, log=log))
 
             nursery.start_soon(one)
 
@@ -238,7 +238,7 @@ async def test_an_unfinished_upload_is_reported_and_not_in_the_output(store, a_r
     """What was never completed does not exist, and the result says so."""
     a_commit(store, {"a.txt": b"1"})
     job = a_job("aws s3api create-multipart-upload --bucket out --key big.bin")
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert 0 == result.exit_code
     assert ["s3://out/big.bin"] == [text.partition(": ")[0] for text in result.warnings]
@@ -255,7 +255,7 @@ async def test_each_try_begins_with_the_output_that_the_datum_found(
         f"[ -e {tried} ] && {{ echo 2 | aws s3 cp - s3://out/second; exit 0; }}",
         f"touch {tried}; echo 1 | aws s3 cp - s3://out/first; exit 1",
     )
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert (0, 2) == (result.exit_code, result.datums[0].tries)
     assert {"second": b"2\n"} == contents(store, store.commit(result.output))
@@ -275,7 +275,7 @@ async def test_a_cross_with_files_is_one_commit_of_all_datums(store, a_request, 
         'curl -sf -T "$files" "$S3_ENDPOINT/out/$name-$first-$rest"',
         inputs=(an_input("many"), an_input("files", s3=False, glob="/*")),
     )
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert "" == result.reason
     assert {f"{n}.txt-1000-500": str(n).encode() for n in range(5)} == contents(
@@ -295,7 +295,7 @@ async def test_what_the_next_datum_has_too_stays_where_it_is(store, a_request, l
         inputs=(an_input("big", s3=False), an_input("small", s3=False, glob="/*")),
         s3Out=False,
     )
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
     laid_out = [each["input"] for each in logged.entries if each["event"] == "datum.materialized"]
 
     assert {f"{number}": b"12" for number in range(4)} == contents(
@@ -316,7 +316,7 @@ async def test_a_datum_can_be_recovered(store, a_request, log):
         "errCmd": ["sh"],
         "errStdin": ['[ "$PACH_ERROR_CODE $PACH_ERROR_TRIES" = "7 2" ]'],
     }
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert (Cause.RECOVERED, 0) == (result.cause, result.exit_code)
     assert ["recovered", "success"] == [datum.state for datum in result.datums]
@@ -328,7 +328,7 @@ async def test_an_error_command_that_fails_recovers_nothing(store, a_request, lo
     a_commit(store, {"a": b"1"})
     job = a_file_job("exit 7", datumTries=1)
     job["transform"]["errCmd"] = ["false"]
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert (10, 7) == (result.exit_code, result.command_code)
 
@@ -348,7 +348,7 @@ async def test_a_run_that_failed_tells_what_went_through_its_buckets(
     job["transform"]["env"] = {"AGENT": str(os.getpid())}
     if code == 12:
         job["jobTimeout"] = "5s"
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
 
     assert code == result.exit_code, result.reason
     assert {"labresults": (3, 0), "out": (0, 3)} == {
@@ -360,7 +360,7 @@ async def test_what_the_last_failed_try_wrote_can_be_kept(store, a_request, log)
     """A commit off every branch, which says that it is one of a failed job."""
     a_commit(store, {"a.txt": b"1"})
     job = a_job("echo half | aws s3 cp - s3://out/half; exit 1", datumTries=2)
-    result = await run(a_request(job, keep_failed=True), log=log)
+    result = await run_job(a_request(job, keep_failed=True), log=log)
 
     assert (10, None) == (result.exit_code, result.output)
     assert store.head(COPY) is None
@@ -378,7 +378,7 @@ async def test_files_can_be_the_output(store, a_request, log):
         "ln -s $PFS_ROOT/labresults/a.txt $PFS_ROOT/out/link",
         "ln -s $labresults/dir $PFS_ROOT/out/all",
     )
-    result = await run(a_request(job), log=log)
+    result = await run_job(a_request(job), log=log)
     commit = store.commit(result.output)
 
     assert {"sub/new": b"new\n", "link": b"1", "all/b": b"2", "all/c": b"3"} == contents(
@@ -390,16 +390,16 @@ async def test_files_can_be_the_output(store, a_request, log):
 async def test_two_datums_that_write_one_path_are_named(store, a_request, log):
     """Each path of the output belongs to one datum."""
     a_commit(store, {"a": b"1", "b": b"2"})
-    result = await run(a_request(a_file_job("echo > $PFS_ROOT/out/same", glob="/*")), log=log)
+    result = await run_job(a_request(a_file_job("echo > $PFS_ROOT/out/same", glob="/*")), log=log)
 
     assert 10 == result.exit_code
-    assert "written by datum 1 (labresults:/a) and by datum 2 (labresults:/b)" in result.reason
+    assert "datum 1 (labresults:/a) wrote it, and so did datum 2 (labresults:/b)" in result.reason
 
 
 async def test_a_glob_that_selects_nothing_makes_an_empty_commit(store, a_request, log):
     """No datum is no failure."""
     a_commit(store, {"a": b"1"})
-    result = await run(a_request(a_file_job("exit 1", glob="/none*")), log=log)
+    result = await run_job(a_request(a_file_job("exit 1", glob="/none*")), log=log)
 
     assert (0, 0, ()) == (result.exit_code, result.files, result.datums)
 
@@ -416,7 +416,7 @@ async def test_the_agents_own_credentials_never_reach_the_command(store, a_reque
             "MY_OWN": "let-through",
         },
     )
-    await run(request, log=log)
+    await run_job(request, log=log)
     said = [e["line"] for e in logged.entries if e["event"] == "command.output"]
 
     assert "AWS_SECRET_ACCESS_KEY=default" in said
@@ -436,7 +436,7 @@ async def test_secrets_reach_the_command_and_nothing_else(store, a_request, log,
     job["transform"]["secrets"] = [
         {"name": "db", "key": "password", "envVar": "PASSWORD", "mountPath": "/db"}
     ]
-    result = await run(a_request(job, secrets=tmp_path / "secrets"), log=log)
+    result = await run_job(a_request(job, secrets=tmp_path / "secrets"), log=log)
     said = [e["line"].strip() for e in logged.entries if e["event"] == "command.output"]
 
     assert 0 == result.exit_code
@@ -450,7 +450,7 @@ async def test_debug_tells_what_is_run(store, a_request, log, logged):
     a_commit(store, {"a": b"1"})
     job = a_file_job()
     job["transform"] |= {"debug": True, "env": {"TOKEN": "hunter22"}}
-    await run(a_request(job), log=log)
+    await run_job(a_request(job), log=log)
     told = next(e for e in logged.entries if e["event"] == "command.starting")
 
     assert ["sh"] == told["command"]
@@ -469,7 +469,7 @@ async def test_a_gateway_with_keys_lets_in_the_command_alone(store, a_request, l
         )
     )
     request = with_gateway(request, auth="sigv4")
-    result = await run(request, log=log)
+    result = await run_job(request, log=log)
 
     assert (0, 1) == (result.exit_code, result.files)
 
@@ -484,7 +484,7 @@ async def test_a_gateway_with_its_own_certificate_is_trusted(store, a_request, l
         )
     )
     request = with_gateway(request, tls="self-signed")
-    result = await run(request, log=log)
+    result = await run_job(request, log=log)
 
     assert ("", 1) == (result.reason, result.files)
 
@@ -499,7 +499,7 @@ async def test_what_user_code_reports_is_kept(store, a_request, log):
         """echo '{"progress": 1}' > $WORKER_REPORT""",
     )
     steps = []
-    result = await run(a_request(job), log=log, watch=steps.append)
+    result = await run_job(a_request(job), log=log, watch=steps.append)
 
     assert {"progress": {"progress": 1}, "metrics": {"loss": 2, "n": 1}} == result.reports
     assert dict(result.reports) == store.commit(result.output).job["reports"]
@@ -520,7 +520,7 @@ async def test_a_shell_among_the_buckets(store, a_request, log, commit, code, ca
     """It has the job's environment, and is committed when it ends well and that was asked for."""
     a_commit(store, {"a": b"1"})
     script = f'curl -sf "$S3_ENDPOINT/labresults/a" | curl -sfT - "$S3_ENDPOINT/out/b"; exit {code}'
-    result = await shell(a_request(a_job()), argv=("sh", "-c", script), commit=commit, log=log)
+    result = await run_shell(a_request(a_job()), argv=("sh", "-c", script), commit=commit, log=log)
 
     assert (cause, 0) == (result.cause, result.exit_code)
     assert there == (store.head(COPY) is not None) == (result.output is not None)
@@ -540,7 +540,7 @@ async def test_a_gateway_without_a_command(store, a_request, log, tmp_path):
             env={**os.environ, **variables},
         )
 
-    result = await gateway(a_request(a_job()), ready=ready, log=log)
+    result = await run_gateway(a_request(a_job()), ready=ready, log=log)
 
     assert (Cause.DISCARDED, State.SUCCESS, 0) == (result.cause, result.state, result.exit_code)
     assert b"1" == (tmp_path / "a").read_bytes()
@@ -553,7 +553,7 @@ async def test_a_fault_of_our_own_is_a_result_too(a_request, log, monkeypatch):
     from worker.job import run as module
 
     monkeypatch.setattr(module, "make_plan", lambda *_, **__: 1 / 0)
-    result = await run(a_request(a_file_job()), log=log)
+    result = await run_job(a_request(a_file_job()), log=log)
 
     assert (70, "internal error: ZeroDivisionError: division by zero") == (
         result.exit_code,

@@ -1,4 +1,5 @@
 import stat
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,10 @@ def test_files_stay_below_their_root(tmp_path):
 @pytest.mark.parametrize("name", ["PGPASSWORD", "API_TOKEN", "Secret", "X_API_KEY", "PRIVATE_KEY"])
 def test_a_telling_name_makes_a_value_secret(name):
     """It is hidden from logs, and not kept with the document."""
-    document = {"a": 1, "transform": {"cmd": ["sh"], "env": {name: "value", "LEVEL": "debug"}}}
+    document: dict[str, Any] = {
+        "a": 1,
+        "transform": {"cmd": ["sh"], "env": {name: "value", "LEVEL": "debug"}},
+    }
     kept = without_secrets(document)
 
     assert (b"value",) == secret_values(document["transform"]["env"])

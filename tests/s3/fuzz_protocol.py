@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from worker.s3 import (
@@ -235,7 +236,7 @@ class Fuzzer:
             xml_requests.parse_complete,
             xml_requests.parse_tagging,
         ):
-            self.attempt(reader.__name__, lambda read=reader: read(body))
+            self.attempt(reader.__name__, partial(reader, body))
 
     def round(self) -> None:
         """Do one of each."""

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
-from worker.model import Checksum
+from worker.model import Entry, StoredPart, Upload
 from worker.s3.error_codes import S3Error
 from worker.s3.request import Request, parse
 
@@ -42,41 +41,30 @@ def a_request(
     )
 
 
-@attrs.frozen
-class APart:
-    """A part as the protocol sees it."""
-
-    number: int
-    size: int
-    etag: str = "d41d8cd98f00b204e9800998ecf8427e"
-    modified: int = 0
-    checksum: Checksum | None = None
+EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 
-@attrs.frozen
-class AnObject:
-    """An object as the protocol sees it."""
-
-    key: str = "key"
-    size: int = 10
-    etag: str = "d41d8cd98f00b204e9800998ecf8427e"
-    modified: int = 1_700_000_000_000
-    headers: Mapping[str, str] = attrs.field(factory=lambda: {"content-type": "text/plain"})
-    metadata: Mapping[str, str] = attrs.field(factory=dict)
-    tags: Mapping[str, str] = attrs.field(factory=dict)
-    checksum: Checksum | None = None
-    parts: tuple[APart, ...] = ()
+def a_part(number: int, size: int, etag: str = EMPTY_MD5, **fields: Any) -> StoredPart:
+    """Return a part of an upload in progress, without content."""
+    return StoredPart(number, size, etag, **{"modified": 0, "extents": (), **fields})
 
 
-@attrs.frozen
-class AnUpload:
-    """A multipart upload as the protocol sees it."""
+def an_object(**fields: Any) -> Entry:
+    """Return the entry of an object, without content."""
+    defaults = {
+        "key": "key",
+        "size": 10,
+        "etag": EMPTY_MD5,
+        "modified": 1_700_000_000_000,
+        "extents": (),
+        "headers": {"content-type": "text/plain"},
+    }
+    return Entry(**{**defaults, **fields})
 
-    key: str = "key"
-    id: str = "upload"
-    initiated: int = 0
-    algorithm: str | None = None
-    checksum_type: str | None = None
+
+def an_upload(key: str = "key", id: str = "upload", **fields: Any) -> Upload:  # noqa: A002 - as in Upload
+    """Return an upload in progress."""
+    return Upload(id=id, key=key, **{"initiated": 0, **fields})
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """Where a copy comes from, and what goes over."""
 
 import pytest
-from s3.scene import AnObject, a_request, refused
+from s3.scene import a_request, an_object, refused
 
 from worker.s3.copying import CopySource, copied_metadata, copy_source
 
-SOURCE = AnObject(
+SOURCE = an_object(
     headers={"content-type": "text/plain"}, metadata={"a": "1"}, tags={"colour": "red"}
 )
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from s3.scene import AnObject, AnUpload, APart, a_request, refused
+from s3.scene import a_part, a_request, an_object, an_upload, refused
 
 from worker.s3.listing import (
     PATIENCE,
@@ -37,7 +37,7 @@ class Counted:
         for key in self.keys:
             if key.encode() >= start.encode():
                 self.read += 1
-                yield AnObject(key=key)
+                yield an_object(key=key)
 
 
 def _query(kind, **params):
@@ -185,7 +185,7 @@ def test_refuses(kind, params):
         _query(kind, **params)
 
 
-UPLOADS = [AnUpload(*pair) for pair in (("a/1", "2"), ("a/1", "5"), ("a/2", "1"), ("b", "3"))]
+UPLOADS = [an_upload(*pair) for pair in (("a/1", "2"), ("a/1", "5"), ("a/2", "1"), ("b", "3"))]
 
 
 def _uploads(**params):
@@ -218,7 +218,7 @@ def test_folds_uploads():
     assert ([("b", "3")], []) == _uploads(delimiter="/", key_marker="a/")[:2]
 
 
-PARTS = [APart(number, 10) for number in (1, 3, 7)]
+PARTS = [a_part(number, 10) for number in (1, 3, 7)]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import base64
 import hashlib
 
 import pytest
-from s3.scene import AnUpload, APart, a_request, refused
+from s3.scene import a_part, a_request, an_upload, refused
 
 from worker.model import Checksum
 from worker.s3.checksums import checksum_of
@@ -16,7 +16,7 @@ CONTENTS = {1: BIG, 4: BIG, 9: b"end"}
 
 def _parts(algorithm="CRC64NVME"):
     return {
-        number: APart(
+        number: a_part(
             number,
             len(content),
             hashlib.md5(content).hexdigest(),
@@ -41,7 +41,7 @@ def _listed(have, numbers=(1, 4, 9), *, with_checksums=False):
 
 def _complete(listed, have, upload=None, headers=None):
     request = a_request("POST", "/out/key?uploadId=upload", headers)
-    return complete(listed, have, upload or AnUpload(), request)
+    return complete(listed, have, upload or an_upload(), request)
 
 
 def test_makes_an_object_of_the_parts_listed():
@@ -69,7 +69,7 @@ def test_leaves_out_parts_that_are_not_listed():
 
 def test_takes_one_part_of_any_size():
     """The last part may be small, and may be the only one, and empty."""
-    have = {1: APart(1, 0, checksum=checksum_of("CRC64NVME", []))}
+    have = {1: a_part(1, 0, checksum=checksum_of("CRC64NVME", []))}
 
     found = _complete([ListedPart(1, have[1].etag)], have)
 
@@ -81,7 +81,7 @@ def test_makes_a_composite_checksum(algorithm):
     """Uploads with a composite checksum get that of their parts' digests."""
     have = _parts(algorithm)
     digests = b"".join(base64.b64decode(part.checksum.value) for part in have.values())
-    upload = AnUpload(algorithm=algorithm, checksum_type="COMPOSITE")
+    upload = an_upload(algorithm=algorithm, checksum_type="COMPOSITE")
 
     found = _complete(_listed(have, with_checksums=True), have, upload)
 
@@ -93,7 +93,7 @@ def test_makes_a_composite_checksum(algorithm):
 def test_makes_a_checksum_of_the_whole(algorithm):
     """Uploads with a full-object CRC get the CRC of all bytes, without the parts' in the list."""
     have = _parts(algorithm)
-    upload = AnUpload(algorithm=algorithm, checksum_type="FULL_OBJECT")
+    upload = an_upload(algorithm=algorithm, checksum_type="FULL_OBJECT")
 
     found = _complete(_listed(have), have, upload)
 
@@ -102,8 +102,8 @@ def test_makes_a_checksum_of_the_whole(algorithm):
 
 HAVE = _parts()
 CRC32 = _parts("CRC32")
-COMPOSITE = AnUpload(algorithm="CRC32", checksum_type="COMPOSITE")
-SMALL = {1: APart(1, 5, checksum=HAVE[9].checksum), 9: HAVE[9]}
+COMPOSITE = an_upload(algorithm="CRC32", checksum_type="COMPOSITE")
+SMALL = {1: a_part(1, 5, checksum=HAVE[9].checksum), 9: HAVE[9]}
 
 
 @pytest.mark.parametrize(

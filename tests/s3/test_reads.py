@@ -1,24 +1,24 @@
 """GET and HEAD of an object, decided before a byte is read."""
 
 import pytest
-from s3.scene import AnObject, APart, a_request, refused
+from s3.scene import a_request, an_object, refused
 
-from worker.model import Checksum
+from worker.model import Checksum, Part
 from worker.s3.reads import http_date, read
 
-WHOLE = AnObject(
+WHOLE = an_object(
     headers={"content-type": "text/plain", "cache-control": "no-cache"},
     metadata={"owner": "\xc3\xbc"},
     tags={"a": "1"},
     checksum=Checksum("CRC32", "AAAAAA=="),
 )
-PARTS = AnObject(
+PARTS = an_object(
     size=25,
     checksum=Checksum("CRC32", "BBBBBB==-3", "COMPOSITE"),
     parts=(
-        APart(1, 10, checksum=Checksum("CRC32", "AAAAAA==")),
-        APart(3, 10, checksum=Checksum("CRC32", "AQAAAA==")),
-        APart(7, 5, checksum=Checksum("CRC32", "AgAAAA==")),
+        Part(1, 10, checksum=Checksum("CRC32", "AAAAAA==")),
+        Part(3, 10, checksum=Checksum("CRC32", "AQAAAA==")),
+        Part(7, 5, checksum=Checksum("CRC32", "AgAAAA==")),
     ),
 )
 
@@ -47,7 +47,7 @@ def test_gives_all_that_is_known_of_an_object():
 
 def test_gives_a_type_to_what_has_none():
     """An object without a content type is what S3 says it is."""
-    assert b"binary/octet-stream" == _read(AnObject(headers={}))[1][b"content-type"]
+    assert b"binary/octet-stream" == _read(an_object(headers={}))[1][b"content-type"]
 
 
 def test_gives_a_range():
@@ -135,7 +135,7 @@ def test_a_plain_object_is_its_own_first_part():
 
 def test_the_first_part_of_nothing_is_all_of_it():
     """An empty object has no range that could be named, and is given whole."""
-    found, headers = _read(AnObject(size=0), query="partNumber=1")
+    found, headers = _read(an_object(size=0), query="partNumber=1")
 
     assert (200, 0, 0) == (found.status, found.start, found.stop)
     assert b"0" == headers[b"content-length"]
@@ -143,7 +143,7 @@ def test_the_first_part_of_nothing_is_all_of_it():
 
 def test_an_object_of_one_empty_part_has_a_part():
     """Some clients upload an empty file as one empty part, and read that part again."""
-    found, headers = _read(AnObject(size=0, parts=(APart(1, 0),)), query="partNumber=1")
+    found, headers = _read(an_object(size=0, parts=(Part(1, 0),)), query="partNumber=1")
 
     assert (200, b"1") == (found.status, headers[b"x-amz-mp-parts-count"])
 

@@ -4,9 +4,9 @@ import pytest
 from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 from botocore.session import Session
-from s3.scene import AnObject, AnUpload, APart, a_request, refused
+from s3.scene import a_part, a_request, an_object, an_upload, refused
 
-from worker.model import Checksum
+from worker.model import Checksum, Part
 from worker.s3 import listing, xml_responses
 from worker.s3.error_codes import S3Error
 from worker.s3.reads import attributes
@@ -27,7 +27,7 @@ def _read(operation, body, *, status=200):
 def _page(kind, keys, **params):
     query = "&".join(f"{name.replace('_', '-')}={value}" for name, value in params.items())
     asked = listing.parse_list(a_request("GET", f"/out?{query}"), kind)
-    items = [AnObject(key=key, checksum=CRC) for key in sorted(keys)]
+    items = [an_object(key=key, checksum=CRC) for key in sorted(keys)]
     found = listing.page(lambda start: (each for each in items if each.key >= start), asked)
     return xml_responses.list_page("out", asked, found)
 
@@ -123,7 +123,10 @@ def test_lists_versions():
 def test_lists_uploads():
     """Uploads come with key, id and date."""
     query = listing.parse_uploads(a_request("GET", "/out?uploads&max-uploads=1"))
-    uploads = [AnUpload("a&b", "1", 0, "CRC32", "COMPOSITE"), AnUpload("c", "2")]
+    uploads = [
+        an_upload("a&b", "1", algorithm="CRC32", checksum_type="COMPOSITE"),
+        an_upload("c", "2"),
+    ]
     body = xml_responses.list_uploads("out", query, listing.uploads_page(uploads, query))
 
     found = _read("ListMultipartUploads", body)
@@ -140,10 +143,10 @@ def test_lists_uploads():
 def test_lists_parts():
     """Parts come with number, size, ETag and checksum."""
     query = listing.parse_parts(a_request("GET", "/out/k?uploadId=1&max-parts=1"))
-    parts = [APart(1, 5, checksum=CRC), APart(2, 5)]
+    parts = [a_part(1, 5, checksum=CRC), a_part(2, 5)]
     page = listing.parts_page(parts, query)
 
-    found = _read("ListParts", xml_responses.list_parts("out", AnUpload(), query, page))
+    found = _read("ListParts", xml_responses.list_parts("out", an_upload(), query, page))
 
     (part,) = found["Parts"]
     assert (1, 5, "AAAAAA==") == (part["PartNumber"], part["Size"], part["ChecksumCRC32"])
@@ -227,7 +230,7 @@ def test_tells_an_error():
 
 def test_tells_the_attributes_of_an_object():
     """All that GetObjectAttributes can be asked for, the parts in pages."""
-    facts = AnObject(checksum=CRC, parts=(APart(1, 5, checksum=CRC), APart(4, 5)))
+    facts = an_object(checksum=CRC, parts=(Part(1, 5, checksum=CRC), Part(4, 5)))
     headers = {
         "x-amz-object-attributes": "ETag,Checksum,ObjectParts, StorageClass,ObjectSize",
         "x-amz-max-parts": "1",
@@ -254,4 +257,4 @@ def test_tells_the_attributes_of_an_object():
 def test_refuses_attributes(value):
     """What is asked for must be one of the five."""
     with pytest.raises(S3Error):
-        attributes(a_request("GET", "/out/k", {"x-amz-object-attributes": value}), AnObject())
+        attributes(a_request("GET", "/out/k", {"x-amz-object-attributes": value}), an_object())

@@ -63,7 +63,7 @@ def check_provenance(site, output):
     text = site.worker("show", output).out
     for part in (found["inputs"][0]["commit"], job["id"], "aws --endpoint-url", str(size)):
         assert part in text
-    assert output in site.worker("show", "labresults").out.partition("Made from it")[2]
+    assert output in site.worker("show", "labresults").out.partition("Derived commits")[2]
 
 
 def check_second_run(site, labresults):

@@ -5,10 +5,10 @@ import json
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.errors import EXIT_CODES, Cause
+from worker.errors import Cause
 
 AGENT = "$(ps -o ppid= -p $PPID)"
-"""The parent of the command's shim."""
+"""The process id of the agent: the parent of the supervisor shim."""
 ELSEWHERE = {
     Cause.OUT_OF_MEMORY: "test_struck, in a cgroup with a limit",
     Cause.NOT_PUBLISHED: "test_struck, on a disk of 8 MiB",
@@ -51,7 +51,7 @@ ROWS = [
     pytest.param(
         {"stdin": ["kill -9 $PPID; sleep 60"]},
         Cause.UNAVAILABLE,
-        "shim of the command was killed",
+        "supervisor process of the command was killed",
         id="the shim is killed",
     ),
     pytest.param(
@@ -77,7 +77,7 @@ def test_each_end_has_its_code(site, changes, cause, reason):
     said = site.worker("run", "--job", site.job(job), "--result", "r.json")
     result = json.loads((site.root / "r.json").read_text())
 
-    assert (cause.exit_code, cause.value) == (said.status, result["cause"]), result["reason"]
+    assert (cause.exit_status, cause.value) == (said.status, result["cause"]), result["reason"]
     assert said.status == result["exit_code"]
     assert reason in result["reason"]
     there = "copy" in [repo.name for repo in store.repos()]
@@ -97,4 +97,4 @@ def test_published_before_is_success(site):
 
 def test_there_is_a_row_for_each_cause():
     """What has none here is made to happen where it can be."""
-    assert set(EXIT_CODES) == {row.values[1] for row in ROWS} | ELSEWHERE.keys()
+    assert set(Cause) == {row.values[1] for row in ROWS} | ELSEWHERE.keys()

@@ -93,10 +93,10 @@ def test_an_input_that_is_not_there_is_unrunnable(site):
 @pytest.mark.parametrize(
     ("folders", "says"),
     [
-        (["other=."], "the job has no input 'other'; it has labresults"),
-        (["labresults=nothing"], "nothing is not a directory"),
-        (["labresults"], "expected NAME=DIRECTORY"),
-        (["labresults=.", "labresults=."], "labresults is given twice"),
+        (["other=."], "the job has no input 'other'; its inputs are labresults"),
+        (["labresults=nothing"], "nothing: not a directory"),
+        (["labresults"], "expected NAME=DIRECTORY, found"),
+        (["labresults=.", "labresults=."], "the input 'labresults' is given twice"),
     ],
 )
 def test_a_folder_for_no_input_is_refused(site, folders, says):
@@ -116,7 +116,7 @@ def test_a_folder_for_a_pinned_input_is_refused(site):
 
     said = site.worker("run", "--job", site.job(document), "--input", "labresults=.")
 
-    assert "the job pins labresults to commit" in " ".join(said.err.split())
+    assert "the job pins the input 'labresults' to commit" in " ".join(said.err.split())
     assert 64 == said.status
 
 

@@ -1,4 +1,4 @@
-"""Globs in Pachyderm's meaning: which files and folders of a commit they select."""
+"""Globs with Pachyderm's meaning: the files and folders of a commit that they match."""
 
 import contextlib
 import itertools
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.spec.glob import GlobWrong, Match, clean, compile_glob
+from worker.spec.glob import InvalidGlob, Match, compile_glob, normalize
 
 KEYS = sorted(
     [
@@ -24,7 +24,7 @@ KEYS = sorted(
 
 
 def selected(glob, keys=KEYS):
-    """Return what *glob* selects, folders with a slash behind them."""
+    """Return the selected paths, folders with a trailing slash."""
     matches = compile_glob(glob).select(keys)
     return [match.path + "/" * (match.folder and match.path != "/") for match in matches]
 
@@ -60,15 +60,15 @@ def selected(glob, keys=KEYS):
         ("//2023//jan/./x/../a.csv", ["/2023/jan/a.csv"]),
     ],
 )  # fmt: skip
-def test_selects_files_and_folders(glob, paths):
-    """Each path that matches is selected: a file, or a folder with all below it."""
+def test_a_glob_selects_files_and_folders(glob, paths):
+    """Each match is a file, or a folder with everything below it."""
     assert paths == selected(glob)
 
 
 @pytest.mark.parametrize(
     ("glob", "path", "matches"),
     [
-        # One character, many characters
+        # Wildcards
         ("/a?c", "/abc", True),
         ("/a?c", "/a/c", False),
         ("/a*c", "/ac", True),
@@ -116,7 +116,7 @@ def test_selects_files_and_folders(glob, paths):
         ("/@(a,b)", "/a,b", True),
         ("/a**(b|c)", "/axxbcb", True),
         ("/+(a/)b", "/a/a/b", True),
-        # Anything but
+        # Negation
         ("/!(a)", "/b", True),
         ("/!(a)", "/a", False),
         ("/!(a)", "/ab", True),
@@ -129,7 +129,7 @@ def test_selects_files_and_folders(glob, paths):
         ("/!(foo)*", "/foobar", False),
         ("/@(!(z*)|*x)", "/zoot", False),
         ("/@(!(z*)|*x)", "/zoox", True),
-        # Characters that only mean something elsewhere
+        # Literal characters
         ("/a@b+c!d", "/a@b+c!d", True),
         ("/a.c", "/abc", False),
         ("/a$^", "/a$^", True),
@@ -137,9 +137,9 @@ def test_selects_files_and_folders(glob, paths):
         ("/\\*", "/a", False),
     ],
 )  # fmt: skip
-def test_compares_a_path(glob, path, matches):
-    """Each part of a glob has Pachyderm's meaning."""
-    assert matches is compile_glob(glob).accepts(path)
+def test_each_construct_matches_as_in_pachyderm(glob, path, matches):
+    """Each row is one construct of the syntax."""
+    assert matches is compile_glob(glob).matches(path)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_compares_a_path(glob, path, matches):
     [
         ("/[a", "`[` is not closed"),
         ("/[a-", "`[` is not closed"),
-        ("/[]", "without a character"),
-        ("/[!]", "without a character"),
-        ("/[c-a]", "runs backwards"),
-        ("/[[:letter:]]", "not a class"),
+        ("/[]", "empty class"),
+        ("/[!]", "empty class"),
+        ("/[c-a]", "is reversed"),
+        ("/[[:letter:]]", "not a POSIX character class"),
         ("/{a,b", "`{` is not closed"),
         ("/@(a|b", "`(` is not closed"),
         ("/(a", "`(` is not closed"),
@@ -159,37 +159,37 @@ def test_compares_a_path(glob, path, matches):
         ("/" + "a" * 5000, "5001 characters"),
     ],
 )
-def test_refuses_what_is_no_glob(glob, reason):
-    """A glob that cannot mean anything says why."""
-    with pytest.raises(GlobWrong, match="the glob") as caught:
+def test_an_invalid_glob_is_rejected_with_the_reason(glob, reason):
+    """The reason names the construct."""
+    with pytest.raises(InvalidGlob, match="the glob") as caught:
         compile_glob(glob)
 
     assert reason in caught.value.reason
 
 
 @pytest.mark.parametrize(
-    ("text", "cleaned"),
+    ("text", "normalized"),
     [("", "/"), ("/", "/"), ("//", "/"), ("a", "/a"), ("a/", "/a"), ("../a", "/a"), ("./*", "/*")],
 )
-def test_cleans_as_pachyderm_cleans_paths(text, cleaned):
-    """A glob begins with a slash, and has none doubled or at its end."""
-    assert cleaned == clean(text)
+def test_a_glob_is_normalized_like_a_path(text, normalized):
+    """It has a leading slash, and no double or trailing ones."""
+    assert normalized == normalize(text)
 
 
-def test_the_whole_commit_is_there_even_when_it_is_empty():
-    """`/` is one datum, whatever the commit holds."""
+def test_the_root_glob_selects_an_empty_commit():
+    """`/` is one datum whatever the commit holds."""
     assert ["/"] == selected("/", [])
     assert [] == selected("/**", [])
 
 
-def test_a_folder_marker_is_a_folder_and_no_file():
-    """A key with a slash at its end is an empty folder."""
+def test_a_folder_marker_is_a_folder():
+    """A key with a trailing slash is an empty folder, not a file."""
     assert ["/a/"] == selected("/*", ["a/"])
     assert ["/a/", "/a/b/"] == selected("/**", ["a/b/"])
 
 
-def test_a_match_says_which_keys_it_has():
-    """A folder's keys have its path and a slash before them, a file's key is its path."""
+def test_the_prefix_of_a_match_selects_its_keys():
+    """The prefix of a folder ends in a slash; that of a file is its key."""
     assert "a/" == Match("/a", folder=True).prefix
     assert "a" == Match("/a", folder=False).prefix
     assert "" == Match("/", folder=True).prefix
@@ -206,8 +206,8 @@ def test_a_match_says_which_keys_it_has():
         ("/+(a/)b", "", float("inf")),
     ],
 )
-def test_says_how_far_one_must_look(glob, prefix, depth):
-    """A reader of a large tree can skip what cannot match."""
+def test_a_glob_bounds_the_keys_that_can_match(glob, prefix, depth):
+    """Prefix and depth let a reader of a large tree skip keys."""
     compiled = compile_glob(glob)
 
     assert (prefix, depth) == (compiled.prefix, compiled.depth)
@@ -223,7 +223,7 @@ GLOBS = st.lists(
 
 
 def ends(tokens, text, start):
-    """Return where *tokens* can end that begin at *start* of *text*: the model, one by one."""
+    """Return the positions at which a match of *tokens* from *start* of *text* can end."""
     if not tokens:
         return {start}
     rest = text[start:]
@@ -243,7 +243,7 @@ def ends(tokens, text, start):
 
 
 def expected_matches(tokens, keys):
-    """Return what is selected, by looking at every path on its own."""
+    """Yield the matches of the model, which compares every path separately."""
     folders = set()
     for key in keys:
         parts = key.split("/")
@@ -256,27 +256,27 @@ def expected_matches(tokens, keys):
 
 
 @given(GLOBS, TREES)
-def test_selects_what_a_simple_model_selects(tokens, keys):
-    """On any tree a glob selects the paths that match one by one, in the order of the keys."""
-    # A star before a group or another star would be another token.
+def test_a_glob_selects_the_same_paths_as_a_simple_model(tokens, keys):
+    """Any glob on any tree selects the matching paths in the order of the keys."""
+    # A star followed by a group or a star is a different token, which the model does not have.
     text = "/" + "".join(tokens)
     tokens = ["/", *tokens]
     ambiguous = any(a in ("*", "**") and b[0] in "*" for a, b in itertools.pairwise(tokens))
-    if clean(text) == text and not ambiguous and text != "/":
+    if normalize(text) == text and not ambiguous and text != "/":
         assert list(expected_matches(tokens, keys)) == list(compile_glob(text).select(keys))
 
 
 @given(st.text("ab/*?[]{}()!@+|,\\-:^", max_size=30))
-def test_any_text_is_a_glob_or_says_why_not(text):
-    """Whatever stands in a document, compiling it does no harm."""
-    with contextlib.suppress(GlobWrong):
+def test_any_text_is_a_glob_or_invalid(text):
+    """Compiling raises no other exception."""
+    with contextlib.suppress(InvalidGlob):
         assert compile_glob(text).text.startswith("/")
 
 
-def test_reads_each_key_once():
-    """The keys can be an iterator over a tree that is read as one goes."""
-    read = []
-    matches = compile_glob("/*/b").select(key for key in ["a/b", "c/b"] if not read.append(key))
+def test_keys_are_consumed_lazily_and_once():
+    """The keys may be an iterator over a tree that is read on demand."""
+    keys = iter(["a/b", "c/b"])
+    matches = compile_glob("/*/b").select(keys)
 
     assert Match("/a/b", folder=False) == next(matches)
-    assert ["a/b"] == read
+    assert ["c/b"] == list(keys)

@@ -1,13 +1,13 @@
-"""The inputs of a job: every refusal, every warning, every default."""
+"""The inputs of a job: every error, warning and default."""
 
 import copy
 import json
 
 import pytest
 
-from worker.spec.document import DocumentErrors
 from worker.spec.parse import parse
 from worker.spec.pipeline import CrossInput, PfsInput
+from worker.spec.problems import DocumentErrors
 
 FILES = {"repo": "files", "glob": "/*"}
 BUCKET = {"repo": "bucket", "s3": True}
@@ -21,7 +21,7 @@ def parsed(node, **more):
     return parse(json.dumps(a_document(node, **more)))
 
 
-def mistakes(node):
+def errors(node):
     with pytest.raises(DocumentErrors) as caught:
         parsed(node)
     return {problem.pointer: str(problem) for problem in caught.value.problems}
@@ -34,8 +34,8 @@ def pfs(**fields):
 @pytest.mark.parametrize(
     ("node", "pointer", "reason"),
     [
-        pytest.param(pfs(glob="/"), "/pfs/repo", "the key is missing", id="no repo"),
-        pytest.param(pfs(repo="", glob="/"), "/pfs/repo", "an empty text", id="empty repo"),
+        pytest.param(pfs(glob="/"), "/pfs/repo", "missing key", id="no repo"),
+        pytest.param(pfs(repo="", glob="/"), "/pfs/repo", "an empty string", id="empty repo"),
         pytest.param(pfs(repo="a/b", glob="/"), "/pfs/repo", "A–Z, a–z", id="repo with a slash"),
         pytest.param(pfs(**FILES, project=""), "/pfs/project", "an empty", id="empty project"),
         pytest.param(pfs(**FILES, branch=""), "/pfs/branch", "an empty", id="empty branch"),
@@ -48,21 +48,23 @@ def pfs(**fields):
         pytest.param(pfs(**FILES, commit="abc"), "/pfs/commit", "32 hex", id="short commit"),
         pytest.param(pfs(**FILES, commit="A" * 32), "/pfs/commit", "lower case", id="upper commit"),
         pytest.param(
-            pfs(repo="out", glob="/"), "/pfs/repo", "name of the output", id="a repo called out"
+            pfs(repo="out", glob="/"), "/pfs/repo", "reserved for the output", id="repo named out"
         ),
-        pytest.param(pfs(repo="a"), "/pfs/glob", "needs a glob", id="no glob on files"),
-        pytest.param(pfs(repo="a", glob=""), "/pfs/glob", "needs a glob", id="empty glob on files"),
+        pytest.param(pfs(repo="a"), "/pfs/glob", "requires a glob", id="no glob on files"),
         pytest.param(
-            pfs(repo="a", glob="/[a"), "/pfs/glob", "`[` is not closed", id="a glob that is none"
+            pfs(repo="a", glob=""), "/pfs/glob", "requires a glob", id="empty glob on files"
+        ),
+        pytest.param(
+            pfs(repo="a", glob="/[a"), "/pfs/glob", "`[` is not closed", id="invalid glob"
         ),
         pytest.param(
             pfs(**BUCKET, glob="/*"),
             "/pfs/glob",
-            'an S3 input takes the whole commit, so "/"; found "/*"',
+            'an S3 input is one datum, so its glob must be "/"; found "/*"',
             id="s3 with another glob",
         ),
         pytest.param(
-            pfs(**BUCKET, glob=""), "/pfs/glob", "the whole commit", id="s3 with an empty glob"
+            pfs(**BUCKET, glob=""), "/pfs/glob", 'must be "/"', id="s3 with an empty glob"
         ),
         pytest.param(pfs(**BUCKET, lazy=True), "/pfs/lazy", "cannot be lazy", id="s3 and lazy"),
         pytest.param(
@@ -77,7 +79,7 @@ def pfs(**fields):
             pytest.param(
                 {kind: [pfs(**BUCKET), pfs(**FILES)]},
                 f"/{kind}/0/pfs/s3",
-                f"an S3 input cannot stand below `{kind}`",
+                f"an S3 input is not allowed below `{kind}`",
                 id=f"s3 below {kind}",
             )
             for kind in ("join", "group", "union")
@@ -85,7 +87,7 @@ def pfs(**fields):
         pytest.param(
             {"union": [{"cross": [pfs(**BUCKET), pfs(**FILES)]}]},
             "/union/0/cross/0/pfs/s3",
-            "an S3 input cannot stand below `union`",
+            "an S3 input is not allowed below `union`",
             id="s3 far below union",
         ),
         *(
@@ -109,27 +111,35 @@ def pfs(**fields):
         pytest.param({"cross": []}, "/cross", "at least one part", id="empty cross"),
         pytest.param({"cross": {}}, "/cross", "no list of inputs", id="cross of an object"),
         pytest.param({"pfs": None}, "", "found no input", id="null kind"),
-        pytest.param({"psf": FILES}, "/psf", "did you mean `pfs`?", id="kind misspelt"),
+        pytest.param({"psf": FILES}, "/psf", "did you mean `pfs`?", id="misspelled kind"),
         pytest.param(pfs(**FILES, name=""), "/pfs/name", "the name is empty", id="empty name"),
-        pytest.param(pfs(**FILES, name="out"), "/pfs/name", 'called "out"', id="named out"),
-        pytest.param(pfs(**BUCKET, name="out"), "/pfs/name", 'called "out"', id="s3 named out"),
-        pytest.param(pfs(**FILES, name=".env"), "/pfs/name", 'called ".env"', id="named .env"),
-        pytest.param(pfs(**FILES, name=".."), "/pfs/name", "no folder", id="named .."),
-        pytest.param(pfs(**FILES, name="../x"), "/pfs/name", "no folder", id="a path as name"),
-        pytest.param(pfs(**FILES, name="a=b"), "/pfs/name", "no folder", id="name with ="),
-        pytest.param(pfs(**FILES, name="a\x1b"), "/pfs/name", "no folder", id="name with escape"),
+        pytest.param(pfs(**FILES, name="out"), "/pfs/name", '"out" is reserved', id="named out"),
+        pytest.param(
+            pfs(**BUCKET, name="out"), "/pfs/name", '"out" is reserved', id="s3 named out"
+        ),
+        pytest.param(pfs(**FILES, name=".env"), "/pfs/name", '".env" is reserved', id="named .env"),
+        pytest.param(pfs(**FILES, name=".."), "/pfs/name", "cannot name a folder", id="named .."),
+        pytest.param(
+            pfs(**FILES, name="../x"), "/pfs/name", "cannot name a folder", id="a path as name"
+        ),
+        pytest.param(
+            pfs(**FILES, name="a=b"), "/pfs/name", "cannot name a folder", id="name with ="
+        ),
+        pytest.param(
+            pfs(**FILES, name="a\x1b"), "/pfs/name", "cannot name a folder", id="name with escape"
+        ),
         pytest.param(pfs(**FILES, name="é" * 128), "/pfs/name", "255 bytes", id="name too long"),
         pytest.param(
             {"cross": [pfs(**FILES), pfs(**FILES)]},
             "/cross/1/pfs/name",
-            'the name "files" is taken by /input/cross/0/pfs',
+            'the name "files" is already used by /input/cross/0/pfs',
             id="the same name twice",
         ),
     ],
 )
-def test_refuses(node, pointer, reason):
-    """Each input that cannot be is refused by name, at its place."""
-    found = mistakes(node)
+def test_an_invalid_input_is_an_error_at_its_key(node, pointer, reason):
+    """Each error has the JSON pointer of the key and the reason."""
+    found = errors(node)
 
     assert reason in found["/input" + pointer]
 
@@ -155,37 +165,37 @@ BAD_BUCKETS = [
 
 
 @pytest.mark.parametrize("name", BAD_BUCKETS)
-def test_an_s3_input_has_the_name_of_a_bucket(name):
-    """What no S3 client would take as a bucket is refused as the name of an S3 input."""
-    found = mistakes(pfs(**BUCKET, name=name))
+def test_the_name_of_an_s3_input_must_be_a_bucket_name(name):
+    """Amazon S3's naming rules apply."""
+    found = errors(pfs(**BUCKET, name=name))
 
     assert ["/input/pfs/name"] == list(found)
 
 
 @pytest.mark.parametrize("name", ["lab", "lab-results", "a.b.c", "1ab", "a" * 63, "256.1.1.1"])
-def test_takes_the_names_that_s3_takes(name):
-    """What S3 takes as a bucket's name is taken."""
+def test_valid_bucket_names_are_accepted(name):
+    """Letters, digits, hyphens and dots within S3's limits are accepted."""
     assert name == parsed(pfs(**BUCKET, name=name)).inputs[0].name
 
 
-def test_a_repo_whose_name_is_no_bucket_needs_another_name():
-    """The repo's name is the bucket's, and where it cannot be a `name` is asked for."""
-    found = mistakes(pfs(repo="Lab_Results", s3=True))
+def test_a_repo_that_is_not_a_bucket_name_requires_a_name():
+    """The bucket is named like the repo unless the input has a `name`."""
+    found = errors(pfs(repo="Lab_Results", s3=True))
 
-    assert '"Lab_Results" is no legal bucket name' in found["/input/pfs/name"]
+    assert '"Lab_Results" is not a valid bucket name' in found["/input/pfs/name"]
     assert "lab" == parsed(pfs(repo="Lab_Results", s3=True, name="lab")).inputs[0].name
 
 
-def test_every_mistake_is_told_once_and_no_follow_up():
-    """A value that was refused is not held against the fields that depend on it."""
+def test_an_invalid_value_causes_no_further_errors():
+    """Fields that depend on an invalid value are not checked against it."""
     node = pfs(repo=5, s3="yes", glob="/*", branch="", commit=1)
 
     expected = {f"/input/pfs/{key}" for key in ("repo", "s3", "branch", "commit")}
-    assert expected == set(mistakes(node))
+    assert expected == set(errors(node))
 
 
-def test_defaults_are_filled():
-    """Branch, name, project and glob need not be given."""
+def test_omitted_fields_have_their_defaults():
+    """Branch, name, project and the glob of an S3 input are optional."""
     expected = PfsInput(
         name="bucket",
         project="lab",
@@ -200,8 +210,8 @@ def test_defaults_are_filled():
     )
 
 
-def test_every_field_of_an_input_is_kept():
-    """What was given is what the input has."""
+def test_every_field_of_an_input_is_parsed():
+    """The parsed input has the values of the document."""
     node = pfs(
         project="q",
         repo="r",
@@ -220,20 +230,20 @@ def test_every_field_of_an_input_is_kept():
     assert expected == parsed(node).input
 
 
-def test_a_repo_called_out_can_be_read_by_another_name():
-    """Only the name is taken by the output."""
+def test_a_repo_named_out_is_accepted_with_another_name():
+    """Only the name of the input is reserved."""
     assert "results" == parsed(pfs(repo="out", glob="/", name="results")).inputs[0].name
 
 
-def test_null_is_the_same_as_left_out():
-    """A key that is null has its default."""
+def test_null_is_equivalent_to_an_omitted_key():
+    """A null key has its default."""
     node = pfs(**BUCKET, commit=None, branch=None, name=None, glob=None)
 
     assert parsed(pfs(**BUCKET)).input == parsed(node).input
 
 
-def test_a_cross_keeps_the_order_of_its_parts():
-    """The inputs of a cross come from left to right, crosses in crosses too."""
+def test_the_inputs_of_a_cross_are_in_document_order():
+    """Inputs are ordered from left to right, nested crosses included."""
     node = {"cross": [pfs(repo="one", glob="/"), {"cross": [pfs(**BUCKET), pfs(**FILES)]}]}
 
     spec = parsed(node)
@@ -245,8 +255,8 @@ def test_a_cross_keeps_the_order_of_its_parts():
 @pytest.mark.parametrize(
     ("name", "warning"),
     [
-        ("lab-results", '"lab-results" is no legal shell variable'),
-        ("1st", '"1st" is no legal shell variable'),
+        ("lab-results", '"lab-results" is not a valid name of a shell variable'),
+        ("1st", '"1st" is not a valid name of a shell variable'),
         ("PATH", 'shadows "PATH"'),
         ("HOME", 'shadows "HOME"'),
         ("S3_ENDPOINT", 'shadows "S3_ENDPOINT"'),
@@ -255,31 +265,31 @@ def test_a_cross_keeps_the_order_of_its_parts():
         ("http_proxy", 'shadows "http_proxy"'),
     ],
 )
-def test_warns_of_a_name_that_may_surprise(name, warning):
-    """A name that a shell cannot read, or that hides a variable it needs, is warned about."""
-    (told,) = parsed(pfs(**FILES, name=name)).warnings
+def test_a_name_that_is_a_problematic_variable_is_a_warning(name, warning):
+    """The variable is unreadable in a shell, or shadows one that programs read."""
+    (problem,) = parsed(pfs(**FILES, name=name)).warnings
 
-    assert "/input/pfs/name" == told.pointer
-    assert warning in told.reason
+    assert "/input/pfs/name" == problem.pointer
+    assert warning in problem.reason
 
 
-def test_warns_of_a_name_that_is_the_variable_of_another_inputs_commit():
-    """`a_COMMIT` is where the commit of `a` stands."""
+def test_a_name_that_is_the_commit_variable_of_another_input_is_a_warning():
+    """`a_COMMIT` holds the commit of the input `a`."""
     node = {"cross": [pfs(**FILES, name="a"), pfs(repo="x", glob="/", name="a_COMMIT")]}
 
-    (told,) = parsed(node).warnings
+    (problem,) = parsed(node).warnings
 
-    assert "/input/cross/1/pfs/name" == told.pointer
+    assert "/input/cross/1/pfs/name" == problem.pointer
 
 
 @pytest.mark.parametrize("name", ["labresults", "lab_results", "AWSOME", "paths"])
-def test_a_plain_name_is_not_warned_about(name):
-    """Most names are fine."""
+def test_an_ordinary_name_has_no_warning(name):
+    """A name that only resembles a known variable has no warning."""
     assert () == parsed(pfs(**FILES, name=name)).warnings
 
 
-def test_the_trigger_is_for_the_scheduler():
-    """When a job starts is not the worker's to say."""
+def test_a_trigger_is_for_the_scheduler():
+    """The worker does not start jobs."""
     node = copy.deepcopy(pfs(**FILES, trigger={"branch": "master"}))
 
     assert ("/input/pfs/trigger",) == parsed(node).for_scheduler

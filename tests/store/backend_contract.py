@@ -1,4 +1,4 @@
-"""What every backend promises, tested once for all of them."""
+"""The contract of backends, tested once for each implementation."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.errors import Conflict, DataLost, Invalid
+from worker.errors import Conflict, Invalid, NotFound
 from worker.store.backends.base import AlreadyThere, Backend
 
 PARTS = st.sampled_from(["a", "a-b", "a.b", "b", "A", "0", "a0", "_", "@x"])
@@ -16,8 +16,8 @@ BAD_NAMES = {
     "empty": "",
     "absolute": "/etc/passwd",
     "parent": "../up",
-    "parent in the middle": "a/../../up",
-    "this": "./a",
+    "parent later": "a/../../up",
+    "current": "./a",
     "empty part": "a//b",
     "trailing slash": "a/",
     "hidden": "a/.b",
@@ -34,40 +34,35 @@ def names(backend: Backend, prefix: str = "", after: str = "") -> list[str]:
 
 
 class BackendContract:
-    """A class that inherits this has a fixture ``backend``, an empty one."""
+    """Tests for a subclass with a fixture ``backend``, which is empty."""
 
-    def test_gives_back_what_was_put(self, backend):
-        """What was put can be read, byte for byte."""
+    def test_get_returns_the_bytes_of_put(self, backend):
         backend.put("a/b", b"\0\xff1")
 
         assert b"\0\xff1" == backend.get("a/b")
 
-    def test_holds_empty_objects(self, backend):
-        """An object without bytes is an object."""
+    def test_an_object_can_be_empty(self, backend):
         backend.put("a/empty", b"")
 
         assert b"" == backend.get("a/empty")
         assert ["a/empty"] == names(backend)
 
-    def test_replaces(self, backend):
-        """A second put replaces the first."""
+    def test_put_replaces_an_existing_object(self, backend):
         backend.put("a", b"first, and longer")
         backend.put("a", b"second")
 
         assert b"second" == backend.get("a")
 
-    def test_says_what_is_missing(self, backend):
-        """To read what is not there raises DataLost with its name."""
-        with pytest.raises(DataLost, match="a/nothing"):
+    def test_get_of_a_missing_object_raises_not_found_with_its_name(self, backend):
+        with pytest.raises(NotFound, match="a/nothing"):
             backend.get("a/nothing")
-        with pytest.raises(DataLost, match="a/nothing"):
+        with pytest.raises(NotFound, match="a/nothing"):
             backend.get("a/nothing", 1, 2)
 
-    def test_a_folder_is_no_object(self, backend):
-        """The folder of an object is not itself one."""
+    def test_a_folder_is_not_an_object(self, backend):
         backend.put("a/b", b"1")
 
-        with pytest.raises(DataLost):
+        with pytest.raises(NotFound):
             backend.get("a")
 
     @pytest.mark.parametrize(
@@ -82,31 +77,30 @@ class BackendContract:
             (50, 60, b""),
         ],
     )
-    def test_reads_ranges(self, backend, start, stop, expected):
-        """A range is cut at the end of the object, and empty beyond it."""
+    def test_get_returns_a_range(self, backend, start, stop, expected):
+        """A range is truncated at the end of the object, and empty beyond it."""
         backend.put("a", b"0123456789")
 
         assert expected == backend.get("a", start, stop)
 
-    def test_never_overwrites_what_must_be_new(self, backend):
-        """Of two writers who both say "new", the second is told, and the first's bytes stay."""
+    def test_put_new_raises_a_conflict_with_an_existing_object(self, backend):
         backend.put_new("slot", b"1")
 
         with pytest.raises(Conflict):
             backend.put_new("slot", b"2")
         assert b"1" == backend.get("slot")
 
-    def test_the_same_bytes_are_the_same_write(self, backend):
-        """A writer whose answer was lost writes again, and its own object is no conflict."""
+    def test_put_new_of_the_same_bytes_is_idempotent(self, backend):
+        """So a writer whose response was lost can repeat its request."""
         backend.put_new("slot", b"token 1")
         backend.put_new("slot", b"token 1")
 
         assert b"token 1" == backend.get("slot")
 
-    def test_one_of_many_is_first(self, backend):
+    def test_put_new_succeeds_for_one_of_many_concurrent_writers(self, backend):
         """Of many writers at once who say "new", exactly one succeeds."""
 
-        def claim(number: int) -> bool:
+        def put(number: int) -> bool:
             try:
                 backend.put_new("slots/one", b"%d" % number)
             except AlreadyThere:
@@ -114,45 +108,42 @@ class BackendContract:
             return True
 
         with ThreadPoolExecutor(8) as pool:
-            won = list(pool.map(claim, range(24)))
+            won = list(pool.map(put, range(24)))
 
         assert 1 == sum(won)
         assert b"%d" % won.index(True) == backend.get("slots/one")
 
-    def test_deletes(self, backend):
-        """What was deleted is not there any more, and what is beside it is."""
+    def test_delete_removes_only_the_named_object(self, backend):
         backend.put("a/b", b"1")
         backend.put("a/c", b"2")
         backend.delete("a/b")
 
         assert ["a/c"] == names(backend)
 
-    def test_deletes_what_is_not_there(self, backend):
-        """To delete what is not there is fine, also where there is no such folder."""
+    def test_delete_of_a_missing_object_succeeds(self, backend):
+        """Its folder can be missing too."""
         backend.delete("never/was")
         backend.put("a", b"1")
         backend.delete("a/b")
 
         assert ["a"] == names(backend)
 
-    def test_can_put_where_all_was_deleted(self, backend):
-        """A folder that became empty can be written to again."""
+    def test_put_succeeds_in_a_folder_that_became_empty(self, backend):
         backend.put("a/b/c", b"1")
         backend.delete("a/b/c")
         backend.put("a/b/c", b"2")
 
         assert b"2" == backend.get("a/b/c")
 
-    def test_tells_whether_there_is_an_object(self, backend):
-        """Neither a folder nor what was deleted is an object."""
+    def test_exists_is_true_for_objects_only(self, backend):
+        """Neither a folder nor a deleted object exists."""
         backend.put("a/b", b"")
 
         assert [True, False, False] == [backend.exists(name) for name in ("a/b", "a", "a/c")]
         backend.delete("a/b")
         assert not backend.exists("a/b")
 
-    def test_lists_folders(self, backend):
-        """Only what has something below it is a folder; names come without the slash, sorted."""
+    def test_folders_are_sorted_names_with_objects_below_them(self, backend):
         for name in ("r/b/1", "r/a-b/x/y", "r/a/1", "r/file", "s/1"):
             backend.put(name, b"")
 
@@ -160,8 +151,7 @@ class BackendContract:
         assert ["r", "s"] == backend.folders("")
         assert [] == backend.folders("r/b/") == backend.folders("nothing/")
 
-    def test_lists_sizes(self, backend):
-        """A listing says name and size, and a time that is not in the future of a later one."""
+    def test_a_listing_has_sizes_and_monotonic_times(self, backend):
         backend.put("a/1", b"123")
         first = next(backend.list_from("a/"))
         backend.put("a/1", b"1234")
@@ -171,23 +161,21 @@ class BackendContract:
         assert ("a/1", 4) == (second.name, second.size)
         assert first.modified <= second.modified
 
-    def test_lists_by_bytes(self, backend):
-        """Listings are sorted by the whole name, not folder by folder."""
+    def test_a_listing_is_sorted_by_the_bytes_of_whole_names(self, backend):
         for name in ("a/b/c", "a-b/c", "a.b", "a0", "A", "a/b-/c", "a/b.c"):
             backend.put(name, b"")
 
         assert sorted(names(backend)) == names(backend)
 
-    def test_lists_below_a_folder(self, backend):
-        """A prefix is a folder: what merely begins like it is not below it."""
+    def test_a_listing_has_only_names_below_its_folder(self, backend):
         for name in ("a/1", "a/2/3", "ab/1", "a-1"):
             backend.put(name, b"")
 
         assert ["a/1", "a/2/3"] == names(backend, "a/")
         assert [] == names(backend, "nothing/")
 
-    def test_lists_from_a_name(self, backend):
-        """A listing goes on strictly after any name, whether there is an object of it or not."""
+    def test_a_listing_starts_strictly_after_any_name(self, backend):
+        """There need not be an object of this name."""
         for name in ("a/1", "a/2/3", "a/2/4", "a/5"):
             backend.put(name, b"")
 
@@ -196,7 +184,7 @@ class BackendContract:
         assert [] == names(backend, "a/", "b")
         assert ["a/1", "a/2/3", "a/2/4", "a/5"] == names(backend, "a/", "Z")
 
-    # The classes that inherit this differ in their backend alone, which is emptied each time.
+    # Subclasses differ only in their backend, and each example empties it.
     @settings(
         max_examples=15,
         deadline=None,
@@ -206,9 +194,8 @@ class BackendContract:
         ],
     )
     @given(st.sets(NAMES, max_size=8), NAMES)
-    def test_lists_like_a_sorted_list(self, backend, wanted, after):
-        """Whatever is put, a listing from a name is the rest of the sorted names."""
-        # A name that is also a folder of another can't be a file; the store has no such names.
+    def test_a_listing_is_a_sorted_list(self, backend, wanted, after):
+        # No object has the name of a folder: a file cannot. The store has no such names.
         wanted = {name for name in wanted if not any(o.startswith(name + "/") for o in wanted)}
         for name in names(backend):
             backend.delete(name)
@@ -218,9 +205,9 @@ class BackendContract:
         assert sorted(name for name in wanted if name > after) == names(backend, "", after)
 
     @pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES.keys())
-    def test_refuses_names_that_are_none(self, backend, name):
-        """No name is taken that could be read as another, or as a path to elsewhere."""
-        for ask in (
+    def test_illegal_names_are_rejected(self, backend, name):
+        """No name can be read as another one, or as a path out of the store."""
+        for call in (
             lambda: backend.get(name),
             lambda: backend.put(name, b""),
             lambda: backend.put_new(name, b""),
@@ -228,11 +215,10 @@ class BackendContract:
             lambda: backend.create(name),
         ):
             with pytest.raises(Invalid):
-                ask()
+                call()
         assert [] == names(backend)
 
-    def test_writes_piece_by_piece(self, backend):
-        """An object can be written in pieces of any size, and is there when it is closed."""
+    def test_a_blob_is_written_in_pieces_and_read_in_ranges(self, backend):
         pieces = [b"1" * 10, b"2" * (6 << 20), b"", b"3" * (5 << 20), b"4"]
         sink = backend.create("blobs/s/1")
         for piece in pieces:
@@ -247,26 +233,23 @@ class BackendContract:
                 found = backend.read("blobs/s/1", start, start + length)
                 assert whole[start : start + length] == found
 
-    def test_an_object_that_ends_early_reads_short(self, backend):
-        """Beyond its end an object has no bytes; one that is not there is missing."""
+    def test_a_blob_reads_short_only_at_its_end(self, backend):
         sink = backend.create("blobs/s/1")
         sink.write(b"123")
         sink.close()
 
         assert (b"23", b"") == (backend.read("blobs/s/1", 1, 9), backend.read("blobs/s/1", 3, 9))
-        with pytest.raises(DataLost, match="blobs/s/2"):
+        with pytest.raises(NotFound, match="blobs/s/2"):
             backend.read("blobs/s/2", 0, 1)
 
-    def test_discards(self, backend):
-        """An object that is discarded while it is being written leaves nothing."""
+    def test_a_discarded_blob_is_deleted(self, backend):
         sink = backend.create("blobs/s/1")
         sink.write(b"1" * (6 << 20))
         sink.discard()
 
         assert [] == names(backend)
 
-    def test_sweeps_nothing_that_is_an_object(self, backend):
-        """Sweeping what interrupted writes left takes no object."""
+    def test_sweep_removes_no_object(self, backend):
         backend.put("a/b", b"1")
         backend.sweep(2e10)
 

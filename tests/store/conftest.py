@@ -1,4 +1,4 @@
-"""Stores to test on: a directory, this process's memory, and an S3 server in a process."""
+"""Fixtures of stores: in a directory, in memory, and on an S3 server in a child process."""
 
 import subprocess
 import sys
@@ -7,8 +7,7 @@ import boto3
 import pytest
 from builders import an_id
 
-from worker.store.opening import open_backend
-from worker.store.repository import Store
+from worker.store.repository import open_store
 
 MOTO = """
 import sys
@@ -23,7 +22,7 @@ server.stop()
 
 @pytest.fixture(scope="session")
 def s3_endpoint():
-    """An S3 server, ready; it ends when its standard input does."""
+    """The URL of a running S3 server, which exits at the end of its standard input."""
     with subprocess.Popen(
         [sys.executable, "-c", MOTO],
         stdin=subprocess.PIPE,
@@ -68,10 +67,10 @@ def s3_url(s3_endpoint):
 def store(request, tmp_path):
     """An empty store."""
     where = str(tmp_path / "store") if request.param == "directory" else f"memory://{an_id()}"
-    return Store(open_backend(where))
+    return open_store(where)
 
 
 @pytest.fixture
 def local(tmp_path):
     """An empty store in a directory."""
-    return Store(open_backend(tmp_path / "store"))
+    return open_store(tmp_path / "store")

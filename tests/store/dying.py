@@ -1,8 +1,8 @@
-"""A put that is killed at every step; run by test_kill.
+"""A put that is killed at every step, for test_kill.
 
-``dying.py STORE FOLDER RESULTS``: for each k, copies STORE to RESULTS/k and lets a child process
-put FOLDER there, which kills itself right before its k-th call of the system that changes something
-on the disk. Ends with the first k for which the child came to its end.
+``dying.py STORE FOLDER RESULTS``: for each k, copy STORE to RESULTS/k, and put FOLDER there in a
+child process, which kills itself directly before its k-th system call that changes the disk. Exit
+after the first k for which the child completes the put.
 """
 
 import itertools
@@ -14,24 +14,24 @@ from pathlib import Path
 
 from worker.model import BranchName, Repo
 from worker.store.checkin import put_directory
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 CHANGING = ("mkdir", "open", "pwrite", "ftruncate", "fsync", "link", "replace", "unlink", "rmdir")
 
 
 def kill_at(step: int, store: str) -> None:
-    """From now on, die right before the *step*-th call that changes something below *store*."""
+    """Kill this process before its *step*-th call from now on that changes something in *store*."""
     steps = itertools.count(1)
 
     def dying(call):
-        def instead(first, *rest, **named):
-            elsewhere = isinstance(first, str) and not first.startswith(store)
-            reading = call.__name__ == "open" and not rest[0] & os.O_CREAT
-            if not elsewhere and not reading and next(steps) == step:
+        def replacement(first, *rest, **named):
+            is_outside = isinstance(first, str) and not first.startswith(store)
+            is_read = call.__name__ == "open" and not rest[0] & os.O_CREAT
+            if not is_outside and not is_read and next(steps) == step:
                 os.kill(os.getpid(), signal.SIGKILL)
             return call(first, *rest, **named)
 
-        return instead
+        return replacement
 
     for name in CHANGING:
         setattr(os, name, dying(getattr(os, name)))

@@ -1,4 +1,4 @@
-"""A backend whose requests fail as a test says; a fault-injection point, not a sleep."""
+"""A backend with fault injection."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,10 +10,10 @@ WRITES = ("put", "put_new", "delete", "create", "sync")
 
 
 class FailingBackend:
-    """*backend*, with *fault* called around each request.
+    """A backend that calls *fault* for each request to *backend*.
 
-    ``fault(verb, name, request)`` carries the request out by calling ``request()``, and may raise
-    before or after, or do something else in between.
+    ``fault(verb, name, request)`` carries out the request with ``request()``, and can raise or do
+    something else before or after it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class FailingBackend:
         return faulty
 
     def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
-        """Yield what is there at the time of the request, as one page."""
+        """Yield the objects that exist at the time of the request, as one page."""
         page = self._fault(
             "list_from", prefix, lambda: list(self._backend.list_from(prefix, after))
         )

@@ -1,7 +1,7 @@
-"""One of several processes that do the same to a store at once; run by test_races.
+"""One of several processes that change a store at the same time, for test_races.
 
-``racing.py STORE STEP COMMIT``: opens the store, says that it is ready, waits for a line, takes the
-step and prints its outcome.
+``racing.py STORE STEP NUMBER``: open the store, print "ready", wait for a line, carry out the step
+``add`` or ``advance``, and print its result.
 """
 
 import sys
@@ -9,7 +9,7 @@ import sys
 import attrs
 
 from worker.model import BranchName, CommitName, Repo
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 OUT = Repo("default", "out")
 

@@ -1,4 +1,4 @@
-"""Stages and the reader of blobs."""
+"""Stages, and the reader of blobs."""
 
 import hashlib
 import os
@@ -14,13 +14,13 @@ from worker.model import Extent
 from worker.store import blobs
 from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader, Stage, check, drop_stage
-from worker.store.opening import open_backend
+from worker.store.repository import open_store
 
-READ_ELSEWHERE = """
+READ_IN_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
 from worker.store.blobs import BlobReader
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 where, scratch, blob, offset, length = sys.argv[1:]
 reader = BlobReader(open_store(where).backend, Path(scratch))
 sys.stdout.buffer.write(reader.read(blob, int(offset), int(length)))
@@ -46,24 +46,23 @@ def read(reader: BlobReader, extent: Extent) -> bytes:
     return reader.read(extent.blob, extent.offset, extent.length)
 
 
-def stored(store) -> list[str]:
-    """Return the names of the blobs in the store, whether they are whole or in chunks."""
+def stored_blobs(store) -> list[str]:
+    """Return the names of the blobs in the store, without those of chunks."""
     listed = store.backend.list_from("blobs/")
     return sorted({"/".join(each.name.split("/")[:3]) for each in listed})
 
 
-def test_small_objects_share_a_blob(stage, reader):
-    """What is appended lies one after the other in one blob, and can be read at once."""
+def test_appended_objects_share_a_pack_and_can_be_read_at_once(stage, reader):
     one, two = stage.append(b"one"), stage.append(b"two!")
 
     assert (one.blob, 0, 3) == (two.blob, one.offset, two.offset)
     assert (b"one", b"two!") == (read(reader, one), read(reader, two))
     assert hashlib.sha256(b"two!").digest() == two.sha256
-    assert two.whole
+    assert two.is_whole_run
 
 
-def test_large_objects_have_a_blob_of_their_own(stage, reader):
-    """Several large objects can be written side by side."""
+def test_large_objects_have_separate_blobs(stage, reader):
+    """Several can be written at the same time."""
     first, second = stage.open(), stage.open()
     first.write(b"1" * 1000)
     second.write(b"2")
@@ -74,61 +73,63 @@ def test_large_objects_have_a_blob_of_their_own(stage, reader):
     assert [b"\2" * 32, b"\1" * 32] == [extent.sha256 for extent in extents]
 
 
-def test_all_is_in_the_store_once_settled(stage, store, tmp_path):
-    """After settle, another machine, which has another scratch, reads everything."""
+def test_a_flushed_stage_is_readable_on_other_machines(stage, store, tmp_path):
+    """They have another scratch directory."""
     writer = stage.open()
     writer.write(b"large")
     extents = [stage.append(b"small"), writer.seal(b"\0" * 32)]
-    stage.settle()
+    stage.flush()
     elsewhere = BlobReader(store.backend, tmp_path / "another")
 
     assert [b"small", b"large"] == [read(elsewhere, extent) for extent in extents]
-    assert sorted(f"blobs/{extent.blob}" for extent in extents) == stored(store)
+    assert sorted(f"blobs/{extent.blob}" for extent in extents) == stored_blobs(store)
 
 
-def test_a_stage_goes_on_after_it_settled(stage, store, reader):
-    """A stage can be settled again and again."""
-    stage.settle()
+def test_a_stage_can_be_written_and_flushed_repeatedly(stage, store, reader):
+    stage.flush()
     first = stage.append(b"1")
-    stage.settle()
+    stage.flush()
     second = stage.append(b"2")
-    stage.settle()
-    stage.settle()
+    stage.flush()
+    stage.flush()
 
     assert (b"1", b"2") == (read(reader, first), read(reader, second))
-    assert 2 == len(stored(store))
+    assert 2 == len(stored_blobs(store))
 
 
-def test_packs_stay_bounded(stage, store, monkeypatch):
-    """A pack that is large enough is left alone, and another is begun."""
+def test_a_full_pack_is_followed_by_another(stage, store, monkeypatch):
     monkeypatch.setattr(blobs, "PACK_LIMIT", 10)
     extents = [stage.append(b"123456") for _ in range(5)]
-    stage.settle()
+    stage.flush()
 
-    assert 3 == len({extent.blob for extent in extents}) == len(stored(store))
+    assert 3 == len({extent.blob for extent in extents}) == len(stored_blobs(store))
 
 
-def test_spooled_packs_leave_the_scratch(stage, scratch):
-    """When a stage is settled, nothing of it stays in the scratch directory."""
+def test_flush_removes_spooled_packs_from_the_scratch_directory(stage, scratch):
     stage.append(b"1")
-    stage.settle()
+    stage.flush()
 
     assert [] == [path for path in scratch.rglob("*") if path.is_file()]
 
 
-def test_other_processes_read_at_once(tmp_path, scratch):
-    """What was appended, and not settled, is read by other processes of the machine."""
-    from worker.store.opening import open_store
-
+def test_other_processes_of_the_machine_read_unflushed_objects(tmp_path, scratch):
     store = open_store(tmp_path / "store")
     extent = Stage(store.backend, "job-1", writer="w", scratch=scratch).append(b"hello")
-    command = [sys.executable, "-c", READ_ELSEWHERE, store.url, scratch, extent.blob, "1", "3"]
+    command = [
+        sys.executable,
+        "-c",
+        READ_IN_ANOTHER_PROCESS,
+        store.url,
+        scratch,
+        extent.blob,
+        "1",
+        "3",
+    ]
 
     assert b"ell" == subprocess.check_output(command, cwd=Path(__file__).parents[2])
 
 
-def test_writers_of_one_stage_keep_apart(store, scratch):
-    """Each writer has blobs of its own."""
+def test_each_writer_of_a_stage_has_its_own_blobs(store, scratch):
     extents = [
         Stage(store.backend, "job-1", writer=f"w{n}", scratch=scratch).append(b"%d" % n)
         for n in range(2)
@@ -137,42 +138,39 @@ def test_writers_of_one_stage_keep_apart(store, scratch):
     assert extents[0].blob != extents[1].blob
 
 
-def test_two_writers_of_one_name_are_told(local, scratch):
-    """The second writer of a name is refused before it can write over the first."""
+def test_a_second_writer_of_the_same_name_is_rejected(local, scratch):
     Stage(local.backend, "job-1", writer="w", scratch=scratch).append(b"1")
 
     with pytest.raises(Conflict):
         Stage(local.backend, "job-1", writer="w", scratch=scratch).append(b"2")
 
 
-def test_discarded_is_gone(stage, store):
-    """A large object that broke off leaves no blob."""
+def test_a_discarded_blob_is_deleted(stage, store):
     writer = stage.open()
     writer.write(b"half")
     writer.discard()
-    stage.settle()
+    stage.flush()
 
-    assert [] == stored(store)
+    assert [] == stored_blobs(store)
 
 
-def test_a_dropped_stage_is_gone(stage, store, scratch):
-    """To drop a stage deletes all its blobs, sealed or not, and no other's."""
+def test_drop_deletes_all_blobs_of_the_stage_and_no_others(stage, store, scratch):
+    """Blobs that are not sealed are deleted too."""
     other = Stage(store.backend, "job-10", writer="w", scratch=scratch)
     other.append(b"stays")
     stage.append(b"1")
     writer = stage.open()
     writer.seal(b"\0" * 32)
     for each in (stage, other):
-        each.settle()
+        each.flush()
     drop_stage(store.backend, "job-1")
-    drop_stage(store.backend, "never-was")
+    drop_stage(store.backend, "no-such-stage")
 
-    assert ["blobs/job-10/w-0"] == stored(store)
+    assert ["blobs/job-10/w-0"] == stored_blobs(store)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "x" * 101])
-def test_refuses_names_that_are_none(store, scratch, name):
-    """Ids of stages and names of writers can't be paths."""
+def test_illegal_names_of_stages_and_writers_are_rejected(store, scratch, name):
     with pytest.raises(Invalid):
         Stage(store.backend, name, writer="w", scratch=scratch)
     with pytest.raises(Invalid):
@@ -181,54 +179,52 @@ def test_refuses_names_that_are_none(store, scratch, name):
         drop_stage(store.backend, name)
 
 
-def test_reads_without_waiting_what_is_in_memory(stage, reader):
-    """What was just written lies in the page cache, and is read without a thread."""
+def test_read_nowait_returns_bytes_in_the_page_cache(stage, reader):
     extent = stage.append(b"0123456789")
     found = reader.read_nowait(extent.blob, 3, 4)
 
-    # Not every file system can tell.
+    # Some file systems do not support RWF_NOWAIT.
     assert found in (b"3456", None)
 
 
-def test_does_not_wait_for_a_network(stage, store, tmp_path):
-    """What only the store has is not read without waiting, if the store is remote."""
+def test_read_nowait_returns_none_for_a_remote_blob(stage, store, tmp_path):
     extent = stage.append(b"0123456789")
-    stage.settle()
+    stage.flush()
     if store.backend.path("any") is None:
         assert None is BlobReader(store.backend, tmp_path / "x").read_nowait(extent.blob, 0, 10)
 
 
-def test_a_blob_that_is_too_short_is_damaged(stage, reader):
-    """To read beyond the end of a blob is an error that names it, never fewer bytes."""
+def test_reading_beyond_the_end_of_a_blob_raises_damaged(stage, reader):
     extent = stage.append(b"12345")
-    stage.settle()
+    stage.flush()
 
     for offset in (3, 5, 9):
         with pytest.raises(Unavailable, match=extent.blob):
             reader.read(extent.blob, offset, 4)
 
 
-def test_a_blob_that_is_not_there_is_named(reader):
-    """A blob that is missing is damage: what names it was made when it was there."""
-    with pytest.raises(Damaged, match="blobs/job-9/w-0: the object is gone"):
+def test_reading_a_missing_blob_raises_damaged(reader):
+    """Entries name only blobs that existed."""
+    with pytest.raises(Damaged, match="blobs/job-9/w-0: the object is missing"):
         reader.read("job-9/w-0", 0, 1)
 
 
-def test_a_preflight_leaves_nothing(store, stage, tmp_path):
-    """Nothing is left of the preflight; a store that takes nothing fails it with its own error."""
+def test_preflight_deletes_what_it_wrote_and_raises_the_error_of_the_store(store, stage, tmp_path):
     stage.preflight()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "blobs").write_bytes(b"in the way")
 
-    assert [] == stored(store)
+    assert [] == stored_blobs(store)
     with pytest.raises(Unavailable, match="blobs"):
-        Stage(open_backend(tmp_path / "full"), "job", writer="w", scratch=tmp_path).preflight()
+        Stage(
+            open_store(tmp_path / "full").backend, "job", writer="w", scratch=tmp_path
+        ).preflight()
 
 
-def test_a_run_that_changed_is_never_whole(stage, reader, store):
-    """Damage is told before the last piece of a run that was read whole."""
+def test_verified_raises_damaged_instead_of_the_last_piece_of_a_run(stage, reader, store):
+    """A slice of a run cannot be verified."""
     extent = stage.append(b"12345")
-    stage.settle()
+    stage.flush()
     store.backend.put(next(store.backend.list_from("blobs/")).name, b"12045")
     pieces = reader.verified((extent,))
 
@@ -240,15 +236,13 @@ def test_a_run_that_changed_is_never_whole(stage, reader, store):
     check((extent,), b"12345")
 
 
-def test_yields_extents_in_pieces(stage, reader):
-    """The bytes of several extents come in order, in bounded pieces."""
+def test_pieces_yields_extents_in_order_in_bounded_pieces(stage, reader):
     extents = [stage.append(b"abcdefgh").slice(1, 6), stage.append(b"123")]
 
     assert [b"bcde", b"fg", b"123"] == list(reader.pieces(extents, piece=4))
 
 
-def test_keeps_few_files_open(local, scratch):
-    """Of any number of blobs, a bounded number stays open."""
+def test_a_reader_keeps_a_bounded_number_of_files_open(local, scratch):
     extents = []
     for n in range(20):
         extents.append(
@@ -264,8 +258,7 @@ def test_keeps_few_files_open(local, scratch):
     assert before == len(os.listdir("/proc/self/fd"))
 
 
-def test_threads_read_while_files_are_closed(local, scratch):
-    """A file that falls out of the cache while another thread reads it is read to the end."""
+def test_a_file_evicted_from_the_cache_is_read_to_the_end_by_another_thread(local, scratch):
     extents = [
         Stage(local.backend, "s", writer=f"w{n}", scratch=scratch).append(b"%02d" % n)
         for n in range(10)

@@ -1,4 +1,4 @@
-"""Putting folders, files and streams on a branch."""
+"""Check-in of folders, files and streams."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from builders import a_commit
 
 from worker.errors import Invalid, NotFound
 from worker.model import BranchName, Repo
-from worker.store import checkin, ingest
+from worker.store import ingest
 from worker.store.blobs import BlobReader
 from worker.store.checkin import CannotImport, put_directory, put_file, put_stream
 from worker.store.trees import apply
@@ -52,8 +52,7 @@ def everything(store) -> set[str]:
     return {listed.name for listed in store.backend.list_from("")}
 
 
-def test_a_folder_becomes_a_commit(store, folder):
-    """The commit holds every file of the folder under its path, byte for byte."""
+def test_put_directory_commits_every_file_under_its_path(store, folder):
     commit = put_directory(store, LAB, folder, message="first")
 
     assert FILES == contents(store, commit)
@@ -62,15 +61,14 @@ def test_a_folder_becomes_a_commit(store, folder):
     assert commit == store.resolve("lab")
 
 
-def test_keys_are_in_order(store, folder):
-    """Keys are sorted by their bytes, not folder by folder."""
+def test_keys_are_sorted_by_their_bytes(store, folder):
+    """Not folder by folder."""
     commit = put_directory(store, LAB, folder)
 
     assert sorted(FILES, key=str.encode) == [e.key for e in store.tree(commit).entries()]
 
 
-def test_entries_are_what_s3_would_say(store, folder):
-    """ETag is the MD5, the time is that of the import, the type goes by the name."""
+def test_an_entry_has_the_md5_the_type_and_the_time_of_the_check_in(store, folder):
     os.utime(folder / "a.txt", (1000, 1000))
     before = int(time.time() * 1000)
     entry = store.tree(put_directory(store, LAB, folder)).entry("a.txt")
@@ -92,13 +90,13 @@ def test_entries_are_what_s3_would_say(store, folder):
         ("dir.csv/x", None),
     ],
 )
-def test_guesses_types_by_the_name_alone(key, expected):
-    """The type of a file is guessed from its last part; what is compressed is served as it is."""
+def test_the_content_type_depends_on_the_extension_only(key, expected):
+    """A compressed file has the type of its compression."""
     assert expected == ingest.content_type(key).get("content-type")
 
 
-def test_unchanged_content_makes_no_commit(store, folder):
-    """To put the same content again gives the head, and leaves nothing new in the store."""
+def test_put_directory_without_changes_returns_the_head(store, folder):
+    """It leaves no objects in the store."""
     commit = put_directory(store, LAB, folder)
     before = everything(store)
     os.utime(folder / "a.txt", (5, 5))
@@ -108,7 +106,6 @@ def test_unchanged_content_makes_no_commit(store, folder):
 
 
 def test_unchanged_files_keep_their_entries(store, folder):
-    """Where one file changed, the others keep entry, time and place."""
     first = store.tree(put_directory(store, LAB, folder))
     write(folder, {"a.txt": b"!"})
     commit = put_directory(store, LAB, folder)
@@ -119,8 +116,7 @@ def test_unchanged_files_keep_their_entries(store, folder):
         assert first.entry(key) == second.entry(key)
 
 
-def test_a_file_that_was_put_in_parts_is_recognised(store, folder):
-    """Content is compared with slices of runs and with several extents, too."""
+def test_an_unchanged_file_of_several_extents_and_slices_is_recognized(store, folder):
     (folder / "parts.bin").write_bytes(b"cdefgh" + b"234")
     commit = put_directory(store, LAB, folder)
     entry = store.tree(commit).entry("parts.bin")
@@ -144,8 +140,7 @@ def test_a_file_that_was_put_in_parts_is_recognised(store, folder):
     assert b"cdefgh235" == contents(store, put_directory(store, LAB, folder))["parts.bin"]
 
 
-def test_a_folder_is_mirrored(store, folder):
-    """What is no longer in the folder is no longer in the commit."""
+def test_put_directory_removes_files_that_the_folder_lacks(store, folder):
     put_directory(store, LAB, folder)
     (folder / "a-b").unlink()
     write(folder, {"new": b"new"})
@@ -154,8 +149,7 @@ def test_a_folder_is_mirrored(store, folder):
     assert FILES.keys() - {"a-b"} | {"new"} == contents(store, commit).keys()
 
 
-def test_a_folder_can_be_added(store, folder):
-    """With *keep*, what the folder does not have stays."""
+def test_put_directory_with_keep_keeps_files_that_the_folder_lacks(store, folder):
     put_directory(store, LAB, folder)
     (folder / "a-b").unlink()
     write(folder, {"Z": b"new", "zz": b"1"})
@@ -165,8 +159,7 @@ def test_a_folder_can_be_added(store, folder):
 
 
 @pytest.mark.parametrize("at", ["in/here", "in/here/"])
-def test_a_folder_can_be_put_below_a_path(store, folder, at):
-    """At a path, what lies there becomes the folder; everything else stays."""
+def test_put_directory_at_a_path_changes_only_files_below_it(store, folder, at):
     a_commit(store, {"in/her": b"1", "in/here": b"2", "in/here/old": b"3", "x": b"4"}, repo="lab")
     commit = put_directory(store, LAB, folder, at=at)
 
@@ -178,8 +171,7 @@ def test_a_folder_can_be_put_below_a_path(store, folder, at):
     } == contents(store, commit)
 
 
-def test_empty_folders_are_kept(store, folder):
-    """A folder with nothing in it becomes an empty file whose key ends in a slash."""
+def test_an_empty_folder_becomes_an_empty_file_whose_key_ends_in_a_slash(store, folder):
     (folder / "a" / "nothing" / "inside").mkdir(parents=True)
     commit = put_directory(store, LAB, folder)
 
@@ -187,8 +179,7 @@ def test_empty_folders_are_kept(store, folder):
     assert commit == put_directory(store, LAB, folder)
 
 
-def test_an_empty_folder_makes_an_empty_commit(store, tmp_path):
-    """The first commit of a branch may have no files; the second is not made."""
+def test_the_first_commit_of_a_branch_can_be_empty(store, tmp_path):
     (tmp_path / "empty").mkdir()
     commit = put_directory(store, LAB, tmp_path / "empty")
 
@@ -196,8 +187,8 @@ def test_an_empty_folder_makes_an_empty_commit(store, tmp_path):
     assert commit == put_directory(store, LAB, tmp_path / "empty")
 
 
-def test_links_inside_are_followed(store, folder):
-    """A link to a file of the folder is the file; the folder itself may be a link."""
+def test_links_to_files_inside_the_folder_are_followed(store, folder):
+    """The folder itself can be a link."""
     (folder / "link").symlink_to("a/b c/ü.csv")
     (folder.parent / "way").symlink_to(folder)
     commit = put_directory(store, LAB, folder.parent / "way")
@@ -205,8 +196,7 @@ def test_links_inside_are_followed(store, folder):
     assert FILES["a/b c/ü.csv"] == contents(store, commit)["link"]
 
 
-def test_names_everything_that_can_not_be_put(local, folder):
-    """Links to elsewhere, pipes, sockets and names that are no text are all named at once."""
+def test_cannot_import_lists_all_links_pipes_sockets_and_names_that_are_rejected(local, folder):
     (folder.parent / "secret").write_bytes(b"secret")
     (folder / "out").symlink_to("../secret")
     (folder / "broken").symlink_to("nowhere")
@@ -227,23 +217,20 @@ def test_names_everything_that_can_not_be_put(local, folder):
     assert not [name for name in everything(local) - before if name.startswith(("blobs", "repos"))]
 
 
-def test_refuses_keys_that_are_too_long(store, folder):
-    """A key has at most 1,024 bytes, as in S3."""
+def test_keys_of_more_than_1024_bytes_are_rejected(store, folder):
     with pytest.raises(CannotImport, match=r"1,024"):
         put_directory(store, LAB, folder, at="x" * 1020)
     with pytest.raises(Invalid, match=r"1,024"):
         put_stream(store, LAB, io.BytesIO(b""), at="x" * 1025)
 
 
-def test_a_folder_that_is_not_there_is_named(store, tmp_path):
-    """A folder that is missing is an error before anything is made."""
+def test_a_missing_folder_is_rejected_before_any_write(store, tmp_path):
     with pytest.raises(NotFound, match="nowhere"):
         put_directory(store, LAB, tmp_path / "nowhere")
     assert set() == everything(store)
 
 
-def test_large_files_have_their_own_blobs(store, folder, monkeypatch):
-    """A large file is streamed into blobs of its own, none beyond a limit."""
+def test_a_large_file_is_written_to_separate_blobs_of_bounded_size(store, folder, monkeypatch):
     monkeypatch.setattr(ingest, "SMALL", 1000)
     monkeypatch.setattr(ingest, "PIECE", 999)
     monkeypatch.setattr(ingest, "RUN_LIMIT", 5000)
@@ -261,8 +248,8 @@ def test_large_files_have_their_own_blobs(store, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("at", "expected"), [("", "a.txt"), ("x/", "x/a.txt"), ("x/y", "x/y")], ids=str
 )
-def test_a_file_is_put(store, folder, at, expected):
-    """A file goes to a path, or below a folder by its own name; all else stays."""
+def test_put_file_commits_the_file_at_or_below_the_path(store, folder, at, expected):
+    """The other files stay."""
     a_commit(store, {"other": b"0"}, repo="lab")
     commit = put_file(store, LAB, folder / "a.txt", at=at)
 
@@ -270,8 +257,7 @@ def test_a_file_is_put(store, folder, at, expected):
     assert commit == put_file(store, LAB, folder / "a.txt", at=at)
 
 
-def test_only_files_are_put_as_files(store, folder):
-    """A folder, or nothing, in the place of a file is named."""
+def test_put_file_rejects_folders_and_missing_files(store, folder):
     for name in ("a", "nothing"):
         with pytest.raises(CannotImport, match=name):
             put_file(store, LAB, folder / name)
@@ -280,8 +266,8 @@ def test_only_files_are_put_as_files(store, folder):
 @pytest.mark.parametrize(
     "data", [b"", b"small", b"large" * 500_000], ids=["empty", "small", "large"]
 )
-def test_a_stream_is_put(store, data):
-    """What a stream gives becomes a file, once."""
+def test_put_stream_commits_the_content_of_the_stream(store, data):
+    """The same content makes no second commit."""
     commit = put_stream(store, LAB, io.BytesIO(data), at="a/stream.csv")
 
     assert {"a/stream.csv": data} == contents(store, commit)
@@ -290,36 +276,34 @@ def test_a_stream_is_put(store, data):
     assert before == everything(store)
 
 
-@pytest.mark.parametrize("at", ["", "a/", "\ud800"], ids=["nothing", "a folder", "no text"])
-def test_a_stream_needs_a_path(store, at):
-    """A stream has no name of its own."""
+@pytest.mark.parametrize("at", ["", "a/", "\ud800"], ids=["empty", "folder", "not UTF-8"])
+def test_put_stream_rejects_a_path_that_is_not_a_key(store, at):
     with pytest.raises(Invalid):
         put_stream(store, LAB, io.BytesIO(b"1"), at=at)
 
 
-def test_tells_what_was_read(store, folder):
-    """Whoever watches is told each file."""
+def test_progress_is_called_with_each_file(store, folder):
     seen = {}
     put_directory(store, LAB, folder, progress=seen.__setitem__)
 
     assert {key: len(data) for key, data in FILES.items()} == seen
 
 
-def test_a_lost_race_begins_again(store):
-    """Where another commit arrives in between, both are in the result."""
+def test_a_check_in_is_repeated_when_the_branch_has_moved(store):
+    """Both commits are in the result."""
 
-    def somebody_else(*_: object) -> None:
+    def commit_other(*_: object) -> None:
         if not list(store.repos()):
-            a_commit(store, {"theirs": b"2"}, repo="lab")
+            a_commit(store, {"other": b"2"}, repo="lab")
 
-    commit = put_stream(store, LAB, io.BytesIO(b"1"), at="ours", progress=somebody_else)
+    commit = put_stream(store, LAB, io.BytesIO(b"1"), at="own", progress=commit_other)
 
-    assert {"ours": b"1", "theirs": b"2"} == contents(store, commit)
+    assert {"own": b"1", "other": b"2"} == contents(store, commit)
     assert [1, 0] == [head.slot for head in store.heads(LAB)]
 
 
-def test_the_clock_of_another_machine_does_not_matter(store):
-    """A put moves the branch although the head was made by a clock that is ahead."""
+def test_a_check_in_succeeds_if_the_head_has_a_later_time(store):
+    """The clock of its machine may be ahead."""
     head = a_commit(store, {"a": b"1"}, repo="lab")
     ahead = attrs.evolve(
         head, name=attrs.evolve(head.name, id="ab" * 16), finished=time.time() + 1000
@@ -330,11 +314,9 @@ def test_the_clock_of_another_machine_does_not_matter(store):
     assert commit == store.resolve("lab")
 
 
-def test_leaves_no_scratch(store, folder, tmp_path):
-    """What a put gathered on this machine is gone when it is done."""
+def test_a_check_in_leaves_no_file_in_scratch(store, folder, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     put_directory(store, LAB, folder, scratch=scratch)
 
     assert [] == list(scratch.iterdir())
-    assert checkin.KEY_LIMIT == 1024

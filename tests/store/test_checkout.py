@@ -1,14 +1,13 @@
-"""Files of a commit into folders and tars."""
+"""Checkout of a commit into a folder."""
 
-import io
 import os
-import tarfile
 
 import pytest
 from builders import a_commit
 
-from worker.errors import NotFound, Unavailable
-from worker.store.checkout import PathMissing, get_directory, write_tar
+from worker.errors import Unavailable
+from worker.store import checkout
+from worker.store.checkout import PathMissing, get_directory, path_fault
 
 FILES = {
     "a.txt": b"1",
@@ -17,7 +16,7 @@ FILES = {
     "big": b"3" * 3_000_000,
     "folder/": b"",
 }
-ODD = {
+NOT_FILES = {
     "/etc/absolute": b"1",
     "../up": b"2",
     "x/../../up": b"3",
@@ -40,158 +39,156 @@ def files_below(folder) -> dict[str, bytes]:
     }
 
 
-def test_writes_files_and_folders(store, tmp_path):
-    """Every key that can be a file is one, and an empty key that ends in a slash is a folder."""
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("../up", "it has the part .."),
+        ("a/../../up", "it has the part .."),
+        ("..", "it has the part .."),
+        ("./a", "it has the part ."),
+        ("/etc/passwd", "it starts with /"),
+        ("/", "it starts with /"),
+        ("a//b", "a part between two slashes is empty"),
+        ("a\0b", "it contains a NUL character"),
+        ("x" * 256, "a part is longer than 255 bytes"),
+        ("y/" * 2500 + "z", "its path is longer than 4,095 bytes"),
+        ("a/b c/ü%+~.csv", None),
+        ("folder/", None),
+        ("..a/...", None),
+    ],
+    ids=lambda value: str(value)[:12].replace("\0", "NUL"),
+)
+def test_path_fault_rejects_paths_that_are_not_below_the_folder(path, fault):
+    assert fault == path_fault(path)
+
+
+def test_get_directory_writes_files_and_folders(store, tmp_path):
+    """An empty key that ends in a slash is a folder. The directory is created."""
     commit = a_commit(store, FILES)
-    unwritten = get_directory(store, commit, tmp_path / "not/there/yet")
+    directory = tmp_path / "not/there/yet"
 
-    assert () == unwritten
-    found = files_below(tmp_path / "not/there/yet")
-    assert {key: data for key, data in FILES.items() if key != "folder/"} == found
-    assert (tmp_path / "not/there/yet/folder").is_dir()
+    assert () == get_directory(store, commit, directory)
+    assert {key: data for key, data in FILES.items() if key != "folder/"} == files_below(directory)
+    assert (directory / "folder").is_dir()
 
 
-def test_names_each_key_that_can_not_be_a_file(store, tmp_path):
-    """What can't be a file is returned with a reason, all else is written, and nothing outside."""
-    commit = a_commit(store, {**FILES, **ODD})
-    target = tmp_path / "around" / "target"
-    unwritten = get_directory(store, commit, target)
-    reasons = {each.key: each.reason for each in unwritten}
+def test_get_directory_returns_the_keys_that_cannot_be_files(store, tmp_path):
+    """All other files are written, and nothing outside the directory."""
+    commit = a_commit(store, {**FILES, **NOT_FILES})
+    directory = tmp_path / "parent" / "directory"
+    reasons = {each.key: each.reason for each in get_directory(store, commit, directory)}
 
-    assert ODD.keys() - {"both/file"} == reasons.keys()
+    assert NOT_FILES.keys() - {"both/file"} == reasons.keys()
     assert "below both/" in reasons["both"]
     assert "255" in reasons["l" * 256]
     assert ".." in reasons["../up"]
-    assert FILES.keys() - {"folder/"} | {"both/file"} == files_below(target).keys()
-    assert ["target"] == os.listdir(tmp_path / "around")
+    assert FILES.keys() - {"folder/"} | {"both/file"} == files_below(directory).keys()
+    assert ["directory"] == os.listdir(tmp_path / "parent")
 
 
-def test_writes_part_of_a_commit(store, tmp_path):
-    """A path chooses a file by its last part, or what is below it by the rest of the keys."""
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a/b", {"c": b"1", "d/e": b"2"}),
+        ("a/b/", {"c": b"1", "d/e": b"2"}),
+        ("a/bb", {"bb": b"3"}),
+        ("a/b/d/e", {"e": b"2"}),
+    ],
+)
+def test_a_path_selects_a_file_or_what_is_below_it(store, tmp_path, path, expected):
+    """A file has the last part of its key as its name, others the rest of their keys."""
     commit = a_commit(store, {"a/b/c": b"1", "a/b/d/e": b"2", "a/bb": b"3", "a/b/": b""})
-    for path, expected in {
-        "a/b": {"c": b"1", "d/e": b"2"},
-        "a/b/": {"c": b"1", "d/e": b"2"},
-        "a/bb": {"bb": b"3"},
-        "a/b/d/e": {"e": b"2"},
-    }.items():
-        target = tmp_path / path.replace("/", "_")
-        assert () == get_directory(store, commit, target, path=path)
-        assert expected == files_below(target)
+
+    assert () == get_directory(store, commit, tmp_path / "directory", path=path)
+    assert expected == files_below(tmp_path / "directory")
 
 
-def test_a_path_that_is_not_there_is_named(store, tmp_path):
-    """A path of no file and no folder is an error."""
+def test_a_missing_path_is_rejected(store, tmp_path):
     commit = a_commit(store, {"a/b": b"1"})
 
     with pytest.raises(PathMissing, match="a/c"):
         get_directory(store, commit, tmp_path / "x", path="a/c")
-    with pytest.raises(NotFound):
-        write_tar(store, commit, io.BytesIO(), path="a/b/")
 
 
-def test_goes_through_no_link(store, tmp_path):
-    """Links that lie in the target lead nothing outside: they are in the way, or replaced."""
+def test_links_are_not_followed(store, tmp_path):
+    """A link to a folder is in the way; a link in the place of a file is replaced."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_bytes(b"mine")
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "dir").symlink_to(outside)
-    (target / "link").symlink_to(outside / "file")
-    (target / "marker").symlink_to(outside)
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    (directory / "dir").symlink_to(outside)
+    (directory / "link").symlink_to(outside / "file")
+    (directory / "marker").symlink_to(outside)
     commit = a_commit(store, {"dir/file": b"1", "link": b"2", "marker/": b"", "ok": b"3"})
-    unwritten = get_directory(store, commit, target)
+    unwritten = get_directory(store, commit, directory)
 
     assert ["dir/file", "marker/"] == [each.key for each in unwritten]
     assert {"file": b"mine"} == files_below(outside)
-    assert not (target / "link").is_symlink()
-    assert (b"2", b"3") == ((target / "link").read_bytes(), (target / "ok").read_bytes())
+    assert not (directory / "link").is_symlink()
+    assert (b"2", b"3") == ((directory / "link").read_bytes(), (directory / "ok").read_bytes())
 
 
-def test_names_what_is_in_the_way(store, tmp_path):
-    """A file where a folder must be, and a folder where a file must be, are named."""
-    (tmp_path / "target" / "b").mkdir(parents=True)
-    (tmp_path / "target" / "a").write_bytes(b"mine")
+def test_files_and_folders_in_the_way_are_kept(store, tmp_path):
+    """The keys that they block are returned."""
+    directory = tmp_path / "directory"
+    (directory / "b").mkdir(parents=True)
+    (directory / "a").write_bytes(b"mine")
     commit = a_commit(store, {"a/x": b"1", "b": b"2", "c": b"3"})
-    unwritten = get_directory(store, commit, tmp_path / "target")
+    unwritten = get_directory(store, commit, directory)
 
     assert ["a/x", "b"] == [each.key for each in unwritten]
-    assert ["a", "b", "c"] == sorted(os.listdir(tmp_path / "target"))
+    assert {"a": b"mine", "c": b"3"} == files_below(directory)
 
 
-def test_replaces_files_whole(store, tmp_path):
-    """A file that is there is replaced, not written into: who reads it keeps the old one."""
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "a").write_bytes(b"old and longer")
-    with (target / "a").open("rb") as reading:
-        get_directory(store, a_commit(store, {"a": b"new"}), target)
+def test_an_existing_file_is_replaced_atomically(store, tmp_path):
+    """A process that has it open continues to read the old content."""
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    (directory / "a").write_bytes(b"old and longer")
+    commit = a_commit(store, {"a": b"new"})
+    with (directory / "a").open("rb") as file:
+        get_directory(store, commit, directory)
 
-        assert b"old and longer" == reading.read()
-    assert {"a": b"new"} == files_below(target)
+        assert b"old and longer" == file.read()
+    assert {"a": b"new"} == files_below(directory)
 
 
-def test_a_damaged_blob_leaves_no_half_file(local, tmp_path):
-    """What the store has lost is named and does not appear; all other files do."""
+def test_a_damaged_file_is_returned_and_not_written(local, tmp_path):
     commit = a_commit(local, {"a": b"1" * 3_000_000, "empty": b""})
     blob = next(local.backend.list_from("blobs/")).name
     os.truncate(local.backend.path(blob), 2_000_000)
 
-    (unwritten,) = get_directory(local, commit, tmp_path / "target")
+    (unwritten,) = get_directory(local, commit, tmp_path / "directory")
 
     assert ("a", True) == (unwritten.key, unwritten.damaged)
     assert blob in unwritten.reason
-    assert ["empty"] == os.listdir(tmp_path / "target")
+    assert ["empty"] == os.listdir(tmp_path / "directory")
 
 
-def test_a_target_that_can_not_be_is_named(store, tmp_path):
-    """A target below a file is an error that names it."""
+def test_more_files_than_are_written_at_a_time_come_in_order(store, tmp_path, monkeypatch):
+    """No file descriptor stays open."""
+    monkeypatch.setattr(checkout, "AHEAD", 3)
+    files = {f"{n % 7}/{n:03d}": b"%d" % n for n in range(50)}
+    commit = a_commit(store, files)
+    before = len(os.listdir("/proc/self/fd"))
+    seen = []
+    get_directory(store, commit, tmp_path / "x", progress=lambda key, _: seen.append(key))
+
+    assert sorted(files) == seen
+    assert files == files_below(tmp_path / "x")
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+def test_a_directory_that_cannot_be_created_is_unavailable(store, tmp_path):
     (tmp_path / "file").write_bytes(b"")
 
-    with pytest.raises(Unavailable, match="file/target"):
-        get_directory(store, a_commit(store, {"a": b"1"}), tmp_path / "file" / "target")
+    with pytest.raises(Unavailable, match="file/directory"):
+        get_directory(store, a_commit(store, {"a": b"1"}), tmp_path / "file" / "directory")
 
 
-def test_tells_what_was_written(store, tmp_path):
-    """Whoever watches is told each file."""
+def test_progress_is_called_with_each_file(store, tmp_path):
     seen = {}
     get_directory(store, a_commit(store, FILES), tmp_path, progress=seen.__setitem__)
 
     assert {key: len(data) for key, data in FILES.items()} == seen
-
-
-def test_a_tar_holds_every_key(store):
-    """A tar takes also what can't be a file, under its whole key."""
-    files = {**FILES, **ODD, "deep/" * 60 + "file": b"11", "new\nline": b"12"}
-    tar = io.BytesIO()
-    write_tar(store, a_commit(store, files), tar)
-    tar.seek(0)
-    with tarfile.open(fileobj=tar) as archive:
-        members = archive.getmembers()
-        found = [
-            (member.name, archive.extractfile(member).read() if member.isfile() else b"")
-            for member in members
-        ]
-
-    # Reading, tarfile takes the slash off the names of folders.
-    expected = [(key if data else key.rstrip("/"), data) for key, data in files.items()]
-    assert sorted(expected) == sorted(found)
-    assert {"folder", ""} == {member.name for member in members if member.isdir()}
-
-
-def test_a_tar_can_be_written_to_a_pipe(store):
-    """Only ``write`` is asked of what the tar goes to."""
-
-    class Pipe:
-        data = b""
-
-        def write(self, data: bytes) -> int:
-            self.data += bytes(data)
-            return len(data)
-
-    pipe = Pipe()
-    write_tar(store, a_commit(store, FILES), pipe, path="a")
-
-    with tarfile.open(fileobj=io.BytesIO(pipe.data)) as archive:
-        assert ["b c/ü%+~.csv", "empty"] == archive.getnames()

@@ -1,4 +1,4 @@
-"""Gc beside a writer: every interleaving of their steps."""
+"""Gc and a concurrent writer: every interleaving of their steps."""
 
 import itertools
 import time
@@ -6,16 +6,15 @@ import time
 import attrs
 import pytest
 from builders import a_commit, an_id
-from failing import WRITES, FailingBackend
+from store.failing import WRITES, FailingBackend
 
 from worker.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.blobs import Stage
-from worker.store.gc import collect_garbage
-from worker.store.opening import open_backend
+from worker.store.gc import gc
 from worker.store.publish import Draft, publish
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 from worker.store.trees import apply
-from worker.store.verify import verify_store
+from worker.store.verify import verify
 
 OUT = BranchName(Repo("default", "out"))
 FILES = {"a": b"1", "b": b"2"}
@@ -23,7 +22,7 @@ JOB = "a" * 32
 
 
 class Aged:
-    """A backend in memory on which everything that is there at first is older than the grace."""
+    """A backend in memory whose initial objects are older than the grace period."""
 
     def __init__(self, backend):
         self._backend = backend
@@ -38,13 +37,13 @@ class Aged:
             yield attrs.evolve(listed, modified=modified)
 
     def put(self, name, data):
-        """Store anew, which makes the object young."""
+        """Store the object, which makes it young."""
         self._backend.put(name, data)
         self._old.discard(name)
 
 
 def write(store, tmp_path) -> None:
-    """Remove a file of the input and publish the rest as a job's output, from no new bytes."""
+    """Publish the input without one of its files as the output of a job; write no payload."""
     lab = store.resolve("lab")
     stage = Stage(store.backend, f"job-{an_id()}", writer="w", scratch=tmp_path)
     tree = apply(store.tree(lab), [("a", None)])
@@ -63,14 +62,14 @@ def write(store, tmp_path) -> None:
 
 
 def killed_before_the_commit(verb, name, request):
-    """End the writer where the commit would be published."""
+    """Stop the writer at the commit point."""
     if verb == "put_new":
         raise KeyboardInterrupt(name)
     return request()
 
 
 class Recorder:
-    """A backend that remembers the writes it carries out, to be played on another."""
+    """A backend that records its writes, so that they can be replayed on another one."""
 
     def __init__(self, backend):
         self._backend = backend
@@ -81,16 +80,16 @@ class Recorder:
         if verb not in WRITES:
             return found
 
-        def written(*arguments):
+        def record(*arguments):
             self.writes.append((verb, arguments))
             return found(*arguments)
 
-        return written
+        return record
 
 
 def copy_of(backend):
-    """Return a backend in memory that holds the same objects."""
-    copy = open_backend(f"memory://{an_id()}")
+    """Return a backend in memory with the same objects."""
+    copy = open_store(f"memory://{an_id()}").backend
     for listed in backend.list_from(""):
         copy.put(listed.name, backend.get(listed.name))
     return copy
@@ -99,37 +98,34 @@ def copy_of(backend):
 @pytest.fixture
 def template(tmp_path):
     """A store with the garbage of a writer that was killed before its commit."""
-    backend = open_backend(f"memory://{an_id()}")
+    backend = open_store(f"memory://{an_id()}").backend
     a_commit(Store(backend), FILES, repo="lab")
     with pytest.raises(KeyboardInterrupt):
         write(Store(FailingBackend(backend, killed_before_the_commit)), tmp_path)
     return backend
 
 
-def test_the_scene_has_garbage(template):
-    """The killed writer left a segment, a root and a marker; gc removes them."""
-    found = collect_garbage(Store(Aged(copy_of(template))))
+def test_a_killed_writer_leaves_a_segment_a_root_and_a_marker(template):
+    found = gc(Store(Aged(copy_of(template))))
 
     assert (2, 1) == (found.trees, found.leftovers)
 
 
-def test_gc_beside_a_writer_of_the_same(template, tmp_path):
-    """The same job runs again while gc removes what its first run left.
+def test_gc_removes_nothing_that_a_concurrent_writer_needs(template, tmp_path):
+    """The same job runs again while gc removes what its killed run left.
 
-    Between whichever requests of gc the writes of the job come, the commit is whole and so is its
-    provenance. The writes do not depend on gc, so they are recorded once and played back.
+    Wherever its writes come between the requests of gc, the commit and its provenance are complete.
+    The writes do not depend on gc, so they are recorded once and replayed.
     """
     recorder = Recorder(copy_of(template))
     write(Store(recorder), tmp_path)
     assert ["put", "put", "sync", "put", "put_new", "put_new", "put"] == [
         verb for verb, _ in recorder.writes
     ]
-    # What others can tell apart: the tree, the marker, the commit with its slot.
+    # The steps that other processes can distinguish: tree, marker, commit and slot.
     steps = [recorder.writes[:2], recorder.writes[2:4], recorder.writes[4:]]
     requests = itertools.count()
-    collect_garbage(
-        Store(FailingBackend(Aged(copy_of(template)), lambda *each: (next(requests), each[2]())[1]))
-    )
+    gc(Store(FailingBackend(Aged(copy_of(template)), lambda *each: (next(requests), each[2]())[1])))
     places = range(next(requests) + 1)
 
     for chosen in itertools.combinations_with_replacement(places, len(steps)):
@@ -137,18 +133,18 @@ def test_gc_beside_a_writer_of_the_same(template, tmp_path):
         todo = list(zip(chosen, steps, strict=True))
         position = itertools.count()
 
-        def play(until, backend=backend, todo=todo):
+        def replay(until, backend=backend, todo=todo):
             while todo and todo[0][0] <= until:
                 for verb, arguments in todo.pop(0)[1]:
                     getattr(backend, verb)(*arguments)
 
-        def fault(_verb, _name, request, play=play, position=position):
-            play(next(position))
+        def fault(_verb, _name, request, replay=replay, position=position):
+            replay(next(position))
             return request()
 
-        collect_garbage(Store(FailingBackend(backend, fault)))
-        play(len(places))
+        gc(Store(FailingBackend(backend, fault)))
+        replay(len(places))
         store = Store(backend)
-        assert () == verify_store(store).defects, chosen
+        assert () == verify(store).defects, chosen
         assert [CommitName(OUT.repo, JOB)] == list(store.made_from(store.resolve("lab").name))
     assert len(places) > 15

@@ -1,4 +1,4 @@
-"""A put that is killed, at each of its steps."""
+"""A put that is killed at each of its steps."""
 
 import os
 import subprocess
@@ -12,9 +12,9 @@ from worker.model import BranchName, Repo
 from worker.store import ingest
 from worker.store.blobs import BlobReader
 from worker.store.checkin import put_directory
-from worker.store.gc import GRACE_PERIOD, collect_garbage
-from worker.store.opening import open_store
-from worker.store.verify import verify_store
+from worker.store.gc import GRACE, gc
+from worker.store.repository import open_store
+from worker.store.verify import verify
 
 LAB = BranchName(Repo("default", "lab"))
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def contents(store) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """A folder after it changed, and what was left of its store by a put killed at each step."""
+    """A changed folder, its contents before and after, and the stores that killed puts left."""
     scene = tmp_path_factory.mktemp("killed")
     folder = scene / "folder"
     folder.mkdir()
@@ -40,7 +40,7 @@ def scene(tmp_path_factory):
     (folder / "small").write_bytes(b"new")
     (folder / "large").write_bytes(b"1" * (ingest.SMALL + 1))
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    command = [sys.executable, Path(__file__).with_name("dying.py")]
+    command = [sys.executable, str(Path(__file__).with_name("dying.py"))]
     subprocess.run(
         [*command, scene / "store", folder, scene / "results"],
         check=True,
@@ -49,15 +49,14 @@ def scene(tmp_path_factory):
     return folder, before, after, sorted((scene / "results").iterdir())
 
 
-def test_is_killed_at_many_steps(scene):
-    """There are as many steps as there are calls that change the disk."""
+def test_there_is_a_step_for_each_call_that_changes_the_disk(scene):
     *_, results = scene
 
     assert 25 < len(results) < 100
 
 
-def test_reads_as_before_or_as_after(scene):
-    """At every step the store reads as before or as after, and once it reads as after it stays."""
+def test_a_killed_put_leaves_the_old_state_or_the_new_one(scene):
+    """All steps after the commit point leave the new one."""
     _, before, after, results = scene
     found = [contents(open_store(result)) for result in results]
 
@@ -66,29 +65,27 @@ def test_reads_as_before_or_as_after(scene):
     assert (before, after) == (found[0], found[-1])
 
 
-def test_everything_verifies(scene):
-    """At every step all that a commit stands on is there and whole."""
+def test_a_killed_put_leaves_no_damage(scene):
     *_, results = scene
 
-    assert [()] * len(results) == [verify_store(open_store(result)).defects for result in results]
+    assert [()] * len(results) == [verify(open_store(result)).defects for result in results]
 
 
-def test_gc_removes_what_is_left(scene):
-    """When the grace is over, nothing is left that no commit reaches; a second gc finds nothing."""
+def test_gc_removes_what_a_killed_put_left(scene):
+    """After the grace period nothing unreachable remains, and a second gc finds nothing."""
     _, before, after, results = scene
     for result in results:
         store = open_store(result)
-        collect_garbage(store, now=time.time() + GRACE_PERIOD + 60)
-        again = collect_garbage(store, now=time.time() + GRACE_PERIOD + 60)
+        gc(store, now=time.time() + GRACE + 60)
+        again = gc(store, now=time.time() + GRACE + 60)
 
         assert (0, 0, 0) == (again.blobs, again.trees, again.leftovers)
         assert contents(store) in (before, after)
-        assert () == verify_store(store).defects
+        assert () == verify(store).defects
         assert not [path for path in result.rglob(".*") if path.is_file()]
 
 
-def test_the_same_put_again_comes_to_its_end(scene):
-    """Whatever a killed put left, the same put again ends as if nothing had been."""
+def test_a_killed_put_can_be_repeated(scene):
     folder, _, after, results = scene
     for result in results:
         store = open_store(result)

@@ -9,13 +9,13 @@ import pytest
 from store.backend_contract import BackendContract, names
 
 from worker.errors import Unavailable
-from worker.store.backends.base import AlreadyThere
+from worker.store.backends.base import AlreadyThere, StoreUnavailable
 from worker.store.backends.local import TEMPORARY, FileSink, LocalBackend
 
 
 @contextmanager
 def files_limited_to(size):
-    """Let no file of this process grow beyond *size*: a disk that is full at that point."""
+    """Limit the size of files that this process writes, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -33,52 +33,46 @@ class TestLocal(BackendContract):
     pass
 
 
-def test_reads_make_nothing(tmp_path):
-    """A store that was never written to is empty, and stays unmade."""
+def test_reading_does_not_create_the_directory(tmp_path):
     assert [] == names(LocalBackend(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
 
 
-def test_an_interrupted_write_is_not_listed(backend):
-    """What a write that never ended left behind is no object, and is swept when it is old."""
+def test_temporary_files_are_not_listed_and_old_ones_are_swept(backend):
     backend.put("a/b", b"1")
-    left = backend.root / "a" / f"{TEMPORARY}1234"
-    left.write_bytes(b"half")
-    os.utime(left, (1000, 1000))
-    (backend.root / "a" / f"{TEMPORARY}5678").write_bytes(b"somebody is at it")
+    leftover = backend.root / "a" / f"{TEMPORARY}1234"
+    leftover.write_bytes(b"half")
+    os.utime(leftover, (1000, 1000))
+    (backend.root / "a" / f"{TEMPORARY}5678").write_bytes(b"in progress")
 
     assert ["a/b"] == names(backend)
     assert 1 == backend.sweep(2000)
-    assert not left.exists()
+    assert not leftover.exists()
 
 
-def test_a_new_blob_lies_where_it_will_stay(backend):
-    """A blob can be read by others while it is being written."""
+def test_a_blob_has_its_final_path_while_it_is_written(backend):
     sink = backend.create("blobs/s/1")
     sink.write(b"first")
 
     assert b"first" == backend.path("blobs/s/1").read_bytes()
 
 
-def test_a_blob_is_created_once(backend):
-    """Two writers of one name are kept apart."""
+def test_creating_an_existing_blob_raises_a_conflict(backend):
     backend.create("blobs/s/1")
 
     with pytest.raises(AlreadyThere):
         backend.create("blobs/s/1")
 
 
-def test_a_full_disk_is_named():
-    """The error of a full disk says so."""
+def test_the_error_of_a_full_disk_has_its_cause():
     sink = FileSink("blobs/s/1", "/dev/full", os.open("/dev/full", os.O_RDWR))
 
-    with pytest.raises(Unavailable, match=r"blobs/s/1.*No space left on device.*ENOSPC") as caught:
+    with pytest.raises(StoreUnavailable, match=r"blobs/s/1.*ENOSPC") as caught:
         sink.write(b"1")
     assert errno.ENOSPC == caught.value.errno
 
 
-def test_a_put_that_fails_leaves_nothing(backend):
-    """Where the disk takes only half of an object, the old one stays, and no other file."""
+def test_a_failed_put_keeps_the_old_object_and_leaves_no_file(backend):
     backend.put("a/b", b"old")
     with files_limited_to(100), pytest.raises(Unavailable, match="EFBIG"):
         backend.put("a/b", b"n" * 200)
@@ -87,8 +81,7 @@ def test_a_put_that_fails_leaves_nothing(backend):
     assert ["b"] == os.listdir(backend.root / "a")
 
 
-def test_a_write_that_fails_half_way_is_taken_back(backend):
-    """After a write that failed, a blob goes on from where it was."""
+def test_a_blob_continues_at_its_previous_length_after_a_failed_write(backend):
     sink = backend.create("blobs/s/1")
     sink.write(b"1" * 60)
     with files_limited_to(100), pytest.raises(Unavailable, match="EFBIG"):
@@ -99,8 +92,7 @@ def test_a_write_that_fails_half_way_is_taken_back(backend):
     assert b"1" * 60 + b"2" * 10 == backend.get("blobs/s/1")
 
 
-def test_a_refusing_disk_is_named(tmp_path):
-    """Where the store can't be, the error says why."""
+def test_the_error_of_an_impossible_location_has_its_cause(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     backend = LocalBackend(tmp_path / "file" / "store")
 
@@ -108,8 +100,7 @@ def test_a_refusing_disk_is_named(tmp_path):
         backend.put("a", b"1")
 
 
-def test_folders_go_with_their_last_object(backend):
-    """The folders of a stage do not stay behind when its blobs are deleted."""
+def test_delete_removes_empty_folders(backend):
     backend.put("blobs/stage/1", b"1")
     backend.delete("blobs/stage/1")
 
@@ -117,8 +108,7 @@ def test_folders_go_with_their_last_object(backend):
 
 
 @pytest.mark.parametrize("vanishes_before", ["stat", "unlink"])
-def test_sweeps_beside_writers(tmp_path, monkeypatch, vanishes_before):
-    """A temporary file that its writer finishes while it is looked at is no error."""
+def test_sweep_ignores_temporary_files_that_vanish(tmp_path, monkeypatch, vanishes_before):
     backend = LocalBackend(tmp_path / "store")
     backend.put("a/b", b"1")
     for number in range(3):

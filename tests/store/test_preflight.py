@@ -1,4 +1,4 @@
-"""The preflight: a store that cannot hold commits is refused before the work, not after it."""
+"""Preflight: a store that cannot hold commits is rejected before the work, not after it."""
 
 import ctypes
 import errno
@@ -15,7 +15,7 @@ from worker.store.backends.base import AlreadyThere, NoPutIfAbsent, StoreUnavail
 from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
 from worker.store.checkin import put_directory
-from worker.store.opening import open_backend, open_store
+from worker.store.repository import open_store
 
 
 def stage_on(backend, tmp_path) -> Stage:
@@ -24,7 +24,7 @@ def stage_on(backend, tmp_path) -> Stage:
 
 @pytest.fixture(params=["EPERM", "EOPNOTSUPP", "ENOSYS"])
 def _no_hard_links(request, monkeypatch):
-    """A file system without hard links, as Linux, FUSE and others report it."""
+    """A file system without hard links, with the errors of Linux, FUSE and others."""
 
     def link(*_arguments):
         code = getattr(errno, request.param)
@@ -35,7 +35,7 @@ def _no_hard_links(request, monkeypatch):
 
 @pytest.fixture
 def _no_rename(monkeypatch):
-    """A file system that cannot rename without replacing either."""
+    """A file system without RENAME_NOREPLACE."""
 
     class Library:
         def __init__(self, *_arguments, **_named):
@@ -49,8 +49,8 @@ def _no_rename(monkeypatch):
 
 
 @pytest.mark.usefixtures("_no_hard_links")
-def test_without_hard_links_a_rename_does(tmp_path):
-    """RENAME_NOREPLACE is atomic, and only one of two writers succeeds."""
+def test_rename_noreplace_replaces_missing_hard_links(tmp_path):
+    """It is atomic, and only one of two writers succeeds."""
     backend = LocalBackend(tmp_path / "store")
     stage_on(backend, tmp_path).preflight()
     backend.put_new("slot", b"1")
@@ -63,27 +63,27 @@ def test_without_hard_links_a_rename_does(tmp_path):
 
 
 @pytest.mark.usefixtures("_no_hard_links", "_no_rename")
-def test_a_file_system_without_either_is_refused(tmp_path):
-    """The error names the store, the cause and the remedy, and is one of the configuration."""
+def test_a_file_system_without_hard_links_and_rename_noreplace_is_rejected(tmp_path):
+    """The error has the store, the cause and the remedy, and is one of the configuration."""
     (tmp_path / "folder").mkdir()
     store = open_store(tmp_path / "store")
     with pytest.raises(NoPutIfAbsent, match="neither hard links nor RENAME_NOREPLACE") as caught:
         put_directory(store, BranchName(Repo("default", "lab")), tmp_path / "folder")
 
-    assert 78 == cause_of(caught.value).exit_code
+    assert 78 == cause_of(caught.value).exit_status
     assert str(tmp_path / "store") in str(caught.value)
     assert [] == [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 
 
 @contextmanager
 def object_store(*, conditional: int | None):
-    """Serve S3 that answers a conditional PUT with the status *conditional*, or ignores the If."""
+    """Serve S3 with the status *conditional* for a conditional PUT; None ignores the condition."""
     objects: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def answer(self, status, body=b""):
+        def respond(self, status, body=b""):
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.send_header("etag", '"1"')
@@ -97,21 +97,21 @@ def object_store(*, conditional: int | None):
         def do_PUT(self):
             data = self.body()
             if "if-none-match" in self.headers and conditional is not None:
-                self.answer(conditional, b"<Error><Code>NotImplemented</Code></Error>")
+                self.respond(conditional, b"<Error><Code>NotImplemented</Code></Error>")
                 return
             objects[self.path] = data
-            self.answer(200)
+            self.respond(200)
 
         def do_POST(self):
             self.body()
             objects.clear()
-            self.answer(200, b"<DeleteResult></DeleteResult>")
+            self.respond(200, b"<DeleteResult></DeleteResult>")
 
         def do_GET(self):
             if "list-type" in self.path:
-                self.answer(200, b"<ListBucketResult></ListBucketResult>")
+                self.respond(200, b"<ListBucketResult></ListBucketResult>")
             else:
-                self.answer(200 if self.path in objects else 404, objects.get(self.path, b""))
+                self.respond(200 if self.path in objects else 404, objects.get(self.path, b""))
 
         do_DELETE = do_POST
 
@@ -126,20 +126,18 @@ def object_store(*, conditional: int | None):
 
 @pytest.mark.parametrize(
     ("conditional", "cause"),
-    [(501, "NotImplemented"), (None, "it replaces an object that must not be replaced")],
-    ids=["refuses the condition", "ignores the condition"],
+    [(501, "NotImplemented"), (None, "it replaces an existing object")],
+    ids=["rejects the condition", "ignores the condition"],
 )
-def test_an_object_store_without_conditional_writes_is_refused(tmp_path, conditional, cause):
-    """Both are found by the preflight, and are errors of the configuration."""
+def test_an_object_store_without_conditional_writes_is_rejected(tmp_path, conditional, cause):
     with object_store(conditional=conditional) as endpoint:
         options = {"endpoint": endpoint, "access_key_id": "a", "secret_access_key": "b"}
-        backend = open_backend("s3://bucket/prefix", {**options, "region": "us-east-1"})
+        backend = open_store("s3://bucket/prefix", {**options, "region": "us-east-1"}).backend
         with pytest.raises(Misconfigured, match=cause):
             stage_on(backend, tmp_path).preflight()
 
 
-def test_a_store_that_takes_no_writes_is_unavailable(tmp_path):
-    """The error carries the system's own reason."""
+def test_a_store_that_cannot_be_written_to_is_unavailable(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "blobs").write_text("in the way")
     backend = LocalBackend(tmp_path / "store")

@@ -1,11 +1,11 @@
-"""Publishing: what stays and what goes when a write fails, is interrupted or gets no answer."""
+"""Publishing, also when a write fails, is interrupted or gets no response."""
 
 import errno
 
 import attrs
 import pytest
 from builders import a_commit, an_entry, an_id
-from failing import FailingBackend
+from store.failing import FailingBackend
 
 from worker.errors import Misconfigured
 from worker.model import BranchName, CommitName, InputRecord, Repo
@@ -26,7 +26,7 @@ from worker.store.publish import (
 )
 from worker.store.repository import Move, Store
 from worker.store.trees import apply
-from worker.store.verify import verify_store
+from worker.store.verify import verify
 
 OUT = BranchName(Repo("default", "copy"))
 COMMIT = "repos/default/copy/commits/"
@@ -34,15 +34,15 @@ SLOT = "repos/default/copy/branches/master/"
 
 
 @pytest.fixture
-def given(store):
+def source(store):
     return a_commit(store, {"a": b"1", "b": b"2"})
 
 
-def draft(given, finished: float = 10.0) -> Draft:
+def draft(source, finished: float = 10.0) -> Draft:
     return Draft(
         name=CommitName(OUT.repo, an_id()),
         branch=OUT,
-        inputs=(InputRecord("labresults", given.name, "master", s3=True),),
+        inputs=(InputRecord("labresults", source.name, "master", s3=True),),
         started=1.0,
         finished=finished,
     )
@@ -54,7 +54,7 @@ def stage(store, tmp_path):
 
 
 def written(store, stage, data: bytes = b"output"):
-    """Return the tree of one file that *stage* holds."""
+    """Return a tree of one file in *stage*."""
     return apply(store.empty_tree(), [("f", an_entry("f", data, (stage.append(data),)))])
 
 
@@ -67,22 +67,22 @@ def contents(store, commit) -> dict[str, bytes]:
     return {e.key: b"".join(reader.pieces(e.extents)) for e in store.tree(commit).entries()}
 
 
-def test_the_entries_become_a_commit_on_its_branch(store, given, stage):
-    """With provenance, which can be asked from both ends."""
-    wanted = draft(given)
+def test_publish_commits_the_tree_and_moves_the_branch(store, source, stage):
+    """Provenance can be followed from the input and from the output."""
+    wanted = draft(source)
     found = publish(store, stage, written(store, stage), wanted)
 
     assert (True, True) == (found.ours, found.on_branch)
     assert wanted.name == store.head(OUT).commit
     assert {"f": b"output"} == contents(store, found.commit)
-    assert [wanted.name] == list(store.made_from(given.name))
+    assert [wanted.name] == list(store.made_from(source.name))
     stage.drop()
-    assert () == verify_store(store).defects
+    assert () == verify(store).defects
 
 
-def test_of_two_runs_the_first_is_there(store, given, stage, tmp_path):
-    """The second gets the commit of the first, and leaves nothing of its own."""
-    first = draft(given)
+def test_publish_returns_the_existing_commit_of_an_earlier_run(store, source, stage, tmp_path):
+    """The second run leaves no objects."""
+    first = draft(source)
     publish(store, stage, written(store, stage), first)
     before = names(store)
     other = Stage(store.backend, "other", writer="w", scratch=tmp_path / "other")
@@ -94,34 +94,33 @@ def test_of_two_runs_the_first_is_there(store, given, stage, tmp_path):
     assert before == [name for name in names(store) if "/made/" not in name or name in before]
 
 
-def test_jobs_that_end_together_are_all_on_the_branch(store, given, stage):
-    """Whichever clock says what: the order of the log is that of the publications."""
-    drafts = [draft(given, finished) for finished in (30.0, 10.0, 20.0)]
+def test_commits_with_the_same_parent_are_all_in_the_log(store, source, stage):
+    """The order is that of publication, regardless of clocks."""
+    drafts = [draft(source, finished) for finished in (30.0, 10.0, 20.0)]
     for each in drafts:
         publish(store, stage, written(store, stage), each)
 
     assert [each.name for each in reversed(drafts)] == [h.commit for h in store.heads(OUT)]
 
 
-def test_a_branch_that_was_not_moved_is_finished_later(store, given):
-    """A commit without its slot is appended by the next run of the same job."""
-    store.add_commit(attrs.evolve(given, name=CommitName(OUT.repo, "a" * 32)))
+def test_finish_appends_a_published_commit_to_its_branch(store, source):
+    """The next run of the same job does so."""
+    store.add_commit(attrs.evolve(source, name=CommitName(OUT.repo, "a" * 32)))
     found = finish(store, store.commit(CommitName(OUT.repo, "a" * 32)))
 
     assert Move.MOVED == found.advance.move
     assert "a" * 32 == store.head(OUT).commit.id
 
 
-def test_what_is_kept_is_on_no_branch(store, given, stage):
-    """It can be looked at, and nothing follows from it."""
-    kept = keep(store, stage, written(store, stage), draft(given))
+def test_keep_publishes_a_commit_on_no_branch(store, source, stage):
+    kept = keep(store, stage, written(store, stage), draft(source))
 
     assert kept == store.commit(kept.name)
     assert store.head(OUT) is None
 
 
 def failing_at(store, prefix: str, error: Exception, *, carried_out: bool) -> Store:
-    """Return *store* with put_new below *prefix* raising *error*, carried out or not."""
+    """Return *store* with a put_new that raises *error* below *prefix*, carried out or not."""
 
     def fault(verb, name, request):
         if verb == "put_new" and name.startswith(prefix):
@@ -134,7 +133,7 @@ def failing_at(store, prefix: str, error: Exception, *, carried_out: bool) -> St
 
 
 NO_SPACE = StoreUnavailable("writing", "No space left on device (ENOSPC)", errno=errno.ENOSPC)
-UNANSWERED = WriteUncertain("writing", "error sending request")
+NO_RESPONSE = WriteUncertain("writing", "error sending request")
 
 
 @pytest.mark.parametrize(
@@ -145,22 +144,22 @@ UNANSWERED = WriteUncertain("writing", "error sending request")
     ],
     ids=["no space", "no put-if-absent"],
 )
-def test_a_commit_that_is_certainly_not_there_leaves_nothing(store, given, stage, error, raised):
-    """Blobs, segments and root are deleted: a full disk does not stay full."""
+def test_an_unpublished_commit_leaves_no_objects(store, source, stage, error, raised):
+    """Blobs, segments and root are deleted, so a full disk does not stay full."""
     before = names(store)
     failing = failing_at(store, COMMIT, error, carried_out=False)
     with pytest.raises(raised):
-        publish(failing, stage, written(failing, stage), draft(given))
+        publish(failing, stage, written(failing, stage), draft(source))
     stage.drop()
 
     assert before == [name for name in names(store) if "/made/" not in name]
 
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["carried out", "lost"])
-def test_a_commit_that_may_be_there_keeps_its_blobs(store, given, stage, carried_out):
-    """It is called uncertain; if the write lands later, the commit is whole."""
-    failing = failing_at(store, COMMIT, UNANSWERED, carried_out=carried_out)
-    wanted = draft(given)
+def test_an_uncertain_commit_keeps_its_blobs(store, source, stage, carried_out):
+    """If the write is carried out later, the commit is complete."""
+    failing = failing_at(store, COMMIT, NO_RESPONSE, carried_out=carried_out)
+    wanted = draft(source)
     tree = written(failing, stage)
     with pytest.raises(PublicationUncertain, match=wanted.name.id):
         publish(failing, stage, tree, wanted)
@@ -170,7 +169,7 @@ def test_a_commit_that_may_be_there_keeps_its_blobs(store, given, stage, carried
     if not carried_out:
         store.add_commit(
             attrs.evolve(
-                given,
+                source,
                 name=wanted.name,
                 root=tree.root,
                 digest=tree.digest,
@@ -179,17 +178,17 @@ def test_a_commit_that_may_be_there_keeps_its_blobs(store, given, stage, carried
             )
         )
     assert {"f": b"output"} == contents(store, store.commit(wanted.name))
-    assert () == verify_store(store).defects
-    # The same job again comes to its end.
+    assert () == verify(store).defects
+    # The same job, run again, moves the branch.
     assert finish(store, store.commit(wanted.name)).on_branch
 
 
-@pytest.mark.parametrize("error", [NO_SPACE, UNANSWERED], ids=["no space", "no answer"])
+@pytest.mark.parametrize("error", [NO_SPACE, NO_RESPONSE], ids=["no space", "no response"])
 @pytest.mark.parametrize("carried_out", [True, False], ids=["carried out", "not carried out"])
-def test_a_branch_that_could_not_be_moved_is_told(store, given, stage, error, carried_out):
-    """The error says that the commit is there; its blobs stay, and a later run moves the branch."""
+def test_branch_not_moved_has_the_published_commit(store, source, stage, error, carried_out):
+    """Its blobs are kept, and a later run moves the branch."""
     failing = failing_at(store, SLOT, error, carried_out=carried_out)
-    wanted = draft(given)
+    wanted = draft(source)
     with pytest.raises(BranchNotMoved, match="is published, but the branch copy@master") as caught:
         publish(failing, stage, written(failing, stage), wanted)
     stage.drop()
@@ -202,8 +201,10 @@ def test_a_branch_that_could_not_be_moved_is_told(store, given, stage, error, ca
 
 @pytest.mark.parametrize("verb", ["put", "put_new"])
 @pytest.mark.parametrize("carried_out", [True, False], ids=["after", "before"])
-def test_an_interrupt_never_damages_a_commit(store, given, tmp_path, verb, carried_out):
-    """Interrupted before or after any write: no commit, or a whole one; the same again succeeds."""
+def test_an_interrupt_at_any_write_leaves_no_damaged_commit(
+    store, source, tmp_path, verb, carried_out
+):
+    """There is a complete commit or none, and a repetition succeeds."""
     interrupted_at = 0
     while True:
         interrupted_at += 1
@@ -212,7 +213,7 @@ def test_an_interrupt_never_damages_a_commit(store, given, tmp_path, verb, carri
         def fault(found, _name, request):
             nonlocal count
             count += found == verb
-            if found == verb and count == interrupted_at:  # noqa: B023 - called in this round
+            if found == verb and count == interrupted_at:  # noqa: B023 - called only in this iteration
                 if carried_out:
                     request()
                 raise KeyboardInterrupt
@@ -220,43 +221,42 @@ def test_an_interrupt_never_damages_a_commit(store, given, tmp_path, verb, carri
 
         failing = Store(FailingBackend(store.backend, fault))
         stage = Stage(failing.backend, f"i-{an_id()}", writer="w", scratch=tmp_path / an_id())
-        wanted = draft(given)
+        wanted = draft(source)
         try:
             publish(failing, stage, written(failing, stage), wanted)
         except KeyboardInterrupt:
-            done = False
+            is_complete = False
         else:
-            done = True
+            is_complete = True
         stage.drop()
         if store.has(wanted.name):
             assert {"f": b"output"} == contents(store, store.commit(wanted.name))
-        assert () == verify_store(store).defects
+        assert () == verify(store).defects
         again = Stage(store.backend, f"i-{an_id()}", writer="w", scratch=tmp_path / an_id())
         found = publish(store, again, written(store, again), wanted)
         again.drop()
         assert found.on_branch
         assert {"f": b"output"} == contents(store, found.commit)
-        if done:
+        if is_complete:
             break
     assert interrupted_at > 2
-    assert () == verify_store(store).defects
+    assert () == verify(store).defects
     heads = [head.commit for head in store.heads(OUT)]
     assert len(heads) == len(set(heads)) == interrupted_at
 
 
-def test_blobs_of_a_lost_race_stay_with_their_commit(store, given, stage):
-    """A stage that one commit names is kept although the next commit is refused."""
-    publish(store, stage, written(store, stage), draft(given))
+def test_a_stage_that_a_commit_names_is_kept_when_the_next_commit_fails(store, source, stage):
+    publish(store, stage, written(store, stage), draft(source))
     failing = failing_at(store, COMMIT, NO_SPACE, carried_out=False)
     with pytest.raises(StoreUnavailable):
-        publish(failing, stage, written(failing, stage), draft(given))
+        publish(failing, stage, written(failing, stage), draft(source))
     stage.drop()
 
-    assert () == verify_store(store).defects
+    assert () == verify(store).defects
 
 
-def test_the_guard_is_held_from_the_commit_to_the_branch(store, given, stage):
-    """What others can see changes only inside of it."""
+def test_publish_holds_the_guard_from_the_commit_to_the_branch(store, source, stage):
+    """No write before or after it is visible to other processes."""
     held = []
     seen = []
 
@@ -273,14 +273,13 @@ def test_the_guard_is_held_from_the_commit_to_the_branch(store, given, stage):
         return request()
 
     failing = Store(FailingBackend(store.backend, fault))
-    publish(failing, stage, written(failing, stage), draft(given), guard=Guard)
+    publish(failing, stage, written(failing, stage), draft(source), guard=Guard)
 
     assert [(COMMIT, True), (SLOT, True)] == seen
     assert [] == held
 
 
-def test_another_object_is_no_answer_to_ours(store):
-    """A conflict with another writer's object raises AlreadyThere."""
-    store.backend.put_new("slot", b"theirs")
+def test_put_new_raises_already_there_for_the_object_of_another_writer(store):
+    store.backend.put_new("slot", b"other")
     with pytest.raises(AlreadyThere):
-        store.backend.put_new("slot", b"ours")
+        store.backend.put_new("slot", b"own")

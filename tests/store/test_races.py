@@ -1,4 +1,4 @@
-"""Processes that do the same to one store at the same time."""
+"""Several processes that change one store at the same time."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def race(store, step: str) -> list[str]:
-    """Let six processes take the same step at once; return what each of them said."""
+    """Carry out the same step in six processes at the same time, and return their results."""
     racers = [
         subprocess.Popen(
             [sys.executable, Path(__file__).with_name("racing.py"), store.url, step, str(number)],
@@ -34,28 +34,25 @@ def race(store, step: str) -> list[str]:
     return [racer.communicate()[0].strip() for racer in racers]
 
 
-def test_one_commit_of_a_name(local):
-    """Of several who add a commit under one id, all are told of the one that is there."""
+def test_concurrent_commits_of_one_id_all_return_the_same_commit(local):
     a_commit(local, {"a": b"1"}, repo="lab")
-    said = race(local, "add")
+    results = race(local, "add")
 
-    assert [said[0]] * RACERS == said
-    assert said[0] == next(local.commit(name) for name in local.commits(OUT)).message
+    assert [results[0]] * RACERS == results
+    assert results[0] == next(local.commit(name) for name in local.commits(OUT)).message
     assert 1 == len(list(local.commits(OUT)))
 
 
-def test_one_move_from_a_head(local):
-    """Of several who move a branch from the same head, one does, and the others are told."""
+def test_one_of_several_concurrent_moves_from_one_head_succeeds(local):
     a_commit(local, {"a": b"1"}, repo="lab")
-    said = race(local, "advance")
+    results = race(local, "advance")
 
-    assert Counter({"changed": RACERS - 1, "moved": 1}) == Counter(said)
-    assert said.index("moved") == int(local.head(BranchName(OUT)).commit.id, 16)
+    assert Counter({"changed": RACERS - 1, "moved": 1}) == Counter(results)
+    assert results.index("moved") == int(local.head(BranchName(OUT)).commit.id, 16)
     assert 1 == len(list(local.heads(BranchName(OUT))))
 
 
-def test_no_temporary_file_stays(local):
-    """Losing a race leaves nothing behind."""
+def test_a_lost_race_leaves_no_temporary_file(local):
     a_commit(local, {"a": b"1"}, repo="lab")
     race(local, "add")
 

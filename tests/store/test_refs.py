@@ -1,4 +1,4 @@
-"""How commits and files of them are named."""
+"""Refs, the notation of commits and files."""
 
 import pytest
 
@@ -29,8 +29,8 @@ REFS = {
 
 
 @pytest.mark.parametrize(("text", "expected"), REFS.items(), ids=REFS)
-def test_reads_refs(text, expected):
-    """A ref names a repo, and perhaps a project, a branch or commit, steps back and a path."""
+def test_parse_ref_reads_all_parts(text, expected):
+    """Only the repo is required."""
     assert expected == parse_ref(text)
 
 
@@ -51,26 +51,23 @@ def test_reads_refs(text, expected):
         ":a",
     ],
 )
-def test_refuses_what_is_no_ref(text):
-    """What can't name a commit is refused with what was found."""
+def test_parse_ref_rejects_other_text(text):
     with pytest.raises(Invalid):
         parse_ref(text)
 
 
 @pytest.mark.parametrize("ref", REFS.values(), ids=REFS)
-def test_reads_what_it_says(ref):
-    """A ref as text is the same ref, but for a path that begins with a slash."""
+def test_a_formatted_ref_parses_to_itself(ref):
+    """Except for a path that starts with a slash."""
     if not ref.path.startswith("/"):
         assert ref == parse_ref(str(ref))
 
 
-def test_takes_the_project_that_is_meant():
-    """A ref without a project is of the project that the caller means."""
+def test_parse_ref_uses_the_given_default_project():
     assert Repo("p", "lab") == parse_ref("lab", project="p").repo
 
 
-def test_knows_branches_from_commits():
-    """What has the form of an id is taken for a commit first."""
+def test_a_ref_in_the_form_of_an_id_can_be_a_commit():
     assert parse_ref(f"lab@{ID}").is_commit
     assert not parse_ref("lab@dev").is_commit
     assert BranchName(LAB, "dev") == parse_ref("lab@dev").branch

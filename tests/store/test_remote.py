@@ -1,4 +1,4 @@
-"""The backend in an object store: in memory, and on an S3 server."""
+"""The backend in an object store, in memory and on an S3 server."""
 
 import threading
 from contextlib import contextmanager
@@ -15,24 +15,24 @@ from worker.store.backends.base import ObjectMissing
 from worker.store.backends.remote import RemoteBackend
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
-from worker.store.opening import open_backend, open_store
-from worker.store.verify import verify_store
+from worker.store.repository import open_store
+from worker.store.verify import verify
 
 
 class TestMemory(BackendContract):
     @pytest.fixture
     def backend(self):
-        return open_backend(f"memory://{an_id()}")
+        return open_store(f"memory://{an_id()}").backend
 
 
 class TestS3(BackendContract):
     @pytest.fixture
     def backend(self, s3_url, s3_options):
-        return open_backend(s3_url, s3_options)
+        return open_store(s3_url, s3_options).backend
 
 
-def test_a_service_that_is_not_there_is_named():
-    """Where nothing listens, the error says what was asked for, in a line, without credentials."""
+def test_no_response_raises_unavailable_without_credentials():
+    """The message is one line with the request and the address."""
     s3 = S3Store(
         "bucket",
         endpoint="http://127.0.0.1:1",
@@ -49,9 +49,8 @@ def test_a_service_that_is_not_there_is_named():
     assert "very-secret" not in str(caught.value)
 
 
-def test_a_bucket_that_is_not_there_is_named(s3_options):
-    """A bucket that does not exist is an error, not an empty store."""
-    backend = open_backend("s3://no-such-bucket/prefix", s3_options)
+def test_a_missing_bucket_is_not_an_empty_store(s3_options):
+    backend = open_store("s3://no-such-bucket/prefix", s3_options).backend
 
     with pytest.raises(Unavailable, match="bucket does not exist"):
         backend.put("a", b"1")
@@ -61,21 +60,21 @@ def test_a_bucket_that_is_not_there_is_named(s3_options):
         backend.get("a")
 
 
-def test_an_endpoint_that_is_no_url_is_refused():
-    """What the library would panic at is refused before it is asked."""
+def test_an_endpoint_that_is_not_a_url_is_rejected():
+    """The library would panic."""
     with pytest.raises(Invalid, match="'nonsense' is not http://HOST or https://HOST"):
-        open_backend("s3://bucket", {"endpoint": "nonsense"})
+        open_store("s3://bucket", {"endpoint": "nonsense"})
 
 
-def test_wrong_credentials_are_named_without_a_signature():
-    """Of what the service says, its code and message are told, and nothing to sign with."""
-    with refusing(
+def test_the_error_for_wrong_credentials_contains_no_signature():
+    """It has the code and the message of the service."""
+    with forbidding(
         b"<?xml version='1.0'?>\n<Error><Code>SignatureDoesNotMatch</Code>"
         b"<Message>Check your key &amp; signing method.</Message>"
         b"<SignatureProvided>a-signature</SignatureProvided></Error>"
     ) as endpoint:
         options = {"endpoint": endpoint, "access_key_id": "a", "secret_access_key": "a-secret"}
-        backend = open_backend("s3://bucket", {**options, "region": "us-east-1"})
+        backend = open_store("s3://bucket", {**options, "region": "us-east-1"}).backend
 
         with pytest.raises(Unavailable) as caught:
             backend.get("a")
@@ -84,20 +83,19 @@ def test_wrong_credentials_are_named_without_a_signature():
     )
 
 
-def test_a_store_that_answered_once_is_waited_for():
-    """Until it has answered, a store is asked with little patience; then with much."""
-    patient, hasty = MemoryStore(), MemoryStore()
-    backend = RemoteBackend(patient, "memory://both", first=hasty)
+def test_requests_are_retried_for_longer_after_the_first_response():
+    later, first = MemoryStore(), MemoryStore()
+    backend = RemoteBackend(later, "memory://both", first=first)
     with pytest.raises(ObjectMissing):
         backend.get("a")
     backend.put("a", b"1")
 
-    assert b"1" == bytes(patient.get("a").bytes())
+    assert b"1" == bytes(later.get("a").bytes())
 
 
 @contextmanager
-def refusing(body):
-    """Serve 403 with *body* to everybody."""
+def forbidding(body):
+    """Serve 403 with *body* for every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -115,14 +113,13 @@ def refusing(body):
         server.shutdown()
 
 
-def test_an_unknown_option_is_refused(s3_options):
-    """An option that the service does not have is named."""
+def test_an_unknown_option_is_rejected(s3_options):
     with pytest.raises(Invalid, match="max_speed"):
-        open_backend("s3://bucket", {**s3_options, "max_speed": "11"})
+        open_store("s3://bucket", {**s3_options, "max_speed": "11"})
 
 
-def test_a_folder_is_the_same_tree_on_s3(tmp_path, s3_url, s3_options):
-    """What is put on S3 has the digest that it has in a directory, verifies, and comes back."""
+def test_a_folder_has_the_same_digest_on_s3_and_in_a_directory(tmp_path, s3_url, s3_options):
+    """On S3 it also verifies, and is checked out unchanged."""
     folder = tmp_path / "folder"
     (folder / "a").mkdir(parents=True)
     (folder / "a" / "small").write_bytes(b"1")
@@ -133,6 +130,7 @@ def test_a_folder_is_the_same_tree_on_s3(tmp_path, s3_url, s3_options):
     unwritten = get_directory(stores[0], commits[0], tmp_path / "target")
 
     assert commits[0].digest == commits[1].digest
-    assert () == unwritten == verify_store(stores[0]).defects
+    assert () == unwritten
+    assert () == verify(stores[0]).defects
     assert (folder / "large").read_bytes() == (tmp_path / "target" / "large").read_bytes()
     assert commits[0] == put_directory(open_store(s3_url, s3_options), branch, folder)

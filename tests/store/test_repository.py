@@ -1,8 +1,9 @@
-"""Repos, branches, commits and where they came from."""
+"""Repos, branches, commits and their provenance."""
 
 import attrs
 import pytest
 from builders import a_commit, an_id
+from store.failing import FailingBackend
 
 from worker.errors import NotFound, Unavailable
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
@@ -31,13 +32,12 @@ def head_of(commit: Commit, slot: int) -> Head:
     return Head(slot, commit.name)
 
 
-def test_an_empty_store_has_nothing(store):
-    """A store that was never written to has no repos, branches and heads."""
+def test_a_new_store_has_no_repos_branches_or_heads(store):
     assert ([], [], None) == (list(store.repos()), list(store.branches(LAB)), store.head(MASTER))
 
 
-def test_repos_are_there_with_their_first_commit(store):
-    """Repos and branches are made by the first write, and listed in order."""
+def test_the_first_commit_creates_repo_and_branch(store):
+    """Both are listed in order."""
     for repo, branch in (("b", "dev"), ("a-b", "master"), ("a", "x"), ("b", "a"), ("a", "y")):
         a_commit(store, {"f": b"1"}, repo=repo, branch=branch)
 
@@ -45,16 +45,29 @@ def test_repos_are_there_with_their_first_commit(store):
     assert ["a", "dev"] == [branch.name for branch in store.branches(Repo("default", "b"))]
 
 
-def test_a_commit_is_found_by_its_name(store):
-    """What was added can be read back, tree and all."""
+def test_an_added_commit_can_be_read_with_its_tree(store):
     commit = a_commit(store, {"a/b": b"12", "c": b""})
 
     assert commit == store.commit(commit.name)
     assert [("a/b", 2), ("c", 0)] == [(e.key, e.size) for e in store.tree(commit).entries()]
 
 
-def test_the_first_commit_of_a_name_stays(store):
-    """Of two commits under one id, the second is told of the first, which stays."""
+def test_has_does_not_read_the_commit(store):
+    commit = a_commit(store, {"a": b"1"})
+    requests = []
+
+    def record(verb, _name, request):
+        requests.append(verb)
+        return request()
+
+    failing = Store(FailingBackend(store.backend, record))
+    missing = CommitName(LAB, "f" * 32)
+
+    assert (True, False) == (failing.has(commit.name), failing.has(missing))
+    assert ["exists"] * 2 == requests
+
+
+def test_add_commit_returns_the_existing_commit_of_the_name(store):
     first = a_commit(store, {"a": b"1"})
     second = attrs.evolve(first, message="another")
 
@@ -62,8 +75,7 @@ def test_the_first_commit_of_a_name_stays(store):
     assert first == store.commit(first.name)
 
 
-def test_names_what_is_missing(store):
-    """Repo, branch and commit that are not there are told apart."""
+def test_a_missing_repo_branch_or_commit_raises_its_own_error(store):
     a_commit(store, {"a": b"1"})
 
     with pytest.raises(RepoMissing, match="nothing"):
@@ -75,8 +87,7 @@ def test_names_what_is_missing(store):
     assert issubclass(RepoMissing, NotFound)
 
 
-def test_resolves_refs(store):
-    """A ref is a branch's head, an ancestor, or the commit of an id."""
+def test_resolve_returns_a_head_an_ancestor_or_a_commit_by_id(store):
     commits = [a_commit(store, {"a": b"%d" % n}) for n in range(3)]
 
     assert commits[2] == store.resolve("labresults")
@@ -88,24 +99,22 @@ def test_resolves_refs(store):
         store.resolve("labresults~3")
 
 
-def test_a_branch_can_be_called_like_an_id(store):
-    """What has the form of an id is a branch if there is no such commit."""
+def test_a_ref_in_the_form_of_an_id_is_a_branch_if_there_is_no_such_commit(store):
     name = "ab" * 16
     commit = a_commit(store, {"a": b"1"}, branch=name)
 
     assert commit == store.resolve(f"labresults@{name}")
 
 
-def test_a_log_goes_by_parents(store):
-    """The log of a branch or a commit is itself, and then parent by parent."""
+def test_the_log_of_a_commit_follows_parents(store):
     commits = [a_commit(store, {"a": b"%d" % n}) for n in range(3)]
 
     assert commits[::-1] == list(store.log(MASTER))
     assert commits[1::-1] == list(store.log(commits[1].name))
 
 
-def test_the_log_of_a_branch_has_commits_made_at_the_same_time(store):
-    """Of two jobs that commit to a branch at once, both are in its log, whatever their parents."""
+def test_the_log_of_a_branch_has_commits_with_the_same_parent(store):
+    """Two jobs that commit at the same time are both in it."""
     first = a_commit(store, {"a": b"1"})
     both = [attrs.evolve(commit_at(2.0**40, of=first), parent=first.name.id) for _ in range(2)]
     for commit in both:
@@ -116,26 +125,22 @@ def test_the_log_of_a_branch_has_commits_made_at_the_same_time(store):
     assert [both[0], first] == list(store.history("labresults^"))
 
 
-def test_a_branch_keeps_its_heads(store):
-    """Each move is a slot of its own; the head is the newest."""
+def test_each_move_of_a_branch_is_a_slot_and_the_head_is_the_last(store):
     commits = [a_commit(store, {"a": b"%d" % n}) for n in range(12)]
 
     assert head_of(commits[11], 11) == store.head(MASTER)
     assert [head_of(commits[n], n) for n in range(11, -1, -1)] == list(store.heads(MASTER))
 
 
-def test_a_move_says_how_it_ended(store):
-    """A branch moves to a newer commit, and says so; a second time, it is there already."""
+def test_advance_returns_moved_and_then_already(store):
     old = a_commit(store, {"a": b"1"})
     new = store.add_commit(commit_at(old.finished + 1, of=old))
 
     assert Advance(Move.MOVED, head_of(new, 1)) == store.advance(MASTER, new)
     assert Advance(Move.ALREADY, head_of(new, 1)) == store.advance(MASTER, new)
-    assert store.advance(MASTER, new).arrived
 
 
-def test_no_clock_keeps_a_commit_off_a_branch(store):
-    """A commit that says that it finished before the head did is the next head all the same."""
+def test_advance_accepts_a_commit_that_finished_before_the_head(store):
     new = a_commit(store, {"a": b"1"})
     old = store.add_commit(commit_at(new.finished - 1, of=new))
 
@@ -143,8 +148,7 @@ def test_no_clock_keeps_a_commit_off_a_branch(store):
     assert [old, new] == list(store.log(MASTER))
 
 
-def test_a_commit_is_in_a_log_once(store):
-    """A commit that is appended again, also after others, keeps its place."""
+def test_a_commit_keeps_its_place_when_it_is_appended_again(store):
     first = a_commit(store, {"a": b"0"})
     made = [attrs.evolve(commit_at(1.0, of=first), parent=first.name.id) for _ in range(5)]
     for commit in made:
@@ -158,8 +162,7 @@ def test_a_commit_is_in_a_log_once(store):
 
 @pytest.mark.parametrize("hint", [None, b"0", b"3", b"29", b"30", b"9999", b"-1", b"", b"x"])
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 30])
-def test_the_head_is_found_whatever_the_hint_says(store, length, hint):
-    """A hint that is missing, old, ahead or garbage costs time, and is never believed."""
+def test_head_is_correct_with_a_missing_old_or_wrong_hint(store, length, hint):
     name = "repos/default/labresults/heads/master"
     commits = [a_commit(store, {"a": b"%d" % n}) for n in range(length)]
     store.backend.delete(name)
@@ -171,8 +174,7 @@ def test_the_head_is_found_whatever_the_hint_says(store, length, hint):
     assert length == len(list(store.heads(MASTER)))
 
 
-def test_a_gap_in_a_log_is_damage(store):
-    """A missing slot raises Damaged with its name."""
+def test_a_gap_in_a_log_is_damaged(store):
     for n in range(3):
         a_commit(store, {"a": b"%d" % n})
     store.backend.delete("repos/default/labresults/branches/master/000000000001")
@@ -182,7 +184,7 @@ def test_a_gap_in_a_log_is_damage(store):
 
 
 class Counting:
-    """A backend that counts the requests it is sent."""
+    """A backend that counts its requests."""
 
     def __init__(self, backend):
         self._backend = backend
@@ -200,8 +202,8 @@ class Counting:
         return counted
 
 
-def test_a_head_costs_the_same_however_long_the_log_is(store):
-    """Three requests look up a head, and six append to a log, at 2 commits as at 200."""
+def test_head_and_advance_need_the_same_requests_for_any_length_of_the_log(store):
+    """Three for a head, and five for an advance."""
     counting = Counting(store.backend)
     counted = Store(counting)
     commit = a_commit(store, {"a": b"1"})
@@ -221,8 +223,8 @@ def test_a_head_costs_the_same_however_long_the_log_is(store):
     assert {(5, 3)} == set(costs)
 
 
-def test_repos_and_branches_cost_a_listing_each(store):
-    """The number of requests grows with the number of repos, not with what is in them."""
+def test_listing_repos_and_branches_needs_one_request_each(store):
+    """It does not depend on the number of commits."""
     for n in range(20):
         a_commit(store, {"a": b"1"}, repo=f"r{n:02d}")
         for _ in range(n % 3):
@@ -236,8 +238,7 @@ def test_repos_and_branches_cost_a_listing_each(store):
     assert 22 == counting.count
 
 
-def test_a_branch_moves_only_from_the_expected_head(store):
-    """A caller who built on a head is told when it is not the head any more."""
+def test_advance_moves_only_from_the_expected_head(store):
     first = a_commit(store, {"a": b"1"})
     built_on = store.head(MASTER)
     second = a_commit(store, {"a": b"2"})
@@ -251,53 +252,49 @@ def test_a_branch_moves_only_from_the_expected_head(store):
     assert Move.MOVED == store.advance(BranchName(LAB, "new"), first, expected=None).move
 
 
-def made_of(commit: Commit) -> tuple[InputRecord, ...]:
+def record_of(commit: Commit) -> tuple[InputRecord, ...]:
     return (InputRecord("labresults", commit.name, "master", s3=True),)
 
 
-def test_knows_what_was_made_from_a_commit(store):
-    """From an input one comes to its outputs, as from an output to its inputs."""
+def test_made_from_yields_the_outputs_of_an_input(store):
     lab = a_commit(store, {"a": b"1"})
     other = a_commit(store, {"a": b"2"})
     outputs = [
-        a_commit(store, {"r": b"1"}, repo=repo, inputs=made_of(lab)) for repo in ("x", "y", "x")
+        a_commit(store, {"r": b"1"}, repo=repo, inputs=record_of(lab)) for repo in ("x", "y", "x")
     ]
 
     assert sorted(output.name for output in outputs) == list(store.made_from(lab.name))
     assert [] == list(store.made_from(other.name))
 
 
-def test_a_marker_alone_is_no_provenance(store):
-    """What a crash before the commit left behind does not count."""
+def test_made_from_ignores_markers_of_unpublished_commits(store):
+    """A crash before the commit leaves such a marker."""
     lab = a_commit(store, {"a": b"1"})
-    output = a_commit(store, {"r": b"1"}, repo="out", inputs=made_of(lab))
+    output = a_commit(store, {"r": b"1"}, repo="out", inputs=record_of(lab))
     store.backend.delete(f"repos/default/out/commits/{output.name.id}")
 
     assert [] == list(store.made_from(lab.name))
     assert [output.name] == [marker.output for marker in store.markers(LAB)]
 
 
-def test_attempts_at_a_job_are_one_output(store):
-    """Each attempt marks the input; each output is listed once."""
+def test_made_from_yields_an_output_of_several_attempts_once(store):
     lab = a_commit(store, {"a": b"1"})
-    output = a_commit(store, {"r": b"1"}, repo="out", inputs=made_of(lab))
+    output = a_commit(store, {"r": b"1"}, repo="out", inputs=record_of(lab))
     store.add_commit(output)
 
     assert 2 == len(list(store.markers(LAB)))
     assert [output.name] == list(store.made_from(lab.name))
 
 
-def test_the_longest_names_fit(store):
-    """Names of 255 characters make no object that can't be stored."""
+def test_names_of_255_characters_can_be_stored(store):
     lab = a_commit(store, {"a": b"1"}, repo="l" * 255, branch="b" * 255)
-    output = a_commit(store, {"r": b"1"}, repo="o" * 255, inputs=made_of(lab))
+    output = a_commit(store, {"r": b"1"}, repo="o" * 255, inputs=record_of(lab))
 
     assert [output.name] == list(store.made_from(lab.name))
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b'{"commit": "../x"}', b'{"commit": 1}'])
-def test_knows_a_damaged_head(store, data):
-    """A slot that names no commit is called damaged."""
+def test_a_slot_without_a_commit_id_is_damaged(store, data):
     store.backend.put("repos/default/labresults/branches/master/000000000000", data)
 
     with pytest.raises(Unavailable, match="branches/master"):

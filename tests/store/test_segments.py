@@ -1,4 +1,4 @@
-"""Segments: bytes, boundaries and meaning."""
+"""The format of segments, their boundaries and the meaning of entries."""
 
 import hashlib
 
@@ -20,18 +20,18 @@ ENTRY = Entry(
     modified=1700000000000,
     extents=(RUN.slice(5, 30), RUN.slice(0, 10)),
     headers={"content-type": "text/plain", "cache-control": "no-store"},
-    metadata={"mood": "good", "author": "me"},
+    metadata={"site": "Basel", "author": "me"},
     tags={"b": "2", "a": "1"},
     checksum=Checksum("CRC32", "AAAA-2", "COMPOSITE"),
     parts=(Part(1, 30, Checksum("CRC32", "AAAA")), Part(3, 10)),
 )
 
 SAME = {
-    "another time": {"modified": 5},
-    "another order of headers": {
+    "other time": {"modified": 5},
+    "other order of headers": {
         "headers": {"cache-control": "no-store", "content-type": "text/plain"}
     },
-    "another place": {
+    "other place": {
         "extents": tuple(attrs.evolve(e, blob="x/y-1", run_offset=0) for e in ENTRY.extents)
     },
 }
@@ -94,21 +94,18 @@ def meaning_of(entry: Entry) -> bytes:
 
 
 @given(entries)
-def test_gives_back_the_entry(entry):
-    """An entry survives being written and read, field by field."""
+def test_a_row_decodes_to_its_entry(entry):
     assert entry == segments.entry("k", segments.row(entry))
 
 
-def test_finds_by_key():
-    """A segment finds each of its keys, and no other."""
+def test_find_returns_the_entry_of_a_key_or_none():
     segment = segments.decode("s", a_segment("a", "b", "ü"))
 
     assert attrs.evolve(ENTRY, key="b") == segment.find("b")
     assert [None, None, None] == [segment.find(key) for key in ("", "aa", "z")]
 
 
-def test_rows_can_be_copied_from_a_decoded_segment():
-    """What is taken over from a segment as it lies in memory gives the same bytes again."""
+def test_rows_of_a_decoded_segment_encode_to_the_same_bytes():
     data = a_segment("a", "b")
     segment = segments.decode("s", data)
 
@@ -116,26 +113,24 @@ def test_rows_can_be_copied_from_a_decoded_segment():
 
 
 @pytest.mark.parametrize("changes", SAME.values(), ids=SAME)
-def test_meaning_is_the_same_with(changes):
-    """Where and when something was stored, and the order of headers, mean nothing."""
+def test_meaning_does_not_depend_on_time_place_or_order(changes):
     assert meaning_of(ENTRY) == meaning_of(attrs.evolve(ENTRY, **changes))
 
 
 @pytest.mark.parametrize("changes", OTHER.values(), ids=OTHER)
-def test_meaning_is_another_with_another(changes):
-    """Everything that a client can see of an object, but its time, is in its meaning."""
+def test_meaning_depends_on_all_that_clients_see_but_the_time(changes):
     assert meaning_of(ENTRY) != meaning_of(attrs.evolve(ENTRY, **changes))
 
 
-def test_boundaries_come_once_in_four_thousand():
-    """One key in 4,096 ends a segment, also of keys that differ only in a number."""
+def test_one_key_in_4096_is_a_boundary():
+    """Also of keys that differ only in a number."""
     ends = sum(segments.ends_segment(f"data/part-{n:06d}.parquet") for n in range(200_000))
 
-    assert 35 < ends < 65  # 49 are expected
+    assert 35 < ends < 65  # the expectation is 49
 
 
-def test_boundaries_never_move():
-    """Stores that exist depend on where segments end."""
+def test_boundaries_are_part_of_the_format():
+    """Existing stores depend on them."""
     ends = [n for n in range(30_000) if segments.ends_segment(f"key {n}")]
 
     assert hashlib.sha256(repr(ends).encode()).hexdigest().startswith(BOUNDARIES)
@@ -151,16 +146,14 @@ def test_boundaries_never_move():
         segments.compress(msgspec.msgpack.encode((2, b"", ["a", "b"], [1]))),
         segments.compress(msgspec.msgpack.encode((2, b"", "a", []))),
     ],
-    ids=["nothing", "garbage", "torn", "no msgpack", "a row too few", "no list of keys"],
+    ids=["empty", "garbage", "truncated", "not msgpack", "missing row", "keys not a list"],
 )
-def test_knows_what_is_no_segment(data):
-    """What is not a segment is called damaged, with its name."""
+def test_other_data_is_damaged(data):
     with pytest.raises(Unavailable, match="segments/x"):
         segments.decode("segments/x", data)
 
 
 @pytest.mark.parametrize("array", [(7, {}, {}), (1, [], [])], ids=["newer", "older"])
-def test_refuses_another_format(array):
-    """Another format is refused by its number."""
+def test_another_format_is_rejected_with_its_number(array):
     with pytest.raises(Unavailable, match=f"format {array[0]}"):
         segments.decode("s", segments.compress(msgspec.msgpack.encode(array)))

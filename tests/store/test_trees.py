@@ -1,4 +1,4 @@
-"""Trees against dictionaries."""
+"""Trees, compared with dictionaries."""
 
 import hashlib
 import itertools
@@ -14,9 +14,8 @@ from worker.errors import Invalid, Unavailable
 from worker.model import Entry, Extent
 from worker.store import segments, trees
 from worker.store.backends.base import StoreUnavailable
-from worker.store.opening import open_backend
-from worker.store.repository import Store
-from worker.store.trees import SegmentCache, SegmentRow, Tree, apply
+from worker.store.repository import Store, open_store
+from worker.store.trees import NotCached, SegmentCache, SegmentRow, Tree, apply
 
 KEYS = st.text(st.sampled_from("ab/é\U00010000\uffff"), min_size=1, max_size=4)
 BOUNDS = KEYS | st.just("")
@@ -55,7 +54,7 @@ def _short_segments(monkeypatch):
 
 @pytest.fixture
 def empty(tmp_path):
-    return Store(open_backend(tmp_path / "store")).empty_tree()
+    return open_store(tmp_path / "store").empty_tree()
 
 
 def reopened(tree: Tree) -> Tree:
@@ -64,16 +63,15 @@ def reopened(tree: Tree) -> Tree:
 
 @pytest.mark.usefixtures("_short_segments")
 class TestAgainstADictionary:
-    # Made once: every tree has its own root, and the segments of one are never in another's way.
-    backend = open_backend("memory://trees")
+    # Shared by all examples, as no two trees share an object by name.
+    backend = open_store("memory://trees").backend
 
     def empty(self) -> Tree:
         return Store(self.backend).empty_tree()
 
     @settings(deadline=None)
     @given(CONTENTS, CHANGES, CHANGES)
-    def test_holds_what_a_dictionary_would(self, numbers, first, second):
-        """After any changes, a tree holds what a dictionary would, in order."""
+    def test_a_tree_with_changes_equals_a_dictionary_with_changes(self, numbers, first, second):
         tree = apply(self.empty(), changes_of(numbers))
         for changes in (first, second):
             tree = apply(tree, changes_of(changes))
@@ -84,8 +82,8 @@ class TestAgainstADictionary:
 
     @settings(deadline=None)
     @given(CONTENTS, CHANGES)
-    def test_is_the_same_tree_whatever_its_history(self, numbers, changes):
-        """A tree made by changes is, segment by segment, the tree made of its contents."""
+    def test_a_tree_does_not_depend_on_its_history(self, numbers, changes):
+        """A tree made by changes has the segments of a tree made of all its contents at once."""
         changed = apply(apply(self.empty(), changes_of(numbers)), changes_of(changes))
         numbers = {k: n for k, n in (numbers | changes).items() if n is not None}
         made = apply(self.empty(), changes_of(numbers))
@@ -95,8 +93,8 @@ class TestAgainstADictionary:
 
     @settings(deadline=None)
     @given(CONTENTS, BOUNDS, BOUNDS, BOUNDS)
-    def test_lists_what_a_sorted_list_would(self, numbers, start, after, prefix):
-        """Any start, any key to go on from and any prefix, together, as of a sorted list."""
+    def test_entries_are_those_of_a_sorted_list(self, numbers, start, after, prefix):
+        """With any start, any key to continue after and any prefix."""
         tree = reopened(apply(self.empty(), changes_of(numbers)))
 
         assert [
@@ -107,37 +105,34 @@ class TestAgainstADictionary:
 
     @settings(deadline=None)
     @given(CONTENTS, KEYS)
-    def test_finds_what_a_dictionary_would(self, numbers, key):
-        """A look-up finds the entry, or nothing."""
+    def test_entry_returns_the_entry_of_a_key_or_none(self, numbers, key):
         tree = reopened(apply(self.empty(), changes_of(numbers)))
 
         assert (an_entry_of(key, numbers[key]) if key in numbers else None) == tree.entry(key)
 
 
-def test_orders_by_utf8_bytes(empty):
-    """Beyond the basic plane, too, keys are in the order of their UTF-8 bytes."""
+def test_keys_are_sorted_by_their_utf8_bytes(empty):
+    """Also those beyond the basic multilingual plane."""
     keys = ["\uffff", "\U00010000", "z", "é", "Z"]
     tree = apply(empty, changes_of(dict.fromkeys(keys, 1)))
 
     assert sorted(keys, key=str.encode) == [entry.key for entry in contents(tree)]
 
 
-def test_the_empty_tree_is_stored(empty):
-    """Also a commit without files has a root that can be read."""
+def test_apply_stores_the_root_of_an_empty_tree(empty):
     tree = reopened(apply(empty, []))
 
     assert ([], 0, 0) == (contents(tree), tree.count, tree.size)
 
 
 @pytest.mark.parametrize("keys", [["b", "a"], ["a", "a"]], ids=["descending", "twice"])
-def test_refuses_changes_out_of_order(empty, keys):
-    """Changes out of order would make a tree in which keys can't be found."""
+def test_apply_rejects_changes_out_of_order(empty, keys):
     with pytest.raises(Invalid, match="sorted"):
         apply(empty, [(key, an_entry_of(key, 1)) for key in keys])
 
 
-def test_a_change_writes_what_it_touches(empty):
-    """Ten changes in 60,000 files write at most ten segments and a root."""
+def test_apply_writes_only_segments_that_changes_touch(empty):
+    """Ten changes of 60,000 files write at most ten segments and a root."""
     tree = apply(empty, changes_of({f"f/{n:06d}": n % 3 for n in range(60_000)}))
     before = {listed.name for listed in tree.backend.list_from("")}
     chosen = random.Random(1).sample(range(60_000), 10)
@@ -149,16 +144,15 @@ def test_a_change_writes_what_it_touches(empty):
     assert f"trees/{changed.root}" in written
 
 
-def test_no_change_gives_the_same_tree(empty):
-    """Changes that change nothing give the tree they began with."""
+def test_apply_without_effective_changes_returns_the_base(empty):
     tree = apply(empty, changes_of({"a": 1}))
 
     assert tree is apply(tree, [])
     assert shape(tree) == shape(apply(tree, [("a", tree.entry("a")), ("b", None)]))
 
 
-def test_no_two_trees_share_a_name_by_chance(empty):
-    """The same changes applied twice store new objects: gc may be deleting the older ones."""
+def test_apply_stores_new_objects_each_time(empty):
+    """Gc may be deleting those of an earlier call."""
     one, other = (apply(empty, changes_of({"a": 1})) for _ in range(2))
 
     assert shape(one) == shape(other)
@@ -166,8 +160,7 @@ def test_no_two_trees_share_a_name_by_chance(empty):
     assert not {row.address for row in one.rows} & {row.address for row in other.rows}
 
 
-def test_a_tree_that_is_discarded_leaves_what_it_shares(empty):
-    """Only what was stored for it alone is deleted."""
+def test_discard_deletes_only_what_was_stored_for_the_tree(empty):
     tree = apply(empty, changes_of({f"f/{n:06d}": n % 3 for n in range(30_000)}))
     before = [listed.name for listed in tree.backend.list_from("")]
     apply(tree, changes_of({"f/000001": 7})).discard()
@@ -178,8 +171,8 @@ def test_a_tree_that_is_discarded_leaves_what_it_shares(empty):
     assert [] == list(tree.backend.list_from(""))
 
 
-def test_a_tree_that_cannot_be_stored_leaves_nothing(empty, monkeypatch):
-    """Whichever of its objects is refused, what was stored before it is deleted."""
+def test_a_failed_apply_deletes_what_it_stored(empty, monkeypatch):
+    """Any of its writes can fail."""
     changes = changes_of({f"f/{n:06d}": n % 3 for n in range(10_000)})
     objects = len(apply(empty, changes).rows) + 1
     for listed in list(empty.backend.list_from("")):
@@ -199,8 +192,7 @@ def test_a_tree_that_cannot_be_stored_leaves_nothing(empty, monkeypatch):
         assert [] == list(empty.backend.list_from(""))
 
 
-def test_the_digest_does_not_know_when_and_where(empty):
-    """Equal content is recognised whatever its history: other blobs, another time."""
+def test_the_digest_does_not_depend_on_time_and_blobs(empty):
     entry = an_entry_of("a", 1)
     elsewhere = attrs.evolve(
         entry, modified=99, extents=(attrs.evolve(entry.extents[0], blob="x/y-9"),)
@@ -211,8 +203,8 @@ def test_the_digest_does_not_know_when_and_where(empty):
     assert one.root != other.root
 
 
-def test_opening_reads_only_the_root(empty):
-    """A tree whose segments are gone can be opened, and says its count, size and digest."""
+def test_open_reads_only_the_root(empty):
+    """Count, size and digest are in it."""
     tree = apply(empty, changes_of({f"{n:05d}": 1 for n in range(20_000)}))
     for listed in list(tree.backend.list_from("segments/")):
         tree.backend.delete(listed.name)
@@ -220,30 +212,29 @@ def test_opening_reads_only_the_root(empty):
     assert (20_000, tree.digest) == ((opened := reopened(tree)).count, opened.digest)
 
 
-def test_the_cache_is_bounded(empty):
-    """However much of a tree is read, about as much stays in memory as was allowed."""
+def test_the_cache_of_segments_is_bounded(empty):
     tree = apply(empty, changes_of({f"{n:05d}": 1 for n in range(40_000)}))
     cache = SegmentCache(2_000_000)
     opened = Tree.open(tree.backend, tree.root, cache)
     read = [entry.key for entry in opened.entries()]
-    kept = [row for row in opened.rows if row.address in cache]
+    kept = [row for row in opened.rows if cache.cached(row.address)]
 
     assert 40_000 == len(read)
     assert 0 < len(kept) < len(opened.rows)
 
 
-def test_knows_what_is_is_cached(empty):
-    """Whether a look-up would have to wait is known before it is made."""
+def test_entry_nowait_finds_entries_only_in_cached_segments(empty):
     tree = reopened(apply(empty, changes_of({"a": 1, "b": 2})))
-    before = tree.is_cached("a")
-    tree.entry("b")
+    with pytest.raises(NotCached):
+        tree.entry_nowait("a")
+    found = tree.entry("a")
 
-    assert (False, True, True) == (before, tree.is_cached("a"), tree.is_cached("c"))
+    assert (found, None) == (tree.entry_nowait("a"), tree.entry_nowait("aa"))
+    assert tree.entry_nowait("c") is None
 
 
 @pytest.mark.parametrize("folder", ["segments/", "trees/"])
-def test_knows_damage_by_the_address(empty, folder):
-    """A root or segment with other bytes than those that were stored is not believed."""
+def test_a_root_or_segment_with_other_bytes_is_damaged(empty, folder):
     tree = apply(empty, changes_of({"a": 1}))
     other = apply(empty, changes_of({"a": 2}))
     one, two = list(tree.backend.list_from(folder))

@@ -1,4 +1,4 @@
-"""Comparing by size and time: which files a put does not read, and which it does."""
+"""Check-in with *trust_mtime*: which files are compared by size and time, and which are read."""
 
 import os
 import time
@@ -8,6 +8,7 @@ import pytest
 
 from worker.model import BranchName, Repo
 from worker.store import ingest
+from worker.store.blobs import BlobReader
 from worker.store.checkin import put_directory
 from worker.store.ingest import TRUST_MARGIN, Compared
 from worker.store.trees import apply
@@ -30,31 +31,29 @@ def opened(monkeypatch):
     names = []
     real = ingest._open
 
-    def note(found):
-        names.append(found.key)
-        return real(found)
+    def record(path):
+        names.append(os.path.basename(path))
+        return real(path)
 
-    monkeypatch.setattr(ingest, "_open", note)
+    monkeypatch.setattr(ingest, "_open", record)
     return names
 
 
-def later(monkeypatch, seconds: float) -> None:
-    """Let imports happen *seconds* from now."""
+def set_clock(monkeypatch, seconds: float) -> None:
+    """Set the clock of check-ins *seconds* ahead."""
     real = time.time_ns
-    monkeypatch.setattr(ingest.time, "time_ns", lambda: real() + int(seconds * 1e9))
+    monkeypatch.setattr("worker.store.ingest.time.time_ns", lambda: real() + int(seconds * 1e9))
 
 
 def contents(store):
-    from worker.store.blobs import BlobReader
-
     reader = BlobReader(store.backend)
     tree = store.tree(store.resolve("lab"))
     return {e.key: b"".join(reader.pieces(e.extents)).decode() for e in tree.entries()}
 
 
-def test_older_files_of_the_same_size_are_not_opened(store, folder, opened, monkeypatch):
-    """Only what is new is read; without trust everything is."""
-    later(monkeypatch, 60)
+def test_files_older_than_their_entries_are_not_opened(store, folder, opened, monkeypatch):
+    """Without *trust_mtime* all files are."""
+    set_clock(monkeypatch, 60)
     put_directory(store, LAB, folder)
     (folder / "d").write_text("new")
     opened.clear()
@@ -68,9 +67,9 @@ def test_older_files_of_the_same_size_are_not_opened(store, folder, opened, monk
     assert [Compared(4, 18)] == found
 
 
-def test_what_changed_after_the_import_is_read(store, folder, monkeypatch):
-    """Other bytes of the same length, with any mtime: the ctime tells."""
-    later(monkeypatch, -60)
+def test_a_file_that_changed_after_its_check_in_is_read(store, folder, monkeypatch):
+    """Its ctime shows the change, even if its size and mtime do not."""
+    set_clock(monkeypatch, -60)
     put_directory(store, LAB, folder)
     (folder / "a").write_text("a new")
     os.utime(folder / "a", (1, 1))
@@ -79,14 +78,14 @@ def test_what_changed_after_the_import_is_read(store, folder, monkeypatch):
     assert "a new" == contents(store)["a"]
 
 
-def test_a_write_during_the_import_is_found_by_the_next(store, folder):
-    """What is written after a file was read is newer than the time of its entry."""
+def test_a_write_during_a_check_in_is_found_by_the_next(store, folder):
+    """It is newer than the time of the entry, which is that before the first read."""
 
-    def meddle(key, _size):
+    def write(key, _size):
         if key == "a" and (folder / "a").read_text() == "a old":
             (folder / "a").write_text("a new")
 
-    put_directory(store, LAB, folder, progress=meddle)
+    put_directory(store, LAB, folder, progress=write)
     assert "a old" == contents(store)["a"]
     put_directory(store, LAB, folder, trust_mtime=True)
     assert "a new" == contents(store)["a"]
@@ -101,10 +100,9 @@ def test_a_write_during_the_import_is_found_by_the_next(store, folder):
         (-60.0, 5, True),
         (60.0, 6, True),
     ],
-    ids=["older", "within the margin", "as old", "newer", "another size"],
+    ids=["older", "within the margin", "equal", "newer", "other size"],
 )
-def test_how_old_a_file_must_be(store, folder, opened, margin, size, read):
-    """A file is trusted if it was last changed a margin before its import, at the same size."""
+def test_a_file_must_be_older_than_its_entry_by_a_margin(store, folder, opened, margin, size, read):
     commit = put_directory(store, LAB, folder)
     tree = store.tree(commit)
     changed = os.stat(folder / "a").st_ctime

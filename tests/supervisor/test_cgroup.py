@@ -1,4 +1,4 @@
-"""The cgroup of a command: with a real one where it can be made, which is asked for by name."""
+"""Cgroups of commands, in a real hierarchy where this machine allows it; otherwise skipped."""
 
 import os
 import signal
@@ -12,133 +12,133 @@ import pytest
 import trio
 
 from worker.redaction import Redactor
-from worker.supervisor import cgroup
-from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
-from worker.supervisor.tree import CommandSpec, ShimDied, Usage, adopt_orphans
+from worker.supervisor import cgroup as cgroups
+from worker.supervisor.command import CommandExit, GracePeriod, run_command
+from worker.supervisor.output import OutputHandler
+from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied
+from worker.supervisor.usage import Usage
+from worker.system import become_subreaper
 
 
 @pytest.fixture
 def base() -> Iterator[Path]:
-    """Move these tests to a cgroup of their own, if one can be made here, and return it."""
-    ours = cgroup.own()
+    """A new cgroup that the test process joins, if one can be created here."""
+    ours = cgroups.own_path()
     if ours is None:
-        pytest.skip("no cgroup of version 2 is mounted here")
-    made = Path(ours) / f"worker-tests-{os.getpid()}"
+        pytest.skip("no cgroup hierarchy of version 2 is mounted here")
+    created = Path(ours) / f"worker-tests-{os.getpid()}"
     try:
-        made.mkdir()
-        (made / "cgroup.procs").write_text("0")
+        created.mkdir()
+        (created / "cgroup.procs").write_text("0")
     except OSError as error:
-        if made.exists():
-            made.rmdir()
-        pytest.skip(f"no cgroup can be made in {ours}: {error}")
-    yield made
+        if created.exists():
+            created.rmdir()
+        pytest.skip(f"no cgroup can be created in {ours}: {error}")
+    yield created
     Path(ours, "cgroup.procs").write_text("0")
-    made.rmdir()
+    created.rmdir()
 
 
-def left(base: Path) -> list[str]:
-    return [path.name for path in base.glob(f"{cgroup.PREFIX}*")]
+def cgroups_below(base: Path) -> list[str]:
+    return [path.name for path in base.glob(f"{cgroups.PREFIX}*")]
 
 
-async def sh(script: str, said: list[str], used: list[Usage] | None = None) -> CommandExit:
-    listener = OutputHandler(lambda _, line: said.append(line), Redactor(()))
+def running(command_line: str) -> bool:
+    processes = [p for p in psutil.process_iter(["cmdline"]) if p.status() != psutil.STATUS_ZOMBIE]
+    return any(command_line == " ".join(p.info["cmdline"] or ()) for p in processes)
+
+
+async def run(
+    argv: tuple[str, ...], lines: list[str], usages: list[Usage] | None = None
+) -> CommandExit:
     return await run_command(
-        CommandSpec(("sh", "-c", script), {"PATH": os.environ["PATH"]}),
+        CommandSpec(argv, {"PATH": os.environ["PATH"]}),
         stdin=b"",
         grace_period=GracePeriod(2),
-        handler=listener,
-        record_usage=(used if used is not None else []).append,
+        output=OutputHandler(lambda _, line: lines.append(line), Redactor(())),
+        on_usage=(usages if usages is not None else []).append,
     )
 
 
-async def test_a_command_has_a_cgroup_of_its_own(base):
-    """It is in it from its first moment, and when it has ended the cgroup is gone."""
-    said: list[str] = []
-    await sh("grep ^0: /proc/self/cgroup", said)
-
-    assert cgroup.PREFIX in said[0]
-    assert not (base / said[0].rpartition("/")[2]).exists()
+async def sh(script: str, lines: list[str], usages: list[Usage] | None = None) -> CommandExit:
+    return await run(("sh", "-c", script), lines, usages)
 
 
-async def test_a_command_that_cannot_be_started_leaves_no_cgroup(base):
-    """What is made for it goes on every path."""
-    with pytest.raises(Exception, match="not found"):
-        await run_command(
-            CommandSpec(("no-such-command",), {"PATH": ""}),
-            stdin=b"",
-            grace_period=GracePeriod(1),
-            handler=OutputHandler(lambda *_: None, Redactor(())),
-            record_usage=lambda _: None,
-        )
+async def test_a_command_starts_in_a_cgroup_of_its_own_that_is_removed_after_it(base):
+    lines: list[str] = []
+    await sh("grep ^0: /proc/self/cgroup", lines)
 
-    assert [] == left(base)
+    assert cgroups.PREFIX in lines[0]
+    assert not (base / lines[0].rpartition("/")[2]).exists()
 
 
-async def test_a_command_may_make_cgroups_below_its_own(base):
-    """They are removed with it, and who was in them is ended."""
-    said: list[str] = []
+async def test_a_command_that_cannot_start_leaves_no_cgroup(base):
+    with pytest.raises(NotStarted, match="not found"):
+        await run(("no-such-command",), [])
+
+    assert [] == cgroups_below(base)
+
+
+async def test_cgroups_that_a_command_creates_below_its_own_are_removed_with_their_members(base):
+    lines: list[str] = []
     script = (
         f"own={base}/$(sed -n 's/^0::.*\\///p' /proc/self/cgroup); mkdir -p $own/a/b; "
         'setsid sh -c "echo 0 > $own/a/b/cgroup.procs; echo $own; exec sleep 4301" & sleep 0.5'
     )
-    ended = await sh(script, said)
+    result = await sh(script, lines)
 
-    assert ["sleep 4301"] == [each.command for each in ended.leftovers]
-    assert [False] == [Path(line).exists() for line in said]
+    assert ["sleep 4301"] == [each.command for each in result.leftovers]
+    assert [False] == [Path(line).exists() for line in lines]
     assert not running("sleep 4301")
 
 
 @pytest.mark.usefixtures("base")
 async def test_the_processor_time_is_that_of_the_cgroup():
-    """Also of those that nobody waited for."""
-    used: list[Usage] = []
-    await sh("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done", [], used)
+    usages: list[Usage] = []
+    await sh("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done", [], usages)
 
-    assert used[0].cpu_seconds > 0.05
+    assert usages[0].cpu_seconds > 0.05
 
 
-async def test_when_the_shim_is_killed_the_agent_removes_the_cgroup(base):
-    """And all that was in it is ended."""
-    adopt_orphans()
-    said: list[str] = []
+async def test_the_worker_removes_the_cgroup_of_a_killed_shim_with_its_members(base):
+    become_subreaper()
     with pytest.raises(ShimDied):
-        await sh("setsid sleep 4302 & sleep 0.2; kill -9 $PPID; sleep 4302", said)
+        await sh("setsid sleep 4302 & sleep 0.2; kill -9 $PPID; sleep 4302", [])
 
-    assert [] == left(base)
+    assert [] == cgroups_below(base)
     assert not running("sleep 4302")
 
 
-AGENT = """
+WORKER = """
 import trio
-from worker.supervisor.tree import CommandSpec, start
+from worker.supervisor.tree import CommandSpec, start_tree
 async def main():
-    order = CommandSpec(("sh", "-c", "grep ^0: /proc/self/cgroup; exec sleep 4305"), {})
-    async with start(order, stdin=None, stdout=None, stderr=None) as tree:
-        await tree.wait_exited()
+    command = CommandSpec(("sh", "-c", "grep ^0: /proc/self/cgroup; exec sleep 4305"), {})
+    async with start_tree(command, stdin=None, stdout=None, stderr=None) as tree:
+        await tree.wait_exit()
 trio.run(main)
 """
 
 
-async def test_when_the_agent_is_killed_the_shim_removes_the_cgroup(base):
-    """As it ends the command."""
-    agent = subprocess.Popen([sys.executable, "-c", AGENT], stdout=subprocess.PIPE)
-    assert agent.stdout is not None
-    line = await trio.to_thread.run_sync(agent.stdout.readline)
-    agent.kill()
-    agent.wait()
-    agent.stdout.close()
+async def test_the_shim_of_a_killed_worker_kills_the_command_and_removes_its_cgroup(base):
+    worker = subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    line = await trio.to_thread.run_sync(worker.stdout.readline)
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
     with trio.fail_after(10):
-        while left(base):
+        while cgroups_below(base):
             await trio.sleep(0.02)
 
-    assert cgroup.PREFIX.encode() in line
+    assert cgroups.PREFIX.encode() in line
     assert not running("sleep 4305")
 
 
 ABANDONED = """
 import os, signal, sys
-from worker.supervisor import cgroup
-group = cgroup.create()
+from worker.supervisor import cgroup as cgroups
+group = cgroups.create()
 if not os.fork():
     group.join()
     os.execvp("setsid", ["setsid", "sh", "-c", "echo in; exec sleep 4303"])
@@ -146,35 +146,29 @@ os.wait()
 """
 
 
-async def test_what_a_killed_shim_left_the_next_command_removes(base):
-    """Its lock is free; what still ran in it, and had lost its agent and its shim, is ended."""
+async def test_the_next_command_removes_an_abandoned_cgroup_but_not_a_locked_one(base):
+    """A worker and its shim may both be killed; then no process holds the lock."""
     shim = subprocess.Popen([sys.executable, "-c", ABANDONED], stdout=subprocess.PIPE)
     assert shim.stdout is not None
     assert b"in\n" == await trio.to_thread.run_sync(shim.stdout.readline)
-    mine = left(base)
+    locked = cgroups_below(base)
     await sh("true", [])
 
-    assert mine == left(base)  # Somebody has the lock.
+    assert locked == cgroups_below(base)
     shim.kill()
     shim.wait()
-    said: list[str] = []
-    await sh("ps -eo args", said)
+    lines: list[str] = []
+    await sh("ps -eo args", lines)
 
-    assert "sleep 4303" not in said
-    assert [] == left(base)
-
-
-def running(line: str) -> bool:
-    alive = [p for p in psutil.process_iter(["cmdline"]) if p.status() != psutil.STATUS_ZOMBIE]
-    return any(line == " ".join(p.info["cmdline"] or ()) for p in alive)
+    assert "sleep 4303" not in lines
+    assert [] == cgroups_below(base)
 
 
 @pytest.mark.usefixtures("base")
-def test_all_members_end_at_one_blow():
-    """Whoever has forked, and wherever below they are."""
-    group = cgroup.create()
+def test_all_members_are_killed_in_one_cgroup_kill():
+    group = cgroups.create()
     assert group is not None
-    sleeper = subprocess.Popen(["sleep", "4304"], preexec_fn=group.join)  # noqa: PLW1509
+    sleeper = subprocess.Popen(["sleep", "4304"], preexec_fn=group.join)  # noqa: PLW1509 - no threads here
     try:
         assert [sleeper.pid] == group.members()
         if not Path(group.path, "cgroup.kill").exists():
@@ -190,44 +184,103 @@ def test_all_members_end_at_one_blow():
 
 HYBRID = "26 24 0:22 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw"
 UNIFIED = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw,nsdelegate"
-PART = "30 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw"
-FIRST = "31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+SUBTREE = "30 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw"
+VERSION_1 = "31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
 
 
 @pytest.mark.parametrize(
     ("membership", "mounts", "expected"),
     [
-        ("0::/\n", [UNIFIED], "/sys/fs/cgroup"),
-        ("0::/user.slice/a:b\n", [UNIFIED], "/sys/fs/cgroup/user.slice/a:b"),
-        ("4:memory:/m\n0::/x\n", [FIRST, HYBRID], "/sys/fs/cgroup/unified/x"),
-        ("0::/docker/abc/x\n", [PART], "/sys/fs/cgroup/x"),
-        ("0::/docker/abcd\n", [PART], None),
-        ("4:memory:/m\n", [FIRST], None),
+        pytest.param("0::/\n", [UNIFIED], "/sys/fs/cgroup", id="root"),
+        pytest.param(
+            "0::/user.slice/a:b\n", [UNIFIED], "/sys/fs/cgroup/user.slice/a:b", id="slice"
+        ),
+        pytest.param(
+            "4:memory:/m\n0::/x\n", [VERSION_1, HYBRID], "/sys/fs/cgroup/unified/x", id="hybrid"
+        ),
+        pytest.param("0::/docker/abc/x\n", [SUBTREE], "/sys/fs/cgroup/x", id="subtree mounted"),
+        pytest.param("0::/docker/abcd\n", [SUBTREE], None, id="another subtree mounted"),
+        pytest.param("4:memory:/m\n", [VERSION_1], None, id="version 1 only"),
     ],
-    ids=["root", "slice", "hybrid", "part", "another part", "version 1"],
 )
-def test_our_own_cgroup_is_found(tmp_path, monkeypatch, membership, mounts, expected):
-    """Wherever the hierarchy is mounted, whole or in part."""
+def test_the_own_cgroup_is_found_wherever_its_hierarchy_is_mounted(
+    tmp_path, monkeypatch, membership, mounts, expected
+):
     (tmp_path / "cgroup").write_text(membership)
     (tmp_path / "mountinfo").write_text("\n".join(mounts) + "\n")
-    monkeypatch.setattr(cgroup, "MEMBERSHIP", str(tmp_path / "cgroup"))
-    monkeypatch.setattr(cgroup, "MOUNTS", str(tmp_path / "mountinfo"))
+    monkeypatch.setattr(cgroups, "MEMBERSHIP", str(tmp_path / "cgroup"))
+    monkeypatch.setattr(cgroups, "MOUNTS", str(tmp_path / "mountinfo"))
 
-    assert expected == cgroup.own()
+    assert expected == cgroups.own_path()
 
 
 @pytest.mark.parametrize("folder", [None, "/proc", "/no/such/folder"])
-def test_where_none_can_be_made_there_is_none(monkeypatch, folder):
-    """Nothing is raised, and nothing else changes."""
-    monkeypatch.setattr(cgroup, "own", lambda: folder)
+def test_no_cgroup_is_created_where_none_can_be(monkeypatch, folder):
+    monkeypatch.setattr(cgroups, "own_path", lambda: folder)
 
-    assert None is cgroup.create()
+    assert None is cgroups.create()
 
 
-def test_kills_for_memory_are_counted(tmp_path):
-    """By the controller, where it is there."""
-    group = cgroup.Cgroup(str(tmp_path), lock=-1)
+# --- memory kills ---------------------------------------------------------------------------------
+
+
+def test_memory_kills_of_a_command_are_read_from_its_cgroup_or_are_0_without_controller(tmp_path):
+    group = cgroups.Cgroup(str(tmp_path), lock=-1)
     assert 0 == group.oom_kills()
     (tmp_path / "memory.events").write_text("low 0\noom 4\noom_kill 3\n")
 
     assert 3 == group.oom_kills()
+
+
+@pytest.fixture
+def kernel_files(tmp_path, monkeypatch):
+    """A folder with the files of a kernel; empty at first, as on a system without cgroups."""
+    monkeypatch.setattr(cgroups, "MEMBERSHIP", str(tmp_path / "cgroup"))
+    monkeypatch.setattr(cgroups, "CGROUP_ROOT", str(tmp_path / "fs"))
+    monkeypatch.setattr(cgroups, "MACHINE_COUNTERS", str(tmp_path / "vmstat"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("membership", "file", "content"),
+    [
+        pytest.param(
+            "0::/pod/a\n", "pod/a/memory.events", "low 0\noom 4\noom_kill 3\n", id="version 2"
+        ),
+        pytest.param(
+            "0::/host/path\n", "memory.events", "oom_kill 3\n", id="version 2 in a container"
+        ),
+        pytest.param(
+            "4:memory:/job\n0::/\n",
+            "memory/job/memory.oom_control",
+            "under_oom 0\noom_kill 3\n",
+            id="version 1",
+        ),
+        pytest.param(
+            "3:cpu,memory:/host\n",
+            "memory/memory.oom_control",
+            "oom_kill 3\n",
+            id="version 1 in a container",
+        ),
+    ],
+)
+def test_memory_kills_of_the_own_cgroup_are_counted_in_both_versions(
+    kernel_files, membership, file, content
+):
+    (kernel_files / "cgroup").write_text(membership)
+    path = kernel_files / "fs" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+
+    assert 3 == cgroups.own_oom_kills()
+
+
+def test_memory_kills_of_the_machine_are_counted(kernel_files):
+    (kernel_files / "vmstat").write_text("nr_free_pages 10\noom_kill 7\nzone_reclaim 0\n")
+
+    assert 7 == cgroups.machine_oom_kills()
+
+
+@pytest.mark.usefixtures("kernel_files")
+def test_without_a_counter_there_are_no_memory_kills():
+    assert (0, 0) == (cgroups.own_oom_kills(), cgroups.machine_oom_kills())

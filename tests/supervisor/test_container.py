@@ -1,4 +1,4 @@
-"""What an engine is told, and how a run ends without one; ``tests/containers`` asks a real one."""
+"""Specification of a container; ``tests/containers`` runs the same with a real engine."""
 
 from pathlib import Path
 
@@ -12,14 +12,15 @@ from worker.supervisor.container import (
     UserMissing,
     create_arguments,
     needs_passwd,
-    resolve_user,
-    split_variables,
+    resolve_container_user,
+    split_environment,
 )
 from worker.supervisor.engine_output import Image
-from worker.supervisor.tree import Identity, NotStarted
+from worker.supervisor.tree import NotStarted
+from worker.supervisor.users import Identity
 
 IMAGE = Image("debian", "4bfd", "sha256:4bfd")
-FIRST = ("create", "--name=n")
+NAME = ("create", "--name=n")
 ALWAYS = ("--pull=never", "--init", "--log-driver=none", "--interactive")
 
 
@@ -27,22 +28,24 @@ def a_container(**changes) -> Container:
     return Container(**{"name": "n", "image": IMAGE, "argv": ("sh",), **changes})
 
 
-# --- the arguments that make a container ----------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        pytest.param({}, (*FIRST, *ALWAYS, "--network=host", "--entrypoint=sh", "4bfd"), id="bare"),
+        pytest.param(
+            {}, (*NAME, *ALWAYS, "--network=host", "--entrypoint=sh", "4bfd"), id="minimal"
+        ),
         pytest.param(
             {"argv": ("sh", "-c", "exit 1")},
-            (*FIRST, *ALWAYS, "--network=host", "--entrypoint=sh", "4bfd", "-c", "exit 1"),
-            id="the image's entrypoint does not count, as in Pachyderm",
+            (*NAME, *ALWAYS, "--network=host", "--entrypoint=sh", "4bfd", "-c", "exit 1"),
+            id="the command replaces the image's entrypoint, as in Pachyderm",
         ),
         pytest.param(
             {"labels": {"worker.job": "1"}, "user": "7:8", "directory": Path("/w")},
             (
-                *FIRST,
+                *NAME,
                 "--label=worker.job=1",
                 *ALWAYS,
                 "--network=host",
@@ -51,12 +54,12 @@ def a_container(**changes) -> Container:
                 "--entrypoint=sh",
                 "4bfd",
             ),
-            id="labels, a user and a working directory",
+            id="labels, user and working directory",
         ),
         pytest.param(
             {"mounts": (Mount(Path("/a"), Path("/pfs")),), "terminal": True},
             (
-                *FIRST,
+                *NAME,
                 *ALWAYS,
                 "--tty",
                 "--network=host",
@@ -64,12 +67,12 @@ def a_container(**changes) -> Container:
                 "--entrypoint=sh",
                 "4bfd",
             ),
-            id="a mount and a terminal",
+            id="mount and terminal",
         ),
         pytest.param(
             {"env_file": Path("/s/e"), "inherited": ("KEY",), "options": ("--memory=1g",)},
             (
-                *FIRST,
+                *NAME,
                 *ALWAYS,
                 "--network=host",
                 "--env-file=/s/e",
@@ -78,22 +81,21 @@ def a_container(**changes) -> Container:
                 "--entrypoint=sh",
                 "4bfd",
             ),
-            id="variables without their values, and what the configuration adds",
+            id="variables without values, and options of the configuration",
         ),
         pytest.param(
             {"options": ("--network=bridge",)},
-            (*FIRST, *ALWAYS, "--network=bridge", "--entrypoint=sh", "4bfd"),
-            id="a network that was chosen replaces ours",
+            (*NAME, *ALWAYS, "--network=bridge", "--entrypoint=sh", "4bfd"),
+            id="a configured network replaces the default",
         ),
         pytest.param(
             {"options": ("--net", "bridge")},
-            (*FIRST, *ALWAYS, "--net", "bridge", "--entrypoint=sh", "4bfd"),
-            id="in any spelling",
+            (*NAME, *ALWAYS, "--net", "bridge", "--entrypoint=sh", "4bfd"),
+            id="a configured network in the short form",
         ),
     ],
 )
-def test_the_arguments_that_make_a_container(changes, expected):
-    """Both engines take the same ones."""
+def test_a_container_is_created_by_arguments_that_both_engines_accept(changes, expected):
     assert expected == create_arguments(a_container(**changes))
 
 
@@ -102,44 +104,47 @@ def test_the_arguments_that_make_a_container(changes, expected):
     [
         pytest.param("/a b", False, "type=bind,source=/a b,target=/pfs,ro", id="read-only"),
         pytest.param("/a", True, "type=bind,source=/a,target=/pfs", id="writable"),
-        pytest.param('/a,b"c', True, 'type=bind,"source=/a,b""c",target=/pfs', id="odd names"),
+        pytest.param(
+            '/a,b"c', True, 'type=bind,"source=/a,b""c",target=/pfs', id="comma and quote"
+        ),
     ],
 )
-def test_a_mount_is_a_row_of_csv(source, writable, expected):
-    """A comma in a path adds no option."""
+def test_a_mount_is_a_row_of_csv_so_a_comma_in_a_path_adds_no_option(source, writable, expected):
     assert expected == str(Mount(Path(source), Path("/pfs"), writable=writable))
 
 
-# --- variables ------------------------------------------------------------------------------------
+# --- environment ----------------------------------------------------------------------------------
 
 
-def test_variables_go_in_a_file():
-    """Spaces, quotes and signs are kept; nothing of it is on a command line."""
-    found = split_variables({"A": "# 'x'  ", "EMPTY": ""}, {})
+def test_variables_are_passed_in_a_file_and_not_in_the_repr():
+    found = split_environment({"A": "# 'x'  ", "EMPTY": ""}, {})
 
-    assert "A=# 'x'  \nEMPTY=\n" == found.lines
+    assert "A=# 'x'  \nEMPTY=\n" == found.env_file
     assert {} == found.inherited
     assert "'x'" not in repr(found)
 
 
-def test_a_value_of_several_lines_goes_through_the_client():
-    """An env-file has a line for each variable."""
-    found = split_variables({"A": "1", "KEY": "-----BEGIN\nX"}, {"PATH": "/bin"})
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("-----BEGIN\nX", id="several lines"),
+        pytest.param("a\rb", id="a carriage return"),
+        pytest.param("x" * 65536, id="longer than the engines' buffer for a line"),
+    ],
+)
+def test_a_value_that_no_line_of_a_file_can_hold_is_passed_through_the_client(value):
+    found = split_environment({"A": "1", "KEY": value}, {"PATH": "/bin"})
 
-    assert ("A=1\n", {"KEY": "-----BEGIN\nX"}) == (found.lines, found.inherited)
-
-
-def test_a_very_long_value_goes_through_the_client():
-    """The engines read such files by lines of 64 KiB."""
-    assert {"A": "x" * 65536} == split_variables({"A": "x" * 65536}, {}).inherited
+    assert ("A=1\n", {"KEY": value}) == (found.env_file, found.inherited)
 
 
 @pytest.mark.parametrize("name", ["PATH", "DOCKER_HOST", "LD_PRELOAD", "CONTAINERS_CONF"])
-def test_no_variable_of_a_job_changes_the_engine(name):
-    """A value of several lines for what the client reads itself is refused."""
-    with pytest.raises(NotStarted, match=f"^{name}: its value has several lines"):
-        split_variables({name: "a\nb"}, {"PATH": "/bin"})
+def test_a_variable_that_would_change_the_engine_is_rejected(name):
+    with pytest.raises(NotStarted, match=f"^{name}: a value with several lines"):
+        split_environment({name: "a\nb"}, {"PATH": "/bin"})
 
+
+# --- users ----------------------------------------------------------------------------------------
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nlab:x:1000:50:,,,:/home/lab:/bin/sh\nbroken\n"
 
@@ -147,44 +152,41 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\nlab:x:1000:50:,,,:/home/lab:/bin/sh\nbr
 @pytest.mark.parametrize(
     ("user", "of_image", "expected"),
     [
-        pytest.param(None, "", ("", None), id="nobody said anything"),
-        pytest.param(None, "lab", ("", (1000, 50)), id="the image's own user"),
-        pytest.param(None, "77:88", ("", (77, 88)), id="the image's own numbers"),
-        pytest.param(User(name="lab"), "", ("lab", (1000, 50)), id="a name"),
-        pytest.param(User(uid=1000), "lab", ("1000:50", (1000, 50)), id="a uid of passwd"),
-        pytest.param(User(uid=77), "", ("77:77", (77, 77)), id="any uid, never with root's group"),
-        pytest.param(User(uid=77, gid=0), "", ("77:0", (77, 0)), id="unless that is asked for"),
-        pytest.param(User(name="root"), "lab", ("root", None), id="root needs no other owner"),
+        pytest.param(None, "", ("", None), id="no user at all"),
+        pytest.param(None, "lab", ("", (1000, 50)), id="name of the image"),
+        pytest.param(None, "77:88", ("", (77, 88)), id="uid and gid of the image"),
+        pytest.param(User(name="lab"), "", ("lab", (1000, 50)), id="name"),
+        pytest.param(User(uid=1000), "lab", ("1000:50", (1000, 50)), id="uid in passwd"),
+        pytest.param(User(uid=77), "", ("77:77", (77, 77)), id="uid without root's group"),
+        pytest.param(User(uid=77, gid=0), "", ("77:0", (77, 0)), id="uid with root's group"),
+        pytest.param(User(name="root"), "lab", ("root", None), id="root owns files anyway"),
     ],
 )
-def test_whom_the_command_runs_as(user, of_image, expected):
-    """As the engine is told, and as files are owned on this machine."""
-    found = resolve_user(user, Image("i", "1", "d", of_image), PASSWD)
+def test_the_user_of_a_command_has_a_name_for_the_engine_and_an_owner_for_files(
+    user, of_image, expected
+):
+    found = resolve_container_user(user, Image("i", "1", "d", of_image), PASSWD)
     name, numbers = expected
 
-    assert ContainerUser(name, numbers and Identity(*numbers, numbers[1:])) == found
+    assert ContainerUser(name, numbers and Identity(numbers[0], numbers[1], numbers[1:])) == found
 
 
-def test_a_user_that_the_image_does_not_know_is_named():
-    """The image's passwd counts, not this machine's."""
+def test_a_user_that_the_image_does_not_have_is_rejected():
     with pytest.raises(UserMissing, match="'bob': the image debian has no such user"):
-        resolve_user(User(name="bob"), IMAGE, PASSWD)
+        resolve_container_user(User(name="bob"), IMAGE, PASSWD)
 
 
 @pytest.mark.parametrize(
     ("user", "of_image", "expected"),
     [
-        (None, "", False),
-        (None, "1:2", False),
-        (None, "lab", True),
-        (User(uid=1, gid=2), "lab", False),
-        (User(uid=1), "", True),
-        (User(name="lab"), "", True),
+        pytest.param(None, "", False, id="no user"),
+        pytest.param(None, "1:2", False, id="uid and gid of the image"),
+        pytest.param(None, "lab", True, id="name of the image"),
+        pytest.param(User(uid=1, gid=2), "lab", False, id="uid and gid"),
+        pytest.param(User(uid=1), "", True, id="uid"),
+        pytest.param(User(name="lab"), "", True, id="name"),
     ],
 )
-def test_passwd_is_read_only_when_it_matters(user, of_image, expected):
-    """Reading it out of an image takes a container."""
+def test_the_image_s_passwd_is_read_only_if_needed(user, of_image, expected):
+    """Reading it takes a container."""
     assert expected == needs_passwd(user, Image("i", "1", "d", of_image))
-
-
-# --- a run without an engine that works -----------------------------------------------------------

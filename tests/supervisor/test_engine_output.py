@@ -1,138 +1,167 @@
-"""What the words of engines mean, as they were seen and as their sources have them."""
+"""Messages and documents of engines, as observed and as in their sources."""
 
 import json
 
 import pytest
 
-from worker.supervisor import engine_output as answers
 from worker.supervisor.engine_output import (
-    Agent,
+    CREATE_ERRORS,
+    PULL_ERRORS,
+    START_ERRORS,
+    AgentId,
+    ContainerState,
     EngineFailed,
-    EngineOptionWrong,
+    ImageDenied,
     ImageMissing,
-    ImageRefused,
-    Seen,
-    State,
-    abandoned,
-    error_of,
-    read_containers,
-    read_image,
-    read_state,
-    refused_by_init,
+    InvalidEngineOption,
+    WorkerContainer,
+    classify_error,
+    init_error,
+    is_abandoned,
+    parse_containers,
+    parse_image,
+    parse_state,
 )
 from worker.supervisor.tree import NotStarted
 
 
-def test_how_a_container_stands():
-    """The zero time of both engines means never."""
-    never = {"StartedAt": "0001-01-01T00:00:00Z", "ExitCode": 127, "Error": "no such file"}
-    ended = {"StartedAt": "2026-11-22T20:53:46Z", "ExitCode": 3, "OOMKilled": True}
-
-    assert State(False, False, 127, False, "no such file") == read_state(
-        json.dumps([{"State": never}])
-    )
-    assert State(True, False, 3, True) == read_state(json.dumps([{"State": ended}]))
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(
+            {"StartedAt": "0001-01-01T00:00:00Z", "ExitCode": 127, "Error": "no such file"},
+            ContainerState(False, False, 127, False, "no such file"),
+            id="never started, by Go's zero time",
+        ),
+        pytest.param(
+            {"StartedAt": "2026-11-22T20:53:46Z", "ExitCode": 3, "OOMKilled": True},
+            ContainerState(True, False, 3, True),
+            id="exited",
+        ),
+        pytest.param(
+            {"StartedAt": "2026-11-22T20:53:46Z", "Running": True},
+            ContainerState(True, True, 0, False),
+            id="running",
+        ),
+    ],
+)
+def test_the_state_of_a_container_is_parsed(found, expected):
+    assert expected == parse_state(json.dumps([{"State": found}]))
 
 
 @pytest.mark.parametrize(
     ("found", "digest"),
     [
-        pytest.param({"Id": "ab", "RepoDigests": ["x@sha256:1"]}, "x@sha256:1", id="of a registry"),
-        pytest.param({"Id": "sha256:ab", "RepoDigests": []}, "sha256:ab", id="docker, made here"),
-        pytest.param({"Id": "ab", "RepoDigests": None}, "sha256:ab", id="podman, made here"),
+        pytest.param({"Id": "ab", "RepoDigests": ["x@sha256:1"]}, "x@sha256:1", id="registry"),
+        pytest.param({"Id": "sha256:ab", "RepoDigests": []}, "sha256:ab", id="docker, local"),
+        pytest.param({"Id": "ab", "RepoDigests": None}, "sha256:ab", id="podman, local"),
     ],
 )
-def test_what_names_exactly_this_image(found, digest):
-    """The digest of its registry, or else its id."""
-    assert digest == read_image("x", json.dumps([found])).digest
+def test_the_digest_of_an_image_is_that_of_its_registry_or_else_its_id(found, digest):
+    assert digest == parse_image("x", json.dumps([found])).digest
 
 
 @pytest.mark.parametrize(
-    ("meanings", "said", "kind"),
+    ("patterns", "message", "kind"),
     [
-        (answers.OF_PULL, "Error: manifest unknown: manifest unknown", ImageMissing),
-        (answers.OF_PULL, 'Error: short-name "x" did not resolve to an alias', ImageMissing),
-        (answers.OF_PULL, "pull access denied for x, repository does not exist", ImageRefused),
-        (answers.OF_PULL, "unauthorized: authentication required", ImageRefused),
-        (answers.OF_PULL, "dial tcp: lookup r.example: no such host", EngineFailed),
-        (answers.OF_PULL, "Cannot connect to the Docker daemon at unix:///x", EngineFailed),
-        (answers.OF_CREATE, "unknown flag: --nosuch", EngineOptionWrong),
-        (answers.OF_CREATE, "no space left on device", EngineFailed),
-        (answers.OF_START, 'exec: "x": executable file not found in $PATH: y', NotStarted),
-        (answers.OF_START, 'exec: "/x": permission denied: OCI permission denied', NotStarted),
-        (answers.OF_START, 'workdir "/n" does not exist on container 4b', NotStarted),
-        (answers.OF_START, 'exec: "/n": stat /n: no such file or directory', NotStarted),
-        (answers.OF_START, "crun: executable file `x` not found in $PATH: No such", NotStarted),
-        (answers.OF_START, "crun: open executable: Permission denied: OCI", NotStarted),
+        (PULL_ERRORS, "Error: manifest unknown: manifest unknown", ImageMissing),
+        (PULL_ERRORS, 'Error: short-name "x" did not resolve to an alias', ImageMissing),
+        (PULL_ERRORS, "pull access denied for x, repository does not exist", ImageDenied),
+        (PULL_ERRORS, "unauthorized: authentication required", ImageDenied),
+        (PULL_ERRORS, "dial tcp: lookup r.example: no such host", EngineFailed),
+        (PULL_ERRORS, "Cannot connect to the Docker daemon at unix:///x", EngineFailed),
+        (CREATE_ERRORS, "unknown flag: --nosuch", InvalidEngineOption),
+        (CREATE_ERRORS, "no space left on device", EngineFailed),
+        (START_ERRORS, 'exec: "x": executable file not found in $PATH: y', NotStarted),
+        (START_ERRORS, 'exec: "/x": permission denied: OCI permission denied', NotStarted),
+        (START_ERRORS, 'workdir "/n" does not exist on container 4b', NotStarted),
+        (START_ERRORS, 'exec: "/n": stat /n: no such file or directory', NotStarted),
+        (START_ERRORS, "crun: executable file `x` not found in $PATH: No such", NotStarted),
+        (START_ERRORS, "crun: open executable: Permission denied: OCI", NotStarted),
         (
-            answers.OF_START,
+            START_ERRORS,
             "error setting rlimit type 7: operation not permitted: OCI permission denied",
             EngineFailed,
         ),
-        (answers.OF_START, "cgroup: no such device", EngineFailed),
-        (answers.OF_START, "", EngineFailed),
+        (START_ERRORS, "cgroup: no such device", EngineFailed),
+        (START_ERRORS, "", EngineFailed),
     ],
 )
-def test_what_an_engine_says_has_a_meaning(meanings, said, kind):
-    """What is not known is a failure of the engine's own, worth another try."""
-    assert kind is type(error_of(meanings, said, "what"))
+def test_a_message_of_an_engine_is_an_error_and_an_unknown_one_a_retryable_failure(
+    patterns, message, kind
+):
+    assert kind is type(classify_error(patterns, message, "context"))
 
 
-def test_an_error_shows_the_last_line():
-    """Progress comes before it."""
-    error = error_of(answers.OF_PULL, "Trying to pull x...\nError: manifest unknown\n", "image x")
+def test_an_error_has_the_last_line_of_the_message_without_the_progress_before_it():
+    error = classify_error(PULL_ERRORS, "Trying to pull x...\nError: manifest unknown\n", "image x")
 
     assert "image x: manifest unknown" == str(error)
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "expected"),
+    ("code", "lines", "expected"),
     [
-        (1, ["ERROR (catatonit:6): failed to exec pid1: No such file"], "No such file"),
-        (127, ["[FATAL tini (7)] exec x failed: No such file"], "No such file"),
-        (3, ["ERROR (catatonit:6): failed to exec pid1: No such file"], None),
-        (1, ["hello", "ERROR (catatonit:6): failed to exec pid1: No such file"], None),
-        (1, [], None),
+        pytest.param(
+            1,
+            ["ERROR (catatonit:6): failed to exec pid1: No such file"],
+            "No such file",
+            id="catatonit",
+        ),
+        pytest.param(
+            127, ["[FATAL tini (7)] exec x failed: No such file"], "No such file", id="tini"
+        ),
+        pytest.param(
+            3,
+            ["ERROR (catatonit:6): failed to exec pid1: No such file"],
+            None,
+            id="another exit code",
+        ),
+        pytest.param(
+            1,
+            ["hello", "ERROR (catatonit:6): failed to exec pid1: No such file"],
+            None,
+            id="other output before it",
+        ),
+        pytest.param(1, [], None, id="no output"),
     ],
 )
-def test_an_init_that_finds_no_command_is_told_from_a_command(code, said, expected):
-    """It says so, and nothing else."""
-    assert expected == refused_by_init(code, said)
+def test_an_init_that_cannot_start_the_command_is_distinguished_from_a_command(
+    code, lines, expected
+):
+    assert expected == init_error(code, lines)
 
 
-# --- what was left behind -------------------------------------------------------------------------
+# --- abandoned containers -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("agent", "job", "running", "expected"),
     [
-        pytest.param("m/7/100", "other", True, False, id="its agent is at work"),
-        pytest.param("m/7/99", "other", True, True, id="its agent's pid is another's now"),
-        pytest.param("m/8/100", "other", True, True, id="its agent is gone"),
-        pytest.param("elsewhere/8/1", "other", False, False, id="another machine's job"),
-        pytest.param("elsewhere/8/1", "ours", True, False, id="our job, running elsewhere"),
-        pytest.param("elsewhere/8/1", "ours", False, True, id="our job, standing still"),
-        pytest.param("nonsense", "ours", True, False, id="a label nobody wrote"),
+        pytest.param("m/7/100", "other", True, False, id="its worker runs"),
+        pytest.param("m/7/99", "other", True, True, id="another process reuses the worker's pid"),
+        pytest.param("m/8/100", "other", True, True, id="its worker is gone"),
+        pytest.param("elsewhere/8/1", "other", False, False, id="another job of another machine"),
+        pytest.param("elsewhere/8/1", "ours", True, False, id="same job, running"),
+        pytest.param("elsewhere/8/1", "ours", False, True, id="same job, not running"),
+        pytest.param("nonsense", "ours", True, False, id="an unknown form of the label"),
     ],
 )
-def test_what_a_killed_agent_left_is_told_from_what_is_in_use(agent, job, running, expected):
-    """Only what nobody will come back for is removed."""
-    seen = Seen("id", job, agent, running)
+def test_only_a_container_whose_worker_is_gone_is_abandoned(agent, job, running, expected):
+    container = WorkerContainer("id", job, agent, running)
 
-    assert expected == abandoned(seen, job="ours", machine="m", start_times={7: 100})
-
-
-def test_an_agent_has_a_name_that_can_be_read_back():
-    """The name of the machine may have slashes."""
-    agent = Agent("boot/4026", 7, 100)
-
-    assert agent == Agent.parse(str(agent))
+    assert expected == is_abandoned(container, job="ours", machine="m", start_times={7: 100})
 
 
-def test_containers_are_known_by_their_labels():
-    """Both engines tell them the same way."""
+def test_the_id_of_an_agent_is_parsed_from_its_text_also_with_slashes_in_the_machine():
+    agent = AgentId("boot/4026", 7, 100)
+
+    assert agent == AgentId.parse(str(agent))
+
+
+def test_containers_are_parsed_with_their_labels():
     labels = {"worker.job": "j", "worker.agent": "m/1/2"}
     found = [{"Id": "1", "Config": {"Labels": labels}, "State": {"Running": True}}]
 
-    assert (Seen("1", "j", "m/1/2", True),) == read_containers(json.dumps(found))
-    assert () == read_containers("")
+    assert (WorkerContainer("1", "j", "m/1/2", True),) == parse_containers(json.dumps(found))
+    assert () == parse_containers("")

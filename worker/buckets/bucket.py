@@ -9,7 +9,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.errors import DataLost, KeyMissing
 from worker.model import Entry, cut
 from worker.store.blobs import BlobReader
-from worker.store.trees import Tree
+from worker.store.trees import NotCached, Tree
 
 PIECE = 1 << 20
 """Bytes of payload read at once: in one thread call, or in none if they are cached."""
@@ -67,9 +67,9 @@ class InputBucket(Bucket):
     async def entry(self, key: str) -> Entry:
         """Return the entry of the object at *key*; raises KeyMissing."""
         # A call in a thread takes a tenth of the time of a small GET, and most segments are cached.
-        if self._tree.is_cached(key):
-            entry = self._tree.entry(key)
-        else:
+        try:
+            entry = self._tree.entry_nowait(key)
+        except NotCached:
             entry = await in_thread(self._tree.entry, key)
         if entry is None:
             raise KeyMissing(self.name, key)

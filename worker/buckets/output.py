@@ -257,7 +257,7 @@ class OutputBucket(Bucket):
     def freeze(self) -> None:
         """Refuse all further changes, and make the payload that this process wrote durable."""
         self.index.freeze()
-        self.stage.settle()
+        self.stage.flush()
 
     def is_frozen(self) -> bool:
         """Whether changes are refused."""

@@ -1,4 +1,4 @@
-"""``ls`` and ``cat``: files of a commit."""
+"""``ls`` and ``cat``: the files of a commit."""
 
 import sys
 from collections.abc import Iterator
@@ -6,19 +6,19 @@ from collections.abc import Iterator
 import attrs
 import click
 
-from worker.cli import terminal
+from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.errors import NotFound
 from worker.model import Entry
 from worker.store.blobs import BlobReader
-from worker.store.opening import open_store
 from worker.store.refs import Ref, parse_ref
+from worker.store.repository import open_store
 from worker.store.trees import Tree
 
 
 class FileMissing(NotFound):
-    """The commit has no such file or folder."""
+    """The commit has no file or folder at the path of a ref."""
 
     def __init__(self, ref: Ref) -> None:
         super().__init__(f"{ref}: the commit has no such file or folder")
@@ -27,13 +27,13 @@ class FileMissing(NotFound):
 
 @attrs.frozen
 class Folder:
-    """All keys that begin with *key*, which ends in a slash."""
+    """All keys with the prefix *key*, which ends in a slash."""
 
     key: str
 
 
 def children(tree: Tree, prefix: str) -> Iterator[Entry | Folder]:
-    """Yield the files and folders directly below *prefix*; files in folders are not read."""
+    """Yield the files and folders directly below *prefix*, without reading the folders' files."""
     after = ""
     while True:
         for entry in tree.entries(after=after, prefix=prefix):
@@ -43,15 +43,19 @@ def children(tree: Tree, prefix: str) -> Iterator[Entry | Folder]:
                 continue
             folder = f"{prefix}{name}/"
             yield Folder(folder)
-            # Longer than any key, of the last code point: sorts after all keys of the folder.
+            # Continue after the folder: this text of the highest code point is longer than any key
+            # and sorts after all keys of the folder.
             after = folder + "\U0010ffff" * 260
             break
         else:
             return
 
 
-def list_entries(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | Folder]:
-    """Yield the file that *ref* names, and the entries below it as a folder."""
+def listed(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | Folder]:
+    """Yield the file at the path of *ref*, and the content of the folder at that path.
+
+    Raises FileMissing if there is neither.
+    """
     found = False
     folder = ref.path if not ref.path or ref.path.endswith("/") else ref.path + "/"
     if ref.path and folder != ref.path and (entry := tree.entry(ref.path)) is not None:
@@ -64,8 +68,8 @@ def list_entries(tree: Tree, ref: Ref, *, recursive: bool) -> Iterator[Entry | F
         raise FileMissing(ref)
 
 
-def entry_to_json(entry: Entry | Folder) -> dict[str, object]:
-    """Return a file or a folder as JSON."""
+def entry_json(entry: Entry | Folder) -> dict[str, object]:
+    """Return a file or folder as JSON values."""
     if isinstance(entry, Folder):
         return {"type": "folder", "key": entry.key}
     return {
@@ -80,19 +84,19 @@ def entry_to_json(entry: Entry | Folder) -> dict[str, object]:
 def _row(entry: Entry | Folder) -> tuple[str, str, str]:
     if isinstance(entry, Folder):
         return ("", "", entry.key)
-    return (terminal.format_time(entry.modified / 1000), str(entry.size), entry.key)
+    return (output.timestamp(entry.modified / 1000), str(entry.size), entry.key)
 
 
 @click.command()
 @click.argument("ref")
-@click.option("-r", "--recursive", is_flag=True, help="List all files below, not just one level")
+@click.option("-r", "--recursive", is_flag=True, help="List all files below, not one level only")
 @json_option
 @with_settings(*STORE)
-def ls(config: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
-    """List the files of a commit with times and sizes.
+def ls(settings: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
+    """List the files of a commit with time and size.
 
-    REF is [project/]repo[@branch-or-commit][^ or ~N][:path]; a branch means its head, and the
-    branch is master if none is named. With a path, the files below it are listed.
+    REF is [project/]repo[@branch-or-commit][^ or ~N][:path]. A branch stands for its head; the
+    default branch is master. With a path, the folder at that path is listed.
 
     \b
     Examples:
@@ -101,21 +105,21 @@ def ls(config: Config, *, ref: str, recursive: bool, as_json: bool) -> None:
       worker ls -r labresults@master^
       worker ls --json lab/results@dev | jq .size
     """
-    wanted = parse_ref(ref)
-    store = open_store(config.store, config.store_options)
-    tree = store.tree(store.resolve(wanted))
-    entries = list_entries(tree, wanted, recursive=recursive)
+    parsed = parse_ref(ref)
+    store = open_store(settings.store, settings.store_options)
+    tree = store.tree(store.resolve(parsed))
+    entries = listed(tree, parsed, recursive=recursive)
     if as_json:
         for entry in entries:
-            terminal.print_json(entry_to_json(entry))
+            output.print_json(entry_json(entry))
         return
-    terminal.print_table(("modified", "size", "key"), map(_row, entries), right=("size",))
+    output.print_table(("modified", "size", "key"), map(_row, entries), right=("size",))
 
 
 @click.command()
 @click.argument("ref")
 @with_settings(*STORE)
-def cat(config: Config, *, ref: str) -> None:
+def cat(settings: Config, *, ref: str) -> None:
     """Write one file of a commit to standard output.
 
     \b
@@ -123,15 +127,15 @@ def cat(config: Config, *, ref: str) -> None:
       worker cat labresults:README.txt
       worker cat s3_protocol_enabled_pipeline@master~2:plates/1.csv | head
     """
-    wanted = parse_ref(ref)
-    if not wanted.path:
+    parsed = parse_ref(ref)
+    if not parsed.path:
         raise click.UsageError(
-            f"{ref} names no file; expected REF:PATH, such as {wanted.repo}:README"
+            f"{ref} has no path; expected REF:PATH, such as {parsed.repo}:README"
         )
-    store = open_store(config.store, config.store_options)
-    entry = store.tree(store.resolve(wanted)).entry(wanted.path)
+    store = open_store(settings.store, settings.store_options)
+    entry = store.tree(store.resolve(parsed)).entry(parsed.path)
     if entry is None:
-        raise FileMissing(wanted)
+        raise FileMissing(parsed)
     for piece in BlobReader(store.backend).verified(entry.extents):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()

@@ -1,75 +1,101 @@
-"""``validate`` and ``schema``: job documents, without running them."""
+"""``validate`` and ``schema``: check a job document, and print its JSON Schema."""
 
+import json
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import attrs
 import click
 
-from worker.cli import failures, terminal
-from worker.cli.options import json_option, read_document, with_settings
+from worker.cli import terminal as output
+from worker.cli.options import json_option, with_settings
 from worker.config import Config
 from worker.errors import Cause
-from worker.spec.document import DocumentErrors, Problem
 from worker.spec.parse import parse
+from worker.spec.pipeline import JobSpec
+from worker.spec.problems import DocumentErrors, Problem
+
+
+def read_job(document: str, *, hint: str = "--job") -> JobSpec:
+    """Return the checked job of *document*, a file or ``-`` for standard input.
+
+    Raises BadParameter, which names the parameter *hint*, and DocumentErrors.
+    """
+    if document == "-":
+        return parse(sys.stdin.buffer.read(), source=source_name(document))
+    try:
+        content = Path(document).read_bytes()
+    except OSError as error:
+        raise click.BadParameter(f"{document}: {error.strerror}", param_hint=hint) from error
+    return parse(content, source=source_name(document))
+
+
+def source_name(document: str) -> str:
+    """Return the name in messages of the document named *document* on the command line."""
+    return "standard input" if document == "-" else document
 
 
 @click.command()
 @click.argument("document", metavar="FILE|-")
 @json_option
 @with_settings()
-def validate(_config: Config, *, document: str, as_json: bool) -> int:
-    """Check a job document and list all errors at once.
+def validate(_settings: Config, *, document: str, as_json: bool) -> int:
+    """Check a job document and report all errors at once.
 
     Each error has a JSON pointer, the reason, and what is expected. Nothing is run and no store is
-    read; `worker plan` also resolves the inputs. Exit status 64 means that there are errors.
+    accessed; `worker plan` also resolves the inputs. The exit status is 64 if there are errors.
 
     \b
     Examples:
       worker validate job.json
       worker validate --json - < job.yaml
     """
-    text, source = read_document(document)
     try:
-        spec = parse(text, source=source)
-    except DocumentErrors as invalid:
+        spec = read_job(document, hint="FILE")
+    except DocumentErrors as wrong:
         if not as_json:
             raise
-        terminal.print_json({"valid": False, "errors": _to_json(invalid.problems)})
-        return Cause.INVALID.exit_code
+        output.print_json({"valid": False, "errors": _problems(wrong.problems)})
+        return Cause.INVALID.exit_status
     if as_json:
-        terminal.print_json(
+        output.print_json(
             {
                 "valid": True,
                 "errors": [],
-                "warnings": _to_json(spec.warnings),
+                "warnings": _problems(spec.warnings),
                 "for_scheduler": list(spec.for_scheduler),
             }
         )
-        return failures.OK
-    terminal.print_line(f"{source}: valid")
-    for problem in spec.warnings:
-        terminal.print_line(f"  warning: {problem}")
-    for pointer in spec.for_scheduler:
-        terminal.print_line(f"  for the scheduler: {pointer}")
-    return failures.OK
+        return 0
+    _print_valid(source_name(document), spec)
+    return 0
 
 
-def _to_json(problems: Iterable[Problem]) -> list[dict[str, str]]:
+def _problems(problems: Iterable[Problem]) -> list[dict[str, str]]:
     return [attrs.asdict(problem) for problem in problems]
+
+
+def _print_valid(source: str, spec: JobSpec) -> None:
+    output.print_line(f"{source}: no errors")
+    for problem in spec.warnings:
+        output.print_line(f"  warning: {problem}")
+    for pointer in spec.for_scheduler:
+        output.print_line(f"  for the scheduler: {pointer}")
 
 
 @click.command()
 @with_settings()
-def schema(_config: Config) -> None:
+def schema(_settings: Config) -> None:
     """Print the JSON Schema of the job document.
 
-    It describes every key and its type, for editors. `worker validate` also checks rules between
-    keys, and accepts both spellings of each.
+    For editors: it has every key and its type. `worker validate` also checks the rules between
+    keys, and accepts both spellings of a key.
 
     \b
     Examples:
       worker schema > job.schema.json
     """
-    from worker.spec.fields import schema_text
+    from worker.spec.fields import json_schema
 
-    click.echo(schema_text())
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

@@ -1,71 +1,86 @@
-"""Errors reported on the command line: the message, and the exit status of a failed command."""
+"""How a failed command ends: its exit status, and the report on standard error."""
 
 import platform
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
-from worker import __version__
-from worker.errors import WorkerError, cause_of
-from worker.text import escape_control
+import click
 
-OK = 0
+from worker import __version__, errors
+from worker.errors import Cause
+from worker.text import escape_controls
+
 INCOMPLETE = 1
-"""The command completed, and reported what it could not do or the damage that it found."""
+"""Exit status of ``get`` if some keys cannot be files, and of ``verify`` if it finds damage."""
 BROKEN_PIPE = 141
-"""128 + SIGPIPE, as a shell reports it."""
+"""Exit status that a shell reports for a program that SIGPIPE terminated."""
+
+# Outside a run, such an error is about a path that the user has named.
+PATH_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
-def describe(error: BaseException) -> str:
-    """Return the message of *error* for a terminal, without a traceback."""
-    if isinstance(error, WorkerError):
+def cause_of(error: BaseException) -> Cause:
+    """Return the cause of the end of a command that *error* ended."""
+    if isinstance(error, click.ClickException):
+        return Cause.INVALID
+    if isinstance(error, PATH_ERRORS):
+        return Cause.UNRUNNABLE
+    return errors.cause_of(error)
+
+
+def explain(error: BaseException) -> str:
+    """Return the message for the user, without a traceback."""
+    if isinstance(error, errors.WorkerError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
     if isinstance(error, OSError) and error.strerror:
-        path = f"{error.filename}: " if error.filename else ""
-        return f"{path}{error.strerror}"
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = " ".join(str(error).split())
-    summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return (
-        f"internal error: {summary}\n"
+        f"internal error: {type(error).__name__}{': ' if text else ''}{text}\n"
         f"({_origin(error)}; worker {__version__}, Python {platform.python_version()}, "
-        f"{platform.system()})\nRun the command again with --debug for the traceback."
+        f"{platform.system()})\nRepeat the command with --debug for the traceback."
     )
 
 
 def _origin(error: BaseException) -> str:
-    """Return the file and line of this package that *error* passed last."""
+    """Return file and line of the innermost frame of this program."""
     package = Path(__file__).parents[1]
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if package in Path(frame.filename).parents]
-    if not ours:
-        return "outside of worker"
-    return f"{Path(ours[-1].filename).relative_to(package.parent)}:{ours[-1].lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if package in Path(frame.filename).parents:
+            return f"{Path(frame.filename).relative_to(package.parent)}:{frame.lineno}"
+    return "outside this program"
 
 
-def report(error: BaseException, *, debug: bool) -> None:
-    """Report *error* in the style of the log: a message for people, or an event.
+def report_error(error: BaseException, *, debug: bool) -> None:
+    """Report *error* in the format of the log: as sentences, or as the event ``worker.failed``.
 
     With *debug*, the traceback is included.
     """
     trace = "".join(traceback.format_exception(error)).rstrip() if debug else ""
+    # An error can occur before the log is imported and configured.
     telemetry = sys.modules.get("worker.telemetry")
     if telemetry is None or telemetry.is_console():
-        if debug:
-            say(trace)
-        say(f"worker: {escape_control(describe(error), lines=True)}")
+        print_error(f"{trace}\nworker: {explain(error)}".lstrip())
         return
-    fields = {"exception": trace} if debug else {}
+    fields = {"exception": trace} if trace else {}
     telemetry.logger().error(
-        "worker.failed", reason=describe(error), exit_code=cause_of(error).exit_code, **fields
+        "worker.failed", reason=explain(error), exit_code=cause_of(error).exit_status, **fields
     )
 
 
-def say(text: str) -> None:
-    """Write a line to standard error; do nothing if it is closed."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        # The terminal is closed; the exit status still reports the result.
-        return
+def print_error(text: str, *, colors: bool = False) -> None:
+    """Print lines to standard error, with control characters escaped and secrets redacted.
+
+    With *colors*, ANSI color sequences are kept. Does nothing if standard error is closed: the exit
+    status still reports the result.
+    """
+    # No secret is registered before the log is imported.
+    telemetry = sys.modules.get("worker.telemetry")
+    if telemetry is not None:
+        text = telemetry.redact(text)
+    with suppress(OSError, ValueError):
+        print(escape_controls(text, keep="\t\n", colors=colors), file=sys.stderr, flush=True)

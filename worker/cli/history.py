@@ -1,4 +1,4 @@
-"""``log``, ``show`` and ``repos``: commits, their provenance, and branches."""
+"""``log``, ``show`` and ``repos``: commits, their provenance, and the branches they are on."""
 
 import json
 import shlex
@@ -10,49 +10,23 @@ from typing import Any
 import attrs
 import click
 
-from worker.cli import terminal
-from worker.cli.browse import FileMissing, entry_to_json
+from worker.cli import terminal as output
+from worker.cli.browse import FileMissing, entry_json
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.model import Commit, CommitName, Entry, Repo
-from worker.store.opening import open_store
 from worker.store.refs import parse_ref
-from worker.store.repository import Store
+from worker.store.repository import Store, open_store
 
 CONCURRENCY = 8
-"""Repos that are read at the same time, since an object store responds after milliseconds."""
+"""Repos that ``repos`` reads at the same time, because of the latency of an object store."""
+
 TRAFFIC = ("reads", "writes", "refused", "bytes read", "bytes written")
+"""Columns of the traffic of a bucket."""
 
 
-@click.command()
-@click.argument("ref")
-@click.option("-n", "--number", type=click.IntRange(min=1), help="Stop after this many commits")
-@json_option
-@with_settings(*STORE)
-def log(config: Config, *, ref: str, number: int | None, as_json: bool) -> None:
-    """List the commits of a branch, newest first.
-
-    Starts at the commit that REF names. A branch shows every commit that was its head; from a
-    commit, the log follows parents.
-
-    \b
-    Examples:
-      worker log labresults
-      worker log labresults@dev -n 3
-      worker log --json labresults | jq -r .digest
-    """
-    store = open_store(config.store, config.store_options)
-    commits = islice(store.history(parse_ref(ref)), number)
-    if as_json:
-        for commit in commits:
-            terminal.print_json(commit_to_json(commit))
-        return
-    columns = ("commit", "finished", "files", "size", "what")
-    terminal.print_table(columns, map(_log_row, commits), right=("files", "size"))
-
-
-def commit_to_json(commit: Commit) -> dict[str, Any]:
-    """Return a commit as JSON values, with names as refs."""
+def commit_json(commit: Commit) -> dict[str, Any]:
+    """Return a commit as JSON values, with names of commits as refs."""
     return {
         **attrs.asdict(commit),
         "name": str(commit.name),
@@ -62,45 +36,90 @@ def commit_to_json(commit: Commit) -> dict[str, Any]:
 
 
 def _log_row(commit: Commit) -> tuple[str, str, str, str, str]:
-    sources = ", ".join(record.name for record in commit.inputs)
+    description = commit.message or (
+        "from " + ", ".join(record.name for record in commit.inputs) if commit.inputs else ""
+    )
     return (
         commit.name.id,
-        terminal.format_time(commit.finished),
-        terminal.format_integer(commit.files),
-        terminal.format_size(commit.size) if terminal.is_terminal() else str(commit.size),
-        commit.message or (f"from {sources}" if sources else ""),
+        output.timestamp(commit.finished),
+        output.integer(commit.files),
+        str(commit.size) if not output.on_terminal() else output.size(commit.size),
+        description,
     )
 
 
+@click.command()
+@click.argument("ref")
+@click.option("-n", "--number", type=click.IntRange(min=1), help="Maximum number of commits")
+@json_option
+@with_settings(*STORE)
+def log(settings: Config, *, ref: str, number: int | None, as_json: bool) -> None:
+    """List the commits of a branch, newest first.
+
+    The list starts at the commit of REF. For a branch, it has every commit that has been its head;
+    for a commit, its ancestors.
+
+    \b
+    Examples:
+      worker log labresults
+      worker log labresults@dev -n 3
+      worker log --json labresults | jq -r .digest
+    """
+    store = open_store(settings.store, settings.store_options)
+    commits = islice(store.history(parse_ref(ref)), number)
+    if as_json:
+        for commit in commits:
+            output.print_json(commit_json(commit))
+        return
+    columns = ("commit", "finished", "files", "size", "message")
+    output.print_table(columns, map(_log_row, commits), right=("files", "size"))
+
+
 @attrs.frozen
-class BranchRow:
-    """A branch and its head, or a repo without branches, in the list of repos."""
+class BranchHead:
+    """A branch with its head."""
 
     repo: str
     branch: str
     commit: Commit | None
 
 
-def branch_rows(store: Store) -> Iterator[BranchRow]:
-    """Yield a row for each branch in order; several repos are read concurrently."""
+def branch_heads(store: Store) -> Iterator[BranchHead]:
+    """Yield the branches of all repos in order; a repo without a branch has the branch ``""``."""
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        for rows in pool.map(lambda repo: _branches_of(store, repo), store.repos()):
-            yield from rows
+        for lines in pool.map(lambda repo: _branches_of(store, repo), store.repos()):
+            yield from lines
 
 
-def _branches_of(store: Store, repo: Repo) -> list[BranchRow]:
-    rows = []
+def _branches_of(store: Store, repo: Repo) -> list[BranchHead]:
+    lines = []
     for branch in store.branches(repo):
         head = store.head(branch)
         commit = store.commit(head.commit) if head else None
-        rows.append(BranchRow(str(repo), branch.name, commit))
-    return rows or [BranchRow(str(repo), "", None)]
+        lines.append(BranchHead(str(repo), branch.name, commit))
+    return lines or [BranchHead(str(repo), "", None)]
+
+
+def _branch_row(line: BranchHead) -> tuple[str, ...]:
+    if line.commit is None:
+        return (line.repo, line.branch, "", "", "", "")
+    head = line.commit
+    shown = output.size(head.size) if output.on_terminal() else str(head.size)
+    return (
+        line.repo,
+        line.branch,
+        output.integer(head.files),
+        shown,
+        output.timestamp(head.finished),
+        # The whole id does not fit into 80 columns, and a branch is referred to by its name.
+        head.name.id[:8] if output.on_terminal() else head.name.id,
+    )
 
 
 @click.command()
 @json_option
 @with_settings(*STORE)
-def repos(config: Config, *, as_json: bool) -> None:
+def repos(settings: Config, *, as_json: bool) -> None:
     """List the repos of the store with their branches.
 
     \b
@@ -108,14 +127,14 @@ def repos(config: Config, *, as_json: bool) -> None:
       worker repos
       worker repos --store s3://bucket/prefix --json
     """
-    store = open_store(config.store, config.store_options)
+    store = open_store(settings.store, settings.store_options)
     if as_json:
-        for row in branch_rows(store):
-            head = row.commit
-            terminal.print_json(
+        for line in branch_heads(store):
+            head = line.commit
+            output.print_json(
                 {
-                    "repo": row.repo,
-                    "branch": row.branch or None,
+                    "repo": line.repo,
+                    "branch": line.branch or None,
                     "commit": head.name.id if head else None,
                     "files": head.files if head else 0,
                     "size": head.size if head else 0,
@@ -123,29 +142,14 @@ def repos(config: Config, *, as_json: bool) -> None:
                 }
             )
         return
-    rows = list(branch_rows(store)) if terminal.is_terminal() else branch_rows(store)
-    if not rows:
-        terminal.print_line(f"No repos yet in {store.url}")
+    lines = list(branch_heads(store)) if output.on_terminal() else branch_heads(store)
+    if not lines:
+        output.print_line(f"No repos in {store.url}")
         return
-    terminal.print_table(
+    output.print_table(
         ("repo", "branch", "files", "size", "finished", "head"),
-        map(_branch_cells, rows),
+        map(_branch_row, lines),
         right=("files", "size"),
-    )
-
-
-def _branch_cells(row: BranchRow) -> tuple[str, ...]:
-    if row.commit is None:
-        return (row.repo, row.branch, "", "", "", "")
-    head, is_terminal = row.commit, terminal.is_terminal()
-    return (
-        row.repo,
-        row.branch,
-        terminal.format_integer(head.files),
-        terminal.format_size(head.size) if is_terminal else str(head.size),
-        terminal.format_time(head.finished),
-        # A whole id does not fit into 80 columns, and a branch is referred to by its name.
-        head.name.id[:8] if is_terminal else head.name.id,
     )
 
 
@@ -153,11 +157,11 @@ def _branch_cells(row: BranchRow) -> tuple[str, ...]:
 @click.argument("ref")
 @json_option
 @with_settings(*STORE)
-def show(config: Config, *, ref: str, as_json: bool) -> None:
+def show(settings: Config, *, ref: str, as_json: bool) -> None:
     """Show a commit with its provenance, or one file of it.
 
-    Of a job's output: the input commits, the pipeline, command and job, times, and the traffic of
-    each bucket. Of any commit: the commits that were made from it.
+    The output commit of a job has its input commits, pipeline, command, job, times, and the
+    traffic of each bucket. Every commit has the list of commits made from it.
 
     \b
     Examples:
@@ -166,39 +170,39 @@ def show(config: Config, *, ref: str, as_json: bool) -> None:
       worker show labresults:README.txt
       worker show --json s3_protocol_enabled_pipeline | jq .job
     """
-    wanted = parse_ref(ref)
-    store = open_store(config.store, config.store_options)
-    commit = store.resolve(wanted)
-    if wanted.path:
-        entry = store.tree(commit).entry(wanted.path)
+    parsed = parse_ref(ref)
+    store = open_store(settings.store, settings.store_options)
+    commit = store.resolve(parsed)
+    if parsed.path:
+        entry = store.tree(commit).entry(parsed.path)
         if entry is None:
-            raise FileMissing(wanted)
+            raise FileMissing(parsed)
         _show_file(commit.name, entry, as_json=as_json)
         return
-    made = list(store.made_from(commit.name))
+    derived = list(store.made_from(commit.name))
     if as_json:
-        terminal.print_json({**commit_to_json(commit), "made_from_it": [str(n) for n in made]})
+        output.print_json({**commit_json(commit), "made_from_it": [str(name) for name in derived]})
         return
-    _show_commit(commit, made)
+    _print_commit(commit, derived)
 
 
-def _show_commit(commit: Commit, made: Iterable[CommitName]) -> None:
-    took = terminal.format_seconds(commit.finished - commit.started)
-    count = terminal.format_count(commit.files, "file")
-    terminal.print_facts(
+def _print_commit(commit: Commit, derived: Iterable[CommitName]) -> None:
+    """Print a commit with its provenance and the commits made from it."""
+    took = output.duration(commit.finished - commit.started)
+    output.print_facts(
         [
             ("commit", str(commit.name)),
             ("branch", commit.branch),
             ("parent", commit.parent or "none"),
-            ("finished", f"{terminal.format_time(commit.finished)}, after {took}"),
-            ("content", f"{count}, {terminal.format_size(commit.size)}"),
+            ("finished", f"{output.timestamp(commit.finished)}, after {took}"),
+            ("content", f"{output.number(commit.files, 'file')}, {output.size(commit.size)}"),
             ("tree", commit.digest),
             ("message", commit.message),
         ]
     )
     if commit.inputs:
-        terminal.print_title("Made from")
-        terminal.print_table(
+        output.print_title("Inputs")
+        output.print_table(
             ("input", "commit", "branch", "as"),
             [
                 (i.name, str(i.commit), i.branch, "bucket" if i.s3 else f"files {i.glob}")
@@ -206,60 +210,60 @@ def _show_commit(commit: Commit, made: Iterable[CommitName]) -> None:
             ],
         )
     if commit.job:
-        _show_job(commit.job)
-    terminal.print_title("Made from it")
-    for line in [str(name) for name in made] or ["nothing yet"]:
-        terminal.print_line(line)
+        _print_job(commit.job)
+    output.print_title("Derived commits")
+    names = [str(name) for name in derived]
+    for name in names or ["none"]:
+        output.print_line(name)
 
 
-def _show_job(job: Mapping[str, Any]) -> None:
-    """Print the record of a job; fields that another version did not write are left out."""
-    terminal.print_title("Made by")
+def _print_job(job: Mapping[str, Any]) -> None:
+    """Print the record of a job; fields that another version has not written are omitted."""
+    output.print_title("Job")
     transform = _mapping(_mapping(job.get("spec")).get("transform"))
     took = job.get("finished", 0.0) - job.get("started", 0.0)
     times = _mapping(job.get("times")).items()
-    terminal.print_facts(
+    usage = _mapping(job.get("usage"))
+    output.print_facts(
         [
             ("job", job.get("id") or ""),
-            ("ended in", "" if job.get("state") == "success" else job.get("state") or ""),
+            ("state", "" if job.get("state") == "success" else job.get("state") or ""),
             ("pipeline", "/".join(filter(None, (job.get("project"), job.get("pipeline"))))),
-            ("described", job.get("description") or ""),
-            ("asked by", job.get("parent") or ""),
+            ("description", job.get("description") or ""),
+            ("job parent", job.get("parent") or ""),
             ("command", shlex.join(job.get("command", ()))),
             ("stdin", "\n".join(transform.get("stdin", ()))),
             ("image", " ".join(filter(None, (job.get("image"), job.get("image_digest"))))),
-            ("started", terminal.format_time(job["started"]) if "started" in job else ""),
-            ("took", terminal.format_seconds(took) if "finished" in job else ""),
-            ("of that", ", ".join(f"{n} {terminal.format_seconds(spent)}" for n, spent in times)),
-            ("datums", _format_datums(job)),
-            ("used", _format_usage(_mapping(job.get("usage")))),
+            ("started", output.timestamp(job["started"]) if "started" in job else ""),
+            ("duration", output.duration(took) if "finished" in job else ""),
+            ("steps", ", ".join(f"{name} {output.duration(spent)}" for name, spent in times)),
+            ("datums", _datums(job)),
+            ("resources", _usage(usage) if usage else ""),
             ("warnings", "\n".join(job.get("warnings", ()))),
         ]
     )
     if buckets := _mapping(job.get("buckets")):
-        terminal.print_title("Read and written")
-        terminal.print_table(
+        output.print_title("Traffic")
+        output.print_table(
             ("bucket", *TRAFFIC),
-            [
-                (f"s3://{bucket}", *(terminal.format_integer(_count(found, n)) for n in TRAFFIC))
-                for bucket, found in buckets.items()
-            ],
+            [(f"s3://{name}", *_traffic(found)) for name, found in buckets.items()],
             right=TRAFFIC,
         )
     if reports := _mapping(job.get("reports")):
-        terminal.print_title("Reported by the command")
-        terminal.print_facts((name, json.dumps(found)) for name, found in reports.items())
+        output.print_title("Reported by the command")
+        output.print_facts((name, json.dumps(found)) for name, found in reports.items())
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _count(found: Mapping[str, int], column: str) -> int:
-    return found.get(column.replace(" ", "_"), 0)
+def _traffic(found: Mapping[str, int]) -> Iterator[str]:
+    for name in TRAFFIC:
+        yield output.integer(found.get(name.replace(" ", "_"), 0))
 
 
-def _format_datums(job: Mapping[str, Any]) -> str:
+def _datums(job: Mapping[str, Any]) -> str:
     count = job.get("datum_count", 0)
     tries = sum(datum.get("tries", 1) for datum in job.get("datums", ()))
     if not count:
@@ -267,48 +271,43 @@ def _format_datums(job: Mapping[str, Any]) -> str:
     return f"{count:,}" + (f", in {tries:,} tries" if tries > count else "")
 
 
-def _format_usage(usage: Mapping[str, Any]) -> str:
-    if not usage:
-        return ""
-    cpu = terminal.format_seconds(usage.get("cpu_seconds", 0.0))
-    return f"{cpu} of CPU, peak memory {terminal.format_size(usage.get('peak_memory', 0))}"
+def _usage(usage: Mapping[str, Any]) -> str:
+    processor = output.duration(usage.get("cpu_seconds", 0.0))
+    return f"{processor} of CPU time, {output.size(usage.get('peak_memory', 0))} of peak memory"
 
 
 def _show_file(commit: CommitName, entry: Entry, *, as_json: bool) -> None:
-    checksum = entry.checksum
+    details = {
+        "headers": dict(entry.headers),
+        "metadata": dict(entry.metadata),
+        "tags": dict(entry.tags),
+        "checksum": attrs.asdict(entry.checksum) if entry.checksum else None,
+        "parts": len(entry.parts),
+        "extents": len(entry.extents),
+    }
     if as_json:
-        terminal.print_json(
-            {
-                "commit": str(commit),
-                **entry_to_json(entry),
-                "headers": dict(entry.headers),
-                "metadata": dict(entry.metadata),
-                "tags": dict(entry.tags),
-                "checksum": attrs.asdict(checksum) if checksum else None,
-                "parts": len(entry.parts),
-                "extents": len(entry.extents),
-            }
-        )
+        output.print_json({"commit": str(commit), **entry_json(entry), **details})
         return
-    terminal.print_facts(
+    checksum = entry.checksum
+    output.print_facts(
         [
             ("file", entry.key),
             ("commit", str(commit)),
-            ("size", terminal.format_size(entry.size)),
+            ("size", output.size(entry.size)),
             ("bytes", f"{entry.size:,}"),
-            ("modified", terminal.format_time(entry.modified / 1000)),
+            ("modified", output.timestamp(entry.modified / 1000)),
             ("etag", entry.etag),
             (
                 "checksum",
                 f"{checksum.algorithm} {checksum.value} {checksum.type}" if checksum else "",
             ),
             ("parts", str(len(entry.parts) or "")),
-            ("headers", _format_pairs(entry.headers)),
-            ("metadata", _format_pairs(entry.metadata)),
-            ("tags", _format_pairs(entry.tags)),
+            ("headers", _lines(entry.headers)),
+            ("metadata", _lines(entry.metadata)),
+            ("tags", _lines(entry.tags)),
         ]
     )
 
 
-def _format_pairs(pairs: Mapping[str, str]) -> str:
+def _lines(pairs: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {value}" for name, value in pairs.items())

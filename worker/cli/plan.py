@@ -1,4 +1,4 @@
-"""``plan``: what a run would do."""
+"""``plan``: resolve the inputs of a job and show what a run would do."""
 
 import os
 import uuid
@@ -9,62 +9,61 @@ from typing import Any
 
 import click
 
-from worker.cli import terminal
-from worker.cli.options import RUN, job_option, json_option, read_document, with_settings
+from worker import telemetry
+from worker.cli import terminal as output
+from worker.cli.documents import read_job
+from worker.cli.options import RUN, job_option, json_option, with_settings
 from worker.config import Config
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import ANONYMOUS, Access
 from worker.job.commands import EnvironmentTemplate, InputVariables, passed_variables
 from worker.job.plan import Datum, Plan, make_plan
-from worker.spec.parse import parse
-from worker.store.opening import open_store
-from worker.text import HIDDEN
+from worker.store.repository import open_store
 
 DATUMS_SHOWN = 20
-"""Datums shown on a terminal; JSON and pipes contain all."""
+"""Datums that are listed on a terminal. JSON and pipes get all of them."""
 
 
 @click.command()
 @job_option
 @json_option
 @with_settings(*RUN)
-def plan(config: Config, *, job: str, as_json: bool) -> None:
-    """Show what a run would do, and run nothing.
+def plan(settings: Config, *, job: str, as_json: bool) -> None:
+    """Show what a run would do, without running it.
 
-    Shows the commits of its inputs, its datums, its buckets, the variables of its command, and the
-    fields for a scheduler. Exit status 66 means that an input does not exist.
+    Lists the current commits of the inputs, the datums, the buckets, the variables of the command,
+    and the keys that only a scheduler can honor. The exit status is 66 if an input is missing.
 
     \b
     Examples:
       worker plan --job job.json
       worker plan --job job.yaml --json | jq .datums
     """
-    text, source = read_document(job)
-    spec = parse(text, source=source)
-    store = open_store(config.store, config.store_options)
+    spec = read_job(job)
+    store = open_store(settings.store, settings.store_options)
     found = make_plan(store, spec, job=spec.job_id or uuid.uuid4().hex)
-    variables = command_environment(config, found)
+    variables = command_environment(settings, found)
     if as_json:
-        shown = {**found.to_json(), "runtime": config.runtime, "environment": variables}
-        terminal.print_json(shown | ({} if spec.job_id else {"job": None}))
+        shown = {**found.to_json(), "runtime": settings.runtime, "environment": variables}
+        output.print_json(shown | ({} if spec.job_id else {"job": None}))
         return
-    _print_plan(config, found, variables)
+    _print_plan(settings, found, variables)
 
 
-def command_environment(config: Config, found: Plan) -> dict[str, str]:
-    """Return the variables of the first datum's command, without those passed from the agent.
+def command_environment(settings: Config, found: Plan) -> dict[str, str]:
+    """Return the variables of the first datum's command that are not the agent's own.
 
-    A value that is only known in a run is a word in angle brackets; secrets are not read.
+    Values that only a run determines are placeholders in angle brackets. Secrets are not read.
     """
     datum = next(found.datums(), None) if found.published is None else None
     if datum is None:
         return {}
-    spec, gateway = found.spec, config.gateway
+    spec, gateway = found.spec, settings.gateway
     access = None
     if spec.serves_s3:
         scheme = "http" if gateway.tls == "off" else "https"
         url = f"{scheme}://{gateway.host}:{gateway.port or '<port>'}"
-        keys = KeyPair("<access key>", HIDDEN) if gateway.authenticated else ANONYMOUS
+        keys = KeyPair("<access key>", telemetry.HIDDEN) if gateway.authenticated else ANONYMOUS
         access = Access(Endpoint(gateway.host, gateway.port, url), keys)
     template = EnvironmentTemplate(
         base={},
@@ -72,17 +71,17 @@ def command_environment(config: Config, found: Plan) -> dict[str, str]:
         pipeline=spec.pipeline,
         project=spec.project,
         access=access,
-        client_hints=config.client_hints,
-        secrets={s.env_var: HIDDEN for s in spec.transform.secrets if s.env_var},
+        client_hints=settings.client_hints,
+        secrets={s.env_var: telemetry.HIDDEN for s in spec.transform.secrets if s.env_var},
         spec=spec.transform.env,
     )
-    variables = template.render(datum=datum.id, inputs=_input_variables(config, datum))
+    variables = template.render(datum=datum.id, inputs=_input_variables(settings, datum))
     passed = passed_variables({})
     return {name: value for name, value in variables.items() if passed.get(name) != value}
 
 
-def _input_variables(config: Config, datum: Datum) -> Iterator[InputVariables]:
-    chosen = config.pfs_root if config.runtime == "process" else None
+def _input_variables(settings: Config, datum: Datum) -> Iterator[InputVariables]:
+    chosen = settings.pfs_root if settings.runtime == "process" else None
     root = chosen or Path("/pfs")
     for selection in datum.selections:
         spec = selection.input.spec
@@ -90,53 +89,53 @@ def _input_variables(config: Config, datum: Datum) -> Iterator[InputVariables]:
         yield InputVariables(spec.name, root / spec.name / path, selection.input.commit.name.id)
 
 
-def _print_plan(config: Config, found: Plan, variables: Mapping[str, str]) -> None:
+def _print_plan(settings: Config, found: Plan, variables: Mapping[str, str]) -> None:
     document = found.to_json()
     spec = found.spec
-    terminal.print_facts(
+    output.print_facts(
         [
             ("pipeline", f"{spec.project}/{spec.pipeline}"),
-            ("job", spec.job_id or "generated when it runs"),
+            ("job", spec.job_id or "a new id for each run"),
             ("output", document["output"]),
             (
                 "published",
-                f"{found.published.name}, so a run would do nothing" if found.published else "",
+                f"{found.published.name}: a run does nothing" if found.published else "",
             ),
             ("command", " ".join(spec.transform.cmd)),
-            ("runtime", _runtime(config, spec.transform.image)),
-            ("tries", f"{spec.datum_tries} for each datum"),
+            ("runtime", _runtime(settings, spec.transform.image)),
+            ("tries", f"{spec.datum_tries} per datum"),
             ("limits", ", ".join(_limits(document))),
         ]
     )
     if found.inputs:
         _print_inputs(document, found)
     if variables:
-        _print_environment(config, variables)
+        _print_environment(settings, variables)
     for heading, lines in (
         ("For the scheduler", document["for_scheduler"]),
         ("Warnings", document["warnings"]),
     ):
         if lines:
-            terminal.print_title(heading)
+            output.print_title(heading)
             for line in lines:
-                terminal.print_line(line)
+                output.print_line(line)
 
 
-def _runtime(config: Config, image: str) -> str:
-    if config.runtime == "process":
-        return "process" + (f"; the image {image} is recorded" if image else "")
-    return f"{config.runtime}, in {image}"
+def _runtime(settings: Config, image: str) -> str:
+    if settings.runtime == "process":
+        return "process" + (f"; the image {image} is recorded and not used" if image else "")
+    return f"{settings.runtime}, in {image}"
 
 
 def _limits(document: Mapping[str, Any]) -> Iterator[str]:
-    for name, words in (("datum_timeout", "a datum"), ("job_timeout", "the job")):
+    for name, scope in (("datum_timeout", "per datum"), ("job_timeout", "for the job")):
         if document[name] is not None:
-            yield f"{terminal.format_seconds(document[name])} for {words}"
+            yield f"{output.duration(document[name])} {scope}"
 
 
 def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
-    terminal.print_title("Inputs")
-    terminal.print_table(
+    output.print_title("Inputs")
+    output.print_table(
         ("name", "commit", "branch", "as", "files", "size"),
         [
             (
@@ -144,25 +143,25 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
                 each["commit"],
                 each["branch"],
                 "bucket" if each["s3"] else f"files {each['glob']}",
-                terminal.format_integer(each["files"]),
-                terminal.format_size(each["size"]) if terminal.is_terminal() else str(each["size"]),
+                output.integer(each["files"]),
+                output.size(each["size"]) if output.on_terminal() else str(each["size"]),
             )
             for each in document["inputs"]
         ],
         right=("files", "size"),
     )
-    terminal.print_title("Buckets")
-    terminal.print_table(
-        ("bucket", "access"), [(f"s3://{n}", what) for n, what in document["buckets"].items()]
+    output.print_title("Buckets")
+    output.print_table(
+        ("bucket", "access"), [(f"s3://{n}", access) for n, access in document["buckets"].items()]
     )
-    terminal.print_title(f"Datums: {found.count:,}")
-    shown = DATUMS_SHOWN if terminal.is_terminal() else None
-    terminal.print_table(
+    output.print_title(f"Datums: {found.count:,}")
+    shown = DATUMS_SHOWN if output.on_terminal() else None
+    output.print_table(
         ("number", "id", "paths"),
         [
             (
                 str(datum.number),
-                datum.id[:12] if terminal.is_terminal() else datum.id,
+                datum.id[:12] if output.on_terminal() else datum.id,
                 "  ".join(f"{name}:{path}" for name, path in datum.paths.items()),
             )
             for datum in islice(found.datums(), shown)
@@ -170,12 +169,12 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
         right=("number",),
     )
     if shown is not None and found.count > shown:
-        terminal.print_line(f"… and {found.count - shown:,} more; --json lists them all")
+        output.print_line(f"… and {found.count - shown:,} more; --json lists all")
 
 
-def _print_environment(config: Config, variables: Mapping[str, str]) -> None:
-    terminal.print_title("Environment")
+def _print_environment(settings: Config, variables: Mapping[str, str]) -> None:
+    output.print_title("Environment")
     for name, value in sorted(variables.items()):
-        terminal.print_line(f"{name}={value}")
-    kept = sorted(passed_variables(os.environ, config.pass_environment))
-    terminal.print_line(f"and of the agent's environment: {', '.join(kept)}")
+        output.print_line(f"{name}={value}")
+    kept = sorted(passed_variables(os.environ, settings.pass_environment))
+    output.print_line(f"and from the environment of the worker: {', '.join(kept)}")

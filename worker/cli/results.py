@@ -1,4 +1,4 @@
-"""The result of a run: printed, logged, and written to the file of ``--result``."""
+"""The result of a run: on standard output, on standard error, and in the file of ``--result``."""
 
 from pathlib import Path
 from types import TracebackType
@@ -6,21 +6,21 @@ from types import TracebackType
 import click
 
 from worker import telemetry
-from worker.cli import failures, terminal
-from worker.errors import Cause, cause_of
+from worker.cli import failures
+from worker.cli import terminal as output
+from worker.errors import Cause
 from worker.job.result import Result
 from worker.job.state import State
-from worker.text import escape_control
 
-TAIL = 20
-"""How many of the last lines of a failed command are printed."""
+LAST_LINES = 20
+"""Lines of a failed command that are repeated in the report."""
 
 
 class ResultFile:
-    """The file of ``--result``: written whether the run succeeds, fails or cannot start.
+    """The file of ``--result``. It gets a result however the run ends, also if it never starts.
 
-    It is opened first, so that a run of hours does not fail at a path that is not writable. It is
-    written in place: the termination log of a pod is a mount, which cannot be replaced by a rename.
+    The file is opened first, so that a run of hours does not end at a path that cannot be written.
+    It is written in place, since a pod's termination log is a mount that cannot be renamed over.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -42,36 +42,35 @@ class ResultFile:
         self._file.close()
 
     def write(self, result: Result) -> None:
-        """Write the result; a full disk is reported and does not change the exit status."""
+        """Write *result*. An error, such as a full disk, is reported and does not change it."""
         if self._file is None:
             return
         try:
             self._file.write(result.to_text() + "\n")
             self._file.flush()
         except OSError as error:
-            failures.say(f"worker: --result: {failures.describe(error)}")
+            failures.print_error(f"worker: --result: {failures.explain(error)}")
 
 
 def _not_started(error: BaseException) -> Result:
-    if isinstance(error, click.ClickException):
-        cause, reason = Cause.INVALID, error.format_message()
-    else:
-        cause, reason = cause_of(error), failures.describe(error)
+    """Return the result of a run that *error* ended before it started."""
+    cause = failures.cause_of(error)
     state = State.KILLED if cause is Cause.STOPPED else State.UNRUNNABLE
+    reason = error.format_message() if isinstance(error, click.ClickException) else None
+    reason = telemetry.redact(reason or failures.explain(error))
     return Result(job="", state=state, cause=cause, reason=reason)
 
 
-def report(result: Result, *, as_json: bool) -> None:
+def print_result(result: Result, *, as_json: bool) -> None:
     """Print the output commit, or report why there is none."""
     if as_json:
-        terminal.print_json(result.to_json())
+        output.print_json(result.to_json())
     elif result.output is not None and result.exit_code == 0:
-        terminal.print_line(str(result.output))
-        if terminal.is_terminal():
-            took = terminal.format_seconds(result.finished - result.started)
-            terminal.print_line(
-                f"{terminal.format_count(result.files, 'file')}, "
-                f"{terminal.format_size(result.size)}, in {took}"
+        output.print_line(str(result.output))
+        if output.on_terminal():
+            took = output.duration(result.finished - result.started)
+            output.print_line(
+                f"{output.number(result.files, 'file')}, {output.size(result.size)}, in {took}"
                 + (f" ({result.cause.value})" if result.cause is not Cause.PUBLISHED else "")
             )
     if result.exit_code != 0:
@@ -79,25 +78,27 @@ def report(result: Result, *, as_json: bool) -> None:
 
 
 def _report_failure(result: Result) -> None:
-    tail = result.log_tail[-TAIL:]
+    """Report a failed run in the format of the log."""
+    lines = result.log_tail[-LAST_LINES:]
+    reason = result.reason or result.cause.value
     if not telemetry.is_console():
         telemetry.logger().error(
             "worker.failed",
-            reason=result.reason or result.cause.value,
+            reason=reason,
             cause=result.cause.value,
             exit_code=result.exit_code,
-            last_lines=tail,
+            last_lines=lines,
             kept=str(result.kept) if result.kept else None,
         )
         return
-    if tail:
-        failures.say("The last lines of the command:")
-        for line in tail:
-            failures.say(f"  │ {escape_control(line, colors=True)}")
-    failures.say(f"worker: {escape_control(result.reason or result.cause.value, lines=True)}")
+    if lines:
+        failures.print_error("Last lines of the command:")
+        for line in lines:
+            failures.print_error(f"  │ {line}", colors=True)
+    failures.print_error(f"worker: {reason}")
     if result.kept is not None:
-        failures.say(f"Its output is kept: worker ls {result.kept}")
+        failures.print_error(f"Its output is kept: worker ls {result.kept}")
     if result.cause is Cause.INTERNAL:
-        failures.say("Run it again with --debug for the traceback.")
+        failures.print_error("Repeat the command with --debug for the traceback.")
     elif result.cause.retryable:
-        failures.say("A retry may succeed.")
+        failures.print_error("A retry may succeed.")

@@ -1,54 +1,61 @@
-"""Output of results on standard output: lines for programs, tables for people on a terminal."""
+"""Standard output: lines and JSON for programs, tables for a terminal; and progress bars."""
 
 import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from worker.text import escape_control
+from worker.text import escape_controls
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 BATCH = 1000
-"""Rows from which the widths of a table's columns are computed."""
+"""Rows of a table whose widths are measured together."""
 
 
-def is_terminal() -> bool:
+def on_terminal() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on one line."""
+    """Print one JSON value on a line of its own."""
     print(json.dumps(value, ensure_ascii=False))
 
 
 def print_line(text: str = "") -> None:
-    """Print one line of text with control characters escaped."""
-    print(escape_control(text, colors=True))
+    """Print one line; control characters are escaped."""
+    print(escape_controls(text))
+
+
+def print_title(text: str) -> None:
+    """Print a title after an empty line."""
+    print()
+    click.secho(text, bold=True)
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print rows below their titles on a terminal, otherwise as lines separated by tabs.
+    """Print rows as aligned columns with titles on a terminal, and separated by tabs otherwise.
 
-    To a pipe, rows are written as they come, so a million of them need no memory. On a terminal,
-    columns are as wide as the first rows need; the last column is never cut, so that its content
-    can be copied. Columns named in *right* are aligned to the right.
+    Into a pipe or file each row is printed as it comes, so a million rows need no memory. On a
+    terminal columns are as wide as the batches so far require. The columns named in *right* are
+    aligned to the right. No cell is cut, so that names and ids can be copied.
     """
-    if not is_terminal():
+    if not on_terminal():
         for row in rows:
-            print("\t".join(escape_control(cell, colors=True) for cell in row))
+            print("\t".join(escape_controls(cell) for cell in row))
         return
     widths: list[int] = []
     batch: list[list[str]] = []
     for row in rows:
-        batch.append([escape_control(cell, colors=True) for cell in row])
+        batch.append([escape_controls(cell, keep="") for cell in row])
         if len(batch) == BATCH:
             widths = _print_batch(columns, batch, right=right, widths=widths)
             batch = []
@@ -59,21 +66,23 @@ def print_table(
 def _print_batch(
     columns: Sequence[str], batch: list[list[str]], *, right: Sequence[str], widths: list[int]
 ) -> list[int]:
-    # Imported for terminals only.
+    """Print the rows of one batch, the first one below the titles; return the widths so far."""
+    # Imported for a terminal only.
     from wcwidth import wcswidth
 
-    def width_of(cell: str) -> int:
-        return max(wcswidth(cell), 0)
-
     first = not widths
-    found = [max(width_of(cell) for cell in column) for column in zip(columns, *batch, strict=True)]
-    widths = [max(pair) for pair in zip(widths or found, found, strict=True)]
+    widths = [
+        max(width, *map(wcswidth, column))
+        for width, column in zip(
+            widths or [0] * len(columns), zip(columns, *batch, strict=True), strict=True
+        )
+    ]
 
     def line(cells: Sequence[str]) -> str:
         padded = []
         for name, cell, width in zip(columns, cells, widths, strict=True):
-            padding = " " * (width - width_of(cell))
-            padded.append(padding + cell if name in right else cell + padding)
+            gap = " " * (width - wcswidth(cell))
+            padded.append(gap + cell if name in right else cell + gap)
         return "  ".join(padded).rstrip()
 
     if first:
@@ -84,33 +93,30 @@ def _print_batch(
 
 
 def print_facts(facts: Iterable[tuple[str, str]], *, indent: str = "") -> None:
-    """Print names and values, one below the other, without empty values.
+    """Print names and values in two columns; a fact with an empty value is omitted.
 
-    On a terminal, a value of one line is wrapped; values of several lines, such as code, are
-    printed as they are.
+    On a terminal a value of one line is wrapped at its spaces. Values of several lines, such as
+    code, keep their lines.
     """
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
     room = shutil.get_terminal_size().columns - len(indent) - width - 2
     for name, value in shown:
-        lines = [escape_control(line, colors=True) for line in value.split("\n")]
-        if is_terminal() and len(lines) == 1 and " " in value and room > 20:
+        lines = [escape_controls(line) for line in value.split("\n")]
+        if on_terminal() and len(lines) == 1 and " " in value and room > 20:
             lines = textwrap.wrap(lines[0], room, break_long_words=False, break_on_hyphens=False)
         first, *rest = lines or [""]
-        label = click.style(f"{name:<{width}}", dim=True) if is_terminal() else f"{name:<{width}}"
+        label = click.style(f"{name:<{width}}", dim=True) if on_terminal() else f"{name:<{width}}"
         print(f"{indent}{label}  {first}")
         for line in rest:
             print(f"{indent}{'':<{width}}  {line}")
 
 
-def print_title(text: str) -> None:
-    """Print a title above the following lines."""
-    print()
-    click.secho(text, bold=True)
+# --- formats --------------------------------------------------------------------------------------
 
 
-def format_size(count: int) -> str:
-    """Return a number of bytes with a binary unit: ``1.5 MiB``."""
+def size(count: int) -> str:
+    """Format a number of bytes: ``1 byte``, ``3.5 MiB``."""
     amount = float(count)
     for unit in UNITS:
         if amount < 1024 or unit == UNITS[-1]:
@@ -121,21 +127,21 @@ def format_size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
-def format_integer(count: int) -> str:
-    """Return an exact number: with commas on a terminal, otherwise digits only."""
-    return f"{count:,}" if is_terminal() else str(count)
+def integer(count: int) -> str:
+    """Format an exact number: with thousands separators on a terminal, as digits otherwise."""
+    return f"{count:,}" if on_terminal() else str(count)
 
 
-def format_time(seconds: float) -> str:
-    """Return a time, in seconds since 1970: local time on a terminal, otherwise ISO 8601 UTC."""
+def timestamp(seconds: float) -> str:
+    """Format seconds since the epoch: local time on a terminal, ISO 8601 in UTC otherwise."""
     found = datetime.fromtimestamp(seconds, UTC)
-    if is_terminal():
+    if on_terminal():
         return f"{found.astimezone():%Y-%m-%d %H:%M:%S}"
     return f"{found:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def format_seconds(seconds: float) -> str:
-    """Return a duration for people: ``3.2 s``, ``5 min 2 s``, ``1 h 5 min``."""
+def duration(seconds: float) -> str:
+    """Format a duration: ``2.4 s``, ``1 min 30 s``, ``2 h 5 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -143,6 +149,78 @@ def format_seconds(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def format_count(count: int, singular: str, plural: str = "") -> str:
-    """Return a count with its noun: ``1 file``, ``1,255 files``."""
+def number(count: int, singular: str, plural: str = "") -> str:
+    """Format a count with its noun: ``1 file``, ``1,255 files``."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def transfer_progress(title: str, total: int | None = None) -> Iterator[Callable[[str, int], None]]:
+    """Show the files and bytes of a transfer on standard error, if that is a terminal.
+
+    The block gets a function to call with the key and the size of each file that is done. With a
+    *total* of bytes a bar is shown as well.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _key, _size: None
+        return
+    # Imported for a terminal only.
+    from tqdm import tqdm
+
+    files = 0
+    bar_format = "{desc}{postfix} [{elapsed}]" + (
+        "" if total is None else " |{bar:20}| {percentage:3.0f}%"
+    )
+    with tqdm(
+        desc=_fit(title),
+        total=total,
+        bar_format=bar_format,
+        file=sys.stderr,
+        leave=False,
+        dynamic_ncols=True,
+    ) as bar:
+
+        def done(_key: str, size_of_file: int) -> None:
+            nonlocal files
+            files += 1
+            shown = f"{number(files, 'file')}, {size(int(bar.n) + size_of_file)}"
+            bar.set_postfix_str(shown, refresh=False)
+            bar.update(size_of_file)
+
+        yield done
+
+
+@contextmanager
+def count_progress(noun: str) -> Iterator[Callable[[str], None]]:
+    """Show on standard error, if that is a terminal, how many things are done and the current one.
+
+    The block gets a function to call with the name of each thing before it is processed.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _name: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(
+        bar_format="{n_fmt} {unit}{postfix}",
+        unit=noun,
+        file=sys.stderr,
+        leave=False,
+        dynamic_ncols=True,
+    ) as bar:
+
+        def step(name: str) -> None:
+            bar.set_postfix_str(f"now {_fit(name)}", refresh=False)
+            bar.update()
+
+        yield step
+
+
+def _fit(text: str) -> str:
+    """Return *text* as a part of a progress line, which must not be wrapped."""
+    room = max(20, shutil.get_terminal_size().columns - 50)
+    shown = escape_controls(text, keep="")
+    return shown if len(shown) <= room else "…" + shown[1 - room :]

@@ -1,4 +1,4 @@
-"""``put`` and ``get``: files of this machine into a commit, and back."""
+"""``put`` and ``get``: commit local files, and write the files of a commit."""
 
 import sys
 from collections.abc import Callable
@@ -6,41 +6,40 @@ from pathlib import Path
 
 import click
 
-from worker.cli import failures, terminal
+from worker.cli import failures
+from worker.cli import terminal as output
+from worker.cli.interrupts import deferring_signals
 from worker.cli.options import STORE, json_option, with_settings
-from worker.cli.progress import transfer_progress
-from worker.cli.signals import deferring_signals
+from worker.cli.terminal import transfer_progress
 from worker.config import Config
 from worker.model import Commit
 from worker.store.checkin import put_directory, put_file, put_stream
-from worker.store.checkout import get_directory, write_tar
+from worker.store.checkout import get_directory
 from worker.store.ingest import Compared
-from worker.store.opening import open_store
 from worker.store.refs import Ref, parse_ref
-from worker.store.repository import Store
-from worker.text import escape_control
+from worker.store.repository import Store, open_store
+from worker.store.tar import write_tar
+from worker.text import escape_controls
 
 MANY_FILES = 100_000
 MANY_BYTES = 1 << 30
-"""Unchanged files and bytes read from which ``put`` mentions ``--trust-mtime``."""
+"""From this number or size on, ``put`` reports that it has read unchanged files to compare them."""
 
 
 @click.command()
 @click.argument("ref")
 @click.argument("source", metavar="DIRECTORY|FILE|-")
-@click.option(
-    "--keep", is_flag=True, help="Keep files of the commit that the folder does not contain"
-)
+@click.option("--keep", is_flag=True, help="Keep files of the branch that the directory lacks")
 @click.option(
     "--trust-mtime",
     is_flag=True,
-    help="Do not read files of the same size that are older than the commit's (see docs/store.md)",
+    help="Compare size and times of files instead of their content (see docs/store.md)",
 )
 @click.option("-m", "--message", default="", metavar="TEXT", help="Message of the commit")
 @json_option
 @with_settings(*STORE)
 def put(
-    config: Config,
+    settings: Config,
     *,
     ref: str,
     source: str,
@@ -49,11 +48,11 @@ def put(
     message: str,
     as_json: bool,
 ) -> None:
-    """Commit a folder, a file or standard input to a branch.
+    """Commit a directory, a file or standard input to a branch.
 
-    The folder replaces everything below the path of REF; without a path, the whole commit. A file
-    or a stream is added. Repos and branches are created by their first commit, and unchanged
-    content makes no new commit. The name of the commit is printed.
+    A directory replaces the content at the path of REF, or without a path the whole content of the
+    branch. A file or standard input is added to it. The first commit creates the repo and the
+    branch. Unchanged content creates no new commit. Prints the name of the commit.
 
     \b
     Examples:
@@ -62,11 +61,11 @@ def put(
       worker put labresults:README.txt ./README.txt
       tar c . | worker put backups:today.tar -
     """
-    wanted = parse_ref(ref)
-    if wanted.back or wanted.is_commit:
-        raise click.UsageError(f"{ref} is a commit, which cannot be changed; expected a branch")
-    store = open_store(config.store, config.store_options)
-    before = store.head(wanted.branch)
+    parsed = parse_ref(ref)
+    if parsed.back or parsed.is_commit:
+        raise click.UsageError(f"{ref} is a commit, which cannot change; expected a branch")
+    store = open_store(settings.store, settings.store_options)
+    before = store.head(parsed.branch)
     compared = Compared()
 
     def note(found: Compared) -> None:
@@ -74,32 +73,30 @@ def put(
         compared = found
 
     commit = _put(
-        store, wanted, source, keep=keep, message=message, trust_mtime=trust_mtime, compared=note
+        store, parsed, source, keep=keep, message=message, trust_mtime=trust_mtime, compared=note
     )
     if compared.files >= MANY_FILES or compared.size >= MANY_BYTES:
-        failures.say(
-            f"worker: read {terminal.format_size(compared.size)} of unchanged files; "
-            "--trust-mtime compares their size and times instead"
+        failures.print_error(
+            f"worker: read {output.size(compared.size)} in {compared.files:,} unchanged files to "
+            "compare them; --trust-mtime compares size and times instead"
         )
-    same = before is not None and before.commit == commit.name
+    unchanged = before is not None and before.commit == commit.name
     if as_json:
-        terminal.print_json(
+        output.print_json(
             {
                 "commit": str(commit.name),
                 "branch": commit.branch,
-                "changed": not same,
+                "changed": not unchanged,
                 "files": commit.files,
                 "size": commit.size,
                 "digest": commit.digest,
             }
         )
         return
-    terminal.print_line(str(commit.name))
-    if terminal.is_terminal():
-        content = (
-            f"{terminal.format_count(commit.files, 'file')}, {terminal.format_size(commit.size)}"
-        )
-        terminal.print_line(f"{content}{', as before' if same else ''}")
+    output.print_line(str(commit.name))
+    if output.on_terminal():
+        content = f"{output.number(commit.files, 'file')}, {output.size(commit.size)}"
+        output.print_line(f"{content}{', unchanged' if unchanged else ''}")
 
 
 def _put(
@@ -153,16 +150,18 @@ def _put(
 @click.command()
 @click.argument("ref")
 @click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--tar", metavar="FILE|-", help="Write a tar instead, which accepts every key")
+@click.option("--tar", metavar="FILE|-", help="Write a tar archive, which can hold every key")
 @json_option
 @with_settings(*STORE)
-def get(config: Config, *, ref: str, directory: Path | None, tar: str | None, as_json: bool) -> int:
-    """Write the files of a commit to a folder or a tar.
+def get(
+    settings: Config, *, ref: str, directory: Path | None, tar: str | None, as_json: bool
+) -> int:
+    """Write the files of a commit to a directory or a tar archive.
 
-    With a path, only that file or the files below it. Files of the same name are replaced, others
-    in the folder stay. A key that cannot be a file name on this machine (`a` beside `a/b`, `..`, a
-    part over 255 bytes) is reported, all other files are written, and the exit status is 1; a tar
-    accepts every key.
+    With a path, only that file or folder is written. Existing files of the same name are replaced;
+    other files in the directory stay. A key that cannot be a file on this machine (`a` beside
+    `a/b`, `..`, a component over 255 bytes) is reported, all other files are written, and the exit
+    status is 1. A tar archive can hold all keys.
 
     \b
     Examples:
@@ -172,27 +171,28 @@ def get(config: Config, *, ref: str, directory: Path | None, tar: str | None, as
     """
     if (directory is None) == (tar is None):
         raise click.UsageError("expected either DIRECTORY or --tar FILE")
-    wanted = parse_ref(ref)
-    store = open_store(config.store, config.store_options)
-    commit = store.resolve(wanted)
+    parsed = parse_ref(ref)
+    store = open_store(settings.store, settings.store_options)
+    commit = store.resolve(parsed)
     if directory is None:
         assert tar is not None
-        _get_tar(store, commit, wanted, tar)
-        return failures.OK
-    with transfer_progress(f"get {ref}", None if wanted.path else commit.size) as watch:
-        unwritten = get_directory(store, commit, directory, path=wanted.path, progress=watch)
+        _get_tar(store, commit, parsed, tar)
+        return 0
+    with transfer_progress(f"get {ref}", None if parsed.path else commit.size) as watch:
+        unwritten = get_directory(store, commit, directory, path=parsed.path, progress=watch)
     for each in unwritten:
         if as_json:
-            terminal.print_json({"key": each.key, "reason": each.reason})
+            output.print_json({"key": each.key, "reason": each.reason})
         else:
-            failures.say(f"worker: {escape_control(each.key)}: {each.reason}")
+            failures.print_error(f"worker: {escape_controls(each.key, keep='')}: {each.reason}")
     unfit = sum(not each.damaged for each in unwritten)
     if unfit and not as_json:
-        keys = terminal.format_count(unfit, "key")
-        failures.say(
-            f"worker: {keys} cannot be files here; `worker get {ref} --tar FILE` writes all"
+        keys = output.number(unfit, "key")
+        failures.print_error(
+            f"worker: {keys} cannot be files on this machine; "
+            f"`worker get {ref} --tar FILE` writes all keys"
         )
-    return failures.INCOMPLETE if unwritten else failures.OK
+    return failures.INCOMPLETE if unwritten else 0
 
 
 def _get_tar(store: Store, commit: Commit, ref: Ref, tar: str) -> None:

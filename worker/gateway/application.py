@@ -30,7 +30,7 @@ from worker.s3.request import Request, parse
 from worker.s3.routing import route
 from worker.s3.signing import Credentials, Signed
 from worker.store.blobs import BlobReader, Stage
-from worker.store.opening import open_store
+from worker.store.repository import open_store
 
 log = telemetry.logger()
 
@@ -133,7 +133,7 @@ class S3Application:
     def flush(self) -> None:
         """Make all acknowledged payload durable. This method blocks."""
         if self._output is not None:
-            self._output.stage.settle()
+            self._output.stage.flush()
 
     async def respond(self, head: RequestHead, body: RequestBody) -> Response:
         """Return the response to any request; raises only ClientDisconnected."""

@@ -203,8 +203,8 @@ def main() -> NoReturn:
         plan = request.plan
         telemetry.configure(plan.log.format, plan.log.level)
         telemetry.bind_job(plan.job)
-        if plan.keys is not None:
-            telemetry.hide([plan.keys.secret.encode()])
+        telemetry.hide([*plan.secrets, *([plan.keys.secret.encode()] if plan.keys else [])])
+        sys.excepthook = telemetry.log_uncaught
         host, port = server.start(plan)
         replies.send(Serving(request.id, host, port))
         replies.send(server.run(replies))

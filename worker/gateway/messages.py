@@ -63,6 +63,8 @@ class GatewayPlan:
     certificate: Certificate | None = None
     """If set, the gateway serves https."""
     store_options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    secrets: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+    """Values that are redacted from the log: the secrets of the job."""
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
 

@@ -39,8 +39,13 @@ def new_keys() -> KeyPair:
     return KeyPair(access_key, secrets.token_urlsafe(30))
 
 
-def gateway_plan(config: Config, plan: Plan, *, scratch: Path, stage: str) -> GatewayPlan:
-    """Return what the gateway of a run serves, without credentials."""
+def gateway_plan(
+    config: Config, plan: Plan, *, scratch: Path, stage: str, secrets: Iterable[bytes]
+) -> GatewayPlan:
+    """Return what the gateway of a run serves, without keys and certificate.
+
+    *secrets* are redacted from the log of its processes.
+    """
     return GatewayPlan(
         store=config.store,
         store_options=config.store_options,
@@ -53,6 +58,7 @@ def gateway_plan(config: Config, plan: Plan, *, scratch: Path, stage: str) -> Ga
             if each.spec.s3
         ),
         output=plan.spec.s3_out,
+        secrets=tuple(secrets),
         gateway=config.gateway,
         log=config.log,
     )

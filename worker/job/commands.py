@@ -11,32 +11,22 @@ from structlog.typing import FilteringBoundLogger
 from worker.job.access import Access
 from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
-from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler
+from worker.supervisor.command import CommandExit, GracePeriod
+from worker.supervisor.output import OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
-from worker.supervisor.tree import CommandSpec, Identity, Usage
+from worker.supervisor.tree import CommandSpec
+from worker.supervisor.usage import Usage
+from worker.supervisor.users import Identity
 
-# An allow-list, because the agent's environment also contains its credentials for the store.
-PASSED = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "HOSTNAME",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
+# Variables of the agent's environment that a command gets, as names or patterns. These are
+# allow-lists, because the agent's environment also contains its credentials for the store.
+PASSED_TO_CONTAINERS = (
     "TZ",
-    "TMPDIR",
     "TERM",
     "COLORTERM",
     "COLUMNS",
     "LINES",
     "NO_COLOR",
-    "EDITOR",
-    "PAGER",
-    "XDG_RUNTIME_DIR",
-    "XDG_CACHE_HOME",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "FTP_PROXY",
@@ -47,6 +37,27 @@ PASSED = (
     "ftp_proxy",
     "all_proxy",
     "no_proxy",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
+)
+"""No path of this machine, and none of the variables that images set, such as PATH and HOME."""
+PASSED = (
+    *PASSED_TO_CONTAINERS,
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "HOSTNAME",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TMPDIR",
+    "EDITOR",
+    "PAGER",
+    "XDG_RUNTIME_DIR",
+    "XDG_CACHE_HOME",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",
@@ -260,8 +271,8 @@ class CommandRunner:
             spec,
             stdin="".join(f"{line}\n" for line in stdin).encode(),
             grace_period=self.grace_period,
-            handler=handler,
-            record_usage=self.record_usage,
+            output=handler,
+            on_usage=self.record_usage,
         )
 
     async def run_on_terminal(self, datum: Datum, argv: Sequence[str]) -> CommandExit:
@@ -274,5 +285,5 @@ class CommandRunner:
         return await self.runtime.run_on_terminal(
             self.spec(argv, {**own, **self.variables(datum)}),
             grace_period=self.grace_period,
-            record_usage=self.record_usage,
+            on_usage=self.record_usage,
         )

@@ -15,7 +15,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.errors import Cause, WorkerError
 from worker.gateway.messages import GatewayPlan
 from worker.job.commands import CommandRunner
-from worker.job.files import InputFolders, NotAnOutput, SamePath, collect, fingerprint, materialize
+from worker.job.pfs import Inputs, NotAnOutput, SamePath, collect, fingerprint, materialize
 from worker.job.plan import Datum, Plan, Selection
 from worker.job.publish import Output
 from worker.job.result import DatumResult, RunRecord
@@ -23,10 +23,9 @@ from worker.job.scratch import remove_tree
 from worker.job.state import Progress
 from worker.model import OUT
 from worker.spec.glob import Match
-from worker.store.blobs import BlobReader
-from worker.store.ingest import Ingest
 from worker.store.repository import Store
-from worker.supervisor.command import CommandExit, OutputHandler
+from worker.supervisor.command import CommandExit
+from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted
 
 BACKOFF = 0.5, 30.0
@@ -206,7 +205,7 @@ class DatumProcessor:
             self.record.warnings.append(
                 f"the command left process {process.pid} running, which was killed: {command}"
             )
-        if exit.is_success(self.plan.spec.transform.accept_return_code):
+        if exit.succeeded(self.plan.spec.transform.accept_return_code):
             return None
         last = f": {handler.tail[-1]}" if handler.tail else ""
         reason = f"the command {exit}{last}"
@@ -268,23 +267,21 @@ class DatumProcessor:
         """Add the files of ``/pfs/out`` to the output bucket."""
         bucket = self.output.bucket
         shown = self.commands.root
-        inputs = InputFolders(
+        inputs = Inputs(
             self.store,
             self.root,
             {each.input.spec.name: each.input for each in datum.selections},
             shown=None if self.root == shown else shown,
         )
-        epoch = bucket.epoch()
-        reader = BlobReader(self.store.backend, self.scratch)
-        with Ingest(bucket.stage, reader) as ingest:
-            check = trio.from_thread.check_cancelled
-            for entry in collect(self.root / OUT, inputs, ingest, check=check):
-                if self.plan.count > 1:
-                    first = self._written_by.get(entry.key)
-                    if first is not None and first.number != datum.number:
-                        raise SamePath(entry.key, _name(first), _name(datum))
-                    self._written_by[entry.key] = datum
-                bucket.add(entry, epoch=epoch)
+        epoch, check = bucket.epoch(), trio.from_thread.check_cancelled
+        files = collect(self.root / OUT, inputs, bucket.stage, spool=self.scratch, check=check)
+        for entry in files:
+            if self.plan.count > 1:
+                first = self._written_by.get(entry.key)
+                if first is not None and first.number != datum.number:
+                    raise SamePath(entry.key, _name(first), _name(datum))
+                self._written_by[entry.key] = datum
+            bucket.add(entry, epoch=epoch)
 
     def _find_full_disk(self) -> str | None:
         """Return a message that names a full disk and the remedy; None if no disk is full."""

@@ -8,12 +8,16 @@ from typing import Any
 
 import attrs
 
-from worker.errors import Unrunnable
+from worker.errors import NotFound
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.spec.glob import Match, compile_glob
 from worker.spec.pipeline import JobSpec, PfsInput
 from worker.store import segments
 from worker.store.repository import CommitMissing, Store
+
+
+class Unrunnable(NotFound):
+    """An input of the job does not exist, or is the output of a failed job."""
 
 
 @attrs.frozen

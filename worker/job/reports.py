@@ -11,7 +11,7 @@ import trio
 
 from worker.concurrency import open_plain_nursery
 from worker.redaction import Redactor
-from worker.supervisor.command import LineSplitter
+from worker.supervisor.output import LineSplitter
 
 VARIABLES = ("WORKER_REPORT", "PACH_REPORT")
 """The variables that contain the path of the pipe."""
@@ -70,7 +70,7 @@ class Reports:
 async def receive_reports(path: Path, reports: Reports, redactor: Redactor) -> AsyncIterator[None]:
     """Receive reports from a pipe at *path* until the block is left and the pipe is empty."""
     os.mkfifo(path)
-    path.chmod(0o622)  # The command may run as another user.
+    os.chmod(path, 0o622)  # The command may run as another user.
     # Opened for writing as well, so that it has no end while no other process has it open.
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     lines, stream_redactor = LineSplitter(), redactor.new_stream()

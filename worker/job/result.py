@@ -16,7 +16,7 @@ from worker.job.plan import Plan
 from worker.job.secrets import without_secrets
 from worker.job.state import Event, Progress, State, Watch, transition
 from worker.model import Commit, CommitName, InputRecord
-from worker.supervisor.tree import Usage
+from worker.supervisor.usage import Usage
 
 
 @attrs.frozen
@@ -74,7 +74,7 @@ class Result:
     @property
     def exit_code(self) -> int:
         """The exit status of the process that ran the job."""
-        return self.cause.exit_code
+        return self.cause.exit_status
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values, with its exit code and whether a retry may succeed."""

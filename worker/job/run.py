@@ -1,6 +1,6 @@
 """The life cycle of a run: fetch, resolve, serve, materialize, run, drain, commit, report.
 
-`run`, `shell` and `gateway` differ only in what happens while the buckets are served.
+`run_job`, `run_shell` and `run_gateway` differ only in what happens while the buckets are served.
 """
 
 import secrets
@@ -18,22 +18,23 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.concurrency import in_thread_context, open_plain_nursery
 from worker.config import Config
-from worker.errors import Cause, Invalid, Unrunnable, cause_of, is_not_writable
+from worker.errors import Cause, Invalid, NotFound, cause_of, is_not_writable
 from worker.gateway import launch
 from worker.gateway.pool import open_pool
 from worker.job.datums import DatumFailed, DatumProcessor
-from worker.job.plan import Datum, Plan, make_plan
+from worker.job.plan import Datum, Plan, Unrunnable, make_plan
 from worker.job.publish import Output, open_output, retry_hint
 from worker.job.result import Result, RunRecord
 from worker.job.scratch import scratch_folder
 from worker.job.state import Event, Watch, unwatched
 from worker.job.workspace import open_processor
 from worker.spec.pipeline import JobSpec
-from worker.store.opening import open_store
 from worker.store.publish import BranchNotMoved
-from worker.supervisor.command import StopRequest
-from worker.supervisor.tree import adopt_orphans, reap_orphans
-from worker.system import keep_private
+from worker.store.repository import open_store
+from worker.supervisor.command import GracePeriod
+from worker.supervisor.signals import StopRequest
+from worker.supervisor.tree import reap_orphans
+from worker.system import become_subreaper, keep_private
 
 COUNT_TIMEOUT = 1.0
 """Seconds for the gateway to report its traffic; one that has died reports nothing."""
@@ -61,7 +62,7 @@ class Outcome:
 Work = Callable[[DatumProcessor], Awaitable[Outcome]]
 
 
-async def run(
+async def run_job(
     request: RunRequest, *, log: FilteringBoundLogger, watch: Watch = unwatched
 ) -> Result:
     """Run a job and return its result; every error of the run is in the result."""
@@ -78,11 +79,11 @@ async def run(
             return Outcome(failed.cause, failed.reason, failed.code)
         return Outcome(cause, code=0)
 
-    stop = StopRequest(request.config.grace)
+    stop = StopRequest(GracePeriod(request.config.grace))
     return await _run(request, work, stop, RunRecord(_job_id(request), log, watch))
 
 
-async def shell(
+async def run_shell(
     request: RunRequest,
     *,
     argv: tuple[str, ...],
@@ -104,14 +105,14 @@ async def shell(
         reason = f"the shell {exit}" if exit.code else "--commit was not given"
         return Outcome(Cause.DISCARDED, f"nothing was committed: {reason}", exit.code)
 
-    stop = StopRequest(request.config.grace)
+    stop = StopRequest(GracePeriod(request.config.grace))
     # On the terminal, Ctrl-C is for the program that the shell runs.
     ignored = (signal.SIGINT, signal.SIGQUIT)
     record = RunRecord(_job_id(request), log, watch)
     return await _run(request, work, stop, record, ignored=ignored)
 
 
-async def gateway(
+async def run_gateway(
     request: RunRequest,
     *,
     ready: Callable[[Mapping[str, str]], None],
@@ -122,14 +123,14 @@ async def gateway(
 
     *ready* is called with the variables by which clients find the buckets.
     """
-    stop = StopRequest(request.config.grace, cancels=False)
+    stop = StopRequest(GracePeriod(request.config.grace), cancels=False)
 
     async def work(processor: DatumProcessor) -> Outcome:
         datum = await _prepare_first(processor)
         base = processor.commands.environment.base
         variables = processor.commands.variables(datum)
         ready({name: value for name, value in variables.items() if base.get(name) != value})
-        await stop.event.wait()
+        await stop.received.wait()
         return Outcome(Cause.DISCARDED, "a gateway without a command commits nothing")
 
     # The clients are programs of this machine, whatever runtime the command would have.
@@ -164,7 +165,7 @@ async def _run(
 ) -> Result:
     """Run a job from its request to its result, handling signals and errors."""
     record.log = record.log.bind(job=record.job)
-    adopt_orphans()
+    become_subreaper()
     keep_private()
     try:
         async with open_plain_nursery() as nursery:
@@ -250,10 +251,10 @@ async def _execute(
                     # Also of a failed run, which its traffic may explain.
                     with trio.move_on_after(COUNT_TIMEOUT, shield=True):
                         record.buckets = (await pool.count()).buckets
-        if outcome.cause.exit_code == 0:
+        if outcome.cause.exit_status == 0:
             record.enter(Event.SUCCEEDED)
         publishes = outcome.cause in (Cause.PUBLISHED, Cause.RECOVERED)
-        keeps = request.config.keep_failed and outcome.cause.exit_code != 0
+        keeps = request.config.keep_failed and outcome.cause.exit_status != 0
         if pool is not None and (publishes or keeps):
             with record.step("drain"):
                 record.buckets = (await pool.drain(request.config.gateway.drain)).buckets
@@ -267,7 +268,7 @@ def _publish(
     cause, code = outcome.cause, outcome.code
     if cause is Cause.DISCARDED:
         return record.decide(Event.PUBLISHED, cause, outcome.reason, code=code)
-    if cause.exit_code != 0:
+    if cause.exit_status != 0:
         if config.keep_failed:
             output.keep(plan, record, outcome.reason)
         return record.decide(Event.FAILED, cause, outcome.reason, code=code)
@@ -298,10 +299,10 @@ def _publish(
 
 def _stop(record: RunRecord, stop: StopRequest) -> Result:
     """Return the result of a run that was stopped before it could publish."""
-    if stop.signal is None:
+    if stop.signal_name is None:
         reason = "the job exceeded its jobTimeout before it could publish"
         return record.decide(Event.STOPPED, Cause.JOB_TIMEOUT, reason)
-    reason = f"stopped by {stop.signal} before it could publish"
+    reason = f"stopped by {stop.signal_name} before it could publish"
     return record.decide(Event.STOPPED, Cause.STOPPED, reason)
 
 
@@ -312,10 +313,10 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
         record.log.error("run.untidy", reason=str(error), exc_info=error)
         return record.result
     cause = cause_of(error)
-    if isinstance(error, OSError) and not is_not_writable(error):
-        # Files that the user named are read before: this one is of the machine.
+    if isinstance(error, NotFound) and record.plan is not None:
+        # The inputs are resolved, so the store has lost what is missing now.
         cause = Cause.UNAVAILABLE
-    if stop.signal is not None and cause is not Cause.NOT_PUBLISHED:
+    if stop.signal_name is not None and cause is not Cause.NOT_PUBLISHED:
         # A consequence of the signal.
         record.log.info("run.broke_off", reason=str(error))
         return _stop(record, stop)

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from worker.errors import Misconfigured
-from worker.redaction import SHORTEST
 from worker.spec.pipeline import Secret
-from worker.text import HIDDEN, SECRET_NAME
+from worker.telemetry import HIDDEN, SHORTEST_SECRET
+from worker.text import SECRET_NAME
 
 PREFIX = "WORKER_SECRET_"
 """The prefix of variables of the agent that contain secrets."""
@@ -67,7 +67,7 @@ def secret_values(env: Mapping[str, str]) -> tuple[bytes, ...]:
     return tuple(
         os.fsencode(value)
         for name, value in env.items()
-        if len(value) >= SHORTEST and SECRET_NAME.search(name)
+        if len(value) >= SHORTEST_SECRET and SECRET_NAME.search(name)
     )
 
 

@@ -13,7 +13,7 @@ from worker.concurrency import in_thread_context
 from worker.config import Config
 from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
-from worker.job.commands import CommandRunner, EnvironmentTemplate
+from worker.job.commands import PASSED_TO_CONTAINERS, CommandRunner, EnvironmentTemplate
 from worker.job.datums import DatumProcessor
 from worker.job.plan import Plan
 from worker.job.publish import Output
@@ -24,12 +24,16 @@ from worker.job.secrets import SECRETS_ROOT, Secrets, find_secrets, secret_value
 from worker.job.state import Progress
 from worker.model import OUT
 from worker.redaction import Redactor
-from worker.supervisor import container
 from worker.supervisor.command import GracePeriod
 from worker.supervisor.container import Mount
-from worker.supervisor.engine import ContainerRuntime, PreparedEngine, find_engine, prepare_engine
-from worker.supervisor.tree import Identity
-from worker.supervisor.users import resolve_user
+from worker.supervisor.engine import PreparedImage, find_engine, prepare_image
+from worker.supervisor.runtime import ContainerRuntime
+from worker.supervisor.users import Identity, resolve_user
+
+CONTAINER_ROOT = Path("/pfs")
+CONTAINER_REPORT = Path("/run/worker/report")
+CONTAINER_TRUST_STORE = Path("/run/worker/ca.pem")
+"""Paths of the file inputs, the report pipe and the trust store in a container."""
 
 
 @asynccontextmanager
@@ -54,21 +58,23 @@ async def open_processor(
     engine = None
     if config.runtime != "process":
         with record.step("image"):
-            engine = await prepare_engine(
+            engine = await prepare_image(
                 find_engine(config.runtime, config.engine_arguments, base),
-                spec.transform,
+                spec.transform.image,
+                spec.transform.user,
                 job=plan.job,
                 log=record.log,
             )
         record.image = engine.image.digest
-    user = spec.transform.user
     identity = None
     if engine is not None:
         identity = engine.user.identity
-    elif user:
-        identity = resolve_user(user)
+    elif spec.transform.user is not None:
+        identity = resolve_user(spec.transform.user)
     local = await in_thread(_write_secret_files, job_secrets, scratch, identity)
-    served = gateway_plan(config, plan, scratch=scratch, stage=output.bucket.stage.id)
+    served = gateway_plan(
+        config, plan, scratch=scratch, stage=output.bucket.stage.id, secrets=hidden
+    )
     access = None
     if pool is not None:
         with record.step("serve"):
@@ -126,7 +132,7 @@ async def open_processor(
 
 def _in_containers(
     commands: CommandRunner,
-    engine: PreparedEngine,
+    engine: PreparedImage,
     config: Config,
     job_secrets: Secrets,
     root: Path,
@@ -135,25 +141,25 @@ def _in_containers(
     """Return *commands* in containers, with the paths that they see."""
     access = commands.environment.access
     mounts = [
-        Mount(root, container.ROOT),
-        Mount(scratch / "report", container.REPORT, writable=True),
+        Mount(root, CONTAINER_ROOT),
+        Mount(scratch / "report", CONTAINER_REPORT, writable=True),
     ]
     if not commands.plan.spec.s3_out:
-        mounts.append(Mount(root / OUT, container.ROOT / OUT, writable=True))
+        mounts.append(Mount(root / OUT, CONTAINER_ROOT / OUT, writable=True))
     for folder in sorted({file.below for file in job_secrets.files}):
         mounts.append(Mount(scratch / "secrets" / folder, Path("/") / folder))
     if access is not None and access.trust_store is not None:
         access, trusted = _mount_trust_stores(access)
         mounts += trusted
     local = {
-        **dict.fromkeys(VARIABLES, str(container.REPORT)),
-        "PFS_ROOT": str(container.ROOT),
+        **dict.fromkeys(VARIABLES, str(CONTAINER_REPORT)),
+        "PFS_ROOT": str(CONTAINER_ROOT),
         **({SECRETS_ROOT: "/"} if job_secrets.files else {}),
     }
     environment = attrs.evolve(
         commands.environment,
         access=access,
-        allowed=container.PASSED,
+        allowed=PASSED_TO_CONTAINERS,
         identity=None,
         local=local,
     )
@@ -165,7 +171,7 @@ def _in_containers(
         options=config.engine_options,
         log=commands.log,
     )
-    return attrs.evolve(commands, environment=environment, root=container.ROOT, runtime=runtime)
+    return attrs.evolve(commands, environment=environment, root=CONTAINER_ROOT, runtime=runtime)
 
 
 def _mount_trust_stores(access: Access) -> tuple[Access, list[Mount]]:
@@ -175,8 +181,8 @@ def _mount_trust_stores(access: Access) -> tuple[Access, list[Mount]]:
     mounts = []
     for suffix in (access.trust_store.suffix, JAVA_TRUST_STORE):
         source = access.trust_store.with_suffix(suffix)
-        mounts.append(Mount(source, container.TRUST_STORE.with_suffix(suffix)))
-    return attrs.evolve(access, trust_store=container.TRUST_STORE), mounts
+        mounts.append(Mount(source, CONTAINER_TRUST_STORE.with_suffix(suffix)))
+    return attrs.evolve(access, trust_store=CONTAINER_TRUST_STORE), mounts
 
 
 def _write_secret_files(

@@ -1,1 +1,1 @@
-"""What was asked for: the job document, parsed and checked. Nothing here awaits or does I/O."""
+"""The job document: from text to a validated `JobSpec`. Pure computation, no I/O."""

@@ -1,121 +1,48 @@
-"""Documents: JSON or YAML read into plain values, and problems with their places."""
+"""Reader of JSON and YAML text with bounded size, depth and number of values.
+
+The text is not trusted: a hostile document is rejected in bounded time and memory.
+"""
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 import yaml
 
-from worker.errors import Invalid
-from worker.text import escape_control
-
-SHOWN = 100  # a document of a million mistakes is not helped by a million lines
-LONGEST = 60  # characters of a value that a message repeats
-LONGEST_POINTER = 500
-
-
-def quoted(text: str) -> str:
-    """Return *text* as a message repeats it: in quotes, on one line, and not too long."""
-    short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    return escape_control(json.dumps(short, ensure_ascii=False))
-
-
-@attrs.frozen
-class Problem:
-    """One thing to say about one place of a document."""
-
-    pointer: str
-    """A JSON pointer (RFC 6901) in the keys as the author spelled them; empty for the whole."""
-    reason: str
-    """What was found and why it cannot be."""
-    expected: str = ""
-    """What would be right, as far as that can be said."""
-
-    def __str__(self) -> str:
-        where = escape_control(self.pointer[:LONGEST_POINTER]) or "the document"
-        return f"{where}: {self.reason}" + (f"; {self.expected}" if self.expected else "")
-
-
-class DocumentErrors(Invalid):
-    """The document is wrong; *problems* are all of its mistakes."""
-
-    def __init__(self, problems: Iterable[Problem], source: str = "") -> None:
-        self.problems = tuple(problems)
-        self.source = source
-        count = len(self.problems)
-        lines = [f"{source or 'the job document'}: {count} mistake{'s' if count > 1 else ''}"]
-        lines += [f"  {problem}" for problem in self.problems[:SHOWN]]
-        if count > SHOWN:
-            lines.append(f"  and {count - SHOWN} more")
-        super().__init__("\n".join(lines))
-
-
-@attrs.frozen
-class Place:
-    """Where in a document a reader stands: the keys and indices that lead there."""
-
-    steps: tuple[str | int, ...] = ()
-
-    def __truediv__(self, step: str | int) -> "Place":
-        return Place((*self.steps, step))
-
-    def __str__(self) -> str:
-        escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in self.steps)
-        return "".join(f"/{step}" for step in escaped)
-
-
-@attrs.define
-class Report:
-    """Collects what the readers of one document have to say, so that all of it is told at once."""
-
-    errors: list[Problem] = attrs.field(factory=list)
-    warnings: list[Problem] = attrs.field(factory=list)
-    for_scheduler: list[str] = attrs.field(factory=list)
-
-    def error(self, at: Place, reason: str, expected: str = "") -> None:
-        """Note a mistake at *at*: what was found, and what would be right."""
-        self.errors.append(Problem(str(at), reason, expected))
-
-    def warn(self, at: Place, reason: str, expected: str = "") -> None:
-        """Note something that will run, and may surprise."""
-        self.warnings.append(Problem(str(at), reason, expected))
-
-    def leave_to_scheduler(self, at: Place) -> None:
-        """Note a key that is known, and that only a scheduler can honour."""
-        self.for_scheduler.append(str(at))
-
+from worker.spec.problems import Pointer, Report, quoted
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
-MAX_NODES = 100_000
-"""Of a YAML document with its aliases written out: a page of aliases can mean billions of them."""
+MAX_VALUES = 100_000
+"""Limit for a YAML document with its aliases expanded: one page of them can mean billions."""
 MAX_DIGITS = 18
 
 
-def _whole(text: str) -> int | float:
-    # int() of many thousand digits is refused by Python, and no field here takes a longer number.
+def _integer(text: str) -> int | float:
+    # Python's int() rejects thousands of digits, and no field accepts a longer number.
     return int(text) if len(text) <= MAX_DIGITS else float(text)
 
 
-# libyaml is about ten times as fast. Only its *events* are used: building values from them recurses
-# in C, where a deeply nested document is a crash.
+# libyaml is about ten times as fast. Only its *events* are used: it builds values by recursion in
+# C, where a deeply nested document overflows the stack.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 STRING_TAGS = ("!", "tag:yaml.org,2002:str")
-# The core schema of YAML 1.2, in which `yes`, `on` and `22:22` are text. YAML 1.1 made booleans and
-# base-60 numbers of them, to nobody's joy.
-PLAIN: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
+# The core schema of YAML 1.2 (section 10.3), in which `yes`, `on` and `22:22` are strings. YAML 1.1
+# reads booleans and base-60 integers there, which surprises authors. Hexadecimal and octal numbers
+# are left out on purpose: no field needs them.
+PLAIN_SCALARS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (re.compile(r"|~|null|Null|NULL"), lambda _text: None),
     (re.compile(r"true|True|TRUE"), lambda _text: True),
     (re.compile(r"false|False|FALSE"), lambda _text: False),
-    (re.compile(r"[-+]?[0-9]+"), _whole),
+    (re.compile(r"[-+]?[0-9]+"), _integer),
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
 )
 
 
 class _Unreadable(Exception):
-    """The text is neither JSON nor YAML, or more than we take; says why and what would be right."""
+    """The text is neither JSON nor YAML, or exceeds a limit."""
 
     def __init__(self, reason: str, expected: str = "") -> None:
         super().__init__(reason)
@@ -125,47 +52,45 @@ class _Unreadable(Exception):
 
 @attrs.frozen
 class _Pairs:
-    """An object as it stands in the text, where a key can stand twice."""
+    """The members of an object in the order of the text, duplicate keys included."""
 
-    items: tuple[tuple[str, Any], ...]
+    items: list[tuple[str, Any]]
 
 
 def read(text: str | bytes, report: Report) -> Any:
-    """Return the plain value that *text* holds, or None after saying in *report* why not.
+    """Return the value of *text* as dicts, lists and scalars.
 
-    Objects become dicts. Of a key that stands twice, which is a mistake, the first value counts.
+    Returns None and adds an error to *report* if *text* is unreadable. Of duplicate keys, which are
+    errors, the first value is kept.
     """
     try:
-        raw = _parse(_decode(text))
+        raw = _parse(text)
     except _Unreadable as error:
-        report.error(Place(), error.reason, error.expected)
+        report.error(Pointer(), error.reason, error.expected)
         return None
-    return _plain(raw, Place(), report)
+    return _clean(raw, Pointer(), report)
 
 
-def _decode(text: str | bytes) -> str:
+def _parse(text: str | bytes) -> Any:
     try:
         data = text.encode() if isinstance(text, str) else text
         decoded = data.decode("utf-8-sig")
     except (UnicodeEncodeError, UnicodeDecodeError) as error:
-        raise _Unreadable(f"the text is no UTF-8 ({error.reason} at {error.start})") from None
+        raise _Unreadable(f"the text is not UTF-8 ({error.reason} at {error.start})") from None
     if len(data) > MAX_BYTES:
-        raise _Unreadable(f"the text has {len(data)} bytes", f"at most {MAX_BYTES} are read")
-    if not decoded.strip():
+        raise _Unreadable(f"the text has {len(data)} bytes", f"the limit is {MAX_BYTES}")
+    start = decoded.lstrip()[:1]
+    if not start:
         raise _Unreadable("the text is empty", "expected a job document in JSON or YAML")
-    return decoded
-
-
-def _parse(text: str) -> Any:
-    # What begins like JSON is read as JSON; when that fails it may still be YAML (a comment, a
-    # trailing comma), and if it is not, the mistake in the JSON is the one to tell.
-    if text.lstrip()[0] not in "{[":
-        return _parse_yaml(text)
+    if start not in "{[":
+        return _parse_yaml(decoded)
+    # The text starts like JSON. If it is not JSON it may still be YAML (a comment, a trailing
+    # comma); if it is neither, the position of the JSON error helps the author more.
     try:
-        return _parse_json(text)
+        return _parse_json(decoded)
     except _Unreadable as error:
         try:
-            return _parse_yaml(text)
+            return _parse_yaml(decoded)
         except _Unreadable:
             raise error from None
 
@@ -173,10 +98,7 @@ def _parse(text: str) -> Any:
 def _parse_json(text: str) -> Any:
     try:
         return json.loads(
-            text,
-            object_pairs_hook=lambda pairs: _Pairs(tuple(pairs)),
-            parse_int=_whole,
-            parse_constant=_no_number,
+            text, object_pairs_hook=_Pairs, parse_int=_integer, parse_constant=_reject_constant
         )
     except json.JSONDecodeError as error:
         raise _Unreadable(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
@@ -184,8 +106,8 @@ def _parse_json(text: str) -> Any:
         raise _too_deep() from None
 
 
-def _no_number(name: str) -> Any:
-    raise _Unreadable(f"{name} is no number that JSON knows")
+def _reject_constant(name: str) -> Any:
+    raise _Unreadable(f"{name} is not a JSON number")
 
 
 def _too_deep() -> _Unreadable:
@@ -194,36 +116,38 @@ def _too_deep() -> _Unreadable:
 
 def _parse_yaml(text: str) -> Any:
     try:
-        return _build(yaml.parse(text, Loader=LOADER))
+        return _compose(yaml.parse(text, Loader=LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise _Unreadable(f"{where}{error.problem}") from None
-    # The slower reader of PyYAML lets the errors of int() and chr() through, for a version or an
-    # escape that is out of all range.
+    # PyYAML's own parser passes errors of int() and chr() on, for a version or an escape that is
+    # out of range.
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise _Unreadable(f"neither JSON nor YAML: {str(error).splitlines()[0]}") from None
 
 
 @attrs.define
-class _Open:
-    """A list or an object that has begun, and the nodes below it so far."""
+class _Collection:
+    """A list or an object that is being read, and its children so far."""
 
     is_object: bool
     anchor: str | None
     children: list[Any] = attrs.field(factory=list)
-    nodes: int = 1
+    values: int = 1
+    """How many values it has at every level below it, itself included."""
 
     def close(self) -> Any:
+        """Return the list or the object."""
         if not self.is_object:
-            return list(self.children)
+            return self.children
         keys, values = self.children[::2], self.children[1::2]
-        return _Pairs(tuple(zip(map(_key, keys), values, strict=True)))
+        return _Pairs(list(zip(map(_key, keys), values, strict=True)))
 
 
 @attrs.frozen
 class _Scalar:
-    """A scalar as it stands in the text: as a key it is that text, as a value what it means."""
+    """A YAML scalar: a key is its text, a value is what the text resolves to."""
 
     text: str
     value: Any
@@ -231,24 +155,25 @@ class _Scalar:
 
 def _key(node: Any) -> str:
     if not isinstance(node, _Scalar):
-        raise _Unreadable("a key of an object is a list or an object", "expected text")
+        raise _Unreadable("a key of an object is a list or an object", "expected a string")
     return node.text
 
 
-def _build(events: Iterator[Any]) -> Any:
-    top = _Open(is_object=False, anchor=None)
+def _compose(events: Iterator[Any]) -> Any:
+    """Build the value of a YAML document from parser events; the stack is a list, not recursion."""
+    top = _Collection(is_object=False, anchor=None)
     stack = [top]
     anchors: dict[str, tuple[Any, int]] = {}
     documents = 0
 
-    def add(node: Any, nodes: int, anchor: str | None) -> None:
+    def add(node: Any, values: int, anchor: str | None) -> None:
         stack[-1].children.append(node)
-        stack[-1].nodes += nodes
+        stack[-1].values += values
         if anchor is not None:
-            anchors[anchor] = (node, nodes)
-        # Every list below the top counts here while it is open, so that a bomb stops as it is lit.
-        if sum(each.nodes for each in stack) > MAX_NODES:
-            raise _Unreadable(f"the document has more than {MAX_NODES} values, aliases included")
+            anchors[anchor] = (node, values)
+        # Every open collection counts, so the limit applies before a collection is complete.
+        if sum(each.values for each in stack) > MAX_VALUES:
+            raise _Unreadable(f"the document has more than {MAX_VALUES} values, aliases expanded")
 
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
@@ -259,58 +184,59 @@ def _build(events: Iterator[Any]) -> Any:
             add(_scalar(event), 1, event.anchor)
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in anchors:
-                raise _Unreadable(f"the alias *{event.anchor} comes before its anchor")
-            node, nodes = anchors[event.anchor]
-            add(node, nodes, None)
+                raise _Unreadable(f"the alias *{event.anchor} precedes its anchor")
+            node, values = anchors[event.anchor]
+            add(node, values, None)
         elif isinstance(event, yaml.CollectionStartEvent):
-            _refuse_tag(event)
+            _reject_tag(event)
             if len(stack) > MAX_DEPTH:
                 raise _too_deep()
-            stack.append(_Open(isinstance(event, yaml.MappingStartEvent), event.anchor))
+            stack.append(_Collection(isinstance(event, yaml.MappingStartEvent), event.anchor))
         elif isinstance(event, yaml.CollectionEndEvent):
             done = stack.pop()
-            add(done.close(), done.nodes, done.anchor)
+            add(done.close(), done.values, done.anchor)
     return top.children[0] if top.children else None
 
 
-def _refuse_tag(event: Any) -> None:
+def _reject_tag(event: Any) -> None:
     if event.tag not in (None, "!"):
-        raise _Unreadable(f"the tag {quoted(event.tag)} is not read", "expected plain YAML")
+        raise _Unreadable(f"the tag {quoted(event.tag)} is not supported", "expected plain YAML")
 
 
 def _scalar(event: Any) -> _Scalar:
     text = event.value
     if event.tag in STRING_TAGS or (event.tag is None and not event.implicit[0]):
         return _Scalar(text, text)
-    _refuse_tag(event)
-    return _Scalar(text, next((make(text) for form, make in PLAIN if form.fullmatch(text)), text))
+    _reject_tag(event)
+    convert = next((make for form, make in PLAIN_SCALARS if form.fullmatch(text)), str)
+    return _Scalar(text, convert(text))
 
 
-def _plain(raw: Any, at: Place, report: Report) -> Any:
-    """Return *raw* as dicts, lists and scalars; notes keys that stand twice and impossible text."""
+def _clean(raw: Any, at: Pointer, report: Report) -> Any:
+    """Return *raw* as dicts, lists and scalars; report duplicate keys and invalid strings."""
     raw = raw.value if isinstance(raw, _Scalar) else raw
     if isinstance(raw, str):
-        return _text(raw, at, report)
+        return _clean_string(raw, at, report)
     if len(at.steps) > MAX_DEPTH:
         report.error(at, _too_deep().reason)
         return None
     if isinstance(raw, list):
-        return [_plain(item, at / index, report) for index, item in enumerate(raw)]
+        return [_clean(item, at / index, report) for index, item in enumerate(raw)]
     if isinstance(raw, _Pairs):
         plain: dict[str, Any] = {}
         for key, value in raw.items:
-            key = _text(key, at, report)
+            key = _clean_string(key, at, report)
             if key in plain:
-                report.error(at / key, "the key stands here twice", "keep one of the two")
+                report.error(at / key, "duplicate key", "keep one of the two")
             else:
-                plain[key] = _plain(value, at / key, report)
+                plain[key] = _clean(value, at / key, report)
         return plain
     return raw
 
 
-def _text(text: str, at: Place, report: Report) -> str:
-    # Neither can be part of an argument, a variable, a path or a UTF-8 file.
+def _clean_string(text: str, at: Pointer, report: Report) -> str:
+    # Neither character can be part of an argument, a variable, a path or a UTF-8 file.
     clean = "".join(c for c in text if c != "\0" and not "\ud800" <= c <= "\udfff")
     if clean != text:
-        report.error(at, f"the text {quoted(clean)} holds U+0000 or half of a surrogate pair")
+        report.error(at, f"the string {quoted(clean)} holds U+0000 or an unpaired surrogate")
     return clean

@@ -1,9 +1,9 @@
-"""Which paths of a commit a glob selects, in Pachyderm's meaning.
+"""Pachyderm's globs: which files and folders of a commit a glob matches.
 
-Paths begin with a slash; folders are paths too, without a slash behind them. ``*`` and ``?`` stop
-at a slash, ``**`` does not; ``[a-z]``, ``[!a]`` and ``[[:alpha:]]`` are one character;
-``{a,b}`` is either; ``@(a|b)`` once, ``?(…)`` at most once, ``*(…)`` any times, ``+(…)`` once or
-more, ``!(…)`` anything else up to the next slash; a backslash makes the next character plain.
+A path starts with a slash; a folder is a path too, without a trailing slash. ``*`` and ``?`` do
+not match a slash, ``**`` does; ``[a-z]``, ``[!a]`` and ``[[:alpha:]]`` match one character;
+``{a,b}`` matches either; ``@(a|b)`` one of them, ``?(…)`` at most one, ``*(…)`` any number,
+``+(…)`` one or more, ``!(…)`` anything else up to the next slash; a backslash escapes a character.
 """
 
 import math
@@ -19,7 +19,7 @@ MAX_LENGTH = 4096
 MAX_NESTING = 32
 END = r"\Z"
 SPECIAL = re.compile(r"[*?\[\]{}!()@+^\\]")
-# The names of POSIX's classes, for ASCII, as Go's regular expressions have them.
+# POSIX classes limited to ASCII, as in Go's regexp/syntax.
 CLASSES = {
     "alnum": "0-9A-Za-z",
     "alpha": "A-Za-z",
@@ -39,8 +39,8 @@ CLASSES = {
 REPEATS = {"@": "", "?": "?", "*": "*", "+": "+"}
 
 
-class GlobWrong(Invalid):
-    """A glob that no path can be compared with; *reason* says what is wrong with it."""
+class InvalidGlob(Invalid):
+    """The text is not a glob; *reason* says why."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(f"the glob {text!r}: {reason}")
@@ -50,15 +50,15 @@ class GlobWrong(Invalid):
 
 @attrs.frozen
 class Match:
-    """What one datum takes of an input: a file, or a folder with all below it."""
+    """A path selected for one datum: a file, or a folder with everything below it."""
 
     path: str
-    """With a slash before it and none behind it; ``/`` is the whole commit."""
+    """With a leading and no trailing slash; ``/`` is the whole commit."""
     folder: bool
 
     @property
     def prefix(self) -> str:
-        """What the keys of a folder begin with, and no others; of a file, its key."""
+        """The prefix of exactly the keys in a folder; for a file, its key."""
         if not self.folder:
             return self.path[1:]
         return self.path[1:] + "/" if self.path != "/" else ""
@@ -66,18 +66,18 @@ class Match:
 
 @attrs.frozen
 class Glob:
-    """A glob that can be compared with paths."""
+    """A compiled glob."""
 
     text: str
     prefix: str
-    """The keys that matter begin with this; all other keys need not be looked at."""
+    """Every key that can match starts with this, so a reader can skip all others."""
     depth: float
-    """How many slashes a path that matches has at most; infinite if there is no bound."""
+    """Maximum number of slashes in a path that matches, or infinity."""
     _pattern: re.Pattern[str]
 
-    def accepts(self, path: str) -> bool:
-        """Return whether *path*, with a slash before it and none behind it, matches."""
-        # The whole commit has an empty path, as Pachyderm compares it, and only `/` selects it.
+    def matches(self, path: str) -> bool:
+        """Return whether *path*, with a leading and no trailing slash, matches."""
+        # Pachyderm compares the root as an empty path, which only the glob `/` matches.
         if path == "/":
             return self.text == "/"
         return self._pattern.fullmatch(path) is not None
@@ -85,83 +85,79 @@ class Glob:
     def select(self, keys: Iterable[str]) -> Iterator[Match]:
         """Yield the files and folders among *keys* that match, in the order of the keys.
 
-        *keys* are sorted, without a slash before them, and read once; a folder is met at its first
-        key. A key with a slash at its end stands for a folder and is no file.
+        *keys* are sorted, have no leading slash, and are consumed lazily and once; a folder is
+        yielded at its first key. A key with a trailing slash is a folder, not a file.
         """
         if self.text == "/":
             yield Match("/", folder=True)
             return
-        accepts, last = self._pattern.fullmatch, ""
+        fullmatch, last = self._pattern.fullmatch, ""
         for key in keys:
             if not key.startswith(self.prefix):
                 continue
             path = "/" + key
             end = path.rfind("/") + 1
-            # The keys of a folder stand together, so a folder is new if the key before was not
-            # in it.
+            # The keys of a folder are adjacent, so a folder is new if the previous key was not in
+            # it.
             if end > 1 and path[:end] != last:
                 for cut in self._folders(path, end):
-                    if path[: cut + 1] != last[: cut + 1] and accepts(path, 0, cut):
+                    if path[: cut + 1] != last[: cut + 1] and fullmatch(path, 0, cut):
                         yield Match(path[:cut], folder=True)
                 last = path[:end]
-            if end < len(path) and path.count("/") <= self.depth and accepts(path):
+            if end < len(path) and path.count("/") <= self.depth and fullmatch(path):
                 yield Match(path, folder=False)
 
     def _folders(self, path: str, end: int) -> Iterator[int]:
-        """Yield where each folder that *path* is in ends, down to the depth that can match."""
+        """Yield the end of each parent folder in *path*, up to the depth that can match."""
         depth, cut = 1, path.find("/", 1, end)
         while depth <= self.depth and cut > 0:
             yield cut
             depth, cut = depth + 1, path.find("/", cut + 1, end)
 
 
-def clean(text: str) -> str:
-    """Return *text* as Pachyderm cleans a path: one slash before it, none doubled or behind it."""
+def normalize(text: str) -> str:
+    """Return *text* as a clean path: with a leading slash, and no double or trailing ones."""
     return "/" + posixpath.normpath("/" + text).strip("/")
 
 
 def compile_glob(text: str) -> Glob:
-    """Return the glob that *text* means once it is cleaned; raise `GlobWrong` if it means none."""
-    cleaned = clean(text)
-    if len(cleaned) > MAX_LENGTH:
-        raise GlobWrong(text, f"it has {len(cleaned)} characters, and at most {MAX_LENGTH} may be")
-    piece = _Parser(cleaned).sequence()
-    special = SPECIAL.search(cleaned)
-    prefix = cleaned[: special.start()] if special else cleaned
-    return Glob(cleaned, prefix[1:], piece.depth, re.compile(piece.render(True), re.DOTALL))
+    """Compile the normalized *text*; raise `InvalidGlob` if it is not a glob."""
+    normalized = normalize(text)
+    if len(normalized) > MAX_LENGTH:
+        raise InvalidGlob(text, f"it has {len(normalized)} characters; the limit is {MAX_LENGTH}")
+    piece = _Parser(normalized).sequence()
+    special = SPECIAL.search(normalized)
+    prefix = normalized[: special.start()] if special else normalized
+    return Glob(normalized, prefix[1:], piece.depth, re.compile(piece.render(True), re.DOTALL))
 
 
 @attrs.frozen
 class _Piece:
-    """A part of a glob on its way to a regular expression.
+    """A part of a glob that renders to a regular expression.
 
-    What ``!(…)`` means depends on whether anything follows it, so a piece is rendered once that is
-    known: ``render(True)`` is the piece at the end of the path.
+    The meaning of ``!(…)`` depends on whether anything follows it, so a piece is rendered when that
+    is known: ``render(True)`` is for the last piece of a glob.
     """
 
     render: Callable[[bool], str]
     depth: float = 0
 
 
-def _fixed(pattern: str, depth: float = 0) -> _Piece:
-    return _Piece(lambda _at_end: pattern, depth)
-
-
-ANY = _fixed("[^/]*")
-SUPER = _fixed(".*", math.inf)
-SINGLE = _fixed("[^/]")
+ANY = _Piece(lambda _at_end: "[^/]*")
+SUPER = _Piece(lambda _at_end: ".*", math.inf)
+SINGLE = _Piece(lambda _at_end: "[^/]")
 
 
 @attrs.define
 class _Parser:
-    """Reads a glob from left to right."""
+    """A recursive-descent parser of the text of a glob."""
 
     text: str
     at: int = 0
     nesting: int = 0
 
     def sequence(self, stops: str = "") -> _Piece:
-        """Return all up to one of *stops*, or up to the end."""
+        """Parse up to one of the characters in *stops*, or to the end."""
         pieces = []
         while self.at < len(self.text) and self.text[self.at] not in stops:
             pieces.append(self._piece())
@@ -194,7 +190,7 @@ class _Parser:
 
     def _escaped(self) -> str:
         if self.at == len(self.text):
-            raise self._wrong("it ends in a backslash, with nothing to escape")
+            raise self._error("it ends in a backslash that escapes nothing")
         self.at += 1
         return self.text[self.at - 1]
 
@@ -204,10 +200,10 @@ class _Parser:
             return self._either(choices, REPEATS[kind])
 
         def render(at_end: bool) -> str:
-            # Where more follows, Pachyderm refuses what only *begins* like an alternative, so
-            # that `!(foo)*` does not match `foobar`; bash would.
-            refused = "|".join(choice.render(at_end) for choice in choices)
-            return f"(?!(?:{refused}){END if at_end else ''})[^/]*"
+            # Before another piece, Pachyderm also excludes what only *starts* like an alternative:
+            # `!(foo)*` does not match `foobar`, other than in bash.
+            excluded = "|".join(choice.render(at_end) for choice in choices)
+            return f"(?!(?:{excluded}){END if at_end else ''})[^/]*"
 
         return _Piece(render)
 
@@ -221,13 +217,13 @@ class _Parser:
     def _alternatives(self, opening: str, between: str, closing: str) -> list[_Piece]:
         self.nesting += 1
         if self.nesting > MAX_NESTING:
-            raise self._wrong(f"its groups are nested deeper than {MAX_NESTING} levels")
+            raise self._error(f"its groups are nested deeper than {MAX_NESTING} levels")
         choices = [self.sequence(between + closing)]
         while self.text[self.at : self.at + 1] == between:
             self.at += 1
             choices.append(self.sequence(between + closing))
         if self.at == len(self.text):
-            raise self._wrong(f"`{opening}` is not closed by `{closing}`")
+            raise self._error(f"`{opening}` is not closed by `{closing}`")
         self.at += 1
         self.nesting -= 1
         return choices
@@ -239,19 +235,20 @@ class _Parser:
         while self.at < len(self.text) and self.text[self.at] != "]":
             members.append(self._posix_class() or self._range())
         if self.at == len(self.text):
-            raise self._wrong("`[` is not closed by `]`")
+            raise self._error("`[` is not closed by `]`")
         if not members:
-            raise self._wrong("`[]` is a class without a character")
+            raise self._error("`[]` is an empty class")
         self.at += 1
         one = f"(?:{'|'.join(members)})"
-        return _fixed(f"(?!{one})[^/]" if negated else f"(?!/){one}")
+        pattern = f"(?!{one})[^/]" if negated else f"(?!/){one}"
+        return _Piece(lambda _at_end: pattern)
 
     def _posix_class(self) -> str:
         found = re.compile(r"\[:(\^?)([a-z]+):\]").match(self.text, self.at)
         if found is None:
             return ""
         if found[2] not in CLASSES:
-            raise self._wrong(f"`{found[0]}` is not a class of characters")
+            raise self._error(f"`{found[0]}` is not a POSIX character class")
         self.at = found.end()
         return f"[{found[1]}{CLASSES[found[2]]}]"
 
@@ -261,10 +258,10 @@ class _Parser:
             return f"[{re.escape(low)}]"
         self.at += 1
         if self.at == len(self.text):
-            raise self._wrong("`[` is not closed by `]`")
+            raise self._error("`[` is not closed by `]`")
         high = self._member()
         if high < low:
-            raise self._wrong(f"the range `{low}-{high}` runs backwards")
+            raise self._error(f"the range `{low}-{high}` is reversed")
         return f"[{re.escape(low)}-{re.escape(high)}]"
 
     def _member(self) -> str:
@@ -272,9 +269,10 @@ class _Parser:
         char = self.text[self.at - 1]
         return self._escaped() if char == "\\" else char
 
-    def _wrong(self, reason: str) -> GlobWrong:
-        return GlobWrong(self.text, reason)
+    def _error(self, reason: str) -> InvalidGlob:
+        return InvalidGlob(self.text, reason)
 
 
 def _literal(char: str) -> _Piece:
-    return _fixed(re.escape(char), char.count("/"))
+    pattern = re.escape(char)
+    return _Piece(lambda _at_end: pattern, char.count("/"))

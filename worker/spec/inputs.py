@@ -1,282 +1,246 @@
-"""The inputs of a job: which shapes a node may have, and all that is refused or warned about."""
+"""The inputs of a job: the tree of nodes, and the rules for each input as a table.
+
+The rules follow Pachyderm's checks: pachyderm src/server/pps/server/api_server.go, `validateInput`.
+"""
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
-from worker.spec.document import Place, Report, quoted
-from worker.spec.glob import GlobWrong, clean, compile_glob
+from worker.model import DEFAULT_BRANCH, OUT
+from worker.spec.fields import NODE, PFS, REQUIRES_JOIN, UNSUPPORTED_NODES
+from worker.spec.glob import InvalidGlob, compile_glob, normalize
 from worker.spec.pipeline import CrossInput, Input, PfsInput
-from worker.spec.schema import Field, Flag, Record, Table, Text, Unread, refused, scheduler
+from worker.spec.problems import Pointer, Report, quoted
+from worker.spec.schema import Record
 
-NAME = "[A-Za-z0-9_-]{1,255}"
-NAME_MEANS = "1 to 255 of A–Z, a–z, 0–9, _ and -"
-COMMIT = "[0-9a-f]{32}"
-COMMIT_MEANS = "32 hex digits in lower case"
-DEFAULT_BRANCH = "master"
-OUT = "out"
-
-BUCKET = "[a-z0-9]([a-z0-9-]|\\.(?!\\.)){1,61}[a-z0-9]"
-RESERVED_BUCKETS = ("xn--.*", ".*--x-s3", ".*--ol-s3", ".*-s3alias")
-BUCKET_MEANS = (
-    "3 to 63 of a–z, 0–9, - and ., begun and ended by a letter or digit; no IP address, "
-    "no `xn--…`, `…--x-s3`, `…--ol-s3` or `…-s3alias`"
+# Amazon S3 User Guide, "General purpose bucket naming rules".
+BUCKET_NAME = re.compile(r"[a-z0-9]([a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+RESERVED_BUCKET_NAME = re.compile(r"xn--.*|.*(--x-s3|--ol-s3|-s3alias)")
+BUCKET_NAME_MEANING = (
+    "3 to 63 of a–z, 0–9, - and ., with a letter or digit at both ends; not an IP address, "
+    "`xn--…`, `…--x-s3`, `…--ol-s3` or `…-s3alias`"
 )
-SHELL_VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
-KNOWN_VARIABLES = (
-    "(PATH|HOME|USER|LOGNAME|SHELL|PWD|LANG|TZ|TMPDIR|TERM|IFS|HOSTNAME|S3_ENDPOINT|"
+SHELL_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+KNOWN_VARIABLE = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|PWD|LANG|TZ|TMPDIR|TERM|IFS|HOSTNAME|S3_ENDPOINT|"
     "VIRTUAL_ENV|PYTHON[A-Z]+|(LC|LD|AWS|PACH|PPS|PFS|CUDA|NVIDIA)_[A-Z0-9_]*|(https?|no)_proxy|"
-    "(HTTPS?|NO)_PROXY)"
-)
-
-BELOW_JOIN = "only means something below `join` or `group`, which are not supported"
-PFS = Table(
-    (
-        Field("project", Text(NAME, NAME_MEANS), "the repo's project, or else the pipeline's"),
-        Field("repo", Text(NAME, NAME_MEANS), "the repo to read", required=True),
-        Field(
-            "branch",
-            Text(f"(?!{COMMIT}$){NAME}", f"{NAME_MEANS}; a commit is pinned by `commit`"),
-            f"the branch whose head is read, or else `{DEFAULT_BRANCH}`",
-        ),
-        Field("commit", Text(COMMIT, COMMIT_MEANS), "the commit to read in place of the head"),
-        Field("name", Text(empty=True), "bucket, folder and variable; or else the repo's name"),
-        Field("glob", Text(empty=True), 'which paths are a datum each; always "/" with `s3`'),
-        Field("s3", Flag(), "serve the commit as the bucket s3://<name>, in place of files"),
-        Field("emptyFiles", Flag(), "lay the files out by name, with no content"),
-        Field("lazy", Flag(), "refused when true"),
-        Field("outerJoin", Flag(), "refused when true"),
-        refused("joinOn", f"`joinOn` {BELOW_JOIN}"),
-        refused("groupBy", f"`groupBy` {BELOW_JOIN}"),
-        Field("repoType", Text("user", "`user`, the only kind there is here"), "`user`"),
-        scheduler("trigger", "when a new commit starts a job"),
-    )
-)
-
-UNSUPPORTED = ("join", "group", "union", "cron")
-NULL: Mapping[str, Any] = {"type": "null"}
-NODE_SCHEMA: Mapping[str, Any] = {"$ref": "#/$defs/input"}
-NODE = Table(
-    (
-        Field("pfs", PFS, "a repo of the store"),
-        Field(
-            "cross",
-            Unread({"type": "array", "minItems": 1, "items": NODE_SCHEMA}),
-            "the product over its parts",
-        ),
-        *(Field(kind, Unread(NULL), "not supported") for kind in UNSUPPORTED),
-    )
+    "(HTTPS?|NO)_PROXY"
 )
 
 
 @attrs.frozen
 class Draft:
-    """A pfs input as it was given, with the defaults filled that the checks rely on."""
+    """A pfs input before its rules are checked."""
 
     repo: str
     name: str
-    named: bool
+    """The name as given, or else the repo's."""
+    is_named: bool
     glob: str | None
     s3: bool
     lazy: bool
     empty_files: bool
     outer_join: bool
     below: str | None
-    """The unsupported kind of node that it stands below, if it does."""
+    """The unsupported kind of node that the input is below, if any."""
 
 
-def _illegal_bucket(name: str) -> bool:
-    if not re.fullmatch(BUCKET, name) or any(re.fullmatch(r, name) for r in RESERVED_BUCKETS):
-        return True
+def _is_bucket_name(name: str) -> bool:
+    if not BUCKET_NAME.fullmatch(name) or RESERVED_BUCKET_NAME.fullmatch(name):
+        return False
     try:
         ipaddress.IPv4Address(name)
     except ValueError:
-        return False
-    return True
-
-
-def _no_folder_name(name: str) -> bool:
-    return name in (".", "..") or "/" in name or "=" in name or not name.isprintable()
+        return True
+    return False
 
 
 @attrs.frozen
-class Row:
-    """One refusal or warning: where it points, when it holds, and what it says."""
+class Rule:
+    """A condition on a draft that is an error or a warning; the message is a format string."""
 
     key: str
-    when: Callable[[Draft], bool]
+    """The key that the message points to."""
+    violated: Callable[[Draft], bool]
     reason: str
     expected: str = ""
 
 
-# Of the rows for one key the first that holds is the one that is told.
-REFUSALS = (
-    Row(
+# Of the rules of one key only the first that is violated is reported.
+ERRORS = (
+    Rule(
         "repo",
-        lambda d: d.repo == OUT and not d.named,
-        "the repo is called `out`, which is the name of the output",
+        lambda d: d.repo == OUT and not d.is_named,
+        "the name `out` is reserved for the output",
         "give the input another `name`",
     ),
-    Row("name", lambda d: not d.name, "the name is empty", "leave it out to use the repo's name"),
-    Row(
+    Rule("name", lambda d: not d.name, "the name is empty", "omit it to use the repo's name"),
+    Rule(
         "name",
         lambda d: d.name in (OUT, ".env"),
-        "an input cannot be called {name}, which the job itself uses",
-        "give it another `name`",
+        "the name {name} is reserved",
+        "give the input another `name`",
     ),
-    Row(
+    Rule(
         "name",
-        lambda d: len(d.name.encode()) > 255 or _no_folder_name(d.name),
-        "found {name}, which can be no folder and variable",
+        lambda d: (
+            d.name in (".", "..")
+            or "/" in d.name
+            or "=" in d.name
+            or not d.name.isprintable()
+            or len(d.name.encode()) > 255
+        ),
+        "{name} cannot name a folder and a variable",
         "expected at most 255 bytes, without / and =, and not . or ..",
     ),
-    Row(
+    Rule(
         "name",
-        lambda d: d.s3 and _illegal_bucket(d.name),
-        "{name} is no legal bucket name",
-        f"an S3 input's name has {BUCKET_MEANS}",
+        lambda d: d.s3 and not _is_bucket_name(d.name),
+        "{name} is not a valid bucket name",
+        f"the name of an S3 input has {BUCKET_NAME_MEANING}",
     ),
-    Row(
+    Rule(
         "glob",
-        lambda d: d.s3 and d.glob not in (None, "/") and clean(d.glob or "") != "/",
-        'an S3 input takes the whole commit, so "/"; found {glob}',
+        lambda d: d.s3 and d.glob is not None and (not d.glob or normalize(d.glob) != "/"),
+        'an S3 input is one datum, so its glob must be "/"; found {glob}',
     ),
-    Row(
+    Rule(
         "glob",
         lambda d: not d.s3 and not d.glob,
-        "a file input needs a glob",
+        "a file input requires a glob",
         'such as "/" for the whole commit as one datum, or "/*" for each top-level file or folder',
     ),
-    Row(
+    Rule(
         "lazy",
         lambda d: d.s3 and d.lazy,
         "an S3 input cannot be lazy",
-        "leave `lazy` out: a bucket is read as it is asked for",
+        "omit `lazy`: objects of a bucket are read on request anyway",
     ),
-    Row(
+    Rule(
         "lazy",
         lambda d: d.lazy,
         "lazy files are not supported",
-        'leave `lazy` out, or use `"s3": true` to read only what is needed',
+        'omit `lazy`, or use `"s3": true` to read objects on request',
     ),
-    Row(
+    Rule(
         "emptyFiles",
         lambda d: d.s3 and d.empty_files,
-        "an S3 input has no files to empty",
-        "leave `emptyFiles` out: listing a bucket reads no content",
+        "an S3 input has no files",
+        "omit `emptyFiles`: listing a bucket reads no content",
     ),
-    Row("outerJoin", lambda d: d.outer_join, f"`outerJoin` {BELOW_JOIN}"),
-    Row(
+    Rule("outerJoin", lambda d: d.outer_join, f"`outerJoin` {REQUIRES_JOIN}"),
+    Rule(
         "s3",
         lambda d: d.s3 and d.below is not None,
-        "an S3 input cannot stand below `{below}`",
-        "only alone, or below `cross`",
+        "an S3 input is not allowed below `{below}`",
+        "expected at the top or below `cross`",
     ),
 )
 WARNINGS = (
-    Row(
+    Rule(
         "name",
-        lambda d: not re.fullmatch(SHELL_VARIABLE, d.name),
-        "{name} is no legal shell variable",
-        "a shell cannot read the variables of this name that hold the input's path and commit",
+        lambda d: not SHELL_VARIABLE.fullmatch(d.name),
+        "{name} is not a valid name of a shell variable",
+        "a shell cannot read the variables that hold the input's path and commit",
     ),
-    Row(
+    Rule(
         "name",
-        lambda d: re.fullmatch(KNOWN_VARIABLES, d.name) is not None,
-        "the input's variable shadows {name} in the command's environment",
-        "give the input another `name`, unless that is meant",
+        lambda d: KNOWN_VARIABLE.fullmatch(d.name) is not None,
+        "the input's variable shadows {name} in the environment of the command",
+        "give the input another `name` unless this is intended",
     ),
 )
 
 
-def read_input(value: Any, at: Place, report: Report, project: str) -> Input | None:
-    """Return the input that *value* describes, or None after noting in *report* why not.
+def parse_input(value: Any, at: Pointer, report: Report, project: str) -> Input | None:
+    """Return the tree of inputs, or None after adding errors to *report*.
 
-    *project* is the pipeline's, the default of every repo.
+    *project* is the pipeline's, which is the default for every repo.
     """
-    found: list[tuple[Place, PfsInput]] = []
     before = len(report.errors)
-    node = _read_node(value, at, report, _Reading(project, None, found))
-    _check_names(found, report)
+    context = _Context(project, None, [])
+    node = _parse_node(value, at, report, context)
+    _check_names(context.found, report)
     return node if len(report.errors) == before else None
 
 
 @attrs.frozen
-class _Reading:
-    """What a node needs to know of those above it, and where the leaves are gathered."""
+class _Context:
+    """Values that a node inherits, and the list that collects the inputs of the whole tree."""
 
     project: str
     below: str | None
-    found: list[tuple[Place, PfsInput]]
+    found: list[tuple[Pointer, PfsInput]]
 
 
-def _read_node(value: Any, at: Place, report: Report, reading: _Reading) -> Input | None:
-    node = NODE.read(value, at, report)
-    if node.broken and not node.places:
+def _parse_node(value: Any, at: Pointer, report: Report, context: _Context) -> Input | None:
+    record: Record = NODE.parse(value, at, report)
+    if not record.valid and not record.pointers:
         return None
-    kinds = list(node.places)
+    kinds = list(record.pointers)
     if len(kinds) != 1:
         found = f"{len(kinds)} kinds of input: {' and '.join(kinds)}" if kinds else "no input"
         report.error(at, f"found {found}", "expected exactly one of `pfs` and `cross`")
-    inputs = [_read_kind(kind, node, report, reading) for kind in kinds]
-    return inputs[0] if inputs else None
+    # All kinds are parsed, to report the errors in each.
+    nodes = [
+        _parse_pfs(record.values[kind], report, context)
+        if kind == "pfs"
+        else _parse_parts(kind, record, report, context)
+        for kind in kinds
+    ]
+    return nodes[0] if nodes else None
 
 
-def _read_kind(kind: str, node: Record, report: Report, reading: _Reading) -> Input | None:
-    if kind == "pfs":
-        return _read_pfs(node.values[kind], report, reading)
-    if kind in UNSUPPORTED:
-        report.error(
-            node.place(kind), f"`{kind}` inputs are not supported", "expected `pfs` or `cross`"
-        )
-        reading = attrs.evolve(reading, below=reading.below or kind)
+def _parse_parts(kind: str, record: Record, report: Report, context: _Context) -> Input | None:
+    at, parts = record.pointer(kind), record.values[kind]
+    if kind in UNSUPPORTED_NODES:
+        report.error(at, f"`{kind}` inputs are not supported", "expected `pfs` or `cross`")
+        context = attrs.evolve(context, below=context.below or kind)
     if kind == "cron":
         return None
-    parts = node.values[kind]
     if not isinstance(parts, list) or not parts:
-        report.error(node.place(kind), "found no list of inputs", "expected at least one part")
+        report.error(at, "found no list of inputs", "expected at least one part")
         return None
-    inputs = [
-        _read_node(part, node.place(kind) / index, report, reading)
-        for index, part in enumerate(parts)
-    ]
-    return CrossInput(tuple(each for each in inputs if each is not None))
+    nodes = [_parse_node(part, at / index, report, context) for index, part in enumerate(parts)]
+    return CrossInput(tuple(each for each in nodes if each is not None))
 
 
-def _read_pfs(record: Record, report: Report, reading: _Reading) -> PfsInput | None:
+def _parse_pfs(record: Record, report: Report, context: _Context) -> PfsInput | None:
     repo, name = record.get("repo", ""), record.get("name")
     draft = Draft(
         repo=repo,
         name=repo if name is None else name,
-        named=name is not None,
+        is_named=name is not None,
         glob=record.get("glob"),
         s3=record.get("s3", False),
         lazy=record.get("lazy", False),
         empty_files=record.get("emptyFiles", False),
         outer_join=record.get("outerJoin", False),
-        below=reading.below,
+        below=context.below,
     )
-    unsaid = {field.name for field in PFS.fields if record.wrong(field.name)}
+    # Keys that have an error already, or whose error would only follow from another's.
+    skipped = {field.name for field in PFS.fields} & set(record.pointers) - set(record.values)
     if not repo and name is None:
-        unsaid |= {"name", "repo"}  # the missing repo has been told; its name would say it again
-    if draft.repo == OUT and not draft.named:
-        unsaid |= {"name"}
-    if "s3" in unsaid:
-        unsaid |= {"glob"}  # what a glob may be depends on it
-    wrong = _tell(REFUSALS, draft, unsaid, record, report.error)
-    _tell(WARNINGS, draft, unsaid | wrong, record, report.warn)
-    glob = "/" if draft.s3 or draft.glob in (None, "/") else clean(draft.glob or "")
-    if draft.glob and not draft.s3 and "glob" not in wrong:
+        skipped |= {"name", "repo"}
+    if repo == OUT and name is None:
+        skipped |= {"name"}
+    if "s3" in skipped:
+        skipped |= {"glob"}
+    violated = _apply(ERRORS, draft, record, skipped, report.error)
+    _apply(WARNINGS, draft, record, skipped | violated, report.warn)
+    glob = "/" if draft.s3 or draft.glob is None else normalize(draft.glob)
+    if draft.glob and not draft.s3 and "glob" not in violated:
         try:
             compile_glob(glob)
-        except GlobWrong as error:
-            report.error(record.place("glob"), f"found {quoted(glob)}: {error.reason}")
+        except InvalidGlob as error:
+            report.error(record.pointer("glob"), f"found {quoted(glob)}: {error.reason}")
     result = PfsInput(
         name=draft.name,
-        project=record.get("project", reading.project),
+        project=record.get("project", context.project),
         repo=repo,
         branch=record.get("branch", DEFAULT_BRANCH),
         commit=record.get("commit"),
@@ -284,40 +248,45 @@ def _read_pfs(record: Record, report: Report, reading: _Reading) -> PfsInput | N
         s3=draft.s3,
         empty_files=draft.empty_files,
     )
-    if "name" not in unsaid:
-        reading.found.append((record.place("name"), result))
+    if "name" not in skipped:
+        context.found.append((record.pointer("name"), result))
     return result
 
 
-def _tell(
-    rows: Iterable[Row],
+def _apply(
+    rules: Iterable[Rule],
     draft: Draft,
-    unsaid: set[str],
     record: Record,
-    tell: Callable[[Place, str, str], None],
+    skipped: set[str],
+    add: Callable[[Pointer, str, str], None],
 ) -> set[str]:
-    told: set[str] = set()
-    facts = {"name": quoted(draft.name), "glob": quoted(draft.glob or ""), "below": draft.below}
-    for row in rows:
-        if row.key not in unsaid | told and row.when(draft):
-            told.add(row.key)
-            tell(record.place(row.key), row.reason.format_map(facts), row.expected)
-    return told
+    """Report the first violated rule of each key that is not in *skipped*; return these keys."""
+    violated: set[str] = set()
+    for rule in rules:
+        if rule.key not in skipped | violated and rule.violated(draft):
+            violated.add(rule.key)
+            reason = rule.reason.format(
+                name=quoted(draft.name), glob=quoted(draft.glob or ""), below=draft.below
+            )
+            add(record.pointer(rule.key), reason, rule.expected)
+    return violated
 
 
-def _check_names(found: Iterable[tuple[Place, PfsInput]], report: Report) -> None:
-    first: dict[str, Place] = {}
-    for place, each in found:
+def _check_names(found: Iterable[tuple[Pointer, PfsInput]], report: Report) -> None:
+    first: dict[str, Pointer] = {}
+    for pointer, each in found:
         if each.name in first:
+            owner = Pointer(first[each.name].steps[:-1])
             report.error(
-                place,
-                f"the name {quoted(each.name)} is taken by {Place(first[each.name].steps[:-1])}",
-                "each input needs a `name` of its own",
+                pointer,
+                f"the name {quoted(each.name)} is already used by {owner}",
+                "expected a different `name` for each input",
             )
         else:
-            first[each.name] = place
-    for name, place in first.items():
+            first[each.name] = pointer
+    for name, pointer in first.items():
         if name.endswith("_COMMIT") and name.removesuffix("_COMMIT") in first:
             report.warn(
-                place, f"the input's variable is the one of the other's commit, {quoted(name)}"
+                pointer,
+                f"the variable {quoted(name)} of this input also holds the commit of another input",
             )

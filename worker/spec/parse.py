@@ -1,50 +1,66 @@
-"""A job document as a whole: from its text to a `JobSpec`, or to all of its mistakes."""
+"""From the text of a job document to a `JobSpec`, or to all of its errors."""
 
 import posixpath
-import re
 from typing import Any
 
-from worker.spec.document import DocumentErrors, Place, Report, read
-from worker.spec.fields import DEFAULT_PROJECT, DEFAULT_TRIES, DOCUMENT, REPROCESS
-from worker.spec.inputs import DEFAULT_BRANCH, read_input
-from worker.spec.pipeline import JobSpec, Metadata, Output, Secret, Transform, User
+from worker.model import DEFAULT_BRANCH, DEFAULT_PROJECT
+from worker.spec.document import read
+from worker.spec.fields import DOCUMENT
+from worker.spec.inputs import parse_input
+from worker.spec.pipeline import (
+    DEFAULT_DATUM_TRIES,
+    REPROCESS_SPECS,
+    JobSpec,
+    Metadata,
+    Output,
+    Secret,
+    Transform,
+    User,
+)
+from worker.spec.problems import DocumentErrors, Pointer, Report
 from worker.spec.schema import Record
 
-MAX_UID = 2**32 - 2  # the last of 32 bits means "no change"
+MAX_UID = 2**32 - 2
+"""chown(2) and setresuid(2) read the highest 32-bit id as -1, "leave unchanged"."""
 
 
 def parse(text: str | bytes, *, source: str = "") -> JobSpec:
-    """Return the job that *text* (JSON or YAML) asks for; raise `DocumentErrors` with all faults.
+    """Return the job of a document in JSON or YAML; raise `DocumentErrors` with all of its errors.
 
-    *source* is what the messages call the document: a file's name, mostly.
+    *source* names the document in messages, for example by its file.
     """
     report = Report()
     value = read(text, report)
-    spec = None if value is None and report.errors else _read_job(value, report)
+    spec = None if value is None and report.errors else _parse_job(value, report)
     if spec is None or report.errors:
         raise DocumentErrors(report.errors, source)
     return spec
 
 
-def _read_job(value: Any, report: Report) -> JobSpec | None:
-    record: Record = DOCUMENT.read(value, Place(), report)
+def _parse_job(value: Any, report: Report) -> JobSpec | None:
+    record: Record = DOCUMENT.parse(value, Pointer(), report)
     if not isinstance(value, dict):
         return None
-    nothing = Record(Place(), {}, {})
-    pipeline: Record = record.get("pipeline", nothing)
-    project = pipeline.get("project", nothing).get("name", DEFAULT_PROJECT)
-    job: Record = record.get("job", nothing)
-    node = None
+    empty = Record()
+    pipeline: Record = record.get("pipeline", empty)
+    project = pipeline.get("project", empty).get("name", DEFAULT_PROJECT)
+    job: Record = record.get("job", empty)
+    node = transform = None
     if "input" in record.values:
-        node = read_input(record.values["input"], record.place("input"), report, project)
-    _check_output(record, report)
-    transform = None
+        node = parse_input(record.values["input"], record.pointer("input"), report, project)
+    for kind in ("service", "spout"):
+        if record.get("s3Out") and kind in record.pointers:
+            report.error(
+                record.pointer("s3Out"),
+                f"`s3Out` cannot be combined with `{kind}`",
+                "such a pipeline has no output commit",
+            )
     if "transform" in record.values:
-        transform = _read_transform(record.values["transform"], report)
+        transform = _parse_transform(record.values["transform"], report)
     if node is None or transform is None or report.errors:
         return None
-    output: Record = job.get("output", nothing)
-    metadata: Record = record.get("metadata", nothing)
+    output: Record = job.get("output", empty)
+    metadata: Record = record.get("metadata", empty)
     return JobSpec(
         project=project,
         pipeline=pipeline.get("name"),
@@ -60,41 +76,33 @@ def _read_job(value: Any, report: Report) -> JobSpec | None:
         s3_out=record.get("s3Out", False),
         description=record.get("description", ""),
         metadata=Metadata(metadata.get("labels", {}), metadata.get("annotations", {})),
-        datum_tries=record.get("datumTries", DEFAULT_TRIES),
+        datum_tries=record.get("datumTries", DEFAULT_DATUM_TRIES),
         datum_timeout=record.get("datumTimeout"),
         job_timeout=record.get("jobTimeout"),
-        reprocess_spec=record.get("reprocessSpec", REPROCESS[0]),
+        reprocess_spec=record.get("reprocessSpec", REPROCESS_SPECS[0]),
         salt=record.get("salt", ""),
         warnings=tuple(report.warnings),
         for_scheduler=tuple(report.for_scheduler),
     )
 
 
-def _check_output(record: Record, report: Report) -> None:
-    for kind in ("service", "spout"):
-        if record.get("s3Out") and kind in record.places:
-            report.error(
-                record.place("s3Out"),
-                f"`s3Out` cannot go with `{kind}`",
-                "such a pipeline has no output commit that a bucket could become",
-            )
-
-
-def _read_transform(record: Record, report: Report) -> Transform:
+def _parse_transform(record: Record, report: Report) -> Transform:
     cmd = record.get("cmd", ())
     if cmd and not cmd[0]:
-        report.error(record.place("cmd") / 0, "the command is empty", "expected a program's name")
-    if record.get("errStdin") and "errCmd" not in record.places:
-        report.warn(record.place("errStdin"), "without `errCmd` nothing reads these lines")
-    directory = record.get("workingDir")
+        report.error(
+            record.pointer("cmd") / 0, "the command is empty", "expected the name of a program"
+        )
+    if record.get("errStdin") and "errCmd" not in record.pointers:
+        report.warn(record.pointer("errStdin"), "nothing reads these lines without `errCmd`")
+    directory, user = record.get("workingDir"), record.get("user")
     return Transform(
         cmd=cmd,
         image=record.get("image", ""),
         stdin=record.get("stdin", ()),
         env=record.get("env", {}),
-        secrets=tuple(_read_secret(each, report) for each in record.get("secrets", ())),
-        user=_read_user(record, report),
-        # As Pachyderm does: a relative folder is one below the root.
+        secrets=tuple(_parse_secret(each, report) for each in record.get("secrets", ())),
+        user=None if user is None else _parse_user(user, record.pointer("user"), report),
+        # As in Pachyderm: a relative folder is relative to the root.
         working_dir=directory and posixpath.join("/", directory),
         accept_return_code=record.get("acceptReturnCode", ()),
         err_cmd=record.get("errCmd", ()),
@@ -103,15 +111,17 @@ def _read_transform(record: Record, report: Report) -> Transform:
     )
 
 
-def _read_secret(record: Record, report: Report) -> Secret:
-    variable = "envVar" in record.places
-    if not variable and "mountPath" not in record.places:
-        report.error(record.at, "the secret goes nowhere", "expected `envVar`, `mountPath` or both")
-    if variable and "key" not in record.places:
+def _parse_secret(record: Record, report: Report) -> Secret:
+    is_variable = "envVar" in record.pointers
+    if not is_variable and "mountPath" not in record.pointers:
+        report.error(
+            record.at, "the secret has no destination", "expected `envVar`, `mountPath` or both"
+        )
+    if is_variable and "key" not in record.pointers:
         report.error(
             record.at / "key",
-            "the secret has no source: a variable holds one key of it",
-            "expected the `key` that `envVar` is taken from",
+            "the secret has no source: a variable holds one key",
+            "expected the `key` whose value `envVar` holds",
         )
     return Secret(
         name=record.get("name", ""),
@@ -121,11 +131,10 @@ def _read_secret(record: Record, report: Report) -> Secret:
     )
 
 
-def _read_user(record: Record, report: Report) -> User | None:
-    text: str | None = record.get("user")
-    if text is None or not re.match("[0-9]", text):
-        return User(name=text) if text else None
+def _parse_user(text: str, at: Pointer, report: Report) -> User:
+    if not text[0].isdigit():
+        return User(name=text)
     uid, *gid = (int(number) for number in text.split(":"))
     if max(uid, *gid, 0) > MAX_UID:
-        report.error(record.place("user"), f"found {text}", f"expected ids up to {MAX_UID}")
+        report.error(at, f"found {text}", f"expected ids up to {MAX_UID}")
     return User(uid=uid, gid=gid[0] if gid else None)

@@ -1,19 +1,20 @@
-"""The values a job document becomes: what was asked for, checked, with every default filled."""
+"""Values of a job document: validated, immutable, with every default filled in."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
 
-from worker.spec.document import Problem
+from worker.spec.problems import Problem
 from worker.text import format_duration
+
+DEFAULT_DATUM_TRIES = 3
+REPROCESS_SPECS = ("until_success", "every_job")
 
 
 @attrs.frozen
 class PfsInput:
-    """One input: a commit of a repo, served as a bucket (*s3*) or laid out as files."""
+    """One input: a commit of a repo, served as a bucket (*s3*) or materialized as files."""
 
     name: str
     project: str
@@ -22,14 +23,14 @@ class PfsInput:
     commit: str | None
     """The pinned commit; None means the head of *branch* when the job starts."""
     glob: str
-    """Cleaned, so it begins with a slash; always ``/`` for an S3 input."""
+    """Normalized, so it starts with a slash; always ``/`` for an S3 input."""
     s3: bool
     empty_files: bool = False
 
 
 @attrs.frozen
 class CrossInput:
-    """The product over its parts; an S3 input contributes exactly one element."""
+    """The product of its parts; an S3 input contributes exactly one element."""
 
     parts: "tuple[Input, ...]"
 
@@ -37,20 +38,11 @@ class CrossInput:
 Input = PfsInput | CrossInput
 
 
-def leaves(node: Input) -> Iterator[PfsInput]:
-    """Yield the inputs of a tree from left to right, which is the order of its datums."""
-    if isinstance(node, PfsInput):
-        yield node
-        return
-    for part in node.parts:
-        yield from leaves(part)
-
-
 @attrs.frozen
 class Secret:
-    """A secret by its name, given as a variable (*env_var*, from *key*) or as files, or both.
+    """A secret, passed as a variable (*env_var*, from *key*), as files below *mount_path*, or both.
 
-    With *mount_path* alone and no *key*, every key of the secret is a file below it.
+    With *mount_path* and no *key*, every key of the secret is a file.
     """
 
     name: str
@@ -61,7 +53,7 @@ class Secret:
 
 @attrs.frozen
 class User:
-    """Whom the command runs as: a name of passwd, or a uid with or without a gid."""
+    """The user that the command runs as: a name of passwd(5), or a uid with or without a gid."""
 
     name: str | None = None
     uid: int | None = None
@@ -75,18 +67,19 @@ class User:
 
 @attrs.frozen
 class Transform:
-    """The user's command and what surrounds it."""
+    """The user's command and its surroundings."""
 
     cmd: tuple[str, ...]
     image: str = ""
     stdin: tuple[str, ...] = ()
+    """Lines without their newlines."""
     env: Mapping[str, str] = attrs.field(factory=dict)
     secrets: tuple[Secret, ...] = ()
     user: User | None = None
     working_dir: str | None = None
-    """Absolute: a relative one is joined below the root, as Pachyderm does."""
+    """Absolute path."""
     accept_return_code: tuple[int, ...] = ()
-    """Exit codes that count as success beside 0."""
+    """Exit codes that count as success, in addition to 0."""
     err_cmd: tuple[str, ...] = ()
     err_stdin: tuple[str, ...] = ()
     debug: bool = False
@@ -94,7 +87,7 @@ class Transform:
 
 @attrs.frozen
 class Output:
-    """The branch that the job's output commit is made for."""
+    """The branch to which the output commit is published."""
 
     project: str
     repo: str
@@ -103,7 +96,7 @@ class Output:
 
 @attrs.frozen
 class Metadata:
-    """Labels and annotations, as they were given."""
+    """Labels and annotations, unchanged."""
 
     labels: Mapping[str, str] = attrs.field(factory=dict)
     annotations: Mapping[str, str] = attrs.field(factory=dict)
@@ -111,7 +104,7 @@ class Metadata:
 
 @attrs.frozen
 class JobSpec:
-    """A whole job document, parsed and checked."""
+    """A job document."""
 
     project: str
     pipeline: str
@@ -119,19 +112,19 @@ class JobSpec:
     input: Input
     transform: Transform
     output: Output
-    """Where the output goes: `job.output` over `outputBranch` over the pipeline's own repo."""
+    """`job.output`, or else `outputBranch` of the repo named like the pipeline."""
     job_id: str | None = None
-    """32 hex digits, or None when an id is to be made."""
+    """32 hex digits; None means that the run generates an id."""
     parent: str | None = None
-    """What the author of the job says it came from."""
+    """Origin of the job, as its author stated it."""
     s3_out: bool = False
     description: str = ""
     metadata: Metadata = Metadata()
-    datum_tries: int = 3
+    datum_tries: int = DEFAULT_DATUM_TRIES
     datum_timeout: float | None = None
-    """Seconds."""
+    """Seconds for one try."""
     job_timeout: float | None = None
-    """Seconds."""
+    """Seconds up to the commit."""
     reprocess_spec: Literal["until_success", "every_job"] = "until_success"
     salt: str = ""
     warnings: tuple[Problem, ...] = ()
@@ -140,8 +133,8 @@ class JobSpec:
 
     @property
     def inputs(self) -> tuple[PfsInput, ...]:
-        """The inputs from left to right."""
-        return tuple(leaves(self.input))
+        """The inputs from left to right, which is the order of the datums."""
+        return tuple(_leaves(self.input))
 
     @property
     def serves_s3(self) -> bool:
@@ -150,19 +143,40 @@ class JobSpec:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The pipeline as run, a JSON value in camelCase with defaults filled, for provenance.
+        """The pipeline as run, for provenance: a JSON value in camelCase with defaults filled in.
 
-        It is a document again. Without the `job` block, and without what is for the scheduler, as
-        this run did not honour that. Secrets are in it by name only.
+        It is a valid document itself. It has no `job` block and no keys for the scheduler, since
+        this run does not honour them. Secrets appear by name only.
         """
-        return _filled(
+        transform = self.transform
+        return _without_empty(
             pipeline={"project": {"name": self.project}, "name": self.pipeline},
             description=self.description,
-            metadata=_filled(
+            metadata=_without_empty(
                 labels=dict(self.metadata.labels), annotations=dict(self.metadata.annotations)
             ),
             input=_input_document(self.input),
-            transform=_transform_document(self.transform),
+            transform=_without_empty(
+                image=transform.image,
+                cmd=list(transform.cmd),
+                stdin=list(transform.stdin),
+                env=dict(transform.env),
+                secrets=[
+                    _without_empty(
+                        name=each.name,
+                        key=each.key,
+                        envVar=each.env_var,
+                        mountPath=each.mount_path,
+                    )
+                    for each in transform.secrets
+                ],
+                user=transform.user and str(transform.user),
+                workingDir=transform.working_dir,
+                acceptReturnCode=list(transform.accept_return_code),
+                errCmd=list(transform.err_cmd),
+                errStdin=list(transform.err_stdin),
+                debug=transform.debug,
+            ),
             s3Out=self.s3_out,
             outputBranch=self.output.branch,
             datumTries=self.datum_tries,
@@ -172,15 +186,17 @@ class JobSpec:
             salt=self.salt,
         )
 
-    @property
-    def digest(self) -> str:
-        """The SHA-256, in hex, of `document`: equal pipelines are equal here however written."""
-        canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+
+def _leaves(node: Input) -> Iterator[PfsInput]:
+    if isinstance(node, PfsInput):
+        yield node
+        return
+    for part in node.parts:
+        yield from _leaves(part)
 
 
-def _filled(**values: Any) -> dict[str, Any]:
-    """Return *values* without those that are empty or were left out."""
+def _without_empty(**values: Any) -> dict[str, Any]:
+    """Return *values* without None and empty strings, lists and objects; False and 0 stay."""
     return {key: value for key, value in values.items() if value not in (None, "", [], {})}
 
 
@@ -188,7 +204,7 @@ def _input_document(node: Input) -> dict[str, Any]:
     if isinstance(node, CrossInput):
         return {"cross": [_input_document(part) for part in node.parts]}
     return {
-        "pfs": _filled(
+        "pfs": _without_empty(
             project=node.project,
             repo=node.repo,
             branch=node.branch,
@@ -199,22 +215,3 @@ def _input_document(node: Input) -> dict[str, Any]:
             emptyFiles=node.empty_files,
         )
     }
-
-
-def _transform_document(transform: Transform) -> dict[str, Any]:
-    return _filled(
-        image=transform.image,
-        cmd=list(transform.cmd),
-        stdin=list(transform.stdin),
-        env=dict(transform.env),
-        secrets=[
-            _filled(name=s.name, key=s.key, envVar=s.env_var, mountPath=s.mount_path)
-            for s in transform.secrets
-        ],
-        user=transform.user and str(transform.user),
-        workingDir=transform.working_dir,
-        acceptReturnCode=list(transform.accept_return_code),
-        errCmd=list(transform.err_cmd),
-        errStdin=list(transform.err_stdin),
-        debug=transform.debug,
-    )

@@ -1,126 +1,134 @@
-"""Schema of a document: shapes of values, and tables of the fields of an object."""
+"""Schemas of the values in a document: each one parses a value and produces its JSON Schema.
+
+One definition serves both, so that the parser and the published JSON Schema cannot disagree.
+"""
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import attrs
 
-from worker.spec.document import Place, Report, quoted
+from worker.spec.problems import Pointer, Report, quoted
 from worker.text import DURATION, parse_duration
 
+MAX_SUGGESTIONS = 20
+"""Errors up to which unknown keys get a suggestion, since comparing keys is slow."""
+MAX_COMPARED = 64
+"""Characters of a key up to which it gets a suggestion."""
 
-class _Wrong:
-    """What a shape returns for a value that it has refused."""
+
+class _Invalid:
+    """Type of `INVALID`."""
 
     def __repr__(self) -> str:
-        return "WRONG"
+        return "INVALID"
 
 
-WRONG = _Wrong()
+INVALID: Final = _Invalid()
+"""Returned in place of a value that was rejected; the report then has an error."""
 
 
-class Shape(Protocol):
-    """What a value may look like."""
+class Schema(Protocol):
+    """The accepted form of one value."""
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
-        """Return *value* as this program keeps it, or `WRONG` after noting why in *report*."""
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the parsed *value*, or `INVALID` after adding an error to *report*."""
 
-    def schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of such a value."""
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the value."""
 
 
 def describe(value: Any) -> str:
-    """Return what *value* is, in the words of a message."""
+    """Return a phrase for *value* in an error message."""
     if isinstance(value, str):
-        return f"the text {quoted(value)}"
+        return f"the string {quoted(value)}"
     if isinstance(value, bool):
-        return f"the truth value {str(value).lower()}"
+        return f"the boolean {str(value).lower()}"
     if isinstance(value, int | float):
         return f"the number {value}"
     if isinstance(value, list):
         return "a list"
-    return "an object" if isinstance(value, dict) else "nothing"
+    return "an object" if isinstance(value, dict) else "null"
 
 
 @attrs.frozen
-class Text:
-    """Text that is not empty and, where a *form* is given, matches it as a whole."""
+class String:
+    """A string; not empty unless allowed, and a full match of *pattern* where one is given."""
 
-    form: str = ""
-    meaning: str = "text"
+    pattern: str = ""
+    meaning: str = "a string"
     empty: bool = False
     private: bool = False
-    """Whether the value may be a secret, which no message repeats."""
+    """Whether the value may be a secret, which a message must not repeat."""
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
-        """Return the text."""
-        found = "a value of another kind" if self.private else describe(value)
-        if isinstance(value, bool | int | float):
-            report.error(at, f"found {found}", f"expected {self.meaning}: put it in quotes")
-        elif not isinstance(value, str):
-            report.error(at, f"found {found}", f"expected {self.meaning}")
-        elif not value and not self.empty:
-            report.error(at, "found an empty text", f"expected {self.meaning}")
-        elif self.form and not re.fullmatch(self.form, value):
-            report.error(at, f"found {quoted(value)}", f"expected {self.meaning}")
-        else:
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the string."""
+        if (
+            isinstance(value, str)
+            and (value or self.empty)
+            and (not self.pattern or re.fullmatch(self.pattern, value))
+        ):
             return value
-        return WRONG
+        found = "a value of another type" if self.private else describe(value)
+        if value == "":
+            found = "an empty string"
+        hint = ": put it in quotes" if isinstance(value, bool | int | float) else ""
+        report.error(at, f"found {found}", f"expected {self.meaning}{hint}")
+        return INVALID
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """Return the schema of a string."""
         schema: dict[str, Any] = {"type": "string"}
-        if self.form:
-            schema["pattern"] = f"^(?:{self.form})$"
+        if self.pattern:
+            schema["pattern"] = f"^(?:{self.pattern})$"
         elif not self.empty:
             schema["minLength"] = 1
         return schema
 
 
 @attrs.frozen
-class Flag:
+class Boolean:
     """True or false."""
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
-        """Return the truth value."""
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the boolean."""
         if isinstance(value, bool):
             return value
         report.error(at, f"found {describe(value)}", "expected true or false, without quotes")
-        return WRONG
+        return INVALID
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """Return the schema of a boolean."""
         return {"type": "boolean"}
 
 
 @attrs.frozen
-class Whole:
-    """A whole number between two bounds.
+class Integer:
+    """An integer in a closed interval, as a number or as a string of decimal digits.
 
-    In quotes as well, which is how the JSON of protocol buffers writes 64 bits, and so how
-    `pachctl` prints a pipeline.
+    The JSON mapping of protocol buffers writes 64-bit integers as strings, and `pachctl` prints
+    pipelines in it.
     """
 
     least: int
     most: int
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
-        """Return the number."""
-        number = int(value) if isinstance(value, str) and _is_decimal(value) else value
-        counts = isinstance(number, int) and not isinstance(number, bool)
-        if counts and self.least <= number <= self.most:
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the integer."""
+        is_decimal = isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value)
+        number = int(value) if is_decimal else value
+        is_integer = isinstance(number, int) and not isinstance(number, bool)
+        if is_integer and self.least <= number <= self.most:
             return number
         report.error(
-            at,
-            f"found {describe(value)}",
-            f"expected a whole number from {self.least} to {self.most}",
+            at, f"found {describe(value)}", f"expected an integer from {self.least} to {self.most}"
         )
-        return WRONG
+        return INVALID
 
-    def schema(self) -> dict[str, Any]:
-        """Return the schema of an integer, or of its decimal digits."""
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema of an integer or of its decimal digits."""
         return {
             "type": ["integer", "string"],
             "minimum": self.least,
@@ -129,15 +137,11 @@ class Whole:
         }
 
 
-def _is_decimal(text: str) -> bool:
-    return re.fullmatch("[0-9]{1,18}", text) is not None
-
-
 @attrs.frozen
 class Duration:
-    """A positive duration in Go's syntax, kept in seconds."""
+    """A positive duration in Go's syntax, parsed to seconds."""
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
         """Return the seconds."""
         seconds = parse_duration(value) if isinstance(value, str) else None
         if seconds:
@@ -150,103 +154,98 @@ class Duration:
             f"found {describe(value)}",
             f'expected a positive duration such as "10m" or "1h30m"{hint}',
         )
-        return WRONG
+        return INVALID
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """Return the schema of a string in Go's syntax."""
         return {"type": "string", "pattern": f"^{DURATION}$"}
 
 
 @attrs.frozen
-class Choice:
-    """One of a few texts."""
+class Enumeration:
+    """One of a few strings."""
 
-    of: tuple[str, ...]
+    values: tuple[str, ...]
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
-        """Return the text."""
-        if isinstance(value, str) and value in self.of:
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the string."""
+        if isinstance(value, str) and value in self.values:
             return value
-        allowed = " or ".join(quoted(each) for each in self.of)
+        allowed = " or ".join(quoted(each) for each in self.values)
         report.error(at, f"found {describe(value)}", f"expected {allowed}")
-        return WRONG
+        return INVALID
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """Return the schema of an enumeration."""
-        return {"type": "string", "enum": list(self.of)}
+        return {"type": "string", "enum": list(self.values)}
 
 
 @attrs.frozen
-class Items:
-    """A list whose items all have one shape, kept as a tuple."""
+class Array:
+    """A list of values of one schema, parsed to a tuple."""
 
-    shape: Shape
+    items: Schema
     least: int = 0
     meaning: str = "a list"
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
         """Return the items."""
-        if not isinstance(value, list):
-            report.error(at, f"found {describe(value)}", f"expected {self.meaning}")
-            return WRONG
-        if len(value) < self.least:
-            report.error(at, "found an empty list", f"expected {self.meaning}")
-            return WRONG
-        items = [self.shape.read(item, at / index, report) for index, item in enumerate(value)]
-        return WRONG if WRONG in items else tuple(items)
+        if not isinstance(value, list) or len(value) < self.least:
+            found = "an empty list" if value == [] else describe(value)
+            report.error(at, f"found {found}", f"expected {self.meaning}")
+            return INVALID
+        items = [self.items.parse(item, at / index, report) for index, item in enumerate(value)]
+        return INVALID if INVALID in items else tuple(items)
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """Return the schema of an array."""
         least = {"minItems": self.least} if self.least else {}
-        return {"type": "array", "items": self.shape.schema(), **least}
+        return {"type": "array", "items": self.items.json_schema(), **least}
 
 
 @attrs.frozen
-class Texts:
-    """An object of texts by free names, such as variables or labels."""
+class StringMap:
+    """An object of strings with free keys, such as environment variables or labels."""
 
-    form: str = r"[\s\S]+"
-    meaning: str = "a name"
+    key_pattern: str = r"[\s\S]+"
+    key_meaning: str = "a name"
     private: bool = False
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
-        """Return the texts by name."""
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the strings by key."""
         if not isinstance(value, dict):
-            report.error(at, f"found {describe(value)}", "expected an object of texts")
-            return WRONG
-        texts = {}
-        shape = Text(empty=True, private=self.private)
-        for name, text in value.items():
-            if not re.fullmatch(self.form, name):
-                report.error(at / name, f"found {quoted(name)}", f"expected {self.meaning}")
-            texts[name] = shape.read(text, at / name, report)
-        return WRONG if WRONG in texts.values() else texts
+            report.error(at, f"found {describe(value)}", "expected an object of strings")
+            return INVALID
+        parsed = {}
+        schema = String(empty=True, private=self.private)
+        for key, item in value.items():
+            if not re.fullmatch(self.key_pattern, key):
+                report.error(at / key, f"found {quoted(key)}", f"expected {self.key_meaning}")
+            parsed[key] = schema.parse(item, at / key, report)
+        return INVALID if INVALID in parsed.values() else parsed
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """Return the schema of an object of strings."""
         return {
             "type": "object",
-            "propertyNames": {"pattern": f"^(?:{self.form})$"},
+            "propertyNames": {"pattern": f"^(?:{self.key_pattern})$"},
             "additionalProperties": {"type": "string"},
         }
 
 
 @attrs.frozen
-class Unread:
-    """A value that is taken as it stands and read later, or never."""
+class Anything:
+    """Any value, returned unparsed; *described* is its JSON Schema where one is known."""
 
     described: Mapping[str, Any] = attrs.field(factory=dict)
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:  # noqa: ARG002
-        """Return the value."""
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:  # noqa: ARG002 - a schema has these
+        """Return *value*."""
         return value
 
-    def schema(self) -> dict[str, Any]:
-        """Return what is known of it."""
+    def json_schema(self) -> dict[str, Any]:
+        """Return the known schema, or the empty schema."""
         return dict(self.described)
-
-
-SUGGESTIONS = 20  # comparing keys is slow, and past so many mistakes nobody reads them
 
 
 @attrs.frozen
@@ -254,119 +253,107 @@ class Field:
     """One key of an object."""
 
     name: str
-    """In camelCase; snake_case is the same key."""
-    shape: Shape
-    about: str
+    """In camelCase; the same name in snake_case is the same key."""
+    schema: Schema = Anything()
+    about: str = ""
     required: bool = False
     for_scheduler: bool = False
-    refused: str = ""
-    """Why the key is refused, if it is; false and null mean that it is not used."""
+    """Whether only a scheduler can honour the key, so that its value is not parsed."""
+    rejected: str = ""
+    """Why the key is rejected, if it is; null and false mean that it is not used."""
+    snake_name: str = attrs.field(init=False)
 
-    @property
-    def spellings(self) -> tuple[str, ...]:
-        """The one or two ways to write the key."""
-        snake = snake_case(self.name)
-        return (self.name,) if snake == self.name else (self.name, snake)
-
-
-def scheduler(name: str, about: str) -> Field:
-    """Return the field of a key that only a scheduler can honour."""
-    return Field(name, Unread(), about, for_scheduler=True)
-
-
-def refused(name: str, why: str) -> Field:
-    """Return the field of a key that is known and cannot be honoured."""
-    return Field(name, Unread(), why, refused=why)
-
-
-def snake_case(name: str) -> str:
-    """Return a camelCase key in snake_case: ``s3Out`` is ``s3_out``."""
-    return re.sub("[A-Z]", lambda match: "_" + match[0].lower(), name)
+    @snake_name.default
+    def _in_snake_case(self) -> str:
+        return re.sub("([A-Z])", r"_\1", self.name).lower()
 
 
 @attrs.frozen
 class Record:
-    """An object that was read by a table: values by camelCase key, and what went wrong."""
+    """A parsed object: its valid values by camelCase key."""
 
-    at: Place
-    values: Mapping[str, Any]
-    places: Mapping[str, Place]
-    """Where each key stands that was given and is not null, whether it was read well or not."""
-    broken: bool = False
-    """Whether anything in the object was refused."""
+    at: Pointer = attrs.field(factory=Pointer)
+    values: Mapping[str, Any] = attrs.field(factory=dict)
+    pointers: Mapping[str, Pointer] = attrs.field(factory=dict)
+    """Where each key is that has a value other than null, valid or not."""
+    valid: bool = True
+    """Whether no value in the object was rejected."""
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return what *name* was given as, or *default* where it was left out or refused."""
+        """Return the value of *name*, or *default* if it is absent or was rejected."""
         return self.values.get(name, default)
 
-    def wrong(self, name: str) -> bool:
-        """Return whether *name* was given and refused, so that nothing more is said about it."""
-        return name in self.places and name not in self.values
-
-    def place(self, name: str) -> Place:
-        """Return where *name* stands, or would stand."""
-        return self.places.get(name, self.at / name)
+    def pointer(self, name: str) -> Pointer:
+        """Return where *name* is, or where it would be."""
+        return self.pointers.get(name, self.at / name)
 
 
 @attrs.frozen
-class Table:
-    """An object whose keys are known."""
+class Object:
+    """An object with known keys, parsed to a `Record`."""
 
     fields: tuple[Field, ...]
     _by_spelling: Mapping[str, Field] = attrs.field(init=False, repr=False)
 
     @_by_spelling.default
-    def _spell(self) -> Mapping[str, Field]:
-        return {spelling: field for field in self.fields for spelling in field.spellings}
+    def _index(self) -> Mapping[str, Field]:
+        return {name: field for field in self.fields for name in (field.name, field.snake_name)}
 
-    def read(self, value: Any, at: Place, report: Report) -> Any:
-        """Return the object as a `Record`; a `Record` of nothing when it is no object."""
+    def parse(self, value: Any, at: Pointer, report: Report) -> Any:
+        """Return the record; of a value that is not an object, an invalid record without values."""
         before = len(report.errors)
         values: dict[str, Any] = {}
-        places: dict[str, Place] = {}
+        pointers: dict[str, Pointer] = {}
         if not isinstance(value, dict):
             report.error(at, f"found {describe(value)}", "expected an object")
-            return Record(at, values, places, broken=True)
+            return Record(at, values, pointers, valid=False)
         for key, item in value.items():
             field = self._by_spelling.get(key)
             if field is None:
-                report.error(at / key, "the key is unknown", self._suggestion(key, report))
-            elif field.name in places:
-                first = places[field.name].steps[-1]
-                report.error(at / key, f"the key is the same as `{first}`, which is here already")
-            elif item is not None and not (field.refused and item is False):
-                places[field.name] = at / key
-                _read_field(field, item, at / key, report, values)
+                report.error(at / key, "unknown key", self._suggestion(key, report))
+            elif field.name in pointers:
+                first = pointers[field.name].steps[-1]
+                report.error(at / key, f"duplicate of `{first}`, which is the same key")
+            elif item is not None and not (field.rejected and item is False):
+                pointers[field.name] = at / key
+                if field.for_scheduler:
+                    report.for_scheduler.append(str(at / key))
+                elif field.rejected:
+                    report.error(at / key, field.rejected)
+                elif (parsed := field.schema.parse(item, at / key, report)) is not INVALID:
+                    values[field.name] = parsed
         for field in self.fields:
-            if field.required and field.name not in places:
-                report.error(at / field.name, "the key is missing", f"expected {field.about}")
-        return Record(at, values, places, broken=len(report.errors) > before)
+            if field.required and field.name not in pointers:
+                report.error(at / field.name, "missing key", f"expected {field.about}")
+        return Record(at, values, pointers, valid=len(report.errors) == before)
 
     def _suggestion(self, key: str, report: Report) -> str:
-        if len(key) > 64 or len(report.errors) > SUGGESTIONS:
+        if len(key) > MAX_COMPARED or len(report.errors) > MAX_SUGGESTIONS:
             return ""
-        # Spellings in the author's own style come first, so `s3out` becomes `s3Out` and not both.
-        names: Collection[str] = [
-            field.spellings[-1] if "_" in key else field.name
+        # In the author's own style: `s3out` suggests `s3Out`, `s3_output` suggests `s3_out`.
+        names = [
+            field.snake_name if "_" in key else field.name
             for field in self.fields
-            if not field.refused
+            if not field.rejected
         ]
         folded = {name.lower(): name for name in names}
         close = difflib.get_close_matches(key.lower(), folded, n=1, cutoff=0.6)
         if close:
             return f"did you mean `{folded[close[0]]}`?"
-        return "known here: " + ", ".join(f"`{name}`" for name in names)
+        return "known keys: " + ", ".join(f"`{name}`" for name in names)
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """Return the schema of an object with both spellings of each key, and no others."""
         properties: dict[str, Any] = {}
         for field in self.fields:
-            if field.refused:
+            if field.rejected:
                 continue
             about = f"For the scheduler: {field.about}" if field.for_scheduler else field.about
-            shape = field.shape.schema()
-            schema = {"description": about, **(shape if field.required else _or_null(shape))}
-            properties |= dict.fromkeys(field.spellings, schema)
+            schema = field.schema.json_schema()
+            if not field.required and schema not in ({}, {"type": "null"}):
+                schema = {"anyOf": [schema, {"type": "null"}]}
+            described = {"description": about, **schema}
+            properties |= {field.name: described, field.snake_name: described}
         required = [field.name for field in self.fields if field.required]
         return {
             "type": "object",
@@ -374,17 +361,3 @@ class Table:
             "properties": properties,
             **({"required": required} if required else {}),
         }
-
-
-def _read_field(field: Field, item: Any, at: Place, report: Report, values: dict[str, Any]) -> None:
-    if field.for_scheduler:
-        report.leave_to_scheduler(at)
-    elif field.refused:
-        report.error(at, field.refused)
-    elif (read := field.shape.read(item, at, report)) is not WRONG:
-        values[field.name] = read
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    null = {"type": "null"}
-    return schema if schema in ({}, null) else {"anyOf": [schema, null]}

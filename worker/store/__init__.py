@@ -1,1 +1,1 @@
-"""Repos, branches, commits, trees and blobs. Plain blocking code; nothing here awaits."""
+"""Versioned storage: repos, branches, commits, trees and blobs. Blocking code; nothing awaits."""

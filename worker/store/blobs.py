@@ -1,4 +1,4 @@
-"""Payload bytes in blobs: the stage of one writer that fills them, and the reader."""
+"""Blobs: append-only objects with the payload bytes. A stage writes them, a reader reads them."""
 
 import errno
 import hashlib
@@ -21,62 +21,64 @@ from worker.store.backends.base import (
     ObjectMissing,
     StoreUnavailable,
 )
-from worker.store.backends.local import LocalBackend, read_exactly
+from worker.store.backends.local import Descriptor, LocalBackend, read_exactly
 
 FOLDER = "blobs/"
-# A pack this large is left alone and a new one is begun: a bound for what an interrupted upload has
-# to repeat, and for what stays on the disk because one small object of it is still in a commit.
+# A pack of this size is complete. This bounds what an interrupted upload repeats, and what stays in
+# the store because a commit still uses one small object of it.
 PACK_LIMIT = 64 << 20
 UPLOAD_PIECE = 8 << 20
 OPEN_FILES = 128
 PIECE = 1 << 20
-# What is named by an entry was there, so that it is not is no lack but damage.
-GONE = "the object is gone"
-# What preadv says where it may not wait: not in the page cache, or this file system can't tell.
-NOT_NOW = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS)
+# Entries name only blobs that existed, so a missing blob is damage.
+GONE = "the object is missing"
+# Errors of preadv with RWF_NOWAIT: not in the page cache, or not supported by the file system.
+NOT_CACHED = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS)
 NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class InvalidStage(Invalid):
-    """A stage or a writer is called what no folder or file can be called."""
+    """The name of a stage or a writer cannot be part of an object name."""
 
     def __init__(self, kind: str, found: str) -> None:
         super().__init__(f"{kind}: found {found!r}, expected 1 to 100 of A–Z, a–z, 0–9, _ and -")
 
 
 class Stage:
-    """One writer's blobs of one stage. *writer* must be its own: two may not share a name.
+    """The blobs that one writer adds to a stage. No two writers of a stage share a name.
 
-    What is sealed or appended can be read at once by every process that has the same *scratch* (on
-    a local store: by every process of the machine), and is durable after ``settle``. Nobody may
-    build a commit on it before. ``append``, ``settle`` and ``close`` are for one thread at a time;
-    ``open`` can be called from any, and each BlobWriter is for one thread at a time.
+    A stage is the set of blobs of a job or check-in before its commit. Sealed and appended data can
+    be read at once by every process with the same *scratch* (with a local store, by every process
+    of the machine). It is durable after ``flush``, and only then can a commit name it.
+
+    ``append``, ``flush`` and ``close`` are for one thread at a time. ``open`` is thread-safe; each
+    BlobWriter is for one thread at a time.
     """
 
     def __init__(self, backend: Backend, stage_id: str, *, writer: str, scratch: Path) -> None:
-        """Begin with no blob. With a remote backend, packs are gathered below *scratch* first."""
+        """Start without blobs. With a remote backend, packs are first written below *scratch*."""
         for kind, name in (("stage", stage_id), ("writer", writer)):
             if not ID.fullmatch(name):
                 raise InvalidStage(kind, name)
         self.id = stage_id
         self.writer = writer
         self.kept = False
-        """Whether a commit names the blobs, or may name them: then ``drop`` leaves them alone."""
+        """Whether a commit names, or may name, the blobs, so that ``drop`` does not delete them."""
         self._backend = backend
         self._local = backend.path(FOLDER + stage_id) is not None
         self._packs: Backend = backend if self._local else LocalBackend(scratch)
         self._pack: BlobWriter | None = None
         self._numbers = itertools.count()
         self._spooled: list[str] = []
-        self._unsettled: list[str] = []
+        self._unsynced: list[str] = []
 
     def preflight(self) -> None:
-        """Try every primitive that the commit will need, and leave nothing behind.
+        """Try every primitive that a commit needs, and delete what that wrote.
 
-        Raises NoPutIfAbsent where the store cannot hold commits, and StoreUnavailable where it
-        cannot be written to: before the work, not after hours of it.
+        Raises NoPutIfAbsent if the store cannot hold commits, and StoreUnavailable if it cannot be
+        written to: before hours of work, not after.
         """
         blob = f"{FOLDER}{self._name()}"
         sink = self._backend.create(blob)
@@ -91,19 +93,19 @@ class Stage:
             sink.discard()
             self._backend.delete(name)
             return
-        raise NoPutIfAbsent(self._backend.url, "it replaces an object that must not be replaced")
+        raise NoPutIfAbsent(self._backend.url, "it replaces an existing object")
 
     def drop(self) -> None:
-        """Delete every blob of the stage, of all writers, unless they are kept."""
+        """Delete every blob of the stage, of all writers, unless *kept*."""
         self.close()
         if not self.kept:
             drop_stage(self._backend, self.id)
 
     def append(self, data: bytes, *, sha256: bytes | None = None) -> Extent:
-        """Append a small object to the current pack and return where it lies.
+        """Append a small object to the current pack and return its extent.
 
-        *sha256* is the digest of *data* where the caller knows it. An object without bytes has no
-        extents, so *data* is not empty.
+        *sha256* is the digest of *data*, if it is known. *data* is not empty, as an empty object
+        has no extents.
         """
         if self._pack is None or self._pack.size >= PACK_LIMIT:
             self.close()
@@ -111,83 +113,81 @@ class Stage:
         offset = self._pack.size
         self._pack.write(data)
         digest = sha256 or hashlib.sha256(data).digest()
-        return Extent(self._pack.blob, offset, len(data), digest, 0, len(data))
+        return Extent.of_run(self._pack.blob, offset=offset, length=len(data), sha256=digest)
 
     def open(self) -> "BlobWriter":
-        """Begin a blob of its own, for a large object."""
-        return BlobWriter(self._backend, self._name(), sealed=self._unsettled)
+        """Start a separate blob, for a large object."""
+        return BlobWriter(self._backend, self._name(), sealed=self._unsynced)
 
-    def settle(self) -> None:
-        """Return when all that was appended and sealed is durable in the store.
-
-        The stage can be written to again, and settled again.
-        """
+    def flush(self) -> None:
+        """Make everything that was appended and sealed durable in the store. Can be repeated."""
         self.close()
         while self._spooled:
             _upload(self._spooled[-1], self._packs, self._backend)
-            self._unsettled.append(self._spooled.pop())
-        settled = self._unsettled.copy()
-        self._backend.sync(FOLDER + blob for blob in settled)
-        del self._unsettled[: len(settled)]
+            self._unsynced.append(self._spooled.pop())
+        # Another thread can seal blobs meanwhile.
+        synced = self._unsynced.copy()
+        self._backend.sync(FOLDER + blob for blob in synced)
+        del self._unsynced[: len(synced)]
 
     def close(self) -> None:
-        """Close the current pack; nothing is durable by that."""
+        """Complete the current pack, without making it durable."""
         if self._pack is not None:
             pack, self._pack = self._pack, None
             pack.close()
-            (self._unsettled if self._local else self._spooled).append(pack.blob)
+            (self._unsynced if self._local else self._spooled).append(pack.blob)
 
     def _name(self) -> str:
         return f"{self.id}/{self.writer}-{next(self._numbers)}"
 
 
 class BlobWriter:
-    """A blob while it is being written; exactly one of seal and discard ends it."""
+    """A blob that is being written. Either ``seal`` or ``discard`` is its last call."""
 
     def __init__(self, backend: Backend, blob: str, *, sealed: list[str]) -> None:
-        """Begin *blob*; its name is added to *sealed* when it is."""
+        """Start *blob*, and append its name to *sealed* when it is complete."""
         self.blob = blob
         self.size = 0
         self._sink = backend.create(FOLDER + blob)
         self._sealed = sealed
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append *data*; after an error the blob is as long as before."""
+        """Append *data*; after an error the blob has its previous length."""
         self._sink.write(data)
         self.size += len(data)
 
     def close(self) -> None:
-        """End the blob without a digest, as a pack does."""
+        """Complete the blob without returning an extent, as for a pack."""
         self._sink.close()
         self._sealed.append(self.blob)
 
     def seal(self, sha256: bytes) -> Extent:
-        """End the blob, whose digest is *sha256*, and return the extent that is all of it."""
+        """Complete the blob, whose digest is *sha256*, and return the extent of all of it."""
         self.close()
         return Extent.of_run(self.blob, offset=0, length=self.size, sha256=sha256)
 
     def discard(self) -> None:
-        """Leave no blob behind."""
+        """Delete the blob."""
         self._sink.discard()
 
 
 class BlobReader:
-    """Reads slices of blobs. Safe to use from several threads."""
+    """A reader of slices of blobs, with a cache of open files. Safe to use from several threads."""
 
     def __init__(self, backend: Backend, scratch: Path | None = None, *, files: int = OPEN_FILES):
-        """Read from *backend*, and the packs of running stages from *scratch* where they gather.
+        """Read from *backend*, and the packs of unflushed stages from their *scratch*.
 
         At most *files* files are kept open.
         """
         self._backend = backend
         self._spool = LocalBackend(scratch) if scratch is not None else None
         self._limit = files
-        self._open: OrderedDict[str, _File] = OrderedDict()
+        self._open: OrderedDict[str, Descriptor] = OrderedDict()
         self._lock = threading.Lock()
-        self._local = threading.local()
+        self._buffers = threading.local()
 
     def read(self, blob: str, offset: int, length: int) -> bytes:
-        """Return *length* bytes of *blob* from *offset*; it may wait for a disk or a network."""
+        """Return *length* bytes of *blob* from *offset*; blocks for the disk or the network."""
         file = self._file(blob)
         name = FOLDER + blob
         if file is None:
@@ -205,29 +205,23 @@ class BlobReader:
         return data
 
     def read_nowait(self, blob: str, offset: int, length: int) -> bytes | None:
-        """Return the bytes if they are in this machine's memory, else None; it never waits."""
+        """Return the bytes if they are in the page cache, else None; never blocks."""
         file = self._open.get(blob) or self._file(blob)
         if file is None or NOWAIT is None:
             return None
-        view = self._room(length)
+        # The buffer is reused: a new one would be filled with zeros first, which costs as much as
+        # reading.
+        buffer: bytearray = getattr(self._buffers, "buffer", bytearray())
+        if len(buffer) < length:
+            buffer = self._buffers.buffer = bytearray(length)
+        view = memoryview(buffer)[:length]
         try:
             if os.preadv(file.fd, (view,), offset, NOWAIT) == length:
                 return bytes(view)
         except OSError as error:
-            if error.errno not in NOT_NOW:
+            if error.errno not in NOT_CACHED:
                 raise _refused(FOLDER + blob, error) from error
         return None
-
-    def _room(self, length: int) -> memoryview:
-        """Return *length* bytes of this thread's to read into.
-
-        They are used again each time: fresh ones would be filled with zeros first, which costs as
-        much as reading.
-        """
-        room: bytearray = getattr(self._local, "room", bytearray())
-        if len(room) < length:
-            room = self._local.room = bytearray(length)
-        return memoryview(room)[:length]
 
     def pieces(self, extents: Iterable[Extent], *, piece: int = PIECE) -> Iterator[bytes]:
         """Yield the bytes of *extents* in order, at most *piece* at a time."""
@@ -239,37 +233,39 @@ class BlobReader:
                 offset += len(data)
 
     def verified(self, extents: Iterable[Extent]) -> Iterator[bytes]:
-        """Yield the bytes of *extents* as ``pieces`` does, and check each run that is read whole.
+        """Yield the bytes of *extents* as ``pieces`` does, and verify each run that is read whole.
 
-        If its bytes are not those that were stored, Damaged is raised in place of the last piece.
+        If a digest differs, Damaged is raised instead of the last piece.
         """
         for extent in extents:
             sha256, left = hashlib.sha256(), extent.length
             for data in self.pieces((extent,)):
                 sha256.update(data)
                 left -= len(data)
-                if not left and extent.whole and sha256.digest() != extent.sha256:
+                if not left and extent.is_whole_run and sha256.digest() != extent.sha256:
                     raise _changed(extent)
                 yield data
 
     def close(self) -> None:
-        """Close the files. Reading opens them again."""
+        """Close the cached files. Reading opens them again."""
         with self._lock:
             self._open.clear()
 
-    def _file(self, blob: str) -> "_File | None":
+    def _file(self, blob: str) -> Descriptor | None:
         with self._lock:
             if (file := self._open.get(blob)) is not None:
                 self._open.move_to_end(blob)
                 return file
-        path = self._path(blob)
+        path = stored = self._backend.path(FOLDER + blob)
+        if path is None and self._spool is not None:
+            path = self._spool.path(FOLDER + blob)
         if path is None:
             return None
         try:
-            file = _File(path)
+            file = Descriptor(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError as error:
-            if self._backend.path(FOLDER + blob) is None:
-                return None  # a spooled pack that is in the store by now, or was never here
+            if stored is None:
+                return None  # a spooled pack that was flushed, or one of another machine
             raise Damaged(FOLDER + blob, GONE) from error
         except OSError as error:
             raise _refused(FOLDER + blob, error) from error
@@ -279,26 +275,19 @@ class BlobReader:
                 self._open.popitem(last=False)
         return file
 
-    def _path(self, blob: str) -> Path | None:
-        path = self._backend.path(FOLDER + blob)
-        if path is None and self._spool is not None:
-            return self._spool.path(FOLDER + blob)
-        return path
-
 
 def check(extents: Iterable[Extent], data: bytes) -> None:
-    """Raise Damaged if *data*, read from *extents*, is not what was stored, where that shows."""
+    """Raise Damaged if *data*, the bytes of *extents*, differs from the digest of a whole run."""
     position = 0
     for extent in extents:
         run = memoryview(data)[position : position + extent.length]
         position += extent.length
-        whole = extent.length == extent.run_length
-        if whole and hashlib.sha256(run).digest() != extent.sha256:
+        if extent.is_whole_run and hashlib.sha256(run).digest() != extent.sha256:
             raise _changed(extent)
 
 
 def drop_stage(backend: Backend, stage_id: str) -> None:
-    """Delete every blob of the stage; that there is none is fine."""
+    """Delete every blob of the stage. Idempotent."""
     if not ID.fullmatch(stage_id):
         raise InvalidStage("stage", stage_id)
     for listed in list(backend.list_from(f"{FOLDER}{stage_id}/")):
@@ -306,7 +295,7 @@ def drop_stage(backend: Backend, stage_id: str) -> None:
 
 
 def _upload(blob: str, spool: Backend, backend: Backend) -> None:
-    """Move a spooled pack into the store; a reader finds it in one place or the other."""
+    """Move a spooled pack to the store. A reader finds it in the spool or the store at any time."""
     sink = backend.create(FOLDER + blob)
     position = 0
     while piece := spool.get(FOLDER + blob, position, position + UPLOAD_PIECE):
@@ -314,22 +303,6 @@ def _upload(blob: str, spool: Backend, backend: Backend) -> None:
         position += len(piece)
     sink.close()
     spool.delete(FOLDER + blob)
-
-
-class _File:
-    """An open file, closed when the last who reads it lets go of it.
-
-    So a file can fall out of the cache while another thread is reading it.
-    """
-
-    __slots__ = ("fd",)
-
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if hasattr(self, "fd"):
-            os.close(self.fd)
 
 
 def _refused(name: str, error: OSError) -> StoreUnavailable:

@@ -1,4 +1,4 @@
-"""Checkin: a folder, a file or a stream of this machine becomes a commit on a branch."""
+"""Check-in: commit a folder, a file or a stream of this machine to a branch."""
 
 import contextlib
 import os
@@ -13,85 +13,29 @@ from typing import BinaryIO
 from worker.errors import Invalid, NotFound
 from worker.model import BranchName, Commit, CommitName, Entry
 from worker.store.blobs import BlobReader, Stage
-from worker.store.ingest import Compared, Found, Ingest, NotAFile, Problem, not_a_file
+from worker.store.ingest import Compared, Found, Ingester, NotAFile, Problem, not_a_file
 from worker.store.publish import Draft, Guard, publish
 from worker.store.repository import Store
 from worker.store.trees import Tree, apply
 
-
-class FolderMissing(NotFound):
-    """There is no such folder on this machine."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path}: there is no such folder here")
-        self.path = path
-
-
-def walk(directory: Path, prefix: str, *, follow_links: bool = True) -> Iterator[Found | Problem]:
-    """Yield the files below *directory* in the order of their keys, which begin with *prefix*.
-
-    An empty folder is yielded as a key that ends in ``/``. *directory* itself may be a symbolic
-    link. Links to files inside it are followed; with *follow_links* off, every link is yielded as
-    it is. Paths that cannot be files of a commit are yielded as problems, in order.
-    """
-    if not directory.is_dir():
-        raise FolderMissing(os.fspath(directory))
-    root = os.path.realpath(directory)
-    inside = (root + os.sep if root != "/" else "/") if follow_links else None
-    yield from _walk(os.fspath(directory), prefix, inside)
-
-
-def _walk(folder: str, prefix: str, inside: str | None) -> Iterator[Found | Problem]:
-    try:
-        with os.scandir(folder) as entries:
-            # Sorted as keys are: the name of a folder is followed by a slash in the keys below it.
-            found = sorted(
-                (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
-                for entry in entries
-            )
-    except OSError as error:
-        yield Problem(folder, error.strerror or str(error))
-        return
-    if not found and prefix:
-        yield Found(prefix, folder)
-    for name, entry in found:
-        reason = _find_problem(name, entry, inside)
-        if reason:
-            yield Problem(entry.path, reason)
-        elif name.endswith("/"):
-            yield from _walk(entry.path, prefix + name, inside)
-        else:
-            yield Found(prefix + name, entry.path)
-
-
-def _find_problem(name: str, entry: "os.DirEntry[str]", inside: str | None) -> str | None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    if name.endswith("/") or entry.is_file(follow_symlinks=False):
-        return None
-    if not entry.is_symlink():
-        return not_a_file(entry.stat(follow_symlinks=False).st_mode)
-    if inside is None:
-        return None
-    target = os.path.realpath(entry.path)
-    if not target.startswith(inside):
-        return f"it is a link to {target}, outside of the folder"
-    if not os.path.isfile(target):
-        return f"it is a link to {target}, which is not a file"
-    return None
-
-
 KEY_LIMIT = 1024
+"""The longest key in bytes, as in S3."""
 
 Changes = Iterator[tuple[str, Entry | None]]
 Progress = Callable[[str, int], None]
-"""Told the key and the size of each file that was read."""
+"""Called with the key and the size of each file."""
+
+
+class FolderMissing(NotFound):
+    """The folder does not exist on this machine."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: this machine has no such folder")
+        self.path = path
 
 
 class CannotImport(Invalid):
-    """Something in the folder can't become a file of a commit; nothing was committed."""
+    """Some paths cannot be files of a commit, so nothing was committed."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:10])
@@ -101,7 +45,7 @@ class CannotImport(Invalid):
 
 
 class InvalidKey(Invalid):
-    """No file of a commit can be called this."""
+    """No file of a commit can have this key."""
 
     def __init__(self, key: str, expected: str) -> None:
         super().__init__(f"key: found {key!r}, expected {expected}")
@@ -122,36 +66,66 @@ def put_directory(
     trust_mtime: bool = False,
     compared: Callable[[Compared], None] = lambda _: None,
 ) -> Commit:
-    """Put a folder on *branch* and return the commit that is its head then.
+    """Commit *directory* to *branch* and return the commit that is then the head.
 
-    What lies at the path *at* in the commit becomes exactly the folder (with an empty *at*, the
-    whole commit does); with *keep*, files that the folder does not have stay. Files elsewhere stay
-    in any case. If that changes nothing, no commit is made and the head is returned.
+    The files below the path *at* of the commit (all files, if *at* is empty) become those of the
+    directory; with *keep*, files that the directory lacks stay. Files elsewhere always stay. If
+    the tree does not change, no commit is made and the head is returned. If the branch moves
+    meanwhile, the changes are computed again from the new head.
 
-    A file whose content is the same as in the head keeps the head's entry. Any other has the time
-    of the import as its time, not that of the file: it stands for S3's time of the upload, and
-    clients that synchronize by it would else copy again and again. Symbolic links are followed to
-    files inside the folder; any other link, and what is neither file nor folder, raises
-    CannotImport. A folder with nothing in it becomes an empty file whose key ends in ``/``.
+    A file with the content of the head's entry keeps that entry. Any other file gets the time of
+    the check-in as its modification time, not its mtime: S3's Last-Modified is the time of the
+    upload, and clients that synchronize by it would copy an older file again and again.
 
-    *publishing* is entered for the time in which the commit is published and the branch moved. With
-    *trust_mtime*, files are not read whose size is that of the head's entry and whose mtime and
-    ctime are older than the entry. *compared* is told what was read and had not changed.
+    Symbolic links to files inside the directory are followed. Any other link, a pipe, a socket or a
+    device raises CannotImport, which names all such paths. An empty folder becomes an empty file
+    whose key ends in ``/``.
+
+    *publishing* is entered while the commit is published and the branch moves. With *trust_mtime*,
+    a file is not read if it has the size of the head's entry and its mtime and ctime are older than
+    the entry. *compared* is called with the number of files that were read and found unchanged.
     """
     prefix = f"{at.rstrip('/')}/" if at else ""
-    _check_key(prefix or "a")
-    return _put(
+    _validate(prefix or "a")
+
+    def changes(base: Tree, ingester: Ingester) -> Changes:
+        if not directory.is_dir():
+            raise FolderMissing(os.fspath(directory))
+        problems: list[Problem] = []
+        known = base.entries(prefix=prefix)
+        current = next(known, None)
+        for found in _files(directory, prefix):
+            if isinstance(found, Problem):
+                problems.append(found)
+                continue
+            if problems:
+                continue  # nothing will be committed; only the other problems are of interest
+            while current is not None and current.key < found.key:
+                if not keep:
+                    yield current.key, None
+                current = next(known, None)
+            same = None
+            if current is not None and current.key == found.key:
+                same, current = current, next(known, None)
+            try:
+                entry = ingester.add_file(found, same, trust_mtime=trust_mtime)
+            except NotAFile as error:
+                problems.append(error.problem)
+                continue
+            if progress:
+                progress(found.key, entry.size)
+            if entry is not same:
+                yield found.key, entry
+        if problems:
+            raise CannotImport(tuple(problems))
+        while current is not None and not keep:
+            yield current.key, None
+            current = next(known, None)
+
+    return _commit(
         store,
         branch,
-        lambda base, intake: _folder_changes(
-            base,
-            intake,
-            directory=directory,
-            prefix=prefix,
-            keep=keep,
-            progress=progress,
-            trust_mtime=trust_mtime,
-        ),
+        changes,
         message=message,
         scratch=scratch,
         publishing=publishing,
@@ -170,20 +144,26 @@ def put_file(
     progress: Progress | None = None,
     publishing: Guard = contextlib.nullcontext,
 ) -> Commit:
-    """Put one file on *branch* as *at*, or below it by its own name if *at* is empty or ends in /.
+    """Commit one file to *branch* under the key *at*; the other files stay.
 
-    All other files stay; otherwise as ``put_directory``.
+    If *at* is empty or ends in ``/``, the name of the file is appended to it. Otherwise as
+    ``put_directory``.
     """
     key = at + file.name if not at or at.endswith("/") else at
-    _check_key(key)
-    return _put(
-        store,
-        branch,
-        lambda base, intake: _file_changes(base, intake, file=file, key=key, progress=progress),
-        message=message,
-        scratch=scratch,
-        publishing=publishing,
-    )
+    _validate(key)
+
+    def changes(base: Tree, ingester: Ingester) -> Changes:
+        same = base.entry(key)
+        try:
+            entry = ingester.add_file(Found(key, os.fspath(file)), same)
+        except NotAFile as error:
+            raise CannotImport((error.problem,)) from error
+        if progress:
+            progress(key, entry.size)
+        if entry is not same:
+            yield key, entry
+
+    return _commit(store, branch, changes, message=message, scratch=scratch, publishing=publishing)
 
 
 def put_stream(
@@ -197,35 +177,84 @@ def put_stream(
     progress: Progress | None = None,
     publishing: Guard = contextlib.nullcontext,
 ) -> Commit:
-    """Put all that *stream* gives on *branch* as the file *at*; otherwise as ``put_file``."""
+    """Read *stream* to its end and commit it to *branch* under the key *at*; as ``put_file``."""
     if at.endswith("/"):
-        raise InvalidKey(at, "the path of a file for what is read from a stream")
-    _check_key(at)
-    taken: list[Entry] = []  # the stream can be read once, and a lost race begins again
+        raise InvalidKey(at, "a key that does not end in / for the content of a stream")
+    _validate(at)
+    added: list[Entry] = []  # a stream can be read only once, but changes are computed repeatedly
 
-    def changes(base: Tree, intake: Ingest) -> Changes:
-        if not taken:
-            taken.append(intake.stream(at, stream))
+    def changes(base: Tree, ingester: Ingester) -> Changes:
+        if not added:
+            added.append(ingester.add_stream(at, stream))
             if progress:
-                progress(at, taken[0].size)
+                progress(at, added[0].size)
         known = base.entry(at)
-        if known is None or not _same_content(known, taken[0]):
-            yield at, taken[0]
+        if known is None or not _has_same_digests(known, added[0]):
+            yield at, added[0]
 
-    return _put(store, branch, changes, message=message, scratch=scratch, publishing=publishing)
+    return _commit(store, branch, changes, message=message, scratch=scratch, publishing=publishing)
 
 
-def _put(
+def walk(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[Found | Problem]:
+    """Yield everything below *folder* lazily in the order of keys, which start with *prefix*.
+
+    An empty folder is found as a key that ends in ``/``. Links are found as links and not followed.
+    Names that are not UTF-8, keys over ``KEY_LIMIT``, pipes, sockets, devices and folders that
+    cannot be read are problems.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            # The name of a folder with a slash sorts as the keys below it do.
+            children = sorted(
+                (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
+                for entry in entries
+            )
+    except OSError as error:
+        yield Problem(os.fspath(folder), error.strerror or str(error))
+        return
+    if not children and prefix:
+        yield Found(prefix, os.fspath(folder))
+    for name, entry in children:
+        key = prefix + name
+        if fault := _fault(key):
+            yield Problem(entry.path, f"its key is {fault}")
+        elif name.endswith("/"):
+            yield from walk(entry.path, key)
+        elif entry.is_symlink():
+            yield Found(key, entry.path, is_link=True)
+        elif entry.is_file(follow_symlinks=False):
+            yield Found(key, entry.path)
+        else:
+            yield Problem(entry.path, not_a_file(entry.stat(follow_symlinks=False).st_mode))
+
+
+def _files(directory: Path, prefix: str) -> Iterator[Found | Problem]:
+    """Yield the files below *directory*; links to files inside it are files, others problems."""
+    # The directory itself is allowed to be a link.
+    inside = os.path.join(os.path.realpath(directory), "")
+    for found in walk(directory, prefix):
+        if isinstance(found, Found) and found.is_link:
+            target = os.path.realpath(found.path)
+            if not target.startswith(inside):
+                yield Problem(found.path, f"it is a link to {target}, outside of the folder")
+                continue
+            if not os.path.isfile(target):
+                yield Problem(found.path, f"it is a link to {target}, which is not a file")
+                continue
+        yield found
+
+
+def _commit(
     store: Store,
     branch: BranchName,
-    changes: Callable[[Tree, Ingest], Changes],
+    changes: Callable[[Tree, Ingester], Changes],
     *,
     message: str,
     scratch: Path | None,
     publishing: Guard,
     compared: Callable[[Compared], None] = lambda _: None,
 ) -> Commit:
-    """Commit what *changes* makes of the head's tree, again and again until the head has stayed."""
+    """Commit *changes* to the head of *branch*; compute them again whenever the head has moved."""
     started = time.time()
     stage_id = f"{uuid.uuid4().hex}-{secrets.token_hex(4)}"
     with contextlib.ExitStack() as cleanup:
@@ -234,18 +263,18 @@ def _put(
         stage = Stage(store.backend, stage_id, writer="put", scratch=scratch)
         cleanup.callback(stage.drop)
         stage.preflight()
-        with Ingest(stage, BlobReader(store.backend, scratch)) as intake:
+        with Ingester(stage, BlobReader(store.backend, scratch)) as ingester:
             while True:
                 head = store.head(branch)
                 parent = store.commit(head.commit) if head else None
                 base = store.tree(parent) if parent else store.empty_tree()
-                tree = apply(base, changes(base, intake))
-                compared(intake.compared)
+                tree = apply(base, changes(base, ingester))
+                compared(ingester.compared)
                 if parent is not None and tree.digest == parent.digest:
                     tree.discard()
                     return parent
-                # A look before the commit exists: one that loses the race for the branch after
-                # this stays behind in the store, on no branch.
+                # Checked before the commit exists. A commit that loses the race for the branch
+                # after this check stays in the store, on no branch.
                 if store.head(branch) != head:
                     tree.discard()
                     continue
@@ -261,77 +290,23 @@ def _put(
                     return found.commit
 
 
-def _folder_changes(
-    base: Tree,
-    intake: Ingest,
-    *,
-    directory: Path,
-    prefix: str,
-    keep: bool,
-    progress: Progress | None,
-    trust_mtime: bool,
-) -> Changes:
-    """Yield how *base* differs from the folder, reading both side by side in the order of keys."""
-    problems: list[Problem] = []
-    known = base.entries(prefix=prefix)
-    there = next(known, None)
-    for found in walk(directory, prefix):
-        if isinstance(found, Problem):
-            problems.append(found)
-        elif len(found.key.encode()) > KEY_LIMIT:
-            problems.append(Problem(found.path, f"its key would be over {KEY_LIMIT:,} bytes"))
-        if isinstance(found, Problem) or problems:
-            continue  # nothing comes of it any more, but all that is wrong is said at once
-        while there is not None and there.key < found.key:
-            if not keep:
-                yield there.key, None
-            there = next(known, None)
-        same = None
-        if there is not None and there.key == found.key:
-            same, there = there, next(known, None)
-        try:
-            entry = intake.take(found, same, trust_mtime=trust_mtime)
-        except NotAFile as error:
-            problems.append(error.problem)
-            continue
-        if progress:
-            progress(found.key, entry.size)
-        if entry is not same:
-            yield found.key, entry
-    if problems:
-        raise CannotImport(tuple(problems))
-    while there is not None and not keep:
-        yield there.key, None
-        there = next(known, None)
-
-
-def _file_changes(
-    base: Tree, intake: Ingest, *, file: Path, key: str, progress: Progress | None
-) -> Changes:
-    same = base.entry(key)
-    try:
-        entry = intake.take(Found(key, os.fspath(file)), same)
-    except NotAFile as error:
-        raise CannotImport((error.problem,)) from error
-    if progress:
-        progress(key, entry.size)
-    if entry is not same:
-        yield key, entry
-
-
-def _same_content(one: Entry, other: Entry) -> bool:
-    """Whether both are known, by their digests alone, to hold the same bytes."""
+def _has_same_digests(one: Entry, other: Entry) -> bool:
     return [(e.sha256, e.start, e.length) for e in one.extents] == [
         (e.sha256, e.start, e.length) for e in other.extents
     ]
 
 
-def _check_key(key: str) -> None:
+def _validate(key: str) -> None:
     if not key:
         raise InvalidKey(key, "a path in the commit")
+    if _fault(key):
+        raise InvalidKey(key, f"at most {KEY_LIMIT:,} bytes of UTF-8")
+
+
+def _fault(key: str) -> str | None:
+    """Return what is wrong with *key*, or None."""
     try:
-        length = len(key.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidKey(key, "UTF-8") from error
-    if length > KEY_LIMIT:
-        raise InvalidKey(key, f"at most {KEY_LIMIT:,} bytes")
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return "not UTF-8"
+    return f"longer than {KEY_LIMIT:,} bytes" if size > KEY_LIMIT else None

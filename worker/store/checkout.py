@@ -1,59 +1,74 @@
-"""Checkout: files of a commit are written to a folder or a tar."""
+"""Checkout: write the files of a commit below a folder of this machine."""
 
 import contextlib
 import errno
 import os
 import secrets
-import tarfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 import attrs
 
-from worker.errors import NotFound, Unavailable
-from worker.model import Commit, CommitName, Entry
+from worker.errors import Invalid, NotFound, Unavailable
+from worker.model import Commit, CommitName, Entry, Extent
 from worker.store.backends.base import Damaged
-from worker.store.backends.local import write_fully
+from worker.store.backends.local import Descriptor, write_fully
 from worker.store.blobs import BlobReader
 from worker.store.repository import Store
 from worker.store.trees import Tree
 
-PART_LIMIT = 255
-"""Bytes of a name in a folder, on all common file systems."""
-PATH_LIMIT = 4096
-"""Bytes of a path, with the NUL that ends it."""
+Copy = Callable[[Entry, int], None]
+"""Writes the content of an entry to an empty file, which is given as a file descriptor."""
+Progress = Callable[[str, int], None]
+"""Called with the key and the size of each file."""
+
+NAME_LIMIT = 255
+PATH_LIMIT = 4095
+"""The longest name and path in bytes, as in Linux."""
+WRITERS = 8
+"""Files that are written at a time; disks and object stores are faster with several requests."""
+AHEAD = 64
+"""Files that are written or wait for it."""
 TEMPORARY = ".worker-"
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-# Errors that concern one name or what exists under it. Any other, such as a full disk, would be the
-# same for the next file, and ends the checkout.
-NAME_ERRORS = {
+# Errors of one name or of what exists under it. Any other error (a full disk, no permission) would
+# be the same for the next file, and ends the checkout.
+IN_THE_WAY = {
     errno.ENOTDIR: "a file or a link is in the way",
     errno.ELOOP: "a link is in the way",
     errno.EEXIST: "a file or a link is in the way",
     errno.EISDIR: "a folder is in the way",
     errno.ENOTEMPTY: "a folder is in the way",
     errno.ENAMETOOLONG: "the name is too long for this file system",
-    errno.EINVAL: "this file system does not accept the name",
-    errno.EILSEQ: "this file system does not accept the name",
+    errno.EINVAL: "this file system does not allow the name",
+    errno.EILSEQ: "this file system does not allow the name",
 }
-
-Progress = Callable[[str, int], None]
-"""Called with the key and the size in bytes of each file that was written."""
 
 
 class PathMissing(NotFound):
-    """The commit has no such file, and none below the path."""
+    """The commit has no file at this path, and none below it."""
 
-    def __init__(self, commit: CommitName, path: str) -> None:
-        super().__init__(f"{commit}:{path}: no such file or folder")
+    def __init__(self, name: CommitName, path: str) -> None:
+        super().__init__(f"{name}:{path}: the commit has no file of this name, nor any below it")
+        self.name = name
         self.path = path
 
 
+class KeyNotAFile(Invalid):
+    """A key of a commit cannot be a file in this folder."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(
+            f"the key {key!r} cannot be a file: {reason}; an S3 input and a tar allow every key"
+        )
+        self.key = key
+        self.reason = reason
+
+
 class FolderUnavailable(Unavailable):
-    """The folder cannot be written to."""
+    """A file or folder cannot be written, for a reason other than its name."""
 
     def __init__(self, path: str, error: OSError) -> None:
         super().__init__(f"writing {path}: {error.strerror or error}")
@@ -68,117 +83,7 @@ class Unwritten:
     key: str
     reason: str
     damaged: bool = False
-    """Whether its stored data is damaged; otherwise it cannot be a file here."""
-
-
-def path_problem(name: str, directory: Path) -> str | None:
-    """Return why *name* cannot be the path of a file below *directory*; None if it can.
-
-    The file system is not consulted. A trailing slash is allowed. A name without a problem never
-    leads out of *directory*.
-    """
-    if name.startswith("/"):
-        return "it begins with /"
-    if "\0" in name:
-        return "it holds a NUL"
-    for part in name.removesuffix("/").split("/"):
-        if not part:
-            return "a part between two slashes is empty"
-        if part in (".", ".."):
-            return f"a part is {part}, which is not a file name"
-        if len(os.fsencode(part)) > PART_LIMIT:
-            return f"a part is over {PART_LIMIT} bytes"
-    if len(os.fsencode(directory.absolute())) + len(os.fsencode(name)) >= PATH_LIMIT:
-        return f"its path would be over {PATH_LIMIT:,} bytes"
-    return None
-
-
-class FolderWriter:
-    """Writes files below *directory*, which is created. A context manager: it keeps folders open.
-
-    Each folder is opened relative to its parent and never through a symbolic link, so that a name
-    without a `path_problem` is a file below *directory* whatever exists there.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        """Write to *directory*, which may itself be a symbolic link."""
-        self._directory = directory
-        self._open: list[tuple[str, int]] = []
-
-    def __enter__(self) -> "FolderWriter":
-        """Create and open the directory; raises FolderUnavailable."""
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise FolderUnavailable(os.fspath(self._directory), error) from error
-        self._open = [("", descriptor)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the folders."""
-        self._close_below(0)
-
-    def make_folder(self, name: str) -> None:
-        """Create the folder *name*, if it does not exist; raises OSError."""
-        self._enter(name.rstrip("/").split("/"))
-
-    def create(self, name: str, mode: int) -> int:
-        """Create the file *name*, which must not exist; return its descriptor. Raises OSError."""
-        *folders, last = name.split("/")
-        return os.open(last, CREATE, mode, dir_fd=self._enter(folders))
-
-    def replace(self, name: str, pieces: Iterable[bytes], *, modified: int) -> None:
-        """Write the file *name*, with *modified* (ns) as its time, atomically; raises OSError.
-
-        An existing file is replaced, and so is a symbolic link, whose target is not touched.
-        """
-        *folders, last = name.split("/")
-        folder = self._enter(folders)
-        temporary = TEMPORARY + secrets.token_hex(8)
-        descriptor = os.open(temporary, CREATE, 0o666, dir_fd=folder)
-        try:
-            try:
-                position = 0
-                for piece in pieces:
-                    write_fully(descriptor, piece, position)
-                    position += len(piece)
-                os.utime(descriptor, ns=(modified, modified))
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            raise
-
-    def explain(self, name: str, error: OSError) -> str:
-        """Return why *name* could not be written; raise FolderUnavailable if all files would fail.
-
-        *error* is what one of the methods above raised.
-        """
-        if error.errno not in NAME_ERRORS:
-            raise FolderUnavailable(f"{self._directory}/{name}", error) from error
-        return NAME_ERRORS[error.errno]
-
-    def _enter(self, parts: list[str]) -> int:
-        """Return the descriptor of a folder; those in common with the last one are still open."""
-        common = 0
-        for (name, _), part in zip(self._open[1:], parts, strict=False):
-            if name != part:
-                break
-            common += 1
-        self._close_below(common + 1)
-        for part in parts[common:]:
-            parent = self._open[-1][1]
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, dir_fd=parent)
-            self._open.append((part, os.open(part, OPEN_FOLDER, dir_fd=parent)))
-        return self._open[-1][1]
-
-    def _close_below(self, depth: int) -> None:
-        while len(self._open) > depth:
-            os.close(self._open.pop()[1])
+    """Whether the content is damaged in the store; otherwise the key cannot be a file here."""
 
 
 def get_directory(
@@ -189,109 +94,209 @@ def get_directory(
     path: str = "",
     progress: Progress | None = None,
 ) -> tuple[Unwritten, ...]:
-    """Write the files of *commit* to *directory* and return the keys that were not written.
+    """Write the files of *commit* below *directory* and return the keys that were not written.
 
-    With *path*, only the file of that key is written, under its last part, and the files below it,
-    under the rest of their keys. An empty object whose key ends in ``/`` becomes a folder. Of ``a``
-    and ``a/b`` only the latter can be a file. Each file is written atomically and verified; nothing
-    is written outside of *directory*, even if it contains symbolic links.
+    With *path*, only the file of that key, under its last part, and those below it, under the rest
+    of their keys. An empty key that ends in ``/`` is a folder. Of ``a`` and ``a/b`` only the latter
+    can be a file. Each file appears atomically and with verified content, and replaces an existing
+    one. Nothing is written outside *directory*, and no link in it is followed. Raises PathMissing
+    and FolderUnavailable.
     """
-    tree = store.tree(commit)
-    reader = BlobReader(store.backend)
+    tree, reader = store.tree(commit), BlobReader(store.backend)
     unwritten = []
-    with FolderWriter(directory) as folder:
-        for name, entry in _select(tree, commit.name, path):
-            reason = path_problem(name, directory) or _shadow_problem(tree, entry)
-            if reason is None and name.endswith("/") and entry.size:
-                reason = "it ends in / and is not empty"
-            if reason is None:
-                try:
-                    if name.endswith("/"):
-                        folder.make_folder(name)
-                    else:
-                        modified = entry.modified * 1_000_000
-                        folder.replace(name, reader.verified(entry.extents), modified=modified)
-                except Damaged as error:
-                    unwritten.append(Unwritten(entry.key, str(error), damaged=True))
-                    continue
-                except OSError as error:
-                    reason = folder.explain(name, error)
-            if reason is not None:
-                unwritten.append(Unwritten(entry.key, reason))
+    with FolderWriter(
+        directory, lambda entry, fd: copy_verified(reader, entry.extents, fd), tree=tree
+    ) as writer:
+        for entry, error in writer.write(select(tree, commit.name, path)):
+            if isinstance(error, KeyNotAFile):
+                unwritten.append(Unwritten(entry.key, error.reason))
+            elif error is not None:
+                unwritten.append(Unwritten(entry.key, str(error), damaged=True))
             elif progress is not None:
                 progress(entry.key, entry.size)
     reader.close()
     return tuple(unwritten)
 
 
-def write_tar(
-    store: Store,
-    commit: Commit,
-    file: BinaryIO,
-    *,
-    path: str = "",
-    progress: Progress | None = None,
-) -> None:
-    """Write the files of *commit* to *file* as a tar (PAX), every key as it is.
+class FolderWriter:
+    """Writes entries below *directory*, several at a time. A context manager, as it owns threads.
 
-    *path* selects and names files as in `get_directory`. Only ``file.write`` is called, so *file*
-    may be a pipe. Keys may be absolute or contain ``..``; unpacking them is the reader's risk.
+    Each folder is opened relative to its parent and never through a link. So nothing is written
+    outside *directory*, even if another process replaces folders meanwhile.
     """
-    reader = BlobReader(store.backend)
-    with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        for name, entry in _select(store.tree(commit), commit.name, path):
-            member = tarfile.TarInfo(name)
-            member.size = entry.size
-            member.mtime = entry.modified // 1000
-            if "\0" in name:
-                # In the fixed header, a NUL would end the name.
-                member.pax_headers = {"path": name}
-            if name.endswith("/") and entry.size == 0:
-                member.type = tarfile.DIRTYPE
-                member.mode = 0o755
-            tar.addfile(member, _PieceReader(reader.verified(entry.extents)))
-            if progress is not None:
-                progress(entry.key, entry.size)
-    reader.close()
 
+    def __init__(
+        self,
+        directory: Path,
+        copy: Copy,
+        *,
+        tree: Tree | None = None,
+        new: bool = False,
+        mode: int | None = None,
+    ) -> None:
+        """Create *directory*, which is allowed to be a link to a folder, unless it exists.
 
-def _shadow_problem(tree: Tree, entry: Entry) -> str | None:
-    if entry.key.endswith("/") or next(tree.entries(prefix=entry.key + "/"), None) is None:
+        *tree* is where a file and a folder of one name are looked for. In a *new* directory a file
+        is created under its own name, else it replaces an existing one atomically. *mode* is the
+        mode of files; if None, the umask decides.
+        """
+        self._directory = directory
+        self._copy = copy
+        self._tree = tree
+        self._new = new
+        self._mode = mode
+        self._longest = PATH_LIMIT - 1 - len(os.fsencode(directory.absolute()))
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FolderUnavailable(os.fspath(directory), error) from error
+        self._open = [("", Descriptor(fd))]
+        """The names of the folders down to the current one. Pending files keep others open."""
+        self._pool = ThreadPoolExecutor(WRITERS)
+
+    def __enter__(self) -> "FolderWriter":
+        """Return the writer."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the files that are being written, and close all folders."""
+        self._pool.shutdown()
+        self._open.clear()
+
+    def write(
+        self, files: Iterable[tuple[str, Entry]]
+    ) -> Iterator[tuple[Entry, KeyNotAFile | Damaged | None]]:
+        """Write each entry under its path; yield it, in order, with the error if it has one."""
+        pending: deque[tuple[Entry, _Outcome]] = deque()
+        for path, entry in files:
+            pending.append((entry, self._start(path, entry)))
+            if len(pending) == AHEAD:
+                # Half of them in turn, as to wait for each file would cost a switch of threads.
+                for _ in range(AHEAD // 2):
+                    yield _result(*pending.popleft())
+        while pending:
+            yield _result(*pending.popleft())
+
+    def _start(self, path: str, entry: Entry) -> "_Outcome":
+        reason = path_fault(path, self._longest)
+        if reason is None and path.endswith("/") and entry.size:
+            reason = "it ends in / and is not empty"
+        if reason is None and self._tree is not None and not entry.key.endswith("/"):
+            below = entry.key + "/"
+            if next(self._tree.entries(prefix=below), None) is not None:
+                reason = f"there are files below {below}, so this is a folder"
+        if reason is not None:
+            return KeyNotAFile(entry.key, reason)
+        *folders, name = path.split("/")
+        try:
+            folder = self._folder(folders)
+            if not name:
+                return None
+            return self._pool.submit(self._write_file, folder, name, path, entry)
+        except OSError as error:
+            return self._not_a_file(path, entry, error)
+
+    def _write_file(
+        self, folder: Descriptor, name: str, path: str, entry: Entry
+    ) -> KeyNotAFile | Damaged | None:
+        temporary = name if self._new else TEMPORARY + secrets.token_hex(8)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(temporary, flags, 0o666, dir_fd=folder.fd)
+            try:
+                try:
+                    self._copy(entry, fd)
+                    if self._mode is not None:
+                        os.fchmod(fd, self._mode)
+                    modified = entry.modified * 1_000_000
+                    os.utime(fd, ns=(modified, modified))
+                finally:
+                    os.close(fd)
+                if not self._new:
+                    # This replaces a link of this name, and does not touch its target.
+                    os.replace(temporary, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder.fd)
+                raise
+        except Damaged as error:
+            return error
+        except OSError as error:
+            return self._not_a_file(path, entry, error)
         return None
-    return f"there are files below {entry.key}/, so this is a folder"
+
+    def _folder(self, parts: list[str]) -> Descriptor:
+        """Open the folder, creating missing ones. Folders shared with the last path stay open."""
+        shared = 0
+        for (name, _), part in zip(self._open[1:], parts, strict=False):
+            if name != part:
+                break
+            shared += 1
+        del self._open[shared + 1 :]
+        for part in parts[shared:]:
+            parent = self._open[-1][1].fd
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, dir_fd=parent)
+            fd = os.open(part, OPEN_FOLDER, dir_fd=parent)
+            self._open.append((part, Descriptor(fd)))
+        return self._open[-1][1]
+
+    def _not_a_file(self, path: str, entry: Entry, error: OSError) -> KeyNotAFile:
+        if error.errno not in IN_THE_WAY:
+            raise FolderUnavailable(f"{self._directory}/{path}", error) from error
+        return KeyNotAFile(entry.key, IN_THE_WAY[error.errno])
 
 
-def _select(tree: Tree, commit: CommitName, path: str) -> Iterator[tuple[str, Entry]]:
-    """Yield the entries that *path* selects, each with the name to write it under."""
+_Outcome = Future[KeyNotAFile | Damaged | None] | KeyNotAFile | Damaged | None
+
+
+def _result(entry: Entry, outcome: _Outcome) -> tuple[Entry, KeyNotAFile | Damaged | None]:
+    return entry, outcome.result() if isinstance(outcome, Future) else outcome
+
+
+def copy_verified(
+    reader: BlobReader, extents: Iterable[Extent], fd: int, position: int = 0
+) -> None:
+    """Write the content of *extents* to *fd* from *position* on; raise Damaged."""
+    for piece in reader.verified(extents):
+        write_fully(fd, piece, position)
+        position += len(piece)
+
+
+def path_fault(path: str, longest: int = PATH_LIMIT) -> str | None:
+    """Return why *path* cannot be a relative path of at most *longest* bytes, or None.
+
+    A path without fault leads to a file or folder below the folder that it is relative to.
+    """
+    if path.startswith("/"):
+        return "it starts with /"
+    if "\0" in path:
+        return "it contains a NUL character"
+    parts = path.removesuffix("/").split("/")
+    if "" in parts:
+        return "a part between two slashes is empty"
+    for special in (".", ".."):
+        if special in parts:
+            return f"it has the part {special}"
+    if any(len(part.encode()) > NAME_LIMIT for part in parts):
+        return f"a part is longer than {NAME_LIMIT} bytes"
+    if len(path.encode()) > longest:
+        return f"its path is longer than {PATH_LIMIT:,} bytes"
+    return None
+
+
+def select(tree: Tree, commit: CommitName, path: str) -> Iterator[tuple[str, Entry]]:
+    """Yield the entries at and below *path* with their paths relative to it; raise PathMissing."""
     prefix = f"{path.rstrip('/')}/" if path else ""
-    empty = bool(path)
+    is_missing = bool(path)
     file = tree.entry(path) if path and not path.endswith("/") else None
     if file is not None:
-        empty = False
+        is_missing = False
         yield path.rpartition("/")[2], file
     for entry in tree.entries(prefix=prefix):
-        empty = False
-        if entry.key != prefix:  # the marker object of the selected folder itself
+        is_missing = False
+        if entry.key != prefix:  # the marker of the selected folder itself
             yield entry.key[len(prefix) :], entry
-    if empty:
+    if is_missing:
         raise PathMissing(commit, path)
-
-
-class _PieceReader:
-    """A file object over an iterator of bytes: each read is filled as long as there is data."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def read(self, size: int = 1 << 20, /) -> bytes:
-        taken = []
-        while size:
-            if not self._rest:
-                self._rest = memoryview(next(self._pieces, b""))
-                if not self._rest:
-                    break
-            taken.append(self._rest[:size])
-            self._rest = self._rest[size:]
-            size -= len(taken[-1])
-        return b"".join(taken)

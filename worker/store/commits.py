@@ -1,4 +1,4 @@
-"""Commits as JSON: one object each, which a person can read."""
+"""The format of commits: one readable JSON object each."""
 
 import secrets
 from typing import Any
@@ -37,7 +37,7 @@ class _Input:
     glob: str = "/"
 
 
-# What is not named here is passed over: a newer worker may say more without another format.
+# Unknown fields are ignored, so that a newer worker can add fields without another format.
 @attrs.frozen
 class _Document:
     format: int
@@ -56,7 +56,7 @@ class _Document:
 
 
 def encode(commit: Commit) -> bytes:
-    """Return *commit* as indented JSON, with a random token that makes it this writer's own."""
+    """Return *commit* as indented JSON, with a random token that is unique to this writer."""
     document = _Document(
         format=FORMAT,
         project=commit.name.repo.project,
@@ -68,7 +68,18 @@ def encode(commit: Commit) -> bytes:
         finished=commit.finished,
         tree=_Tree(commit.root, commit.digest, commit.files, commit.size),
         message=commit.message,
-        inputs=tuple(_input(record) for record in commit.inputs),
+        inputs=tuple(
+            _Input(
+                name=record.name,
+                project=record.commit.repo.project,
+                repo=record.commit.repo.name,
+                branch=record.branch,
+                commit=record.commit.id,
+                s3=record.s3,
+                glob=record.glob,
+            )
+            for record in commit.inputs
+        ),
         job=dict(commit.job),
         token=secrets.token_hex(8),
     )
@@ -76,18 +87,27 @@ def encode(commit: Commit) -> bytes:
 
 
 def decode(data: bytes, name: CommitName) -> Commit:
-    """Return the commit that *data* says, which must be *name*."""
+    """Return the commit *name* from *data*; raise Damaged and UnknownFormat."""
     try:
-        said = msgspec.json.decode(data)
-        if (found := msgspec.convert(said, _Format).format) > FORMAT:
+        fields = msgspec.json.decode(data)
+        if (found := msgspec.convert(fields, _Format).format) > FORMAT:
             raise UnknownFormat(str(name), found, FORMAT)
-        document = msgspec.convert(said, _Document)
+        document = msgspec.convert(fields, _Document)
         found_name = CommitName(Repo(document.project, document.repo), document.id)
-        inputs = tuple(_record(record) for record in document.inputs)
+        inputs = tuple(
+            InputRecord(
+                name=each.name,
+                commit=CommitName(Repo(each.project, each.repo), each.commit),
+                branch=each.branch,
+                s3=each.s3,
+                glob=each.glob,
+            )
+            for each in document.inputs
+        )
     except (msgspec.DecodeError, InvalidName) as error:
         raise Damaged(str(name), f"this is not a commit ({error})") from error
     if found_name != name:
-        raise Damaged(str(name), f"this is the commit {found_name}")
+        raise Damaged(str(name), f"found the commit {found_name}")
     return Commit(
         name=name,
         branch=document.branch,
@@ -102,20 +122,3 @@ def decode(data: bytes, name: CommitName) -> Commit:
         inputs=inputs,
         job=document.job,
     )
-
-
-def _input(record: InputRecord) -> _Input:
-    return _Input(
-        name=record.name,
-        project=record.commit.repo.project,
-        repo=record.commit.repo.name,
-        branch=record.branch,
-        commit=record.commit.id,
-        s3=record.s3,
-        glob=record.glob,
-    )
-
-
-def _record(said: _Input) -> InputRecord:
-    name = CommitName(Repo(said.project, said.repo), said.commit)
-    return InputRecord(said.name, name, said.branch, said.s3, said.glob)

@@ -1,105 +1,98 @@
-"""Garbage collection: blobs, segments and roots that no commit references are removed."""
+"""Garbage collection: remove what no commit reaches."""
 
 import time
-from collections.abc import Iterator
 from itertools import groupby
 
 import attrs
 
-from worker.store.backends.base import Backend, Listed
 from worker.store.blobs import FOLDER as BLOBS
 from worker.store.repository import Store
 from worker.store.trees import SEGMENTS, TREES, read_root, read_segment
 
-GRACE_PERIOD = 7 * 24 * 3600.0
-"""Seconds; longer than any job, since the data of a running job is in no commit yet."""
+DAY = 24 * 3600.0
+# Longer than any job, as no commit reaches yet what a running job has written.
+GRACE = 7 * DAY
 
 
 @attrs.frozen
 class Collected:
-    """What a garbage collection removed."""
+    """The number of objects that gc removed."""
 
     blobs: int
     trees: int
     """Roots and segments."""
     size: int
-    """Bytes of blobs and trees."""
+    """The size of blobs and trees, in bytes."""
     leftovers: int
-    """Temporary files, and provenance markers of commits that do not exist."""
+    """Temporary files, and markers of commits that were never published."""
 
 
-def collect_garbage(
-    store: Store, *, grace: float = GRACE_PERIOD, now: float | None = None
-) -> Collected:
-    """Remove what no commit references and is older than *grace* seconds at *now*.
+def gc(store: Store, *, grace: float = GRACE, now: float | None = None) -> Collected:
+    """Remove what no commit reaches and was last written more than *grace* seconds before *now*.
 
-    A stage is as old as its newest blob, so *grace* must exceed the time for which a job may write
-    nothing. If a commit cannot be read, nothing is removed and the error is raised.
+    A stage is as old as its newest blob, so *grace* must be longer than a job pauses between two
+    writes. If a commit cannot be read, its error is raised before anything is removed.
 
-    Concurrent writers are safe: a writer references objects of commits that existed when it
-    started, and its own objects, which are younger than the grace period and whose names were never
-    used before. So an old, unreferenced object stays unreferenced.
+    Writers can run at the same time. A writer relies on two kinds of objects: those of commits that
+    existed when it started, which are never removed, and its own, which are younger than the grace
+    period and have names that no object had before. So what is old and unreachable stays so.
     """
     before = (time.time() if now is None else now) - grace
-    # Candidates are listed before the commits are read: a commit that is added meanwhile is read
-    # too, or references objects younger than the grace period or of an earlier commit.
-    blobs = list(_old_stages(store.backend, before))
-    trees = [
-        listed
-        for folder in (SEGMENTS, TREES)
-        for listed in store.backend.list_from(folder)
-        if listed.modified < before
-    ]
-    referenced = _find_referenced(store)
-    blobs = [listed for listed in blobs if _blob_of(listed.name) not in referenced]
-    trees = [listed for listed in trees if listed.name not in referenced]
-    for listed in blobs + trees:
-        store.backend.delete(listed.name)
-    markers = _remove_markers(store, before)
-    return Collected(
-        blobs=len({_blob_of(listed.name) for listed in blobs}),
-        trees=len(trees),
-        size=sum(listed.size for listed in blobs + trees),
-        leftovers=markers + store.backend.sweep(before),
-    )
-
-
-def _old_stages(backend: Backend, before: float) -> Iterator[Listed]:
-    """Yield the blobs of stages to which nothing was written since *before*."""
+    backend = store.backend
+    # Candidates are listed before the commits are read. A commit that appears in between is read
+    # too, or relies only on objects that are younger than the grace or reached by earlier commits.
+    blobs = []
     for _, group in groupby(backend.list_from(BLOBS), key=lambda listed: listed.name.split("/")[1]):
         stage = list(group)
         if max(listed.modified for listed in stage) < before:
-            yield from stage
+            blobs += stage
+    trees = [
+        listed
+        for folder in (SEGMENTS, TREES)
+        for listed in backend.list_from(folder)
+        if listed.modified < before
+    ]
+    reached = _reached(store)
+    blobs = [listed for listed in blobs if _blob(listed.name) not in reached]
+    trees = [listed for listed in trees if listed.name not in reached]
+    for listed in blobs + trees:
+        backend.delete(listed.name)
+    markers = _remove_markers(store, before)
+    return Collected(
+        blobs=len({_blob(listed.name) for listed in blobs}),
+        trees=len(trees),
+        size=sum(listed.size for listed in blobs + trees),
+        leftovers=markers + backend.sweep(before),
+    )
 
 
-def _blob_of(name: str) -> str:
-    """Return the name of the blob that the object *name* is, or is a chunk of."""
+def _blob(name: str) -> str:
+    """Return the name of the blob for the name of the blob itself or of one of its chunks."""
     return "/".join(name.split("/")[:3])
 
 
-def _find_referenced(store: Store) -> set[str]:
-    """Return the names of all roots, segments and blobs that a commit references."""
-    referenced: set[str] = set()
+def _reached(store: Store) -> set[str]:
+    """Return the names of all roots, segments and blobs that a commit reaches."""
+    reached: set[str] = set()
     for repo in store.repos():
         for name in store.commits(repo):
             root = store.commit(name).root
-            if TREES + root in referenced:
+            if TREES + root in reached:
                 continue
-            referenced.add(TREES + root)
+            reached.add(TREES + root)
             for row in read_root(store.backend, root):
                 segment_name = SEGMENTS + row.address.hex()
-                if segment_name in referenced:
+                if segment_name in reached:
                     continue
-                referenced.add(segment_name)
+                reached.add(segment_name)
                 segment = read_segment(store.backend, row.address)
-                for index in range(len(segment.keys)):
-                    extents = segment.entry(index).extents
-                    referenced.update(BLOBS + extent.blob for extent in extents)
-    return referenced
+                for at in range(len(segment.keys)):
+                    reached.update(BLOBS + extent.blob for extent in segment.entry(at).extents)
+    return reached
 
 
 def _remove_markers(store: Store, before: float) -> int:
-    """Delete old provenance markers whose commits do not exist; return their number."""
+    """Remove the old markers of commits that do not exist, and return their number."""
     removed = 0
     for repo in store.repos():
         for marker in list(store.markers(repo)):

@@ -1,4 +1,4 @@
-"""Ingest of files: content is hashed, written to a stage, and described by an entry."""
+"""Ingest: store the bytes of files and streams in a stage, and describe each by an entry."""
 
 import hashlib
 import mimetypes
@@ -15,17 +15,18 @@ from worker.errors import Invalid
 from worker.model import Entry, Extent
 from worker.store.blobs import BlobReader, Stage
 
-# Up to this size a file shares a pack with others.
+# Files up to this size share a pack.
 SMALL = 1 << 20
 PIECE = 1 << 20
-# No blob grows beyond this: a file is then a list of extents.
+# The largest blob; a larger file is a list of extents.
 RUN_LIMIT = 4 << 30
-# Seconds by which a file must be older than the import of its entry to be trusted: the clock
-# of files is coarse, two seconds on FAT, and a file server may have a clock of its own.
+# Seconds by which a file must be older than its entry to be considered unchanged. Timestamps of
+# files are coarse (two seconds on FAT), and the clock of a file server differs from ours.
 TRUST_MARGIN = 2.0
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 FOLDER_TYPE = {"content-type": "application/x-directory"}
-# What is compressed is served as what it is; told to be CSV in gzip, clients would unpack it.
+# A compressed file has the type of its compression. As `text/csv` with the content encoding gzip,
+# clients would decompress it.
 COMPRESSED = {
     "gzip": "application/gzip",
     "bzip2": "application/x-bzip2",
@@ -33,7 +34,7 @@ COMPRESSED = {
     "compress": "application/x-compress",
     "br": "application/x-brotli",
 }
-# A table of its own: the one that mimetypes shares also holds what the machine's files say.
+# Not the table of the module, which also contains what the machine's own files define.
 _types = mimetypes.MimeTypes()
 
 Read = Callable[[int], bytes]
@@ -41,118 +42,101 @@ Read = Callable[[int], bytes]
 
 @attrs.frozen
 class Found:
-    """A file and its key; the key of an empty folder ends in ``/``."""
+    """A file of this machine and its key in the commit. An empty folder's key ends in ``/``."""
 
     key: str
     path: str
+    is_link: bool = False
 
 
 @attrs.frozen
 class Problem:
-    """A path that cannot become a file of a commit, and the reason."""
+    """A path of this machine that cannot be a file of a commit, and the reason."""
 
     path: str
     reason: str
 
 
-KINDS = {
-    stat.S_IFIFO: "it is a pipe",
-    stat.S_IFSOCK: "it is a socket",
-    stat.S_IFBLK: "it is a device",
-    stat.S_IFCHR: "it is a device",
-    stat.S_IFDIR: "it is a folder",
-}
-
-
-def not_a_file(mode: int) -> str:
-    """Return why what has this mode is no regular file."""
-    return KINDS.get(stat.S_IFMT(mode), "it is not a regular file") + ", and only files can be put"
-
-
 class NotAFile(Invalid):
-    """What is at this path can't be read as a file."""
+    """A path cannot be read as a file."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.path}: {problem.reason}")
-        self.problem = problem
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.problem = Problem(path, reason)
 
 
 @attrs.define
 class Compared:
-    """What was read again only to find that it had not changed."""
+    """The number of files that were read and found unchanged, and their size in bytes."""
 
     files: int = 0
     size: int = 0
-    """In bytes."""
 
 
-class Ingest:
-    """Takes files into *stage*. For one thread; a block, as it keeps a thread for the hashing."""
+class Ingester:
+    """Stores files in a stage. A context manager, as it owns a thread; for one thread at a time."""
 
     def __init__(self, stage: Stage, reader: BlobReader) -> None:
-        """Write to *stage*; *reader* reads what known entries hold, to compare."""
+        """Write to *stage*; *reader* reads the content of known entries for comparison."""
         self._stage = stage
         self._reader = reader
         self.compared = Compared()
         self._hashing = ThreadPoolExecutor(1)
 
-    def __enter__(self) -> "Ingest":
-        """Begin."""
+    def __enter__(self) -> "Ingester":
+        """Return the ingester."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End; nothing is left running or open."""
+        """Stop the thread and close the reader."""
         self._hashing.shutdown()
         self._reader.close()
 
-    def take(self, found: Found, known: Entry | None, *, trust_mtime: bool = False) -> Entry:
-        """Return the entry of a file or an empty folder; *known* itself, if it holds the same.
+    def add_file(self, found: Found, known: Entry | None, *, trust_mtime: bool = False) -> Entry:
+        """Return the entry of a file or an empty folder; *known* itself if the content is equal.
 
-        With *trust_mtime* a file is not read if its size is that of *known* and it was last changed
-        before *known* was imported.
+        With *trust_mtime* a file is not read if it has the size of *known* and was last changed
+        before *known* was ingested. Raises NotAFile.
         """
         if found.key.endswith("/"):
             return known if known is not None and known.size == 0 else _folder(found.key)
-        if trust_mtime and known is not None and _is_older(found, known):
+        if trust_mtime and known is not None and _is_older(found.path, known):
             return known
-        # What is written from now on makes the file newer than its entry.
+        # Taken before the first read, so that a later write makes the file newer than its entry.
         started = _now_ms()
-        fd = _open(found)
+        fd = _open(found.path)
         try:
             if known is not None and os.fstat(fd).st_size == known.size:
-                if self._same(fd, known):
+                if self._is_same(fd, known):
                     self.compared.files += 1
                     self.compared.size += known.size
                     return known
                 os.lseek(fd, 0, os.SEEK_SET)
-            return self._entry(found.key, lambda size: os.read(fd, size), started)
+            return self._add(found.key, lambda size: os.read(fd, size), started)
         except OSError as error:
-            raise NotAFile(Problem(found.path, error.strerror or str(error))) from error
+            raise NotAFile(found.path, error.strerror or str(error)) from error
         finally:
             os.close(fd)
 
-    def stream(self, key: str, stream: BinaryIO) -> Entry:
-        """Return the entry of all that *stream* gives."""
-        return self._entry(key, stream.read, _now_ms())
+    def add_stream(self, key: str, stream: BinaryIO) -> Entry:
+        """Read *stream* to its end and return the entry of its content."""
+        return self._add(key, stream.read, _now_ms())
 
-    def _entry(self, key: str, read: Read, modified: int) -> Entry:
-        head = _fill(read, SMALL + 1)
+    def _add(self, key: str, read: Read, modified: int) -> Entry:
+        head = _read_fully(read, SMALL + 1)
         if len(head) > SMALL:
-            extents, etag = self._large(head, read)
+            extents, etag = self._add_large(head, read)
         else:
             extents = (self._stage.append(head),) if head else ()
             etag = hashlib.md5(head, usedforsecurity=False).hexdigest()
-        return Entry(
-            key,
-            sum(extent.length for extent in extents),
-            etag,
-            modified,
-            extents,
-            headers=content_type(key),
-        )
+        size = sum(extent.length for extent in extents)
+        return Entry(key, size, etag, modified, extents, headers=content_type(key))
 
-    def _large(self, head: bytes, read: Read) -> tuple[tuple[Extent, ...], str]:
-        """Stream into blobs; while this thread writes and takes one digest, another takes MD5."""
+    def _add_large(self, head: bytes, read: Read) -> tuple[tuple[Extent, ...], str]:
+        """Write *head* and the rest of *read* to blobs; return their extents and the MD5 in hex.
+
+        MD5 is computed in a second thread, while this one computes SHA-256, writes and reads.
+        """
         md5 = hashlib.md5(usedforsecurity=False)
         extents = []
         piece = head
@@ -172,32 +156,42 @@ class Ingest:
             extents.append(blob.seal(sha256.digest()))
         return tuple(extents), md5.hexdigest()
 
-    def _same(self, fd: int, known: Entry) -> bool:
-        """Whether the file holds what *known* does: by digest, or by bytes where there is none."""
+    def _is_same(self, fd: int, known: Entry) -> bool:
+        """Return whether the file has the content of *known*: by digest, or bytewise for slices."""
         for extent in known.extents:
-            if not (self._same_run if extent.whole else self._same_bytes)(fd, extent):
-                return False
+            if extent.is_whole_run:
+                sha256, left = hashlib.sha256(), extent.length
+                while left and (piece := os.read(fd, min(PIECE, left))):
+                    sha256.update(piece)
+                    left -= len(piece)
+                if sha256.digest() != extent.sha256:
+                    return False
+            else:
+                for data in self._reader.pieces((extent,)):
+                    if _read_fully(lambda size: os.read(fd, size), len(data)) != data:
+                        return False
         return not os.read(fd, 1)
-
-    def _same_run(self, fd: int, extent: Extent) -> bool:
-        sha256 = hashlib.sha256()
-        left = extent.length
-        while left and (piece := os.read(fd, min(PIECE, left))):
-            sha256.update(piece)
-            left -= len(piece)
-        return sha256.digest() == extent.sha256
-
-    def _same_bytes(self, fd: int, extent: Extent) -> bool:
-        read: Read = lambda size: os.read(fd, size)  # noqa: E731
-        return all(_fill(read, len(data)) == data for data in self._reader.pieces((extent,)))
 
 
 def content_type(key: str) -> dict[str, str]:
-    """Return the header that says what *key* holds, going by its name alone."""
+    """Return the ``content-type`` header for the extension of *key*; empty if it is unknown."""
     kind, coding = _types.guess_type(key.rpartition("/")[2], strict=False)
     if coding is not None:
         kind = COMPRESSED.get(coding)
     return {"content-type": kind} if kind else {}
+
+
+def not_a_file(mode: int) -> str:
+    """Return the reason why a path with this ``st_mode`` is not a regular file."""
+    kinds = {
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a device",
+        stat.S_IFCHR: "a device",
+        stat.S_IFDIR: "a folder",
+    }
+    found = kinds.get(stat.S_IFMT(mode), f"of the unknown type {stat.S_IFMT(mode):o}")
+    return f"it is {found}, expected a regular file"
 
 
 def _folder(key: str) -> Entry:
@@ -208,37 +202,37 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _is_older(found: Found, known: Entry) -> bool:
-    """Return whether the file has the size of *known* and has not changed since its import.
+def _is_older(path: str, known: Entry) -> bool:
+    """Return whether the file has the size of *known* and was last changed before its ingest.
 
-    The kernel sets the ctime at each change and at each rename, and nobody can set it back.
+    The kernel sets the ctime at each change and rename, and no system call can set it back.
     """
     try:
-        facts = os.stat(found.path)
+        found = os.stat(path)
     except OSError as error:
-        raise NotAFile(Problem(found.path, error.strerror or str(error))) from error
-    changed = max(facts.st_mtime, facts.st_ctime)
+        raise NotAFile(path, error.strerror or str(error)) from error
+    changed = max(found.st_mtime, found.st_ctime)
     return (
-        stat.S_ISREG(facts.st_mode)
-        and facts.st_size == known.size
+        stat.S_ISREG(found.st_mode)
+        and found.st_size == known.size
         and changed < known.modified / 1000 - TRUST_MARGIN
     )
 
 
-def _open(found: Found) -> int:
+def _open(path: str) -> int:
     try:
-        # A pipe that took the file's place would otherwise keep us waiting for a writer.
-        fd = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        # O_NONBLOCK: to open a pipe that has replaced the file would block until a writer opens it.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
-        raise NotAFile(Problem(found.path, error.strerror or str(error))) from error
+        raise NotAFile(path, error.strerror or str(error)) from error
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode):
         os.close(fd)
-        raise NotAFile(Problem(found.path, not_a_file(mode)))
+        raise NotAFile(path, not_a_file(mode))
     return fd
 
 
-def _fill(read: Read, size: int) -> bytes:
+def _read_fully(read: Read, size: int) -> bytes:
     """Return *size* bytes, fewer only at the end."""
     data = read(size)
     while 0 < len(data) < size and (more := read(size - len(data))):

@@ -1,11 +1,11 @@
-"""Publishing: a tree becomes a commit, and the commit the head of its branch.
+"""Publishing: commit a tree, and make the commit the head of its branch.
 
-There is one path for the output of a job and for ``put``. Its order is what makes a commit atomic:
+Jobs and check-ins publish in the same way. The order of writes makes a commit atomic:
 
     blobs durable → segments, root → commit (put-if-absent) → slot of the branch (put-if-absent)
 
-Before the commit, a failure leaves nothing but garbage, which is deleted. From the moment at which
-the commit may exist, its blobs stay, whatever happens; a commit whose blobs are gone is damaged.
+A failure before the commit leaves only garbage, which is deleted. From the moment when the commit
+may exist, its blobs are kept in any case, as a commit without its blobs is damaged.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,11 +18,11 @@ from worker.errors import Unavailable
 from worker.model import BranchName, Commit, CommitName, InputRecord
 from worker.store.backends.base import NoPutIfAbsent, StoreUnavailable, WriteUncertain
 from worker.store.blobs import Stage
-from worker.store.repository import ANY, Advance, Expected, Head, Store
+from worker.store.repository import ANY, Advance, Expected, Head, Move, Store
 from worker.store.trees import Tree
 
 Guard = Callable[[], AbstractContextManager[None]]
-"""A context for the time from the first write that others can see until the branch has moved."""
+"""A context from the first write that other processes can see until the branch has moved."""
 
 
 class BranchNotMoved(Unavailable):
@@ -38,19 +38,19 @@ class BranchNotMoved(Unavailable):
 
 
 class PublicationUncertain(Unavailable):
-    """The store did not answer whether the commit was stored."""
+    """The store did not respond, so it is unknown whether the commit was published."""
 
     def __init__(self, name: CommitName, cause: StoreUnavailable) -> None:
         super().__init__(
             f"the store did not confirm the commit {name}, which may be there or not "
-            f"(what it stands on is kept): {cause}"
+            f"(all that it needs is kept): {cause}"
         )
         self.errno = cause.errno
 
 
 @attrs.frozen
 class Draft:
-    """What a commit says beside its files."""
+    """The fields of a new commit other than its files."""
 
     name: CommitName
     branch: BranchName
@@ -64,17 +64,17 @@ class Draft:
 
 @attrs.frozen
 class Published:
-    """The commit of this name, and its place on its branch."""
+    """The commit of this name, and the result of moving its branch."""
 
     commit: Commit
     ours: bool
-    """Whether this call published it; another run of the same job may have been first."""
+    """Whether this call published it, and not an earlier run of the same job."""
     advance: Advance
 
     @property
     def on_branch(self) -> bool:
-        """Whether it is in the log of its branch."""
-        return self.advance.arrived
+        """Whether the commit is in the log of its branch."""
+        return self.advance.move is not Move.CHANGED
 
 
 def publish(
@@ -88,8 +88,8 @@ def publish(
 ) -> Published:
     """Publish *tree* as the commit *draft* and append it to the log of its branch.
 
-    With *expected*, the branch moves only from that head. The stage is settled here; raises
-    StoreUnavailable with nothing published, PublicationUncertain, or BranchNotMoved.
+    Flushes *stage*. With *expected*, the branch moves only from that head. Raises StoreUnavailable
+    if nothing was published, PublicationUncertain or BranchNotMoved.
     """
     with guard():
         commit, ours = _add(store, stage, tree, draft, expected)
@@ -97,7 +97,7 @@ def publish(
 
 
 def keep(store: Store, stage: Stage, tree: Tree, draft: Draft) -> Commit:
-    """Publish *tree* as a commit on no branch, to be looked at."""
+    """Publish *tree* as a commit on no branch, for inspection."""
     commit, _ = _add(store, stage, tree, draft, ANY)
     return commit
 
@@ -105,7 +105,7 @@ def keep(store: Store, stage: Stage, tree: Tree, draft: Draft) -> Commit:
 def finish(
     store: Store, commit: Commit, *, ours: bool = False, expected: Expected = ANY
 ) -> Published:
-    """Append a commit that is published to the log of its branch, unless it is in it."""
+    """Append a published commit to the log of its branch, unless it is in it."""
     branch = BranchName(commit.name.repo, commit.branch)
     try:
         return Published(commit, ours, store.advance(branch, commit, expected=expected))
@@ -116,9 +116,9 @@ def finish(
 def _add(
     store: Store, stage: Stage, tree: Tree, draft: Draft, expected: Expected
 ) -> tuple[Commit, bool]:
-    """Add the commit; return the one that is there now, and whether it is this one."""
+    """Add the commit; return the existing commit, and whether this call published it."""
     try:
-        stage.settle()
+        stage.flush()
         head = store.head(draft.branch) if expected is ANY else expected
         commit = Commit(
             name=draft.name,

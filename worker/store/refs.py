@@ -1,4 +1,4 @@
-"""How a person names a commit or a file of it: ``[project/]repo[@branch-or-commit][^][:path]``."""
+"""Refs, the notation of commits and files: ``[project/]repo[@branch-or-commit][^][:path]``."""
 
 import re
 
@@ -16,7 +16,7 @@ STEP = re.compile(r"[\^~]([0-9]*)")
 
 
 class InvalidRef(Invalid):
-    """This is not how a commit is named."""
+    """The text is not a ref."""
 
     def __init__(self, found: str) -> None:
         super().__init__(
@@ -28,23 +28,23 @@ class InvalidRef(Invalid):
 
 @attrs.frozen
 class Ref:
-    """A commit of a repo, said from outside, and perhaps a path in it."""
+    """A parsed ref: a commit of a repo, and a path in it."""
 
     repo: Repo
     at: str = DEFAULT_BRANCH
-    """A branch, or the id of a commit."""
+    """A branch, or a commit id."""
     back: int = 0
-    """How many parents to go back from there."""
+    """The number of parents to go back from there."""
     path: str = ""
 
     @property
     def is_commit(self) -> bool:
-        """Whether *at* has the form of a commit's id (a branch can be called so too)."""
+        """Whether *at* has the form of a commit id, which a branch name can also have."""
         return COMMIT_ID.fullmatch(self.at) is not None
 
     @property
     def branch(self) -> BranchName:
-        """The branch that *at* names."""
+        """The branch with the name *at*."""
         return BranchName(self.repo, self.at)
 
     def __str__(self) -> str:
@@ -54,10 +54,10 @@ class Ref:
 
 
 def parse_ref(text: str, *, project: str = DEFAULT_PROJECT) -> Ref:
-    """Return the ref that *text* says; *project* is meant where it names none.
+    """Parse a ref; *project* is the default. Raises InvalidRef and InvalidName.
 
-    ``^``, ``^N``, ``~`` and ``~N`` each go back by parents, and add up. The path is all that is
-    after the first colon, less one leading slash: ``repo:/a`` and ``repo:a`` are the same file.
+    ``^``, ``^N``, ``~`` and ``~N`` each go back by parents, and add up. The path is everything
+    after the first colon without one leading slash: ``repo:/a`` and ``repo:a`` are the same file.
     """
     found = FORM.fullmatch(text)
     if found is None or found["repo"] == "" or found["project"] == "" or found["at"] == "":

@@ -1,4 +1,4 @@
-"""Segments: sorted runs of entries as bytes, where they end, and what they mean."""
+"""Segments: the format of sorted runs of entries, their boundaries and their digests."""
 
 import hashlib
 from bisect import bisect_left
@@ -14,7 +14,7 @@ from worker.store.backends.base import Damaged
 
 FORMAT = 2
 AVERAGE = 4096
-# A set of keys without any boundary is possible, if not by chance; no segment grows beyond this.
+# The most entries of a segment, as an adversary can choose keys without any boundary.
 LIMIT = 4 * AVERAGE
 LEVEL = 3
 
@@ -27,27 +27,27 @@ _decode_format = msgspec.msgpack.Decoder(int)
 
 
 class UnknownFormat(Unavailable):
-    """Another version of worker wrote this."""
+    """An object has a format that this version of worker does not read."""
 
     def __init__(self, name: str, found: int, known: int) -> None:
         super().__init__(
-            f"{name}: found format {found}, and this version of worker reads format {known}; "
-            "use the version that wrote it"
+            f"{name}: found format {found}, expected format {known}; "
+            "use the version of worker that wrote it"
         )
         self.found = found
         self.known = known
 
 
 def ends_segment(key: str) -> bool:
-    """Return whether a segment ends after *key*: it does for one key in 4,096, by its hash."""
+    """Return whether a segment ends after *key*: one key in 4,096 is a boundary, by its hash."""
     digest = hashlib.blake2b(key.encode(), digest_size=4).digest()
     return int.from_bytes(digest) % AVERAGE == 0
 
 
 def row(entry: Entry) -> bytes:
-    """Return all of *entry* but its key, as it stands in a segment.
+    """Return all of *entry* but its key in the format of a segment.
 
-    Arrays rather than maps, as there are millions of them.
+    Rows are arrays and not maps, as there are millions of them.
     """
     return _encode.encode(
         (
@@ -68,7 +68,7 @@ def row(entry: Entry) -> bytes:
 
 
 def entry(key: str, row: bytes | msgspec.Raw) -> Entry:
-    """Return the entry that *row* was made from."""
+    """Return the entry that *row* encodes."""
     size, etag, modified, extents, headers, metadata, tags, checksum, parts = _decode_row.decode(
         row
     )
@@ -81,16 +81,16 @@ def entry(key: str, row: bytes | msgspec.Raw) -> Entry:
         headers,
         metadata,
         tags,
-        _checksum(checksum),
-        tuple([Part(number, size, _checksum(given)) for number, size, given in parts]),
+        Checksum(*checksum) if checksum else None,
+        tuple([Part(n, size, Checksum(*c) if c else None) for n, size, c in parts]),
     )
 
 
 def meaning(key: str, row: bytes | msgspec.Raw) -> tuple[bytes, int]:
-    """Return what the entry is as bytes, the same wherever its content lies, and its size.
+    """Return a canonical encoding of the entry without time and location, and its size in bytes.
 
-    Key, size, ETag, headers, metadata, tags, checksums, parts, and each extent as a slice of a
-    digest; neither blobs nor times.
+    It has the key, size, ETag, headers, metadata, tags, checksums, parts, and each extent as a
+    slice of a digest. So it is equal for equal files in every store.
     """
     size, etag, _, extents, *rest = _decode_row.decode(row)
     content = [(sha256, start, length) for _, _, _, sha256, start, length in extents]
@@ -98,21 +98,21 @@ def meaning(key: str, row: bytes | msgspec.Raw) -> tuple[bytes, int]:
 
 
 class Segment:
-    """A decoded segment: its keys, and its entries on demand."""
+    """A decoded segment: its keys, and its entries, which are decoded on demand."""
 
     __slots__ = ("keys", "rows", "weight")
 
     def __init__(self, keys: list[str], rows: Sequence[bytes | msgspec.Raw], weight: int) -> None:
-        """Take sorted *keys*, a row for each, and about the bytes that they take in memory."""
+        """Take sorted *keys*, a row for each, and their approximate size in memory in bytes."""
         self.keys = keys
         self.rows = rows
         self.weight = weight
 
     def find(self, key: str) -> Entry | None:
-        """Return the entry of *key*."""
+        """Return the entry of *key*, or None."""
         index = bisect_left(self.keys, key)
         if index < len(self.keys) and self.keys[index] == key:
-            return self.entry(index)
+            return entry(key, self.rows[index])
         return None
 
     def entry(self, index: int) -> Entry:
@@ -121,45 +121,17 @@ class Segment:
 
 
 def encode(salt: bytes, keys: Sequence[str], rows: Sequence[bytes | msgspec.Raw]) -> bytes:
-    """Return the bytes of a segment: msgpack of format, salt, keys and rows, compressed."""
+    """Return the bytes of a segment: compressed msgpack of format, salt, keys and rows."""
     raw = [row if isinstance(row, msgspec.Raw) else msgspec.Raw(row) for row in rows]
     return compress(_encode.encode((FORMAT, salt, keys, raw)))
 
 
 def decode(name: str, data: bytes) -> Segment:
-    """Return the segment that *data* holds; *name* is for error messages."""
+    """Return the segment with the bytes *data*; *name* is for error messages.
+
+    Raises Damaged and UnknownFormat.
+    """
     raw = decompress(name, data)
-    keys, rows = _parsed(name, raw)
-    # A key and a row are an object each; the rows point into what was decompressed.
-    return Segment(keys, rows, weight=len(raw) + sum(map(len, keys)) + 130 * len(keys))
-
-
-def compress(data: bytes) -> bytes:
-    """Return *data* compressed, with its length in front."""
-    return zstandard.ZstdCompressor(level=LEVEL).compress(data)
-
-
-def decompress(name: str, data: bytes) -> bytes:
-    """Return what was compressed; *name* is for error messages."""
-    try:
-        return zstandard.ZstdDecompressor().decompress(data)
-    except zstandard.ZstdError as error:
-        raise Damaged(name, f"it can't be decompressed ({error})") from error
-
-
-def digest(meanings: Sequence[bytes]) -> bytes:
-    """Return the digest of a segment's meaning, from that of its entries in order."""
-    return hashlib.sha256(b"".join(meanings)).digest()
-
-
-def check_format(name: str, raw: bytes, known: int) -> None:
-    """Raise UnknownFormat unless the msgpack array *raw* begins with the format *known*."""
-    found = _decode_format.decode(_decode_array.decode(raw)[0])
-    if found != known:
-        raise UnknownFormat(name, found, known)
-
-
-def _parsed(name: str, raw: bytes) -> tuple[list[str], list[msgspec.Raw]]:
     try:
         check_format(name, raw, FORMAT)
         _, _, keys, rows = _decode_segment.decode(raw)
@@ -167,12 +139,34 @@ def _parsed(name: str, raw: bytes) -> tuple[list[str], list[msgspec.Raw]]:
         raise Damaged(name, f"this is not a segment ({error})") from error
     if len(keys) != len(rows):
         raise Damaged(name, f"found {len(keys)} keys and {len(rows)} rows")
-    return keys, rows
+    # Each key and each row is an object; rows are views of the decompressed bytes.
+    return Segment(keys, rows, weight=len(raw) + sum(map(len, keys)) + 130 * len(keys))
+
+
+def compress(data: bytes) -> bytes:
+    """Return *data* as a zstd frame with its content size."""
+    return zstandard.ZstdCompressor(level=LEVEL).compress(data)
+
+
+def decompress(name: str, data: bytes) -> bytes:
+    """Return the content of a zstd frame, or raise Damaged; *name* is for error messages."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise Damaged(name, f"it cannot be decompressed ({error})") from error
+
+
+def digest(meanings: Sequence[bytes]) -> bytes:
+    """Return the digest of a segment from the meanings of its entries, in order."""
+    return hashlib.sha256(b"".join(meanings)).digest()
+
+
+def check_format(name: str, raw: bytes, known: int) -> None:
+    """Raise UnknownFormat unless the first item of the msgpack array *raw* is *known*."""
+    found = _decode_format.decode(_decode_array.decode(raw)[0])
+    if found != known:
+        raise UnknownFormat(name, found, known)
 
 
 def _checksum_row(checksum: Checksum | None) -> Any:
     return checksum and (checksum.algorithm, checksum.value, checksum.type)
-
-
-def _checksum(row: list[str] | None) -> Checksum | None:
-    return Checksum(*row) if row else None

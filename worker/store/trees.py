@@ -1,4 +1,4 @@
-"""Trees: all files of a commit, read lazily, and made from another tree by changes."""
+"""Trees: the sorted files of a commit, read lazily, and derived from each other by changes."""
 
 import contextlib
 import hashlib
@@ -22,59 +22,64 @@ from worker.store.segments import LIMIT, Segment
 SEGMENTS = "segments/"
 TREES = "trees/"
 FORMAT = 2
-# Segments on their way to the store at the same time; more would only take memory.
+# Segments that are written at a time; more would only need memory.
 WRITERS = 4
 
 _encode = msgspec.msgpack.Encoder()
 
 
 class OutOfOrder(Invalid):
-    """The changes of a tree do not come sorted by key, each key once."""
+    """The changes of a tree are not sorted by key, or have a key twice."""
 
     def __init__(self, before: str, after: str) -> None:
         super().__init__(
-            f"changes: found {after!r} after {before!r}, expected sorted keys, each once"
+            f"changes: found {after!r} after {before!r}, expected sorted and unique keys"
         )
 
 
 @attrs.frozen
 class SegmentRow:
-    """What a root knows of a segment."""
+    """The description of a segment in a root."""
 
     last: str
-    """The last of its keys."""
+    """The last key."""
     address: bytes
     """The SHA-256 of its bytes."""
     digest: bytes
-    """The digest of what its entries mean."""
+    """The digest of the meanings of its entries."""
     count: int
     size: int
     """The sum of its files' sizes, in bytes."""
+
+
+class NotCached(Exception):
+    """The segment with the entry is not in memory."""
 
 
 _decode = msgspec.msgpack.Decoder(tuple[int, bytes, list[tuple[str, bytes, bytes, int, int]]])
 
 
 class SegmentCache:
-    """Decoded segments, the most recently used ones, up to a bound. Safe to share by threads."""
+    """A bounded LRU cache of decoded segments. Safe to use from several threads."""
 
     def __init__(self, limit: int) -> None:
-        """Keep segments of about *limit* bytes together; the last one used is always kept."""
+        """Keep segments of about *limit* bytes in total, and always the last one used."""
         self._limit = limit
         self._used = 0
         self._lock = threading.Lock()
         self._segments: OrderedDict[bytes, Segment] = OrderedDict()
 
-    def __contains__(self, address: bytes) -> bool:
-        """Whether the segment is in memory."""
-        return address in self._segments
-
-    def segment(self, backend: Backend, address: bytes) -> Segment:
-        """Return the segment, from memory or from *backend*, its bytes checked."""
+    def cached(self, address: bytes) -> Segment | None:
+        """Return the segment if it is in memory, else None."""
         with self._lock:
             if (segment := self._segments.get(address)) is not None:
                 self._segments.move_to_end(address)
-                return segment
+            return segment
+
+    def segment(self, backend: Backend, address: bytes) -> Segment:
+        """Return the segment from memory or from *backend*, whose bytes are then verified."""
+        if (cached := self.cached(address)) is not None:
+            return cached
         segment = read_segment(backend, address)
         with self._lock:
             if address not in self._segments:
@@ -86,7 +91,7 @@ class SegmentCache:
 
 
 class Tree:
-    """The files of a commit, sorted by the UTF-8 bytes of their keys. Immutable."""
+    """The immutable files of a commit, sorted by the UTF-8 bytes of their keys."""
 
     def __init__(
         self,
@@ -97,9 +102,9 @@ class Tree:
         *,
         created: Sequence[str] = (),
     ) -> None:
-        """Take the tree of *rows*, whose root is (or will be) stored under the address *root*.
+        """Take the tree of *rows*, whose root is stored under the address *root*.
 
-        *created* names the objects that were stored for it alone.
+        *created* are the names of the objects that were stored only for this tree.
         """
         self.backend = backend
         self._created = created
@@ -113,26 +118,32 @@ class Tree:
 
     @classmethod
     def open(cls, backend: Backend, root: str, cache: SegmentCache) -> "Tree":
-        """Return the tree with this root, after reading the root alone."""
+        """Read a root and return its tree; segments are read on demand."""
         return cls(backend, root, read_root(backend, root), cache)
 
-    @classmethod
-    def empty(cls, backend: Backend, cache: SegmentCache) -> "Tree":
-        """Return the tree without files; its root is not stored, unlike that of ``apply``."""
-        return cls(backend, hashlib.sha256(_encode_root(b"", ())).hexdigest(), (), cache)
-
     def entry(self, key: str) -> Entry | None:
-        """Return the entry of *key*, or None; at most one segment is read."""
+        """Return the entry of *key*, or None; read at most one segment."""
         index = bisect_left(self._lasts, key)
-        return None if index == len(self.rows) else self._segment(index).find(key)
+        if index == len(self.rows):
+            return None
+        return self.cache.segment(self.backend, self.rows[index].address).find(key)
+
+    def entry_nowait(self, key: str) -> Entry | None:
+        """Return the entry of *key*, or None, without blocking; raise NotCached."""
+        index = bisect_left(self._lasts, key)
+        if index == len(self.rows):
+            return None
+        if (segment := self.cache.cached(self.rows[index].address)) is None:
+            raise NotCached
+        return segment.find(key)
 
     def entries(self, *, start: str = "", after: str = "", prefix: str = "") -> Iterator[Entry]:
-        """Yield the entries with *prefix*, at *start* or later, strictly after *after*, lazily."""
+        """Yield the entries with *prefix*, from *start* on and strictly after *after*, lazily."""
         bounds = ((prefix, bisect_left), (start, bisect_left), (after, bisect_right))
-        # Of equal ones the last, which is the strictest.
+        # Of equal bounds the last is the strictest.
         first, position = sorted(bounds, key=itemgetter(0))[-1]
         for index in range(bisect_left(self._lasts, first), len(self.rows)):
-            segment = self._segment(index)
+            segment = self.cache.segment(self.backend, self.rows[index].address)
             keys = segment.keys
             for at in range(position(keys, first), len(keys)):
                 if not keys[at].startswith(prefix):
@@ -140,39 +151,32 @@ class Tree:
                 yield segment.entry(at)
 
     def discard(self) -> None:
-        """Delete what was stored for this tree alone; no commit may name it."""
+        """Delete the objects that were stored only for this tree, which no commit names."""
         _delete(self.backend, self._created)
-
-    def is_cached(self, key: str) -> bool:
-        """Whether ``entry(key)`` would answer from memory, without waiting for the store."""
-        index = bisect_left(self._lasts, key)
-        return index == len(self.rows) or self.rows[index].address in self.cache
-
-    def _segment(self, index: int) -> Segment:
-        return self.cache.segment(self.backend, self.rows[index].address)
 
 
 def apply(base: Tree, changes: Iterable[tuple[str, Entry | None]]) -> Tree:
-    """Return *base* with *changes*, every part of it durable in the store.
+    """Return *base* with *changes*, durable in the store; raise OutOfOrder.
 
-    A change is a key with its new entry, or with None for a key that goes (or was never there).
-    They come sorted by key, each key once, and are taken as they come: memory is bounded. Only
-    segments that a change touches are read and written; the root goes last.
+    A change is a key with its new entry, or with None to remove the key if it exists. Changes are
+    sorted by key, each key once, and are consumed lazily, so memory is bounded. Only segments that
+    a change touches are read and written; the root is written last.
 
-    Every segment and root that is written holds a salt of its own, so no object is ever stored
-    under a name that it, or another, had before. What a crashed writer left, and gc may be deleting
-    at this moment, is therefore never what a new commit relies on.
+    Segments and roots contain a random salt, so no object is stored under a name that an object
+    had before. A new commit therefore never relies on what a crashed writer left, which gc may be
+    deleting at the same time.
     """
     salt = secrets.token_bytes(8)
     created: list[str] = []
     try:
         with ThreadPoolExecutor(WRITERS) as pool:
             builder = _Builder(base.backend, pool, salt, created)
-            _merge(base, _Changes(changes), builder)
+            _merge(base, changes, builder)
             rows = builder.finish()
         if rows and rows == base.rows:
             return base
-        data = _encode_root(salt, rows)
+        encoded = _encode.encode((FORMAT, salt, [attrs.astuple(row) for row in rows]))
+        data = segments.compress(encoded)
         root = hashlib.sha256(data).hexdigest()
         created.append(TREES + root)
         base.backend.put(created[-1], data)
@@ -183,9 +187,9 @@ def apply(base: Tree, changes: Iterable[tuple[str, Entry | None]]) -> Tree:
 
 
 def read_root(backend: Backend, root: str) -> tuple[SegmentRow, ...]:
-    """Return what the root says, its bytes checked against its address."""
+    """Read a root, verify its bytes against its address, and return its rows."""
     name = TREES + root
-    data = _checked(backend, name, root)
+    data = _verified(backend, name, root)
     raw = segments.decompress(name, data)
     try:
         segments.check_format(name, raw, FORMAT)
@@ -195,53 +199,32 @@ def read_root(backend: Backend, root: str) -> tuple[SegmentRow, ...]:
 
 
 def read_segment(backend: Backend, address: bytes) -> Segment:
-    """Return the segment, its bytes checked against its address."""
+    """Read a segment and verify its bytes against its address."""
     name = SEGMENTS + address.hex()
-    return segments.decode(name, _checked(backend, name, address.hex()))
-
-
-def _encode_root(salt: bytes, rows: tuple[SegmentRow, ...]) -> bytes:
-    return segments.compress(_encode.encode((FORMAT, salt, [attrs.astuple(row) for row in rows])))
+    return segments.decode(name, _verified(backend, name, address.hex()))
 
 
 def _delete(backend: Backend, names: Sequence[str]) -> None:
-    """Delete what no commit names; where the store does not answer, gc does it later."""
+    """Delete objects that no commit names. If the store does not respond, gc deletes them later."""
     with contextlib.suppress(StoreUnavailable):
         for name in names:
             backend.delete(name)
 
 
-def _checked(backend: Backend, name: str, address: str) -> bytes:
+def _verified(backend: Backend, name: str, address: str) -> bytes:
     try:
         data = backend.get(name)
     except ObjectMissing as error:
-        # A commit or a root says that it is there.
-        raise Damaged(name, "the object is gone") from error
+        # A commit or a root names it.
+        raise Damaged(name, "the object is missing") from error
     found = hashlib.sha256(data).hexdigest()
     if found != address:
         raise Damaged(name, f"its bytes have the SHA-256 {found}")
     return data
 
 
-class _Changes:
-    """Changes with a look at the next one, refused where they are out of order."""
-
-    def __init__(self, changes: Iterable[tuple[str, Entry | None]]) -> None:
-        self._changes = iter(changes)
-        self.key: str | None = None
-        self.entry: Entry | None = None
-        self.step()
-
-    def step(self) -> None:
-        """Look at the next change; *key* is None after the last."""
-        before = self.key
-        self.key, self.entry = next(self._changes, (None, None))
-        if before is not None and self.key is not None and self.key <= before:
-            raise OutOfOrder(before, self.key)
-
-
 class _Builder:
-    """Cuts sorted entries into segments and stores them, several at a time."""
+    """Divides sorted entries into segments and writes these, several at a time."""
 
     def __init__(
         self, backend: Backend, pool: ThreadPoolExecutor, salt: bytes, created: list[str]
@@ -251,89 +234,81 @@ class _Builder:
         self._salt = salt
         self._created = created
         self._writing: deque[Future[None]] = deque()
-        self._done: list[SegmentRow] = []
-        self._begin()
-
-    def _begin(self) -> None:
-        self._keys: list[str] = []
+        self.done: list[SegmentRow] = []
+        """The complete segments. A stored one can be appended while *keys* is empty."""
+        self.keys: list[str] = []
+        """The keys of the current segment; empty at a boundary."""
         self._rows: list[bytes | msgspec.Raw] = []
         self._meanings: list[bytes] = []
         self._size = 0
 
-    @property
-    def between(self) -> bool:
-        """Whether a segment ended with the last entry."""
-        return not self._keys
-
-    def keep(self, row: SegmentRow) -> None:
-        """Take over a whole segment that is stored already; only between segments."""
-        self._done.append(row)
-
     def add(self, key: str, row: bytes | msgspec.Raw) -> None:
-        """Add an entry."""
-        self._keys.append(key)
+        """Append an entry, and end the segment if the key is a boundary."""
+        self.keys.append(key)
         self._rows.append(row)
         meaning, size = segments.meaning(key, row)
         self._meanings.append(meaning)
         self._size += size
-        if segments.ends_segment(key) or len(self._keys) == LIMIT:
+        if segments.ends_segment(key) or len(self.keys) == LIMIT:
             self._end()
 
     def finish(self) -> tuple[SegmentRow, ...]:
-        """Return the rows when every segment is durable."""
-        if self._keys:
+        """End the last segment, wait until all are durable, and return their rows."""
+        if self.keys:
             self._end()
         while self._writing:
             self._writing.popleft().result()
-        return tuple(self._done)
+        return tuple(self.done)
 
     def _end(self) -> None:
-        data = segments.encode(self._salt, self._keys, self._rows)
-        address = hashlib.sha256(data).digest()
-        self._done.append(
-            SegmentRow(
-                self._keys[-1],
-                address,
-                segments.digest(self._meanings),
-                len(self._keys),
-                self._size,
-            )
-        )
-        self._begin()
+        data = segments.encode(self._salt, self.keys, self._rows)
+        address, digest = hashlib.sha256(data).digest(), segments.digest(self._meanings)
+        self.done.append(SegmentRow(self.keys[-1], address, digest, len(self.keys), self._size))
+        self.keys, self._rows, self._meanings, self._size = [], [], [], 0
         while len(self._writing) >= WRITERS:
             self._writing.popleft().result()
         self._created.append(SEGMENTS + address.hex())
         self._writing.append(self._pool.submit(self._backend.put, self._created[-1], data))
 
 
-def _merge(base: Tree, changes: _Changes, builder: _Builder) -> None:
-    """Feed *builder* with *base* and *changes*, whole untouched segments as they are.
+def _merge(base: Tree, changes: Iterable[tuple[str, Entry | None]], builder: _Builder) -> None:
+    """Add the entries of *base* with *changes* to *builder*, and reuse untouched segments.
 
-    Where a segment ends depends on the keys since the last end alone. So a segment of *base* that
-    begins where the builder has just ended one is what the builder would make of its entries,
-    provided that it was ended by a boundary; the last one was ended by the end of the tree, and
-    belongs to all keys that follow.
+    Where a segment ends depends only on the keys since the previous boundary. So a segment of
+    *base* that starts at a boundary of the builder is what the builder would make of its entries.
+    The exception is the last one, which ends with the tree: all later keys belong to it.
     """
+    ordered = _ordered(changes)
+    change = next(ordered, None)
     final = len(base.rows) - 1
     for index, row in enumerate(base.rows):
-        touched = changes.key is not None and (changes.key <= row.last or index == final)
-        if builder.between and not touched:
-            builder.keep(row)
+        is_touched = change is not None and (change[0] <= row.last or index == final)
+        if not builder.keys and not is_touched:
+            builder.done.append(row)
             continue
         segment = base.cache.segment(base.backend, row.address)
-        for at, key in enumerate(segment.keys):
-            while changes.key is not None and changes.key < key:
-                _add_change(builder, changes)
-            if changes.key == key:
-                _add_change(builder, changes)
-            else:
-                builder.add(key, segment.rows[at])
-    while changes.key is not None:
-        _add_change(builder, changes)
+        for key, old in zip(segment.keys, segment.rows, strict=True):
+            is_changed = False
+            while change is not None and change[0] <= key:
+                is_changed = change[0] == key
+                if change[1] is not None:
+                    builder.add(change[0], segments.row(change[1]))
+                change = next(ordered, None)
+            if not is_changed:
+                builder.add(key, old)
+    while change is not None:
+        if change[1] is not None:
+            builder.add(change[0], segments.row(change[1]))
+        change = next(ordered, None)
 
 
-def _add_change(builder: _Builder, changes: _Changes) -> None:
-    entry, key = changes.entry, changes.key
-    if entry is not None and key is not None:
-        builder.add(key, segments.row(entry))
-    changes.step()
+def _ordered(
+    changes: Iterable[tuple[str, Entry | None]],
+) -> Iterator[tuple[str, Entry | None]]:
+    """Yield *changes*; raise OutOfOrder."""
+    previous = None
+    for key, entry in changes:
+        if previous is not None and key <= previous:
+            raise OutOfOrder(previous, key)
+        previous = key
+        yield key, entry

@@ -1,4 +1,4 @@
-"""Verification: every branch, commit, tree and payload byte of a store is read and checked."""
+"""Verification: read everything that commits reach, and check every digest, count and size."""
 
 import hashlib
 from collections.abc import Callable
@@ -6,22 +6,24 @@ from itertools import pairwise
 
 import attrs
 
-from worker.errors import DataLost, NotFound
+from worker.errors import NotFound
 from worker.model import CommitName, Extent, Repo
 from worker.store import segments
+from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader
 from worker.store.repository import Store
 from worker.store.segments import Segment, UnknownFormat
 from worker.store.trees import SEGMENTS, SegmentRow, read_root, read_segment
 
+# Runs of at least this size are remembered, and so are read once. Their number is bounded by the
+# size of the store. Smaller runs are read again for each segment that names them, which costs less
+# than the memory for an unbounded number of them.
 REMEMBERED = 64 << 10
-"""Bytes from which a run is remembered, and so read once. The number of these is bounded by the
-size of the store; smaller runs are read once for each segment that refers to them."""
 
 
 @attrs.frozen
 class Defect:
-    """Stored data that is missing or inconsistent."""
+    """A difference between what the store has and what was stored."""
 
     name: str
     """The commit, branch or object with the defect."""
@@ -30,34 +32,34 @@ class Defect:
 
 @attrs.frozen
 class Verified:
-    """What a verification read, and the defects that it found."""
+    """The result of a verification: what was read, and the defects."""
 
     commits: int
     segments: int
     runs: int
-    """Runs of payload read; small ones once for each segment that refers to them."""
+    """Runs of payload that were read; small ones count once for each segment that names them."""
     size: int
-    """Payload bytes read and hashed."""
+    """Payload bytes that were read and hashed."""
     defects: tuple[Defect, ...]
 
 
-def verify_store(store: Store, *, progress: Callable[[CommitName], None] | None = None) -> Verified:
-    """Read all data of *store* and check every digest; nothing is changed.
+def verify(store: Store, *, progress: Callable[[CommitName], None] | None = None) -> Verified:
+    """Read every branch, commit, tree and payload byte of the store, and check every digest.
 
-    Damage is reported in the result and raises nothing. *progress* is called with each commit.
+    Nothing is changed. *progress* is called with each commit before it is read.
     """
-    verifier = _Verifier(store)
+    verification = _Verification(store)
     for repo in store.repos():
-        verifier.verify_branches(repo)
+        verification.check_branches(repo)
         for name in store.commits(repo):
             if progress is not None:
                 progress(name)
-            verifier.verify_commit(name)
-    return verifier.result()
+            verification.check_commit(name)
+    return verification.result()
 
 
-class _Verifier:
-    """The state of one verification."""
+class _Verification:
+    """The state of one verification: what has been read, and the defects so far."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -79,63 +81,63 @@ class _Verifier:
             defects=tuple(self._defects),
         )
 
-    def verify_branches(self, repo: Repo) -> None:
+    def check_branches(self, repo: Repo) -> None:
         for branch in self._store.branches(repo):
             try:
                 for head in self._store.heads(branch):
                     self._store.commit(head.commit)
-            except (DataLost, UnknownFormat, NotFound) as error:
-                self._report(str(branch), str(error))
+            except (Damaged, UnknownFormat, NotFound) as error:
+                self._add(str(branch), str(error))
 
-    def verify_commit(self, name: CommitName) -> None:
+    def check_commit(self, name: CommitName) -> None:
         self._commits += 1
         try:
             commit = self._store.commit(name)
             rows = read_root(self._store.backend, commit.root)
-        except (DataLost, UnknownFormat, NotFound) as error:
-            self._report(str(name), str(error))
+        except (Damaged, UnknownFormat, NotFound) as error:
+            self._add(str(name), str(error))
             return
         tree = self._store.tree(commit)
-        for what, recorded, actual in (
+        for what, stated, found in (
             ("files", commit.files, tree.count),
             ("bytes", commit.size, tree.size),
             ("digest", commit.digest, tree.digest),
         ):
-            if recorded != actual:
-                self._report(str(name), f"it records {what} {recorded}, its tree has {actual}")
+            if stated != found:
+                self._add(str(name), f"{what}: found {found} in its tree, expected {stated}")
         previous = None
         for row in rows:
-            actual_row = self._verify_segment(row.address)
-            if actual_row is not None and actual_row != row:
-                self._report(str(name), f"its root contradicts segment {row.address.hex()}")
+            segment = self._check_segment(row.address)
+            if segment is not None and segment != row:
+                self._add(str(name), f"its root does not agree with segment {row.address.hex()}")
             if previous is not None and row.last <= previous:
-                self._report(str(name), f"{row.last!r} follows {previous!r} in its root")
+                self._add(str(name), f"{row.last!r} comes after {previous!r} in its root")
             previous = row.last
 
-    def _verify_segment(self, address: bytes) -> SegmentRow | None:
-        """Return the row that describes a segment, which is read once; None if it is damaged."""
+    def _check_segment(self, address: bytes) -> SegmentRow | None:
+        """Return the row that describes the segment, or None if it is damaged; read it once."""
         if address not in self._segments:
             self._segments[address] = None
             try:
                 segment = read_segment(self._store.backend, address)
-            except (DataLost, UnknownFormat, NotFound) as error:
-                self._report(SEGMENTS + address.hex(), str(error))
+            except (Damaged, UnknownFormat, NotFound) as error:
+                self._add(SEGMENTS + address.hex(), str(error))
             else:
-                self._segments[address] = self._verify_entries(address, segment)
+                self._segments[address] = self._check_entries(address, segment)
         return self._segments[address]
 
-    def _verify_entries(self, address: bytes, segment: Segment) -> SegmentRow:
+    def _check_entries(self, address: bytes, segment: Segment) -> SegmentRow:
         name = SEGMENTS + address.hex()
         if any(one >= other for one, other in pairwise(segment.keys)):
-            self._report(name, "its keys are not in ascending order")
+            self._add(name, "its keys are not sorted and unique")
         meanings = []
         for key, row in zip(segment.keys, segment.rows, strict=True):
             meanings.append(segments.meaning(key, row))
             entry = segments.entry(key, row)
             if entry.size != sum(extent.length for extent in entry.extents):
-                self._report(name, f"{key!r}: its extents do not add up to {entry.size} bytes")
+                self._add(name, f"{key!r}: its extents do not add up to {entry.size} bytes")
             for extent in entry.extents:
-                self._verify_run(name, key, extent)
+                self._check_run(name, key, extent)
         return SegmentRow(
             last=segment.keys[-1] if segment.keys else "",
             address=address,
@@ -144,14 +146,14 @@ class _Verifier:
             size=sum(size for _, size in meanings),
         )
 
-    def _verify_run(self, name: str, key: str, extent: Extent) -> None:
+    def _check_run(self, name: str, key: str, extent: Extent) -> None:
         if not 0 <= extent.start <= extent.start + extent.length <= extent.run_length:
-            self._report(name, f"{key!r}: an extent exceeds its run")
-        run = Extent(
-            extent.blob, extent.run_offset, extent.run_length, extent.sha256, 0, extent.run_length
+            self._add(name, f"{key!r}: an extent reaches beyond its run")
+        run = Extent.of_run(
+            extent.blob, offset=extent.run_offset, length=extent.run_length, sha256=extent.sha256
         )
         if extent.run_length >= REMEMBERED:
-            # A digest of the run's name takes a third of the memory of the name.
+            # A digest of the run takes a third of the memory of its name.
             seen = hashlib.blake2b(repr(run).encode(), digest_size=16).digest()
             if seen in self._large:
                 return
@@ -162,11 +164,13 @@ class _Verifier:
             for piece in self._reader.pieces((run,)):
                 sha256.update(piece)
                 self._size += len(piece)
-        except (DataLost, NotFound) as error:
-            self._report(name, f"{key!r}: {error}")
+        except (Damaged, NotFound) as error:
+            self._add(name, f"{key!r}: {error}")
             return
         if sha256.digest() != extent.sha256:
-            self._report(name, f"{key!r}: blob {extent.blob} does not match its digest")
+            self._add(
+                name, f"{key!r}: the bytes in blob {extent.blob} are not those that were stored"
+            )
 
-    def _report(self, name: str, found: str) -> None:
+    def _add(self, name: str, found: str) -> None:
         self._defects.append(Defect(name, found))

@@ -1,11 +1,11 @@
-"""What a container engine answers, and what that means: errors, images, states, what is left.
+"""Output of a container engine, parsed: errors, images, states, and labels of containers.
 
 Nothing here calls an engine; :mod:`worker.supervisor.engine` does.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,41 +18,41 @@ AGENT_LABEL = "worker.agent"
 
 
 class EngineMissing(Misconfigured):
-    """The engine of ``--runtime`` is not on this machine."""
+    """The engine of ``--runtime`` is not installed on this machine."""
 
 
-class EngineOptionWrong(Misconfigured):
-    """The engine does not know one of the options that the configuration gives it."""
+class InvalidEngineOption(Misconfigured):
+    """The engine rejects one of the options that the configuration gives it."""
 
 
 class EngineFailed(Unavailable):
-    """The engine did not do what it was asked for, for a reason of its own."""
+    """The engine failed for a reason of its own."""
 
 
 class ImageMissing(Invalid):
-    """No image has the name that the job gives."""
+    """The image of the job does not exist."""
 
 
-class ImageRefused(Misconfigured):
-    """The registry does not give this image to us."""
+class ImageDenied(Misconfigured):
+    """The registry denies access to the image."""
 
 
 @attrs.frozen
 class Image:
-    """An image that is there, ready to be run."""
+    """An image that is present on this machine."""
 
     name: str
-    """As the job says it."""
+    """As in the job."""
     id: str
     digest: str
-    """What names exactly this image: that of its registry, or else its id."""
+    """The digest in its registry, or else the image id: either identifies exactly this image."""
     user: str = ""
-    """Whom it runs commands as, if it says so: ``name``, ``uid``, either with ``:group``."""
+    """Its default user, if any: a name or a uid, either with ``:group``."""
 
 
 @attrs.frozen
-class State:
-    """How a container stands."""
+class ContainerState:
+    """State of a container."""
 
     started: bool
     running: bool
@@ -61,11 +61,11 @@ class State:
     error: str = ""
 
 
-def read_state(answer: str) -> State:
-    """Return what ``container inspect`` says."""
-    found: dict[str, Any] = json.loads(answer)[0]["State"]
-    return State(
-        # Both engines write Go's zero time for what never happened.
+def parse_state(output: str) -> ContainerState:
+    """Parse the output of ``container inspect`` for one container."""
+    found: dict[str, Any] = json.loads(output)[0]["State"]
+    return ContainerState(
+        # Both engines write Go's zero time for an event that did not happen.
         started=not str(found.get("StartedAt", "")).startswith("0001-"),
         running=bool(found.get("Running")),
         code=int(found.get("ExitCode", 0)),
@@ -74,33 +74,35 @@ def read_state(answer: str) -> State:
     )
 
 
-def read_image(name: str, answer: str) -> Image:
-    """Return what ``image inspect`` says."""
-    found: dict[str, Any] = json.loads(answer)[0]
-    number = str(found["Id"])
-    plain = f"sha256:{number.removeprefix('sha256:')}"
+def parse_image(name: str, output: str) -> Image:
+    """Parse the output of ``image inspect``."""
+    found: dict[str, Any] = json.loads(output)[0]
+    image_id = str(found["Id"])
     digests = found.get("RepoDigests") or []
+    digest = str(digests[0]) if digests else f"sha256:{image_id.removeprefix('sha256:')}"
     config = found.get("Config") or {}
-    return Image(name, number, str(digests[0]) if digests else plain, str(config.get("User") or ""))
+    return Image(name, image_id, digest, str(config.get("User") or ""))
 
 
-# What the engines and their registries say, in their own words; the first match wins.
-Meanings = tuple[tuple[str, type[WorkerError]], ...]
-OF_PULL: Meanings = (
+# --- errors ---------------------------------------------------------------------------------------
+
+# Messages of the engines, their registries and OCI runtimes; the first match wins.
+ErrorPatterns = tuple[tuple[str, type[WorkerError]], ...]
+PULL_ERRORS: ErrorPatterns = (
     (r"connect to the docker daemon|docker daemon running|connection refused", EngineFailed),
-    (r"unauthorized|authentication required|denied|forbidden|no basic auth", ImageRefused),
+    (r"unauthorized|authentication required|denied|forbidden|no basic auth", ImageDenied),
     (
         r"manifest unknown|not found|name unknown|does not exist|did not resolve"
         r"|no such image|invalid reference|invalid image name|must be lowercase",
         ImageMissing,
     ),
 )
-OF_CREATE: Meanings = (
-    (r"unknown (shorthand )?flag|invalid argument|flag needs an argument", EngineOptionWrong),
+CREATE_ERRORS: ErrorPatterns = (
+    (r"unknown (shorthand )?flag|invalid argument|flag needs an argument", InvalidEngineOption),
     (r"no such image|image not known|unable to find image", ImageMissing),
 )
-OF_START: Meanings = (
-    # As runc says it, and as crun does.
+START_ERRORS: ErrorPatterns = (
+    # The wording of runc, then that of crun.
     (r'exec: ".*": .*(not found|no such file|permission denied|is a directory)', NotStarted),
     (r"executable.*: (not found|no such file|permission denied)|exec format error", NotStarted),
     (r"executable file .* not found", NotStarted),
@@ -108,61 +110,65 @@ OF_START: Meanings = (
 )
 
 
-def error_of(meanings: Meanings, said: str, what: str) -> WorkerError:
-    """Return the error that an engine's words mean; what is not known is a failure of its own."""
-    for pattern, kind in meanings:
-        if re.search(pattern, said, re.IGNORECASE):
-            return kind(f"{what}: {brief(said)}")
-    return EngineFailed(f"{what}: {brief(said)}")
+def classify_error(patterns: ErrorPatterns, message: str, context: str) -> WorkerError:
+    """Return the error for an engine's message; an unknown message is a failure of the engine."""
+    for pattern, kind in patterns:
+        if re.search(pattern, message, re.IGNORECASE):
+            return kind(f"{context}: {last_line(message)}")
+    return EngineFailed(f"{context}: {last_line(message)}")
 
 
-def brief(said: str) -> str:
-    """Return the last thing that an engine said, which is the one that says why."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1].removeprefix("Error: ")[:1000] if lines else "it said nothing"
+def last_line(message: str) -> str:
+    """Return the last line of an engine's message, which has the reason; progress precedes it."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1].removeprefix("Error: ")[:1000] if lines else "the engine gave no reason"
 
 
-# The init of an engine says so and exits when there is no such command. Nothing else tells.
-INIT_REFUSAL = re.compile(
-    r"ERROR \(catatonit:\d+\): failed to exec pid1: (?P<why>.+)"
-    r"|\[FATAL\s+tini \(\d+\)\] exec .+ failed: (?P<why_of_tini>.+)"
+# The init that an engine puts before a command reports a missing command by this line and an exit
+# code. The engine itself reports nothing.
+INIT_ERROR = re.compile(
+    r"ERROR \(catatonit:\d+\): failed to exec pid1: (?P<catatonit>.+)"
+    r"|\[FATAL\s+tini \(\d+\)\] exec .+ failed: (?P<tini>.+)"
 )
 
 
-def refused_by_init(code: int, said: Iterable[str]) -> str | None:
-    """Return why the command could not be begun, if that is how it ended."""
-    lines = list(said)
-    found = INIT_REFUSAL.fullmatch(lines[0].strip()) if len(lines) == 1 else None
+def init_error(code: int, lines: Sequence[str]) -> str | None:
+    """Return why the init could not start the command; None if the command itself exited.
+
+    *code* is the exit code of the container, *lines* are the last ones of its standard error.
+    """
+    found = INIT_ERROR.fullmatch(lines[0].strip()) if len(lines) == 1 else None
     if found is None or code not in (1, 126, 127):
         return None
-    return found["why"] or found["why_of_tini"]
+    return found["catatonit"] or found["tini"]
 
 
-# --- what was left behind -------------------------------------------------------------------------
+# --- abandoned containers -------------------------------------------------------------------------
 
 
 @attrs.frozen
-class Agent:
-    """A worker's process, so named that none that comes later has the same name."""
+class AgentId:
+    """Identity of a worker process that no later process shares."""
 
     machine: str
-    """The start of the machine, and the PID namespace."""
+    """The boot of the machine, and the PID namespace."""
     pid: int
-    started_at: int
+    start_time: int
+    """In clock ticks since boot."""
 
     def __str__(self) -> str:
-        return f"{self.machine}/{self.pid}/{self.started_at}"
+        return f"{self.machine}/{self.pid}/{self.start_time}"
 
     @classmethod
-    def parse(cls, text: str) -> "Agent | None":
-        """Read a label; None if no worker of this kind wrote it."""
+    def parse(cls, text: str) -> "AgentId | None":
+        """Parse the value of a label; None if it has another form."""
         found = re.fullmatch(r"(.+)/(\d+)/(\d+)", text)
         return cls(found[1], int(found[2]), int(found[3])) if found else None
 
 
 @attrs.frozen
-class Seen:
-    """A container of some worker, as the engine knows it."""
+class WorkerContainer:
+    """A container that some worker created, as the engine lists it."""
 
     id: str
     job: str
@@ -170,26 +176,29 @@ class Seen:
     running: bool
 
 
-def abandoned(seen: Seen, *, job: str, machine: str, start_times: Mapping[int, int]) -> bool:
-    """Whether the agent that created a container has exited.
+def is_abandoned(
+    container: WorkerContainer, *, job: str, machine: str, start_times: Mapping[int, int]
+) -> bool:
+    """Whether the worker that created a container is gone.
 
-    *start_times* are those of the processes of this *machine*, by pid. A container of an agent on
-    another machine is abandoned only if it has exited and belongs to this *job*.
+    *start_times* has the start time of each process of this *machine*. Processes of another machine
+    are not visible, so a container of theirs is abandoned only if it belongs to the same *job* and
+    does not run.
     """
-    agent = Agent.parse(seen.agent)
+    agent = AgentId.parse(container.agent)
     if agent is not None and agent.machine == machine:
-        return start_times.get(agent.pid) != agent.started_at
-    return seen.job == job and not seen.running
+        return start_times.get(agent.pid) != agent.start_time
+    return container.job == job and not container.running
 
 
-def read_containers(answer: str) -> tuple[Seen, ...]:
-    """Return what ``container inspect`` says of several."""
+def parse_containers(output: str) -> tuple[WorkerContainer, ...]:
+    """Parse the output of ``container inspect`` for several containers."""
     return tuple(
-        Seen(
+        WorkerContainer(
             id=str(each["Id"]),
             job=str(each["Config"]["Labels"].get(JOB_LABEL, "")),
             agent=str(each["Config"]["Labels"].get(AGENT_LABEL, "")),
             running=bool(each["State"].get("Running")),
         )
-        for each in json.loads(answer or "[]")
+        for each in json.loads(output or "[]")
     )

@@ -1,56 +1,215 @@
-"""The runtime of a run's commands: as processes of this machine, or in containers."""
+"""Runtimes: a command runs as a process of this machine, or in a container of its own."""
 
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
-from worker.supervisor.command import (
-    CommandExit,
-    GracePeriod,
-    OutputHandler,
-    run_command,
-    run_on_terminal,
+import attrs
+import trio
+from structlog.typing import FilteringBoundLogger
+from trio.to_thread import run_sync as in_thread
+
+from worker.supervisor.cgroup import machine_oom_kills
+from worker.supervisor.command import CommandExit, GracePeriod, run_command, run_on_terminal
+from worker.supervisor.container import Container, Mount, create_arguments, split_environment
+from worker.supervisor.engine import PreparedImage, current_agent
+from worker.supervisor.engine_output import (
+    AGENT_LABEL,
+    CREATE_ERRORS,
+    JOB_LABEL,
+    START_ERRORS,
+    ContainerState,
+    EngineFailed,
+    classify_error,
+    init_error,
+    last_line,
+    parse_state,
 )
-from worker.supervisor.tree import CommandSpec, Usage
+from worker.supervisor.output import OutputHandler
+from worker.supervisor.tree import CommandSpec, NotStarted
+from worker.supervisor.usage import Usage
+
+REMOVE_TIMEOUT = 30.0
+"""Seconds for the engine to remove a container; on timeout, the log names the container."""
+REMOVE = ("rm", "--force", "--volumes")
+KILLED = 128 + 9
+"""Exit code of a container whose command was killed by SIGKILL."""
 
 
 class Runtime(Protocol):
-    """Runs commands to their exit and ends their process trees.
+    """An environment that runs commands.
 
-    When cancelled, the tree receives SIGTERM, and SIGKILL after the grace period; no process is
-    left. Raises NotStarted.
+    The guarantees are those of :func:`worker.supervisor.command.run_command`: on cancellation, the
+    process tree receives SIGTERM, and SIGKILL after the grace period; no process is left.
     """
 
     @property
     def shares_environment(self) -> bool:
-        """Whether a shell there may use the agent's whole environment."""
+        """Whether an interactive shell may inherit the environment of the worker."""
         ...
 
     async def run(
         self,
-        spec: CommandSpec,
+        command: CommandSpec,
         *,
         stdin: bytes,
         grace_period: GracePeriod,
-        handler: OutputHandler,
-        record_usage: Callable[[Usage], None],
+        output: OutputHandler,
+        on_usage: Callable[[Usage], None],
     ) -> CommandExit:
-        """Run a command and handle its output."""
+        """Run a command and handle its output; raises NotStarted."""
         ...
 
     async def run_on_terminal(
         self,
-        spec: CommandSpec,
+        command: CommandSpec,
         *,
         grace_period: GracePeriod,
-        record_usage: Callable[[Usage], None],
+        on_usage: Callable[[Usage], None],
     ) -> CommandExit:
-        """Run a command on the agent's own terminal."""
+        """Run a command on the worker's own terminal; raises NotStarted."""
         ...
 
 
 class ProcessRuntime:
-    """Runs commands as processes of this machine."""
+    """The runtime whose commands are processes of this machine."""
 
     shares_environment = True
     run = staticmethod(run_command)
     run_on_terminal = staticmethod(run_on_terminal)
+
+
+@attrs.frozen
+class ContainerRuntime:
+    """The runtime that creates a container for each command, and removes it afterwards."""
+
+    prepared: PreparedImage
+    job: str
+    scratch: Path
+    mounts: tuple[Mount, ...]
+    options: tuple[str, ...]
+    log: FilteringBoundLogger
+    shares_environment: bool = False
+
+    async def run(
+        self,
+        command: CommandSpec,
+        *,
+        stdin: bytes,
+        grace_period: GracePeriod,
+        output: OutputHandler,
+        on_usage: Callable[[Usage], None],
+    ) -> CommandExit:
+        """Run a command in a container and handle its output."""
+        client = partial(
+            run_command, stdin=stdin, grace_period=grace_period, output=output, on_usage=on_usage
+        )
+        return await self._run(command, client, lambda: list(output.errors), terminal=False)
+
+    async def run_on_terminal(
+        self,
+        command: CommandSpec,
+        *,
+        grace_period: GracePeriod,
+        on_usage: Callable[[Usage], None],
+    ) -> CommandExit:
+        """Run a command in a container on the worker's own terminal."""
+        client = partial(run_on_terminal, grace_period=grace_period, on_usage=on_usage)
+        return await self._run(command, client, list, terminal=os.isatty(0))
+
+    async def _run(
+        self,
+        command: CommandSpec,
+        run_client: Callable[[CommandSpec], Awaitable[CommandExit]],
+        last_errors: Callable[[], Sequence[str]],
+        *,
+        terminal: bool,
+    ) -> CommandExit:
+        engine, oom_kills = self.prepared.engine, machine_oom_kills()
+        async with self._container(command, terminal=terminal) as name:
+            client = await run_client(
+                CommandSpec(
+                    argv=engine.command_line("start", "--attach", "--interactive", name),
+                    environment=engine.environment,
+                    forwards_signals=True,
+                    cleanup_command=engine.command_line(*REMOVE, name),
+                )
+            )
+            result = await engine.call("container", "inspect", name)
+            if result.code:
+                raise EngineFailed(f"the command's container is gone: {last_line(result.err)}")
+            state = parse_state(result.text)
+        _check_started(state, last_errors(), command)
+        killed = state.out_of_memory or (
+            # Podman may miss a memory kill. The counter covers the whole machine, so it counts
+            # only for a command that got SIGKILL, and that the worker did not kill.
+            state.code == KILLED and machine_oom_kills() > oom_kills
+        )
+        return CommandExit(state.code, None, out_of_memory=client.out_of_memory or killed)
+
+    @asynccontextmanager
+    async def _container(self, command: CommandSpec, *, terminal: bool) -> AsyncIterator[str]:
+        """Create a container, yield its name, and remove it on every path."""
+        engine, image = self.prepared.engine, self.prepared.image
+        name = f"worker-{self.job[:12]}-{uuid4().hex[:8]}"
+        environment = split_environment(command.environment, engine.environment)
+        env_file = self.scratch / f"{name}.env"
+        container = Container(
+            name=name,
+            image=image,
+            argv=command.argv,
+            labels={JOB_LABEL: self.job, AGENT_LABEL: str(current_agent())},
+            mounts=self.mounts,
+            user=self.prepared.user.user,
+            directory=command.directory,
+            env_file=env_file,
+            inherited=tuple(environment.inherited),
+            options=self.options,
+            terminal=terminal,
+        )
+        try:
+            await in_thread(_write_private, env_file, environment.env_file)
+            try:
+                created = await engine.call(
+                    *create_arguments(container), more=environment.inherited
+                )
+            finally:
+                env_file.unlink(missing_ok=True)
+            if created.code:
+                raise classify_error(CREATE_ERRORS, created.err, f"a container of {image.name}")
+            yield name
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._remove(name)
+
+    async def _remove(self, name: str) -> None:
+        with trio.move_on_after(REMOVE_TIMEOUT):
+            result = await self.prepared.engine.call(*REMOVE, name)
+            if not result.code or "no such container" in result.err.lower():
+                return
+        command = self.prepared.engine.command_line(*REMOVE, name)
+        self.log.error("container.left", container=name, remove_it_by=" ".join(command))
+
+
+def _check_started(state: ContainerState, errors: Sequence[str], command: CommandSpec) -> None:
+    """Raise the error for a command that did not start, or that still runs.
+
+    *errors* are the last lines of standard error.
+    """
+    context = f"{command.argv[0]}: it could not be started"
+    if state.running:
+        raise EngineFailed("the engine's client exited while the command was still running")
+    if not state.started:
+        raise classify_error(START_ERRORS, state.error or "\n".join(errors), context)
+    if (reason := init_error(state.code, errors)) is not None:
+        raise NotStarted(f"{context} in the image: {reason}")
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)

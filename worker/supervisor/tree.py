@@ -1,10 +1,6 @@
-"""The process tree of a command: started, signalled, awaited and killed as one.
-
-The command is a child of a shim (`worker.supervisor.shim`), which reports over a socket.
-"""
+"""The process tree of a command: started, signalled and killed as a whole, through the shim."""
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -19,88 +15,60 @@ from typing import Any
 import attrs
 import trio
 
-from worker import jsonlines, system
+from worker import jsonlines
 from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
-from worker.supervisor import cgroup, shim
+from worker.supervisor import cgroup as cgroups
+from worker.supervisor import procfs
+from worker.supervisor.usage import Usage
+from worker.supervisor.users import Identity
 
-
-@attrs.frozen
-class Usage:
-    """Resources used by process trees; values of several commands are added."""
-
-    cpu_seconds: float = 0.0
-    peak_memory: int = 0
-    """Bytes: the largest resident size of the tree that was observed."""
-    read_bytes: int = 0
-    """Bytes read from disks."""
-    written_bytes: int = 0
-    """Bytes written to disks."""
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
-            peak_memory=max(self.peak_memory, other.peak_memory),
-            read_bytes=self.read_bytes + other.read_bytes,
-            written_bytes=self.written_bytes + other.written_bytes,
-        )
-
-
-# With -S and -I this package is not on the path, so it is appended after Python's own modules.
+# -I and -S keep the user's code and environment out of Python's import path, and with them this
+# package, so its folder is appended, behind Python's own.
 SHIM = (
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
     "from worker.supervisor.shim import main; main()"
 )
 KILL_TIMEOUT = 5.0
-"""Seconds for killed processes to exit; after that they are left to the kernel."""
+"""Seconds for a killed tree to exit; then it is left to the kernel."""
 REAP_INTERVAL = 2.0
 
 
 class NotStarted(CommandFailed):
-    """The command could not be started; the message says why and what to check."""
+    """The command could not be started; the message says why."""
 
 
 class ShimDied(Unavailable):
-    """The shim was killed, so the exit of the command is unknown."""
-
-
-@attrs.frozen
-class Identity:
-    """User and groups that a command runs as."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    name: str = ""
-    home: str = ""
+    """The shim of a command was killed, so the exit status of the command is unknown."""
 
 
 @attrs.frozen
 class CommandSpec:
-    """A command to start, without a shell."""
+    """A command to be started, without a shell."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = attrs.field(repr=False)
     directory: Path | None = None
     identity: Identity | None = None
-    session: bool = True
-    """Whether it gets a POSIX session of its own; otherwise it shares the agent's terminal."""
+    """None for that of the worker."""
+    new_session: bool = True
+    """Whether it gets a POSIX session of its own; otherwise it shares the worker's terminal."""
     forwards_signals: bool = False
-    """Whether it forwards SIGTERM to its children, so that the shim signals it alone."""
+    """Whether it forwards SIGTERM to its processes itself, as the client of an engine does."""
     cleanup_command: tuple[str, ...] = ()
-    """Run by the shim when the tree has ended and the agent was killed."""
+    """The command that the shim executes after the tree has ended because the worker died."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the message that the shim expects."""
-        identity = self.identity
+        """Return the first message to the shim."""
+        user = self.identity
         return {
             "argv": list(self.argv),
             "environment": dict(self.environment),
             "directory": None if self.directory is None else str(self.directory),
-            "uid": None if identity is None else identity.uid,
-            "gid": None if identity is None else identity.gid,
-            "groups": [] if identity is None else list(identity.groups),
-            "session": self.session,
+            "uid": None if user is None else user.uid,
+            "gid": None if user is None else user.gid,
+            "groups": [] if user is None else list(user.groups),
+            "new_session": self.new_session,
             "forwards_signals": self.forwards_signals,
             "cleanup_command": list(self.cleanup_command),
         }
@@ -108,73 +76,66 @@ class CommandSpec:
 
 @attrs.frozen
 class LeftoverProcess:
-    """A process that was running after the command had exited."""
+    """A process that still ran after the command itself had exited."""
 
     pid: int
     command: str
+    """Its command line."""
 
 
-@attrs.frozen
-class Exit:
-    """The exit of the command's own process."""
-
-    code: int
-    """As in `subprocess`: negative for the signal that ended it."""
-    leftovers: tuple[LeftoverProcess, ...]
-
-    @property
-    def signal(self) -> int | None:
-        """The number of the signal that ended it."""
-        return -self.code if self.code < 0 else None
-
-
+@attrs.define
 class ProcessTree:
-    """A running command with all of its descendants; created by `start`."""
+    """A running command with all its descendants, created by :func:`start_tree`."""
 
-    def __init__(self, channel: trio.SocketStream, pid: int) -> None:
-        self._channel = channel
-        self.pid = pid
-        """The command's process, the leader of its session and group."""
-        self.oom_kills = 0
-        """How many processes of its cgroup were killed for memory; known when it has ended."""
-        self._exit: Exit | None = None
-        self._usage: Usage | None = None
-        self._leftovers: tuple[LeftoverProcess, ...] = ()
-        self._exited = trio.Event()
-        self._listed = trio.Event()
-        self._ended = trio.Event()
+    _channel: trio.SocketStream
+    pid: int
+    """The command's process, which leads its session and group."""
+    oom_kills: int = 0
+    """How many processes the kernel killed for memory, by the command's cgroup; at the end."""
+    _returncode: int | None = None
+    _usage: Usage = attrs.field(factory=Usage)
+    _listed: tuple[LeftoverProcess, ...] = ()
+    _exited: trio.Event = attrs.field(factory=trio.Event)
+    _list_received: trio.Event = attrs.field(factory=trio.Event)
+    _ended: trio.Event = attrs.field(factory=trio.Event)
 
-    async def wait_exited(self) -> Exit:
-        """Wait for the command itself to exit; raises ShimDied."""
+    async def wait_exit(self) -> int:
+        """Wait until the command itself has exited; its descendants may still run.
+
+        Returns its exit code, or the negative number of the signal that killed it, as `subprocess`
+        does. Raises ShimDied.
+        """
         await self._exited.wait()
-        if self._exit is None:
-            raise ShimDied("the supervisor shim of the command was killed")
-        return self._exit
+        if self._returncode is None:
+            raise ShimDied(
+                "the supervisor process of the command was killed, so its exit status is unknown"
+            )
+        return self._returncode
 
-    async def wait_ended(self) -> Usage:
-        """Wait until no process of the tree is left, and return the resources that it used."""
+    async def wait_end(self) -> Usage:
+        """Wait until no process is left, and return what the whole tree used."""
         await self._ended.wait()
-        return self._usage or Usage()
+        return self._usage
 
-    async def list_leftovers(self) -> tuple[LeftoverProcess, ...]:
-        """Return the processes of the tree that are running now."""
+    async def list_processes(self) -> tuple[LeftoverProcess, ...]:
+        """Return the running processes of the tree."""
         if self._ended.is_set():
             return ()
-        self._leftovers, self._listed = (), trio.Event()
+        self._listed, self._list_received = (), trio.Event()
         await self._send({"list": True})
-        await self._listed.wait()
-        return self._leftovers
+        await self._list_received.wait()
+        return self._listed
 
-    async def signal(self, number: int) -> None:
+    async def send_signal(self, number: int) -> None:
         """Send a signal to every process of the tree."""
         await self._send({"signal": number})
 
     async def kill(self) -> None:
-        """Kill every process of the tree, also while it forks."""
+        """Kill every process of the tree, however fast it forks."""
         await self._send({"kill": True})
 
     async def _send(self, message: dict[str, Any]) -> None:
-        # A tree that has ended needs no message.
+        # The shim exits with the last process of the tree.
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self._channel.send_all(jsonlines.encode(message))
 
@@ -183,64 +144,60 @@ class ProcessTree:
     ) -> None:
         with scope:
             async for message in messages:
-                leftovers = tuple(
-                    LeftoverProcess(each["pid"], each["command"])
-                    for each in message.get("leftovers", ())
-                )
                 if "exited" in message:
-                    self._exit = Exit(message["exited"], leftovers)
+                    self._returncode = message["exited"]
                     self._exited.set()
-                elif "leftovers" in message:
-                    self._leftovers = leftovers
-                    self._listed.set()
-                elif "ended" in message:
-                    self._usage = Usage(**message["ended"]["usage"])
-                    self.oom_kills = message["ended"]["oom_kills"]
-        for event in (self._exited, self._listed, self._ended):
+                elif "processes" in message:
+                    self._listed = tuple(LeftoverProcess(**each) for each in message["processes"])
+                    self._list_received.set()
+                elif "done" in message:
+                    self._usage = Usage(**message["done"]["usage"])
+                    self.oom_kills = message["done"]["oom_kills"]
+        for event in (self._exited, self._list_received, self._ended):
             event.set()
 
 
 @asynccontextmanager
-async def start(
-    spec: CommandSpec, *, stdin: int | None, stdout: int | None, stderr: int | None
+async def start_tree(
+    command: CommandSpec, *, stdin: int | None, stdout: int | None, stderr: int | None
 ) -> AsyncIterator[ProcessTree]:
-    """Run a command while the block is open; leaving it kills what is left of the tree.
+    """Run a command while the block lasts; leaving the block kills what is left of its tree.
 
-    The streams are file descriptors, or None for the agent's own. Raises NotStarted.
+    The streams are file descriptors, or None for the worker's own. Raises NotStarted, and ShimDied.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         process = await trio.lowlevel.open_process(
-            # -I and -S: modules that the user's code or environment adds are not imported.
             [sys.executable, "-I", "-S", "-c", SHIM, str(theirs.fileno())],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             pass_fds=(theirs.fileno(),),
-            start_new_session=spec.session,
+            start_new_session=command.new_session,
             env={},
         )
-    started = start_time(process.pid)
+    shim_start = procfs.start_time(process.pid)
     channel = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     try:
-        await channel.send_all(jsonlines.encode(spec.to_json()))
+        await channel.send_all(jsonlines.encode(command.to_json()))
         messages = _messages(channel)
         first: dict[str, Any] = await anext(messages, {})
         if "refused" in first:
-            raise NotStarted(explain(spec, first["refused"]))
+            raise NotStarted(explain(command, first["refused"]))
         if "started" not in first:
-            raise ShimDied("the supervisor shim of the command did not start")
+            raise ShimDied("the supervisor process of the command did not start")
         tree = ProcessTree(channel, first["started"])
         async with open_plain_nursery() as nursery:
-            # Shielded: the exit of a command is received also while the run is being cancelled.
+            # Shielded: the end of the tree is awaited also while the run is being cancelled.
             receiving = trio.CancelScope(shield=True)
             nursery.start_soon(tree._receive, messages, receiving)
             try:
                 yield tree
             finally:
-                with trio.move_on_after(KILL_TIMEOUT, shield=True):
-                    await tree.kill()
-                    await tree.wait_ended()
+                if not tree._ended.is_set():
+                    with trio.move_on_after(KILL_TIMEOUT, shield=True):
+                        await tree.kill()
+                        await tree.wait_end()
                 receiving.cancel()
     finally:
         with trio.CancelScope(shield=True):
@@ -248,95 +205,84 @@ async def start(
             with trio.move_on_after(KILL_TIMEOUT):
                 await process.wait()
                 if process.returncode:
-                    # The shim was killed; the agent, a child subreaper, inherited its children.
-                    await trio.to_thread.run_sync(_kill_inherited, started)
-                    await trio.to_thread.run_sync(cgroup.remove_abandoned, cgroup.own())
+                    # The shim was killed; as a subreaper, the worker inherited its children.
+                    await trio.to_thread.run_sync(_kill_inherited, shim_start)
+                    await trio.to_thread.run_sync(cgroups.remove_abandoned, cgroups.own_path())
 
 
 async def _messages(channel: trio.SocketStream) -> AsyncIterator[dict[str, Any]]:
-    decoder = jsonlines.Decoder[dict[str, Any]](json.loads)
+    decoder: jsonlines.Decoder[dict[str, Any]] = jsonlines.Decoder()
     with suppress(trio.BrokenResourceError):
         async for data in channel:
-            for message in decoder.feed(bytes(data)):
+            for message in decoder.feed(data):
                 yield message
 
 
-def explain(spec: CommandSpec, refusal: Mapping[str, Any]) -> str:
-    """Return why a command could not be started, and what to check."""
-    number, step, name = refusal["errno"], refusal["step"], spec.argv[0]
-    reason = refusal.get("text") or os.strerror(number)
+def explain(command: CommandSpec, refusal: Mapping[str, Any]) -> str:
+    """Return why a command could not be started, from the step that failed and its errno."""
+    number, step, name = refusal["errno"], refusal["step"], command.argv[0]
+    why = refusal.get("text") or os.strerror(number)
     if step == "user":
-        return f"cannot change to uid {spec.identity and spec.identity.uid}: {reason}"
+        return f"cannot become user {command.identity and command.identity.uid}: {why}"
     if step == "directory":
-        return f"workingDir {spec.directory}: {reason}"
+        return f"workingDir {command.directory}: {why}"
     path = Path(name) if "/" in name else None
-    if path is None and (found := shutil.which(name, path=spec.environment.get("PATH"))):
+    if path is None and (found := shutil.which(name, path=command.environment.get("PATH"))):
         path = Path(found)
     if path is not None:
-        path = (spec.directory or Path()) / path
+        path = (command.directory or Path()) / path
     if number in (errno.ENOENT, errno.ENOTDIR):
         if path is not None and path.exists():
             return f"{name}: the interpreter in its first line does not exist"
         if path is None:
-            return f"{name}: command not found in PATH={spec.environment.get('PATH', '')}"
+            return f"{name}: command not found in PATH={command.environment.get('PATH', '')}"
         return f"{name}: command not found"
     if number == errno.ENOEXEC:
-        return f"{name}: not executable here: no binary of this machine, and no #! line"
+        return f"{name}: not executable: neither a program for this machine nor a script with #!"
     if number == errno.EACCES:
         if path is not None and path.is_dir():
-            return f"{name}: not executable: it is a folder"
+            return f"{name}: not executable: it is a directory"
         if path is not None and path.exists() and not path.stat().st_mode & stat.S_IXUSR:
             return f"{name}: not executable: it lacks the x permission (chmod +x)"
-        return f"{name}: not executable: {reason}"
-    return f"{name}: {reason}"
+        return f"{name}: not executable: {why}"
+    return f"{name}: {why}"
 
 
-# --- orphans --------------------------------------------------------------------------------------
+# --- orphaned processes ---------------------------------------------------------------------------
 
 
-def adopt_orphans() -> None:
-    """Make this process a child subreaper, the parent of orphaned descendants, where possible."""
-    system.prctl(system.PR_SET_CHILD_SUBREAPER, 1)
+async def reap_orphans() -> None:
+    """Reap, for ever, exited children of this process that no task waits for.
 
-
-async def reap_orphans(interval: float = REAP_INTERVAL) -> None:
-    """Reap orphaned children of this process until cancelled.
-
-    As PID 1 of a container, the agent becomes the parent of every orphan. Children that are awaited
-    are reaped at once, so a zombie that is seen twice is an orphan.
+    As PID 1 of a container, or as a subreaper, the worker becomes the parent of orphans. A child
+    that a task waits for is reaped at its exit, so a zombie that two successive scans find is an
+    orphan.
     """
-    before: set[int] = set()
+    seen: set[int] = set()
     while True:
-        await trio.sleep(interval)
-        now = {pid for pid in _children() if not shim.is_alive(pid)}
-        for pid in now & before:
+        await trio.sleep(REAP_INTERVAL)
+        zombies = {pid for pid in procfs.children(os.getpid()) if not procfs.is_running(pid)}
+        for pid in zombies & seen:
             with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        before = now
+                os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - WNOHANG does not wait
+        seen = zombies
 
 
-def _children() -> list[int]:
-    ours = os.getpid()
-    return [pid for pid, parent in shim.list_parents().items() if parent == ours]
+def _kill_inherited(since: int) -> None:
+    """Kill the children of this process that started at *since* or later, with their descendants.
 
-
-def start_time(pid: int) -> int:
-    """Return the start time of a process in clock ticks of the kernel; 0 if it is unknown."""
-    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
-    return 0
-
-
-def _kill_inherited(started: int) -> None:
-    """Kill the children that this process inherited since a shim *started*, and their trees."""
+    *since* is a start time in clock ticks; 0 kills none.
+    """
     for _ in range(100):
         inherited = [
-            pid for pid in _children() if shim.is_alive(pid) and start_time(pid) >= started > 0
+            pid
+            for pid in procfs.children(os.getpid())
+            if procfs.is_running(pid) and procfs.start_time(pid) >= since > 0
         ]
         if not inherited:
             return
         for pid in inherited:
-            for each in (*shim.list_descendants(pid), pid):
+            for each in (*procfs.descendants(pid), pid):
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(each, signal.SIGKILL)
             with suppress(ChildProcessError):

@@ -1,14 +1,27 @@
-"""The user that a command runs as: ``transform.user`` resolved against passwd."""
+"""The user that a command runs as: ``transform.user`` resolved by this machine's passwd."""
 
 import os
 import pwd
 
+import attrs
+
 from worker.errors import Invalid
 from worker.spec.pipeline import User
-from worker.supervisor.tree import Identity
 
 
-class UserInvalid(Invalid):
+@attrs.frozen
+class Identity:
+    """User and groups of a process."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    """The supplementary groups."""
+    name: str = ""
+    home: str = ""
+
+
+class UserUnavailable(Invalid):
     """The command cannot run as this user on this machine."""
 
     def __init__(self, user: User, reason: str) -> None:
@@ -17,30 +30,31 @@ class UserInvalid(Invalid):
 
 
 def resolve_user(user: User) -> Identity | None:
-    """Return the identity of *user* with that user's groups only; None to keep the agent's own.
+    """Return the identity of *user* with its own groups only; None if the worker has it already.
 
-    A uid without an entry in passwd is valid; without a gid its group is that of passwd, or the
-    group of the same number. Raises UserInvalid.
+    A uid needs no entry in passwd. Without a gid, its group is that of its passwd entry, or else
+    the group with the same number. Raises UserUnavailable for an unknown name, and for any other
+    user if the worker does not run as root.
     """
-    identity = _by_name(user) if user.name is not None else _by_number(user)
+    identity = _from_name(user) if user.name is not None else _from_uid(user)
     if os.geteuid() != 0 and (identity.uid, identity.gid) != (os.geteuid(), os.getegid()):
-        raise UserInvalid(
+        raise UserUnavailable(
             user, f"only root can change users; the worker runs as uid {os.geteuid()}"
         )
     return None if os.geteuid() != 0 else identity
 
 
-def _by_name(user: User) -> Identity:
+def _from_name(user: User) -> Identity:
     assert user.name is not None
     try:
         return _from_passwd(pwd.getpwnam(user.name))
     except KeyError:
-        raise UserInvalid(
-            user, "no such user in passwd; a uid is accepted without an entry"
+        raise UserUnavailable(
+            user, "passwd has no such user; give a uid, which needs no entry"
         ) from None
 
 
-def _by_number(user: User) -> Identity:
+def _from_uid(user: User) -> Identity:
     assert user.uid is not None
     try:
         found = _from_passwd(pwd.getpwuid(user.uid))

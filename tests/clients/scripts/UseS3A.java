@@ -62,7 +62,7 @@ public class UseS3A {
         return found;
     }
 
-    /** Run a job of three tasks, one of which is tried twice, to the end with the named committer. */
+    /** Commit a job of three tasks, one of which is retried, with the named committer. */
     static void commit(FileSystem fs, Configuration base, String committer) throws Exception {
         Configuration conf = new Configuration(base);
         if (committer.equals("file")) {
@@ -85,7 +85,7 @@ public class UseS3A {
             for (int attempt = 0; attempt < (task == 1 ? 2 : 1); attempt++) {
                 TaskAttemptContext context = new TaskAttemptContextImpl(job.getConfiguration(),
                     new TaskAttemptID(new TaskID(id, TaskType.MAP, task), attempt));
-                // It keeps the committer of the first task that it was asked for.
+                // A format caches the committer of its first task.
                 TextOutputFormat<Text, NullWritable> format = new TextOutputFormat<>();
                 OutputCommitter each = format.getOutputCommitter(context);
                 if (ofJob == null) {
@@ -165,7 +165,7 @@ public class UseS3A {
             write(in, path("labresults", "x"), new byte[1]);
             throw new AssertionError("an input was written");
         } catch (IOException expected) {
-            same(true, expected.toString().contains("AccessDenied"), "refusal of a write to an input: " + expected);
+            same(true, expected.toString().contains("AccessDenied"), "error of a write to an input: " + expected);
         }
         for (String committer : List.of("file", "magic", "directory")) commit(out, conf, committer);
         same(true, out.delete(path("out", "renamed"), true), "delete of a folder");

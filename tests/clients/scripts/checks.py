@@ -1,6 +1,7 @@
-"""What every client script of Python checks with: the input as a folder, and plain comparisons.
+"""Helpers of the Python client scripts: the expected input and comparisons.
 
-Only the standard library, and old Python too: the script runs in the client's own environment.
+Limited to the standard library and to old versions of Python: a script runs in the environment of
+its client.
 """
 
 import os
@@ -8,22 +9,22 @@ import sys
 from pathlib import Path
 
 EXPECTED = Path(os.environ["EXPECTED"])
-"""The folder that the bucket ``labresults`` was made from."""
+"""The folder with the files of the bucket ``labresults``."""
 INPUT, OUT = "labresults", "out"
 ODD = "naïve a+b & 100% 東京.txt"
 NAMES = sorted(str(path.relative_to(EXPECTED)) for path in EXPECTED.rglob("*") if path.is_file())
-"""Every key of the input, in the order of S3: by their UTF-8 bytes."""
-LEFT = {
+"""Every key of the input, sorted by UTF-8 bytes as in S3."""
+COPIES = {
     "kept/small.txt": "small.txt",
     "kept/empty.bin": "empty.bin",
     "kept/big.bin": "big.bin",
     "kept/" + ODD: "odd names/" + ODD,
 }
-"""What the script has to leave in ``out``, and the input file that it is a copy of."""
+"""Keys that the script must write to ``out``, and the input file that each one is a copy of."""
 
 
 def content(name: str) -> bytes:
-    """Return the bytes that the key *name* of the input has."""
+    """Return the content of the key *name* of the input."""
     return (EXPECTED / name).read_bytes()
 
 
@@ -31,7 +32,7 @@ BIG = content("big.bin")
 
 
 def same(want: object, got: object, what: str) -> None:
-    """End with a reason unless *got* is *want*."""
+    """Exit with a message unless *got* equals *want*."""
     if want != got:
         sys.exit(f"{what}: expected {_short(want)}, got {_short(got)}")
 
@@ -39,12 +40,12 @@ def same(want: object, got: object, what: str) -> None:
 def refused(
     what: str, error: "type[BaseException] | tuple[type[BaseException], ...]", call
 ) -> None:
-    """End with a reason unless *call* raises *error*."""
+    """Exit with a message unless *call* raises *error*."""
     try:
         call()
     except error:
         return
-    sys.exit(f"{what}: expected a refusal, and it was done")
+    sys.exit(f"{what}: expected an error; the operation succeeded")
 
 
 def _short(value: object) -> str:

@@ -1,5 +1,5 @@
-# What every client script of the shell checks with. $EXPECTED is the folder that the bucket
-# labresults was made from.
+# Helpers of the shell client scripts. $EXPECTED is the folder with the files of the bucket
+# labresults.
 set -eu
 ODD='naïve a+b & 100% 東京.txt'
 WORK=$(mktemp -d)
@@ -27,11 +27,11 @@ refused() { # refused WHAT COMMAND...
     what=$1
     shift
     if "$@" >"$WORK/refused" 2>&1; then
-        fail "$what: expected a refusal, and it was done"
+        fail "$what: expected an error; the command succeeded"
     fi
 }
 
-# The four files that each client leaves in out, laid out as it leaves them: below $WORK/kept.
+# The four files that each client must write to out, in the folder $WORK/kept.
 mkdir "$WORK/kept"
 cp "$EXPECTED/small.txt" "$EXPECTED/empty.bin" "$EXPECTED/big.bin" "$WORK/kept"
 cp "$EXPECTED/odd names/$ODD" "$WORK/kept"

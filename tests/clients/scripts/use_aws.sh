@@ -1,5 +1,5 @@
-# aws, version 1 or 2: the s3 commands of a user, and s3api where they are not enough.
-# Arguments are put before each: a version that does not know AWS_ENDPOINT_URL_S3 needs --endpoint-url.
+# AWS CLI 1 or 2: the s3 commands, and s3api where they do not suffice.
+# Arguments precede each command: a version that does not read AWS_ENDPOINT_URL_S3 needs --endpoint-url.
 . "$(dirname "$0")/common.sh"
 FLAGS=$*
 
@@ -39,7 +39,7 @@ head -c 8500000 "$EXPECTED/big.bin" | aws s3 cp - s3://out/one/stream
 aws s3 cp s3://out/one/stream - | cmp - "$EXPECTED/big.bin" 2>"$WORK/cmp" && fail "stream has the whole file"
 grep -q 'EOF on -' "$WORK/cmp" || fail "stream: $(cat "$WORK/cmp")"
 refused "a write to an input" aws s3 cp "$EXPECTED/small.txt" s3://labresults/x
-grep -q 's3://out' "$WORK/refused" || fail "the refusal does not name s3://out: $(cat "$WORK/refused")"
+grep -q 's3://out' "$WORK/refused" || fail "the error does not name s3://out: $(cat "$WORK/refused")"
 link=$(aws s3 presign "s3://out/all/empty.bin")
 case $link in *ignature=*) ;; *) fail "presign: $link" ;; esac
 
@@ -48,4 +48,4 @@ aws s3 rm --recursive --only-show-errors s3://out/all/
 aws s3 rm --recursive --only-show-errors s3://out/one/
 aws s3 rm --only-show-errors s3://out/three/big.bin
 aws s3 rm --only-show-errors "s3://out/two/$ODD"
-same 4 "$(aws s3 ls --recursive s3://out/ | wc -l)" "objects left in out"
+same 4 "$(aws s3 ls --recursive s3://out/ | wc -l)" "objects in out"

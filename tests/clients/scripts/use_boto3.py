@@ -1,4 +1,4 @@
-"""boto3: the client, the transfer manager and the resource, as a script of a user's would."""
+"""boto3: the client, the transfer manager and the resource."""
 
 import io
 import os
@@ -7,9 +7,9 @@ import boto3
 import botocore.awsrequest
 import botocore.exceptions
 import botocore.httpsession
-from checks import BIG, INPUT, LEFT, NAMES, ODD, OUT, content, refused, same
+from checks import BIG, COPIES, INPUT, NAMES, ODD, OUT, content, refused, same
 
-# Not for S3, but what is built on boto3 asks its session, and some of it ends without an answer.
+# S3 does not need it, but libraries on top of boto3 read it from the session, and some fail.
 same("us-east-1", boto3.session.Session().region_name, "the region of the session")
 s3 = boto3.client("s3")
 same([INPUT, OUT], [b["Name"] for b in s3.list_buckets()["Buckets"]], "list_buckets")
@@ -37,7 +37,7 @@ buffer = io.BytesIO()
 s3.download_fileobj(INPUT, "big.bin", buffer)
 same(BIG, buffer.getvalue(), "download_fileobj")
 
-for key, source in LEFT.items():
+for key, source in COPIES.items():
     s3.upload_fileobj(
         io.BytesIO(content(source)), OUT, key, ExtraArgs={"Metadata": {"from": "boto3"}}
     )
@@ -77,7 +77,7 @@ same([{"Key": "a", "Value": "b c"}], tags, "tags")
 link = s3.generate_presigned_url("get_object", Params={"Bucket": OUT, "Key": f"kept/{ODD}"})
 session = botocore.httpsession.URLLib3Session(verify=os.environ.get("AWS_CA_BUNDLE") or True)
 request = botocore.awsrequest.AWSRequest("GET", link).prepare()
-same(content(LEFT[f"kept/{ODD}"]), session.send(request).content, "presigned link")
+same(content(COPIES[f"kept/{ODD}"]), session.send(request).content, "presigned link")
 
 Error = botocore.exceptions.ClientError
 refused("write to an input", Error, lambda: s3.put_object(Bucket=INPUT, Key="x", Body=b""))
@@ -98,4 +98,4 @@ s3.delete_objects(
     },
 )
 left = s3.list_objects_v2(Bucket=OUT)["Contents"]
-same(sorted(LEFT), [entry["Key"] for entry in left], "what is left in out")
+same(sorted(COPIES), [entry["Key"] for entry in left], "the contents of out")

@@ -1,4 +1,4 @@
-"""delta-rs: a Delta table in ``out`` that is written, appended to, changed, and read back."""
+"""delta-rs: write, append to, change and read a Delta table in ``out``."""
 
 import os
 
@@ -47,5 +47,5 @@ table.optimize.compact()
 gone = table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
 same(True, len(gone) > 0, "files vacuumed")
 same(130, DeltaTable(where).to_pyarrow_table().num_rows, "rows after vacuum")
-# On a busy machine the libraries' threads now and then abort when the interpreter takes them down.
+# On a busy machine the threads of the library sometimes abort when the interpreter shuts down.
 os._exit(0)

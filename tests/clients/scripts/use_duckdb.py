@@ -1,4 +1,4 @@
-"""DuckDB: tables copied to and queried in buckets, with a secret made from the job's variables."""
+"""DuckDB: copy tables to buckets and query them, with a secret made from the job's variables."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ db.execute(
 
 
 def one(query: str) -> object:
-    """Return the one value that a query has for an answer."""
+    """Return the single value of a query."""
     return db.execute(query).fetchone()[0]
 
 

@@ -1,4 +1,4 @@
-"""fsspec by URL, as pandas, dask and others open files: configured by FSSPEC_S3_… alone."""
+"""fsspec by URL, as pandas, dask and others open files: configured only by FSSPEC_S3_…."""
 
 import fsspec
 import pandas

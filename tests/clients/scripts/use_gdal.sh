@@ -9,7 +9,7 @@ END
 ogr2ogr -f GeoJSON "/vsis3/out/vectors/naïve a+b.geojson" "$WORK/points.csv" \
     -oo X_POSSIBLE_NAMES=longitude -oo Y_POSSIBLE_NAMES=latitude
 same "Feature Count: 2" "$(ogrinfo -so -al "/vsis3/out/vectors/naïve a+b.geojson" | grep Count)" "vectors"
-# 12 MB of raster: written in parts, as a Cloud-Optimized GeoTIFF, and read by ranges.
+# 12 MB of raster: written in parts as a Cloud-Optimized GeoTIFF, and read by ranges.
 gdal_create -q -of GTiff -outsize 2000 2000 -bands 3 -burn 7 "$WORK/raster.tif"
 gdal_translate -q -of COG -co COMPRESS=NONE -co OVERVIEWS=NONE \
     --config CPL_VSIL_USE_TEMP_FILE_FOR_RANDOM_WRITE YES "$WORK/raster.tif" /vsis3/out/rasters/cog.tif

@@ -30,4 +30,4 @@ mc cp --recursive "$WORK/kept/" job/out/kept/ >/dev/null
 for gone in all one three; do
     mc rm --recursive --force "job/out/$gone/" >/dev/null
 done
-same 4 "$(mc ls --recursive job/out | wc -l)" "objects left in out"
+same 4 "$(mc ls --recursive job/out | wc -l)" "objects in out"

@@ -1,4 +1,4 @@
-"""MinIO's SDK for Python; its constructor is given the endpoint that the job names."""
+"""MinIO's SDK for Python; its constructor takes the endpoint from the job's environment."""
 
 import io
 import os
@@ -7,7 +7,7 @@ import urllib.request
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from checks import BIG, INPUT, LEFT, NAMES, ODD, OUT, content, refused, same
+from checks import BIG, COPIES, INPUT, NAMES, ODD, OUT, content, refused, same
 from minio import Minio
 from minio.commonconfig import ComposeSource, CopySource
 from minio.deleteobjects import DeleteObject
@@ -42,16 +42,16 @@ for name in ("small.txt", "empty.bin", "big.bin", *(n for n in NAMES if n.starts
     same(content(name), read(INPUT, name), f"get {name}")
 same(BIG[1000:3000], read(INPUT, "big.bin", offset=1000, length=2000), "range")
 
-for key, source in LEFT.items():
+for key, source in COPIES.items():
     data = content(source)
     s3.put_object(OUT, key, io.BytesIO(data), len(data), metadata={"from": "minio"})
     same(data, read(OUT, key), f"get {key}")
     same("minio", s3.stat_object(OUT, key).metadata["x-amz-meta-from"], f"metadata of {key}")
-# A stream of unknown length goes up in parts.
+# A stream of unknown length is uploaded in parts.
 s3.put_object(OUT, "one/stream", io.BytesIO(BIG), -1, part_size=5 * 2**20)
 same(BIG, read(OUT, "one/stream"), "stream of unknown length")
 s3.copy_object(OUT, f"two/{ODD}", CopySource(OUT, f"kept/{ODD}"))
-same(content(LEFT[f"kept/{ODD}"]), read(OUT, f"two/{ODD}"), "copy")
+same(content(COPIES[f"kept/{ODD}"]), read(OUT, f"two/{ODD}"), "copy")
 s3.copy_object(OUT, "two/big", CopySource(INPUT, "big.bin"))
 s3.compose_object(
     OUT, "two/twice", [ComposeSource(INPUT, "big.bin"), ComposeSource(OUT, "one/stream")]
@@ -60,7 +60,7 @@ same(BIG + BIG, read(OUT, "two/twice"), "compose")
 link = s3.presigned_get_object(OUT, f"kept/{ODD}", expires=timedelta(hours=1))
 trust = ssl.create_default_context()
 with urllib.request.urlopen(link, context=trust) as answer:
-    same(content(LEFT[f"kept/{ODD}"]), answer.read(), "presigned link")
+    same(content(COPIES[f"kept/{ODD}"]), answer.read(), "presigned link")
 refused("write to an input", S3Error, lambda: s3.put_object(INPUT, "x", io.BytesIO(b""), 0))
 refused("read of a missing key", S3Error, lambda: read(OUT, "no"))
 
@@ -73,4 +73,8 @@ gone = [
 ]
 same(1_009, len(gone), "objects to delete")
 same([], list(s3.remove_objects(OUT, [DeleteObject(key) for key in gone])), "bulk delete")
-same(sorted(LEFT), [o.object_name for o in s3.list_objects(OUT, recursive=True)], "left in out")
+same(
+    sorted(COPIES),
+    [o.object_name for o in s3.list_objects(OUT, recursive=True)],
+    "the contents of out",
+)

@@ -76,7 +76,7 @@ async function main() {
     try {
       await send("PutObject", { Bucket: OUT, Key: `one/${algorithm}`, Body: big, ChecksumAlgorithm: algorithm });
     } catch (error) {
-      if (/dependency|install/i.test(String(error))) continue; // needs a package that is not asked for
+      if (/dependency|install/i.test(String(error))) continue; // requires a package that is not installed
       throw error;
     }
     await upload(`one/parts ${algorithm}`, big, { ChecksumAlgorithm: algorithm });
@@ -100,7 +100,7 @@ async function main() {
       Bucket: OUT,
       Delete: { Objects: gone.slice(start, start + 1000).map((Key) => ({ Key })) },
     });
-  same(Object.keys(left).sort(), (await list(OUT)).sort(), "left in out");
+  same(Object.keys(left).sort(), (await list(OUT)).sort(), "the contents of out");
 }
 
 main().catch((error) => {

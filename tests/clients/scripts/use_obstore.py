@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import obstore
-from checks import BIG, INPUT, LEFT, NAMES, ODD, OUT, content, refused, same
+from checks import BIG, COPIES, INPUT, NAMES, ODD, OUT, content, refused, same
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
@@ -23,7 +23,7 @@ ranges = source.get_ranges("big.bin", starts=[0, 9_000_000], ends=[10, 9_000_100
 same([BIG[:10], BIG[9_000_000:9_000_100]], [bytes(r) for r in ranges], "ranges")
 same(BIG[-7:], bytes(source.get("big.bin", options={"range": {"suffix": 7}}).bytes()), "suffix")
 
-for key, name in LEFT.items():
+for key, name in COPIES.items():
     out.put(key, content(name), attributes={"Content-Type": "text/x", "from": "obstore"})
     got = out.get(key)
     same(content(name), bytes(got.bytes()), f"put {key}")
@@ -37,7 +37,7 @@ file.seek(9_000_000)
 same(BIG[9_000_000:], bytes(file.read()), "seek and read")
 out.copy(f"kept/{ODD}", f"two/{ODD}")
 out.rename(f"two/{ODD}", f"three/{ODD}")
-same(content(LEFT[f"kept/{ODD}"]), bytes(out.get(f"three/{ODD}").bytes()), "rename")
+same(content(COPIES[f"kept/{ODD}"]), bytes(out.get(f"three/{ODD}").bytes()), "rename")
 refused("read of a missing key", FileNotFoundError, lambda: out.get(f"two/{ODD}"))
 refused("second creation", AlreadyExistsError, lambda: out.put("one/written", b"", mode="create"))
 first = {name: tag for name, tag in out.put("one/counted", b"1").items() if tag}
@@ -52,4 +52,6 @@ for number in range(1_005):
 gone = [m["path"] for chunk in out.list() for m in chunk if not m["path"].startswith("kept/")]
 same(1_008, len(gone), "objects to delete")
 out.delete(gone)
-same(sorted(LEFT), sorted(m["path"] for chunk in out.list() for m in chunk), "left in out")
+same(
+    sorted(COPIES), sorted(m["path"] for chunk in out.list() for m in chunk), "the contents of out"
+)

@@ -1,4 +1,4 @@
-"""Polars: frames scanned from and sunk to buckets by URL, with no options."""
+"""Polars: scan frames from buckets and sink them to buckets by URL, without options."""
 
 import polars as pl
 from checks import OUT, same

@@ -1,12 +1,12 @@
-"""PyArrow: its S3 filesystem (the AWS SDK for C++), and a dataset written and read through it."""
+"""PyArrow: its S3 file system (the AWS SDK for C++), and a dataset on top of it."""
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from checks import BIG, INPUT, LEFT, NAMES, ODD, OUT, content, refused, same
+from checks import BIG, COPIES, INPUT, NAMES, ODD, OUT, content, refused, same
 from pyarrow import fs
 
-# By URL: only then does PyArrow read the address from the environment.
+# By URL, since PyArrow reads the endpoint from the environment only then.
 s3, _ = fs.FileSystem.from_uri(f"s3://{OUT}")
 found = s3.get_file_info(fs.FileSelector(INPUT, recursive=True))
 same([f"{INPUT}/{n}" for n in NAMES], sorted(i.path for i in found if i.is_file), "all files")
@@ -17,7 +17,7 @@ for name in ("small.txt", "empty.bin", "big.bin", *(n for n in NAMES if n.starts
 with s3.open_input_file(f"{INPUT}/big.bin") as file:
     same(BIG[1000:3000], file.read_at(2000, 1000), "range")
 
-for key, source in LEFT.items():
+for key, source in COPIES.items():
     with s3.open_output_stream(f"{OUT}/{key}", metadata={"Content-Type": "text/x"}) as file:
         file.write(content(source))
     with s3.open_input_stream(f"{OUT}/{key}") as file:
@@ -26,7 +26,7 @@ s3.copy_file(f"{OUT}/kept/{ODD}", f"{OUT}/two/{ODD}")
 s3.move(f"{OUT}/two/{ODD}", f"{OUT}/three/{ODD}")
 same(fs.FileType.NotFound, s3.get_file_info(f"{OUT}/two/{ODD}").type, "moved away")
 with s3.open_input_stream(f"{OUT}/three/{ODD}") as file:
-    same(content(LEFT[f"kept/{ODD}"]), file.read(), "move")
+    same(content(COPIES[f"kept/{ODD}"]), file.read(), "move")
 s3.create_dir(f"{OUT}/folder/below")
 same(fs.FileType.Directory, s3.get_file_info(f"{OUT}/folder/below").type, "create_dir")
 refused("read of a missing key", FileNotFoundError, lambda: s3.open_input_stream(f"{OUT}/no"))
@@ -66,5 +66,5 @@ for folder in ("bulk", "three", "folder"):
     s3.delete_dir(f"{OUT}/{folder}")
 left = s3.get_file_info(fs.FileSelector(OUT, recursive=True))
 kept = sorted(i.path for i in left if i.is_file and i.path.startswith(f"{OUT}/kept"))
-same([f"{OUT}/{key}" for key in sorted(LEFT)], kept, "kept in out")
+same([f"{OUT}/{key}" for key in sorted(COPIES)], kept, "the contents of out")
 same([], [i.path for i in left if i.path.startswith((f"{OUT}/bulk", f"{OUT}/three"))], "deleted")

@@ -3,8 +3,8 @@
 export RCLONE_CONFIG="$WORK/rclone.conf"
 : >"$RCLONE_CONFIG"
 
-rclone lsd job: 2>"$WORK/said" >"$WORK/lsd"
-same "" "$(cat "$WORK/said")" "what rclone has to say of its remote"
+rclone lsd job: 2>"$WORK/stderr" >"$WORK/lsd"
+same "" "$(cat "$WORK/stderr")" "messages of rclone about its remote"
 same "labresults out" "$(rclone lsd job: | awk '{print $5}' | xargs)" "rclone lsd"
 same "$TOTAL" "$(rclone lsf -R --files-only job:labresults | wc -l)" "rclone lsf"
 rclone copy job:labresults "$WORK/in"
@@ -18,7 +18,7 @@ rclone copy "$EXPECTED" job:out/all --s3-upload-cutoff 6M --s3-chunk-size 5M
 rclone check --download "$EXPECTED" job:out/all
 rclone sync "$EXPECTED" job:out/all
 rclone copyto "$EXPECTED/big.bin" "job:out/one/$ODD" --metadata-set from=rclone 2>/dev/null ||
-    rclone copyto "$EXPECTED/big.bin" "job:out/one/$ODD" # before 1.62 there are no metadata
+    rclone copyto "$EXPECTED/big.bin" "job:out/one/$ODD" # no metadata before 1.62
 rclone copyto "job:out/one/$ODD" job:out/two/big.bin
 rclone moveto job:out/two/big.bin job:out/three/big.bin
 refused "a moved object" rclone cat job:out/two/big.bin --error-on-no-transfer --retries 1
@@ -39,4 +39,4 @@ for gone in all one; do
 done
 rclone delete job:out/four
 rclone delete job:out/five
-same 4 "$(rclone lsf -R --files-only job:out | wc -l)" "objects left in out"
+same 4 "$(rclone lsf -R --files-only job:out | wc -l)" "objects in out"

@@ -1,4 +1,4 @@
-# restic (so minio-go, which signs every chunk of a body): a repository kept in the bucket out.
+# restic, which uses minio-go and so signs every chunk of a body: a repository in the bucket out.
 . "$(dirname "$0")/common.sh"
 export RESTIC_REPOSITORY="s3:$S3_ENDPOINT/out/repository" RESTIC_PASSWORD=secret
 export RESTIC_CACHE_DIR="$WORK/cache"

@@ -1,4 +1,4 @@
-# s3cmd has no variable for the address: its users write it into a configuration.
+# s3cmd reads no variable for the endpoint, so it is written to a configuration file.
 . "$(dirname "$0")/common.sh"
 address=${S3_ENDPOINT#*://}
 case $S3_ENDPOINT in https://*) secure=True ;; *) secure=False ;; esac
@@ -42,4 +42,4 @@ s3cmd put --quiet --recursive "$WORK/kept" s3://out/
 for gone in all one three; do
     s3cmd del --quiet --recursive --force "s3://out/$gone/"
 done
-same 4 "$(s3cmd ls --recursive s3://out/ | wc -l)" "objects left in out"
+same 4 "$(s3cmd ls --recursive s3://out/ | wc -l)" "objects in out"

@@ -1,8 +1,8 @@
-"""s3fs, and fsspec by URL as pandas and dask open files."""
+"""s3fs, and fsspec by URL as in pandas and dask."""
 
 import fsspec
 import s3fs
-from checks import BIG, INPUT, LEFT, NAMES, ODD, OUT, content, refused, same
+from checks import BIG, COPIES, INPUT, NAMES, ODD, OUT, content, refused, same
 
 s3 = s3fs.S3FileSystem()
 same([INPUT, OUT], sorted(s3.ls("")), "ls of buckets")
@@ -19,7 +19,7 @@ with s3.open(f"{INPUT}/big.bin", "rb", block_size=2**20) as file:
 with fsspec.open(f"s3://{INPUT}/small.txt", "rb") as file:
     same(b"small\n", file.read(), "fsspec.open")
 
-for key, source in LEFT.items():
+for key, source in COPIES.items():
     with s3.open(f"{OUT}/{key}", "wb", block_size=5 * 2**20) as file:
         file.write(content(source))
     same(content(source), s3.cat(f"{OUT}/{key}"), f"write {key}")
@@ -33,7 +33,7 @@ same(b"a" * 6_000_000 + b"b", s3.cat(f"{OUT}/one/more"), "append")
 s3.copy(f"{OUT}/kept/{ODD}", f"{OUT}/two/{ODD}")
 s3.mv(f"{OUT}/two/{ODD}", f"{OUT}/three/{ODD}")
 same(False, s3.exists(f"{OUT}/two/{ODD}"), "moved away")
-same(content(LEFT[f"kept/{ODD}"]), s3.cat(f"{OUT}/three/{ODD}"), "mv")
+same(content(COPIES[f"kept/{ODD}"]), s3.cat(f"{OUT}/three/{ODD}"), "mv")
 s3.cp_file(f"{INPUT}/big.bin", f"{OUT}/two/big")
 s3.copy(f"{OUT}/two", f"{OUT}/four", recursive=True)
 s3.rm(f"{OUT}/two", recursive=True)
@@ -54,4 +54,4 @@ s3.invalidate_cache()
 for folder in ("bulk", "one", "three", "four"):
     s3.rm(f"{OUT}/{folder}", recursive=True)
 s3.invalidate_cache()
-same([f"{OUT}/{key}" for key in sorted(LEFT)], sorted(s3.find(OUT)), "left in out")
+same([f"{OUT}/{key}" for key in sorted(COPIES)], sorted(s3.find(OUT)), "the contents of out")

@@ -1,4 +1,4 @@
-# s5cmd, with the address from the environment.
+# s5cmd, with the endpoint from the environment.
 . "$(dirname "$0")/common.sh"
 
 same "s3://labresults s3://out" "$(s5cmd ls | awk '{print $3}' | xargs)" "s5cmd ls"
@@ -27,4 +27,4 @@ s5cmd --log error cp "$WORK/kept/" s3://out/kept/
 for gone in all one three four; do
     s5cmd --log error rm "s3://out/$gone/*"
 done
-same 4 "$(s5cmd ls 's3://out/*' | wc -l)" "objects left in out"
+same 4 "$(s5cmd ls 's3://out/*' | wc -l)" "objects in out"

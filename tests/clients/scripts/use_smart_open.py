@@ -1,6 +1,6 @@
 """smart_open: files by URL."""
 
-from checks import BIG, INPUT, LEFT, NAMES, OUT, content, refused, same
+from checks import BIG, COPIES, INPUT, NAMES, OUT, content, refused, same
 from smart_open import open as open_url
 from smart_open.s3 import iter_bucket
 
@@ -15,7 +15,7 @@ with open_url(f"s3://{INPUT}/big.bin", "rb") as file:
 with open_url(f"s3://{INPUT}/small.txt", encoding="utf-8") as file:
     same(["small\n"], list(file), "lines")
 
-for key, source in LEFT.items():
+for key, source in COPIES.items():
     parts = {"min_part_size": 5 * 2**20}
     with open_url(f"s3://{OUT}/{key}", "wb", transport_params=parts) as file:
         file.write(content(source))

@@ -1,1 +1,1 @@
-"""Where a store's objects lie: a local directory, or any object store."""
+"""Backends of a store: a local directory, or an object store."""

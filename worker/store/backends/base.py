@@ -1,4 +1,4 @@
-"""The backend of a store: named immutable objects, and a put-if-absent that one writer wins."""
+"""The protocol of backends: named immutable objects, with an atomic put-if-absent."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,14 +7,14 @@ from typing import Protocol
 
 import attrs
 
-from worker.errors import Conflict, DataLost, Invalid, Misconfigured, Unavailable
+from worker.errors import Conflict, DataLost, Invalid, Misconfigured, NotFound, Unavailable
 
-# A part that begins with a dot is never the name of an object. So "." and ".." cannot be said at
-# all, and the local backend has room for its temporary files beside the objects.
+# No part of a name starts with a dot. This excludes "." and "..", and reserves names for the
+# temporary files of the local backend.
 NAME = re.compile(r"[A-Za-z0-9_@-][A-Za-z0-9_@.-]{0,254}(?:/[A-Za-z0-9_@-][A-Za-z0-9_@.-]{0,254})*")
 
 
-class ObjectMissing(DataLost):
+class ObjectMissing(NotFound):
     """The store has no object of this name."""
 
     def __init__(self, name: str) -> None:
@@ -23,15 +23,15 @@ class ObjectMissing(DataLost):
 
 
 class AlreadyThere(Conflict):
-    """The object that had to be new is there already."""
+    """A put-if-absent found an existing object."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name}: the store has this object already, and it had to be new")
+        super().__init__(f"{name}: found an object of this name in the store, expected none")
         self.name = name
 
 
 class StoreUnavailable(Unavailable):
-    """The disk or the service under the store refused; *cause* is its own word for why."""
+    """The disk or the service of the store refused a request; *cause* is its own message."""
 
     def __init__(
         self, doing: str, cause: str, *, errno: int | None = None, path: str | None = None
@@ -41,15 +41,15 @@ class StoreUnavailable(Unavailable):
         self.cause = cause
         self.errno = errno
         self.path = path
-        """The file of this machine that the system refused, if it was one."""
+        """The local file that the system refused, if any."""
 
 
 class WriteUncertain(StoreUnavailable):
-    """A put-if-absent got no answer: the object may be there, or may still appear."""
+    """A put-if-absent got no response: the object may exist, or may still appear."""
 
 
 class NoPutIfAbsent(Misconfigured):
-    """The store lacks the one primitive that coordinates writers."""
+    """The store has no put-if-absent, the one primitive that coordinates writers."""
 
     def __init__(self, url: str, cause: str) -> None:
         super().__init__(
@@ -61,10 +61,10 @@ class NoPutIfAbsent(Misconfigured):
 
 
 class Damaged(DataLost):
-    """The store holds other bytes than those that were stored."""
+    """The store has other bytes than were stored."""
 
     def __init__(self, name: str, found: str) -> None:
-        super().__init__(f"{name}: {found}; `worker verify` lists everything that is damaged")
+        super().__init__(f"{name}: {found}; `worker verify` lists all damage")
         self.name = name
         self.found = found
 
@@ -81,18 +81,25 @@ class IllegalName(Invalid):
 
 
 def checked(name: str) -> str:
-    """Return *name* if an object can be called so, else refuse it.
+    """Return *name* if it is legal, else raise IllegalName.
 
-    A legal name, joined to a directory, is a path below that directory.
+    A legal name, appended to a directory, is a path below that directory.
     """
     if not NAME.fullmatch(name):
         raise IllegalName(name)
     return name
 
 
+def checked_prefix(prefix: str) -> str:
+    """Return *prefix* if it is empty, or a legal name and a slash; else raise IllegalName."""
+    if prefix and not (prefix.endswith("/") and NAME.fullmatch(prefix[:-1])):
+        raise IllegalName(prefix)
+    return prefix
+
+
 @attrs.frozen
 class Listed:
-    """An object as a listing shows it."""
+    """An object in a listing."""
 
     name: str
     size: int
@@ -101,13 +108,13 @@ class Listed:
 
 
 class Sink(Protocol):
-    """A new object while it is being written. One thread at a time."""
+    """A new object that is being written. For one thread at a time."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append *data*; on an error nothing of it is part of the object."""
+        """Append *data*; after an error nothing of it is part of the object."""
 
     def close(self) -> None:
-        """Complete the object: it can be read. It is durable after ``Backend.sync``."""
+        """Complete the object, which can then be read. ``Backend.sync`` makes it durable."""
 
     def discard(self) -> None:
         """Delete what was written."""
@@ -116,17 +123,17 @@ class Sink(Protocol):
 class Backend(Protocol):
     """Named immutable objects, in a directory or an object store.
 
-    Every method can raise StoreUnavailable, after it has tried again for as long as that can help.
-    Safe to use from several threads.
+    Every method can raise StoreUnavailable, after retries where these can help. Safe to use from
+    several threads.
     """
 
     url: str
-    """The location, in a form that ``open_store`` takes; never with credentials in it."""
+    """The location for ``open_store``, without credentials."""
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes from *start* up to *stop* or the end; raise ObjectMissing.
 
-        A range that begins at or beyond the end is empty.
+        A range that starts at or beyond the end is empty.
         """
         ...
 
@@ -140,12 +147,12 @@ class Backend(Protocol):
     def put_new(self, name: str, data: bytes) -> None:
         """Store *data* as *name* if there is no such object, else raise AlreadyThere.
 
-        Of any number of writers, anywhere, one succeeds. Durable when it returns or raises
-        AlreadyThere. *data* must be unique to the caller (contain a random token): an object with
-        the same bytes is taken for the caller's own, whose answer was lost.
+        Of any number of writers on any machines one succeeds. The object is durable when the method
+        returns or raises AlreadyThere. *data* must be unique to the caller (contain a random
+        token): an object with the same bytes is the caller's own, whose response was lost.
 
-        Raises WriteUncertain if it is not known whether the object was or will be stored. After any
-        other StoreUnavailable it is known that it was not.
+        Raises WriteUncertain if it is unknown whether the object was or will be stored. After any
+        other StoreUnavailable it was not.
         """
 
     def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
@@ -163,32 +170,32 @@ class Backend(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Delete the object *name*, if there is one. Idempotent."""
+        """Delete the object *name* if it exists. Idempotent."""
 
     def create(self, name: str) -> Sink:
-        """Begin a blob that is written piece by piece, and read with ``read``.
+        """Start a blob, which is written piece by piece and read with ``read``.
 
         Raises AlreadyThere if it exists and the backend can tell.
         """
         ...
 
     def read(self, name: str, start: int, stop: int) -> bytes:
-        """Return the bytes of a blob from *start* up to *stop*, fewer at its end only.
+        """Return the bytes of a blob from *start* up to *stop*, fewer only at its end.
 
         Raises ObjectMissing.
         """
         ...
 
     def sync(self, names: Iterable[str]) -> None:
-        """Return when these blobs, which are closed, are durable."""
+        """Make these closed blobs durable."""
 
     def path(self, name: str) -> Path | None:
-        """Return the file of this machine that holds the bytes of a blob, if one does.
+        """Return the local file with the bytes of a blob; None if the backend has no such files.
 
-        A file is there from the first byte that its sink wrote.
+        The file exists from the first byte that its sink writes.
         """
         ...
 
     def sweep(self, before: float, /) -> int:
-        """Remove what writes interrupted before the time *before* left; return the number."""
+        """Remove what interrupted writes left before the time *before*; return the number."""
         ...

@@ -1,17 +1,16 @@
-"""Blobs in an object store: chunks, each of them one PUT."""
+"""Blobs in an object store: chunks of a fixed size, each one PUT."""
 
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
 from worker.store.backends.base import ObjectMissing, StoreUnavailable
 
-# A blob is stored in chunks of this size, each a whole PUT. So every request to the store is
-# idempotent and its body is in memory: a lost answer means to send it again. (A multipart upload
-# cannot be completed again by its id once the answer is lost, and leaves parts behind in a crash.)
+# A blob is stored in chunks of this size. So every request is an idempotent PUT whose body is in
+# memory, and is repeated if its response is lost. With a multipart upload instead, completion
+# could not be repeated after a lost response, and a crash would leave parts behind.
 CHUNK = 8 << 20
 CHUNKS_AT_ONCE = 2
 
@@ -31,7 +30,7 @@ class Objects(Protocol):
 
 
 def read_chunks(objects: Objects, name: str, start: int, stop: int) -> bytes:
-    """Return the bytes of the blob *name* from *start* up to *stop*, fewer at its end only."""
+    """Return the bytes of the blob *name* from *start* up to *stop*, fewer only at its end."""
     pieces: list[bytes] = []
     while start < stop:
         number, offset = divmod(start, CHUNK)
@@ -50,10 +49,10 @@ def read_chunks(objects: Objects, name: str, start: int, stop: int) -> bytes:
 
 
 class ChunkSink:
-    """A blob while it is being uploaded, chunk by chunk; an error ends it."""
+    """A blob that is being uploaded chunk by chunk. After an error it can only be discarded."""
 
     def __init__(self, objects: Objects, name: str) -> None:
-        """Begin the blob *name*."""
+        """Start the blob *name*."""
         self._objects = objects
         self._name = name
         self._buffer = bytearray()
@@ -62,7 +61,7 @@ class ChunkSink:
         self._error: StoreUnavailable | None = None
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append *data*; the chunks that it fills are uploaded meanwhile."""
+        """Append *data*, and upload full chunks in the background."""
         view = memoryview(data)
         while view:
             room = CHUNK - len(self._buffer)
@@ -70,55 +69,49 @@ class ChunkSink:
             view = view[room:]
             if len(self._buffer) == CHUNK:
                 self._wait(CHUNKS_AT_ONCE - 1)
-                self._uploads.append(_in_thread(self._upload()))
+                self._upload()
 
     def close(self) -> None:
-        """Return when every chunk is stored."""
-        if not self._count:
-            self._upload()()
-        elif self._buffer:
-            self._uploads.append(_in_thread(self._upload()))
+        """Upload the last chunk, and wait until all chunks are stored."""
+        # An empty blob is one empty chunk.
+        if self._buffer or not self._count:
+            self._upload()
         self._wait(0)
 
     def discard(self) -> None:
-        """Delete the chunks, unless the store has stopped answering: then gc does."""
+        """Delete the chunks. If the store does not respond, gc deletes them later."""
         with contextlib.suppress(StoreUnavailable):
             self._wait(0)
             for number in range(self._count):
                 self._objects.delete(_chunk(self._name, number))
 
-    def _upload(self) -> Callable[[], None]:
-        """Return the upload of what is buffered, which is one chunk."""
+    def _upload(self) -> None:
+        """Upload the buffer as one chunk, in a thread that does not keep the process alive."""
         name, data = _chunk(self._name, self._count), bytes(self._buffer)
         self._count += 1
         self._buffer.clear()
-        return lambda: self._objects.put(name, data)
+        future: Future[None] = Future()
+        self._uploads.append(future)
 
-    def _wait(self, most: int) -> None:
-        """Wait until at most so many uploads are running; raise the error of one that failed."""
-        while len(self._uploads) > most:
+        def run() -> None:
+            try:
+                self._objects.put(name, data)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def _wait(self, limit: int) -> None:
+        """Wait until at most *limit* uploads are running; raise the error of one that failed."""
+        while len(self._uploads) > limit:
             try:
                 self._uploads.popleft().result()
             except StoreUnavailable as error:
                 self._error = self._error or error
         if self._error is not None:
             raise self._error
-
-
-def _in_thread(work: Callable[[], None]) -> Future[None]:
-    """Do *work* in a thread that does not keep the process alive; return its outcome."""
-    future: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
 
 
 def _chunk(name: str, number: int) -> str:

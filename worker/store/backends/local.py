@@ -1,40 +1,40 @@
-"""A store in a directory: files that appear whole, and stay when the power goes."""
+"""The backend in a local directory: one file per object, atomic and durable."""
 
 import contextlib
 import ctypes
 import errno
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from worker.errors import Misconfigured
 from worker.store.backends.base import (
     AlreadyThere,
-    IllegalName,
     Listed,
     NoPutIfAbsent,
     ObjectMissing,
     StoreUnavailable,
     WriteUncertain,
     checked,
+    checked_prefix,
 )
 
 TEMPORARY = ".new-"
-# Many files that wait for the disk together cost little more than one.
+# Files that are synced at a time. Many cost little more than one.
 SYNC_TOGETHER = 8
-# How often a folder that another process removes, because it was empty, is made again.
+# How often a folder is created again that another process removes because it is empty.
 ATTEMPTS = 100
-# link(2) on a file system without hard links: EPERM on Linux, others on FUSE and networks.
+# Errors of link(2) without hard links: EPERM on Linux, others on FUSE and network file systems.
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-# From linux/fs.h; renameat2(2) is in glibc since 2.28 and in musl since 1.2.6, not in Python.
+# From linux/fs.h. renameat2(2) is in glibc since 2.28 and in musl since 1.2.6, but not in Python.
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 
 
 class NotADirectory(Misconfigured):
-    """What was called a store is something else than a directory."""
+    """The location of a store is not a directory."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"store: {path} is not a directory")
@@ -45,7 +45,7 @@ class LocalBackend:
     """Objects as files below a directory, each under its own name."""
 
     def __init__(self, root: Path) -> None:
-        """Take the store in *root*, which is made by the first write."""
+        """Use the directory *root*, which the first write creates."""
         self.root = root.absolute()
         self.url = os.fspath(self.root)
         self._base = self.url.rstrip("/") + "/"
@@ -54,7 +54,7 @@ class LocalBackend:
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes from *start* up to *stop* or the end."""
-        with _explained(f"reading {name}", missing=name):
+        with _translated(f"reading {name}", missing=name):
             fd = os.open(self._base + checked(name), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 end = os.fstat(fd).st_size if stop is None else stop
@@ -64,12 +64,12 @@ class LocalBackend:
 
     def exists(self, name: str) -> bool:
         """Return whether there is a file of this name."""
-        with _explained(f"looking for {name}"):
+        with _translated(f"looking for {name}"):
             return os.path.isfile(self._base + checked(name))
 
     def put(self, name: str, data: bytes) -> None:
-        """Store *data* as *name*, in place of what was there."""
-        with self._written(name, data) as (temporary, path), _explained(f"writing {name}"):
+        """Store *data* as *name*, and replace an existing file."""
+        with self._written(name, data) as (temporary, path), _translated(f"writing {name}"):
             os.replace(temporary, path)
             _sync(os.path.dirname(path))
 
@@ -77,11 +77,16 @@ class LocalBackend:
         """Store *data* as *name* if there is no such file."""
         with self._written(name, data) as (temporary, path):
             try:
-                self._appear(temporary, path)
+                try:
+                    os.link(temporary, path)
+                except OSError as error:
+                    if error.errno not in NO_HARD_LINKS:
+                        raise
+                    self._rename_new(temporary, path)
             except FileExistsError as error:
                 if self.get(name) != data:
-                    # The winner may still be syncing; the caller builds on what is there.
-                    with _explained(f"syncing {name}"):
+                    # The winner may still be syncing, and the caller relies on the object.
+                    with _translated(f"syncing {name}"):
                         _sync(os.path.dirname(path))
                     raise AlreadyThere(name) from error
             except OSError as error:
@@ -94,20 +99,14 @@ class LocalBackend:
 
     def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
         """Yield the objects below *prefix* that sort after *after*."""
-        if prefix:
-            if not prefix.endswith("/"):
-                raise IllegalName(prefix)
-            checked(prefix[:-1])
-        with _explained(f"listing {prefix}"):
-            yield from self._walk(prefix, after)
+        with _translated(f"listing {prefix}"):
+            yield from self._walk(checked_prefix(prefix), after)
 
     def folders(self, prefix: str) -> list[str]:
-        """Return the names of the folders directly below *prefix*, after one directory read."""
-        if prefix:
-            checked(prefix.removesuffix("/"))
-        with _explained(f"listing {prefix}"):
+        """Return the names of the folders directly below *prefix*, with one directory read."""
+        with _translated(f"listing {prefix}"):
             try:
-                with os.scandir(self._base + prefix) as found:
+                with os.scandir(self._base + checked_prefix(prefix)) as found:
                     return sorted(
                         entry.name
                         for entry in found
@@ -117,19 +116,27 @@ class LocalBackend:
                 return []
 
     def delete(self, name: str) -> None:
-        """Remove the file, and the folders that it leaves empty."""
+        """Remove the file, and the folders that are empty then."""
         path = self._base + checked(name)
-        with _explained(f"deleting {name}"):
+        with _translated(f"deleting {name}"):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(path)
-            self._prune(os.path.dirname(path))
+            while len(path := os.path.dirname(path)) > len(self._base):
+                try:
+                    os.rmdir(path)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                        return
+                    raise
 
     def create(self, name: str) -> "FileSink":
-        """Begin a file that lies where it will stay."""
+        """Create a file at its final path."""
         path = self._base + checked(name)
-        with _explained(f"creating {name}"):
+        with _translated(f"creating {name}"):
             try:
-                return FileSink(name, path, self._in_folder(path, _open_new))
+                return FileSink(name, path, self._open_new(path))
             except FileExistsError as error:
                 raise AlreadyThere(name) from error
 
@@ -138,25 +145,30 @@ class LocalBackend:
         return self.get(name, start, stop)
 
     def sync(self, names: Iterable[str]) -> None:
-        """Return when these files and their folders are on the disk."""
+        """Sync these files, and then their folders."""
         paths = [self._base + checked(name) for name in names]
         folders = {os.path.dirname(path) for path in paths}
-        with _explained("writing blobs to the disk"):
-            _sync_all(paths)
-            _sync_all(folders)
+        with _translated("writing blobs to the disk"):
+            if len(paths) == 1:
+                _sync(paths[0])
+                _sync(*folders)
+            elif paths:
+                with ThreadPoolExecutor(SYNC_TOGETHER) as pool:
+                    list(pool.map(_sync, paths))
+                    list(pool.map(_sync, folders))
 
     def path(self, name: str) -> Path:
-        """Return the file that is the object."""
+        """Return the file of the object."""
         return Path(self._base + checked(name))
 
     def sweep(self, before: float, /) -> int:
         """Remove the temporary files last written before *before*."""
         removed = 0
-        with _explained("removing temporary files"):
+        with _translated("removing temporary files"):
             for folder, _, files in os.walk(self._base):
                 for file in files:
                     path = os.path.join(folder, file)
-                    # One that is gone by now was finished by its writer.
+                    # A file can vanish when its writer completes it.
                     with contextlib.suppress(FileNotFoundError):
                         if file.startswith(TEMPORARY) and os.stat(path).st_mtime < before:
                             os.unlink(path)
@@ -165,13 +177,13 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def _written(self, name: str, data: bytes) -> Iterator[tuple[str, str]]:
-        """Write and sync *data* to a temporary file; yield its path and the final one."""
+        """Write and sync *data* to a temporary file; yield its path and the final path."""
         path = self._base + checked(name)
         temporary = f"{os.path.dirname(path)}/{TEMPORARY}{secrets.token_hex(8)}"
-        with _explained(f"writing {name}"):
-            fd = self._in_folder(temporary, _open_new)
+        with _translated(f"writing {name}"):
+            fd = self._open_new(temporary)
         try:
-            with _explained(f"writing {name}", path=temporary):
+            with _translated(f"writing {name}", path=temporary):
                 try:
                     write_fully(fd, data, 0)
                     os.fsync(fd)
@@ -179,23 +191,12 @@ class LocalBackend:
                     os.close(fd)
             yield temporary, path
         finally:
-            # On success it is gone, or a second name of the object.
+            # After a success it was renamed, or is a second link to the object.
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
 
-    def _appear(self, temporary: str, path: str) -> None:
-        """Give the whole file its final name in one step; raise FileExistsError if it is taken."""
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            if error.errno not in NO_HARD_LINKS:
-                raise
-            self._rename_new(temporary, path)
-
     def _rename_new(self, temporary: str, path: str) -> None:
-        """Rename without replacing: what exFAT and other file systems without links can do."""
+        """Rename without replacing, for exFAT and other file systems without hard links."""
         call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
         if call is None:
             raise NoPutIfAbsent(self.url, "the file system has no hard links")
@@ -209,43 +210,27 @@ class LocalBackend:
             )
         raise OSError(code, os.strerror(code), path)
 
-    def _in_folder(self, path: str, open_it: Callable[[str], int]) -> int:
+    def _open_new(self, path: str) -> int:
+        """Create the file and its missing folders, each durable; return the file descriptor."""
         for _ in range(ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):
-                return open_it(path)
-            self._make_folder(os.path.dirname(path))
+                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            missing = [os.path.dirname(path)]
+            while not os.path.isdir(parent := os.path.dirname(missing[-1])):
+                missing.append(parent)
+            # A folder that another process removes meanwhile is created by the next attempt. One
+            # that another process created is synced too, as that process may not have done so yet.
+            with contextlib.suppress(FileNotFoundError):
+                for folder in reversed(missing):
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(folder)
+                    _sync(os.path.dirname(folder))
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-
-    def _make_folder(self, folder: str) -> None:
-        """Make *folder* and what is missing above it, each durable in the one above."""
-        missing = [folder]
-        while not os.path.isdir(above := os.path.dirname(missing[-1])):
-            missing.append(above)
-        # A folder that another process removes meanwhile is the business of the next attempt. One
-        # that is there by now is made durable all the same: who made it may not have come to that.
-        with contextlib.suppress(FileNotFoundError):
-            for folder in reversed(missing):
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(folder)
-                _sync(os.path.dirname(folder))
-
-    def _prune(self, folder: str) -> None:
-        while len(folder) > len(self._base):
-            try:
-                os.rmdir(folder)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    return
-                raise
-            folder = os.path.dirname(folder)
 
     def _walk(self, prefix: str, after: str) -> Iterator[Listed]:
         try:
             with os.scandir(self._base + prefix) as found:
-                # With the slash that follows a folder in the names of what is below it, the order
-                # of the parts is the order of the whole names.
+                # With a slash after the names of folders, they sort as the names below them do.
                 names = sorted(
                     entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
                     for entry in found
@@ -259,14 +244,14 @@ class LocalBackend:
                 if whole > after or after.startswith(whole):
                     yield from self._walk(whole, after)
             elif whole > after:
-                # Gone since the folder was read: then it is not there.
+                # A file that was deleted after the folder was read is left out.
                 with contextlib.suppress(FileNotFoundError):
-                    facts = os.stat(self._base + whole)
-                    yield Listed(whole, facts.st_size, facts.st_mtime)
+                    found_file = os.stat(self._base + whole)
+                    yield Listed(whole, found_file.st_size, found_file.st_mtime)
 
 
 class FileSink:
-    """A new file while it is being written."""
+    """A new file that is being written."""
 
     def __init__(self, name: str, path: str, fd: int) -> None:
         """Take the empty file open as *fd*."""
@@ -276,7 +261,7 @@ class FileSink:
         self._size = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append *data*; what a failed write left is overwritten by the next."""
+        """Append *data*; the next write overwrites what a failed one left."""
         try:
             write_fully(self._fd, data, self._size)
         except OSError as error:
@@ -284,8 +269,8 @@ class FileSink:
         self._size += len(data)
 
     def close(self) -> None:
-        """Close the file, cut to what was written whole."""
-        with _explained(f"closing {self._name}", path=self._path):
+        """Truncate the file to the data of successful writes, and close it."""
+        with _translated(f"closing {self._name}", path=self._path):
             fd, self._fd = self._fd, -1
             try:
                 os.ftruncate(fd, self._size)
@@ -294,7 +279,7 @@ class FileSink:
 
     def discard(self) -> None:
         """Remove the file."""
-        with _explained(f"deleting {self._name}"):
+        with _translated(f"deleting {self._name}"):
             if self._fd >= 0:
                 fd, self._fd = self._fd, -1
                 os.close(fd)
@@ -302,10 +287,25 @@ class FileSink:
                 os.unlink(self._path)
 
 
+class Descriptor:
+    """A file descriptor that is closed with its last reference.
+
+    So one thread can drop it, for example from a cache, while another one still uses it.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 def read_exactly(fd: int, start: int, length: int) -> bytes:
-    """Return up to *length* bytes from *start*: fewer only where the file ends."""
+    """Return *length* bytes from *start*, fewer only at the end of the file."""
     data = os.pread(fd, length, start)
-    # One read gives at most 2 GiB, and can be cut short by a signal.
+    # One read returns at most 2 GiB, and a signal can interrupt it.
     while 0 < len(data) < length and (more := os.pread(fd, length - len(data), start + len(data))):
         data += more
     return data
@@ -318,10 +318,6 @@ def write_fully(fd: int, data: bytes | memoryview, offset: int) -> None:
         written += os.pwrite(fd, memoryview(data)[written:], offset + written)
 
 
-def _open_new(path: str) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-
-
 def _sync(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -330,34 +326,24 @@ def _sync(path: str) -> None:
         os.close(fd)
 
 
-def _sync_all(paths: Collection[str]) -> None:
-    if len(paths) <= 1:
-        for path in paths:
-            _sync(path)
-        return
-    with ThreadPoolExecutor(SYNC_TOGETHER) as pool:
-        for _ in pool.map(_sync, paths):
-            pass
-
-
 @contextlib.contextmanager
-def _explained(
+def _translated(
     doing: str, *, missing: str | None = None, path: str | None = None
 ) -> Iterator[None]:
-    """Translate OSError to the store's errors."""
+    """Translate OSError to StoreUnavailable, or to ObjectMissing for the object *missing*."""
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        if missing is not None:
-            raise ObjectMissing(missing) from error
-        raise _unavailable(doing, error, path=path) from error
     except OSError as error:
+        if missing is not None and isinstance(
+            error, FileNotFoundError | NotADirectoryError | IsADirectoryError
+        ):
+            raise ObjectMissing(missing) from error
         raise _unavailable(doing, error, path=path) from error
 
 
 def _unavailable(doing: str, error: OSError, *, path: str | None = None) -> StoreUnavailable:
     code = errno.errorcode.get(error.errno or 0, "unknown")
-    # The file tells which disk is full and which folder is not ours.
+    # The path shows which disk is full, or which folder cannot be written.
     named = error.filename if isinstance(error.filename, str) else path
     where = f"{named}: " if named else ""
     cause = f"{where}{error.strerror or error} ({code})"

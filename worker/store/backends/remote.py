@@ -1,42 +1,57 @@
-"""A store in an object store: S3 and what speaks like it, GCS, Azure, or this process's memory."""
+"""The backend in an object store: S3 and compatible services, GCS, Azure, or memory."""
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from datetime import timedelta
+from html import unescape
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+    UnknownConfigurationKeyError,
+)
 from obstore.store import MemoryStore, ObjectStore, from_url
 
 from worker.errors import Misconfigured
 from worker.store.backends.attempts import (
     FIRST,
     LATER,
-    ONCE,
-    Again,
     Attempts,
     Client,
+    Retry,
     RetryPolicy,
-    first_line,
-    is_not_implemented,
+    Transient,
 )
 from worker.store.backends.base import (
     AlreadyThere,
-    IllegalName,
     Listed,
     NoPutIfAbsent,
     ObjectMissing,
     StoreUnavailable,
     WriteUncertain,
     checked,
+    checked_prefix,
 )
 from worker.store.backends.chunks import ChunkSink, read_chunks
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 LIST_PAGE = 1000
-# Options of the HTTP client under every object store; told apart because the library wants them so,
-# and panics when it finds one among the others.
+# The library does not retry, as it cannot tell which requests are idempotent.
+ONCE: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
+# Options of the HTTP client, which all object stores share. The library takes them separately, and
+# panics if it finds one among the options of the store.
 CLIENT_OPTIONS = (
     "allow_http",
     "allow_invalid_certificates",
@@ -57,21 +72,47 @@ CLIENT_OPTIONS = (
 )
 S3_ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
+CAUSE_LIMIT = 300
+"""Characters of a cause in an error message."""
+NO_BUCKET_CODES = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+# The useful part of an XML error response. The rest, such as the expected signature, is dropped.
+SERVICE_ERROR = re.compile(
+    r"<Error>.*?<Code>(?P<code>[^<]*)</Code>(?:.*?<Message>(?P<message>[^<]*)</Message>)?", re.S
+)
+# The library's message for a failed request: method, URL (here without the query), duration, cause.
+FAILED_REQUEST = re.compile(r"Error performing \w+ ([^\s?]+)\S* in .*? - (.*)")
+STATUS = re.compile(r"status code: (\d{3})")
+# Transient are no response, 5xx, and these. 409 is the response to concurrent writes.
+TRANSIENT = (408, 409, 429)
+NOT_IMPLEMENTED = 501
+PERMANENT = (
+    FileNotFoundError,
+    PreconditionError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    NotSupportedError,
+    InvalidPathError,
+    UnknownConfigurationKeyError,
+)
+
 
 class UnusableStore(Misconfigured):
-    """The object-store library can't make a store of this URL and these options."""
+    """The object-store library rejects the URL or the options."""
 
     def __init__(self, url: str, cause: str) -> None:
         super().__init__(f"store: {url}: {cause}")
         self.url = url
 
 
-# Stores in memory by URL: to open one again in the same process finds what was put there.
+# Stores in memory by URL, so that a store can be opened again in the same process.
 _memories: dict[str, MemoryStore] = {}
 
 
 def open_remote(url: str, options: Mapping[str, str]) -> "RemoteBackend":
-    """Return the store at *url*, with *options* of obstore over the environment."""
+    """Return the backend at *url*; *options* of obstore take precedence over the environment.
+
+    Raises UnusableStore.
+    """
     if url.startswith("memory://"):
         return RemoteBackend(_memories.setdefault(url, MemoryStore()), url)
     config = {name: value for name, value in options.items() if name not in CLIENT_OPTIONS}
@@ -84,12 +125,11 @@ def open_remote(url: str, options: Mapping[str, str]) -> "RemoteBackend":
     if endpoint.startswith("http://"):
         client.setdefault("allow_http", True)
     if endpoint and not _is_http(endpoint):
-        # The library would panic at the first request.
+        # The library panics at the first request to it.
         raise UnusableStore(url, f"the endpoint {endpoint!r} is not http://HOST or https://HOST")
 
     def store(policy: RetryPolicy) -> ObjectStore:
-        # Which options there are depends on the service, and is the library's to say.
-        return from_url(  # type: ignore[call-overload, no-any-return]
+        return from_url(  # type: ignore[call-overload, no-any-return]  # options depend on the service
             url,
             config=config,
             client_options={**policy.timeouts, **client},
@@ -99,7 +139,7 @@ def open_remote(url: str, options: Mapping[str, str]) -> "RemoteBackend":
     try:
         return RemoteBackend(store(LATER), url, first=store(FIRST))
     except (BaseError, ValueError) as error:
-        raise UnusableStore(url, first_line(error)) from error
+        raise UnusableStore(url, _cause(error)) from error
 
 
 def _is_http(endpoint: str) -> bool:
@@ -110,39 +150,39 @@ def _is_http(endpoint: str) -> bool:
 
 
 class RemoteBackend:
-    """Objects of an object store, each under its own name below the prefix of *store*."""
+    """Objects of an object store, each under its own name below the prefix of the store."""
 
     def __init__(self, store: ObjectStore, url: str, *, first: ObjectStore | None = None) -> None:
-        """Take *store*, which is called *url*; *first* is asked instead until it has answered."""
+        """Use *store* at *url*; *first*, if given, until it has responded once."""
         self.url = url
-        self._client = Client(store, url, first=first)
+        self._client = Client(store, first=first, translated=self._translated)
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes from *start* up to *stop* or the end."""
         checked(name)
         if stop is not None and stop <= start:
             return b""
-        return self._client.ask("reading", name, lambda store: _get(store, name, start, stop))
+        return self._client.send("reading", name, lambda store: _get(store, name, start, stop))
 
     def exists(self, name: str) -> bool:
-        """Return whether the object is there, by a HEAD."""
+        """Return whether the object exists, with a HEAD request."""
         checked(name)
         try:
-            self._client.ask("looking for", name, lambda store: obstore.head(store, name))
+            self._client.send("looking for", name, lambda store: obstore.head(store, name))
         except ObjectMissing:
             return False
         return True
 
     def put(self, name: str, data: bytes) -> None:
-        """Store *data* as *name*, in place of what was there."""
+        """Store *data* as *name*, and replace an existing object."""
         checked(name)
-        self._client.ask("writing", name, lambda store: _put(store, name, data))
+        self._client.send("writing", name, lambda store: _put(store, name, data))
 
     def put_new(self, name: str, data: bytes) -> None:
-        """Store *data* as *name* if nothing is there.
+        """Store *data* as *name* if there is no such object.
 
-        An attempt whose answer was lost may have been carried out, and is then found by the next
-        one as an object with the same bytes.
+        If the response to an attempt was lost, but the object stored, the next attempt finds an
+        object with the same bytes.
         """
         checked(name)
 
@@ -153,27 +193,24 @@ class RemoteBackend:
                 try:
                     found = _get(store, name, 0, None)
                 except FileNotFoundError:
-                    raise conflict from None  # another write is under way, and may yet fail
+                    raise conflict from None  # another write is in progress, and can still fail
                 if found != data:
                     raise AlreadyThere(name) from conflict
 
         try:
-            self._client.ask("writing", name, attempt, unanswered=WriteUncertain)
+            self._client.send("writing", name, attempt, no_response=WriteUncertain)
         except StoreUnavailable as error:
-            if is_not_implemented(error.__cause__):
+            if _is_not_implemented(error.__cause__):
                 raise NoPutIfAbsent(self.url, error.cause) from error
             raise
 
     def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
         """Yield the objects below *prefix* that sort after *after*."""
-        if prefix:
-            if not prefix.endswith("/"):
-                raise IllegalName(prefix)
-            checked(prefix[:-1])
+        checked_prefix(prefix)
         last = after
         attempts = Attempts(self._client, "listing", prefix)
         while True:
-            # The service may take the offset for one inside the prefix, so one before it is none.
+            # Some services resolve the offset within the prefix, so an earlier one is not sent.
             offset = last if last > prefix else None
             try:
                 with attempts.next() as store:
@@ -187,41 +224,62 @@ class RemoteBackend:
                             last = found["path"]
                         attempts.restart()
                     return
-            except Again:
+            except Retry:
                 continue
 
     def folders(self, prefix: str) -> list[str]:
-        """Return the names of the folders directly below *prefix*, by a LIST with delimiter."""
-        if prefix:
-            checked(prefix.removesuffix("/"))
-        found = self._client.ask(
+        """Return the names of the folders directly below *prefix*, with a delimited LIST."""
+        checked_prefix(prefix)
+        found = self._client.send(
             "listing", prefix, lambda store: obstore.list_with_delimiter(store, prefix or None)
         )
         return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
 
     def delete(self, name: str) -> None:
-        """Delete the object; that there is none is fine."""
+        """Delete the object if it exists."""
         checked(name)
         with contextlib.suppress(ObjectMissing):
-            self._client.ask("deleting", name, lambda store: obstore.delete(store, name))
+            self._client.send("deleting", name, lambda store: obstore.delete(store, name))
 
     def create(self, name: str) -> "ChunkSink":
-        """Begin a blob that is stored in chunks."""
+        """Start a blob that is stored in chunks."""
         return ChunkSink(self, checked(name))
 
     def read(self, name: str, start: int, stop: int) -> bytes:
-        """Return the bytes of a blob from *start* up to *stop*, out of its chunks."""
+        """Return the bytes of a blob from *start* up to *stop*, from its chunks."""
         return read_chunks(self, checked(name), start, stop)
 
     def sync(self, names: Iterable[str]) -> None:
-        """Return at once: what an object store has acknowledged is durable."""
+        """Do nothing, as every acknowledged object is durable."""
 
     def path(self, name: str) -> None:
-        """Return None: nothing here is a file of this machine."""
+        """Return None, as no object is a local file."""
 
     def sweep(self, _before: float, /) -> int:
-        """Return 0: a PUT that was interrupted leaves nothing."""
+        """Return 0, as an interrupted PUT leaves nothing."""
         return 0
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str, name: str) -> Iterator[None]:
+        """Translate the library's errors to those of the store."""
+        try:
+            yield
+        except BaseException as error:
+            # A panic of the library is a BaseException of a class that it does not export.
+            is_panic = type(error).__name__ == "PanicException"
+            if not is_panic and not isinstance(error, BaseError | OSError | ValueError):
+                raise
+            is_bucket_missing = any(code in str(error) for code in NO_BUCKET_CODES)
+            # A missing bucket must not look like an empty store. A PUT needs no existing object.
+            if (
+                isinstance(error, FileNotFoundError)
+                and doing != "writing"
+                and not is_bucket_missing
+            ):
+                raise ObjectMissing(name) from error
+            kind = Transient if not is_panic and _is_transient(error) else StoreUnavailable
+            where = f"the bucket does not exist ({self.url})"
+            raise kind(f"{doing} {name}", where if is_bucket_missing else _cause(error)) from error
 
 
 def _get(store: ObjectStore, name: str, start: int, stop: int | None) -> bytes:
@@ -233,7 +291,7 @@ def _get(store: ObjectStore, name: str, start: int, stop: int | None) -> bytes:
             return bytes(found.bytes())
         return bytes(obstore.get_range(store, name, start=start, end=stop))
     except BaseError:
-        # The answer to a range that begins beyond the end differs between services.
+        # Services differ in their response to a range that starts beyond the end.
         if start < obstore.head(store, name)["size"]:
             raise
         return b""
@@ -241,3 +299,34 @@ def _get(store: ObjectStore, name: str, start: int, stop: int | None) -> bytes:
 
 def _put(store: ObjectStore, name: str, data: bytes) -> None:
     obstore.put(store, name, data, use_multipart=False)
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Return whether a request that failed with *error* can succeed when it is repeated."""
+    if isinstance(error, AlreadyExistsError):
+        return True
+    if isinstance(error, PERMANENT):
+        return False
+    found = STATUS.search(str(error))
+    status = int(found[1]) if found else None
+    return status is None or status in TRANSIENT or (status >= 500 and status != NOT_IMPLEMENTED)
+
+
+def _is_not_implemented(error: BaseException | None) -> bool:
+    """Return whether the service, or the library for it, lacks the operation."""
+    found = STATUS.search(str(error))
+    return isinstance(error, NotSupportedError) or (
+        found is not None and int(found[1]) == NOT_IMPLEMENTED
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """Return the cause in the message of *error*: one line, without signatures."""
+    text = str(error)
+    if found := SERVICE_ERROR.search(text):
+        return ": ".join(unescape(part) for part in found.groups() if part)[:CAUSE_LIMIT]
+    # The other lines are a chain of causes inside the library, several pages long.
+    text = text.partition("\n")[0]
+    if failed := FAILED_REQUEST.search(text):
+        text = ": ".join(failed.groups())
+    return text[:CAUSE_LIMIT]

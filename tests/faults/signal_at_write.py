@@ -1,7 +1,7 @@
-"""The command line, sent a signal before or after one of its writes; run by test_kills.
+"""The command line, with a signal before or after one of its writes; run by test_kills.
 
-``struck.py SIGNAL before|after N ARGUMENT…``: the signal is sent around the Nth write to the store
-by this process. With ``STRUCK_COUNT`` set, the number of writes is written to that file at exit.
+``signal_at_write.py SIGNAL before|after N ARGUMENT…`` sends the signal around the Nth write of this
+process to the store. The number of writes is written to the file ``COUNT_FILE``, if set.
 """
 
 import functools
@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from worker.cli import app
 from worker.store.backends.local import LocalBackend
@@ -22,12 +23,14 @@ def main() -> None:
     name, when, number, *arguments = sys.argv[1:]
     sys.argv[1:] = arguments
     numbers, lock = itertools.count(1), threading.Lock()
-    count = os.environ.pop("STRUCK_COUNT", None)
-    kind = LocalBackend
+    count = os.environ.pop("COUNT_FILE", None)
+    kind: type[Any] = LocalBackend
     if "://" in os.environ["WORKER_STORE"]:
-        from worker.store.backends.remote import RemoteBackend as kind
+        from worker.store.backends.remote import RemoteBackend
 
-    def strike() -> None:
+        kind = RemoteBackend
+
+    def send_signal() -> None:
         os.kill(os.getpid(), signal.Signals[name])
 
     def around(method):
@@ -38,13 +41,13 @@ def main() -> None:
             if count:
                 Path(count).write_text(str(mine))
             if mine == int(number) and when == "before":
-                strike()
+                send_signal()
             try:
                 return method(*positional, **named)
             finally:
-                # Also after one that was refused, as a preflight expects.
+                # Also after a write that failed, as one of the preflight does on purpose.
                 if mine == int(number) and when == "after":
-                    strike()
+                    send_signal()
 
         return write
 

@@ -1,7 +1,7 @@
-"""The command line, sent a signal at a chosen moment; run by test_signals.
+"""The command line, with a signal at a chosen moment; run by test_interrupts.
 
-``signalled.py MOMENT SIGNAL ARGUMENT…``: moments are places in this program where the signal is
-sent to the process itself.
+``signal_at_moment.py MOMENT SIGNAL ARGUMENT…``: at the moment, the process sends the signal to
+itself.
 """
 
 import atexit
@@ -13,7 +13,7 @@ import threading
 
 import trio
 
-from worker.cli import app, failures, signals
+from worker.cli import app, failures, interrupts
 from worker.store.backends.local import LocalBackend
 
 
@@ -21,49 +21,49 @@ def main() -> None:
     moment, name, *arguments = sys.argv[1:]
     sys.argv[1:] = arguments
 
-    def strike() -> None:
+    def send_signal() -> None:
         os.kill(os.getpid(), signal.Signals[name])
 
     def before(function):
-        def struck(*positional, **named):
-            strike()
+        def wrapped(*positional, **named):
+            send_signal()
             return function(*positional, **named)
 
-        return struck
+        return wrapped
 
     def after(function):
-        def struck(*positional, **named):
+        def wrapped(*positional, **named):
             found = function(*positional, **named)
-            strike()
+            send_signal()
             return found
 
-        return struck
+        return wrapped
 
     def at_commit(when):
         real = LocalBackend.put_new
 
         def put_new(backend, name, data):
             if "/commits/" in name and when == "before":
-                strike()
+                send_signal()
             if "/commits/" in name and when == "twice":
-                strike()
-                strike()
+                send_signal()
+                send_signal()
                 threading.Event().wait()
-            if "/commits/" in name and when == "for ever":
-                signals.PUBLISHING_GRACE_PERIOD = 0.01
-                strike()
+            if "/commits/" in name and when == "without end":
+                interrupts.PUBLISHING_GRACE = 0.01
+                send_signal()
                 threading.Event().wait()
             real(backend, name, data)
             if "/commits/" in name and when == "after":
-                strike()
+                send_signal()
             if "/branches/" in name and when == "branch":
-                strike()
+                send_signal()
 
         LocalBackend.put_new = put_new
 
-    if moment == "at import":
-        # What a run does before it handles signals itself.
-        signals.run_job = before(signals.run_job)
+    if moment == "before the job":
+        # Before the job handles signals itself.
+        interrupts.handing_over_signals = before(interrupts.handing_over_signals)
     elif moment == "before trio":
         trio.run = before(trio.run)
     elif moment == "after trio":
@@ -73,26 +73,26 @@ def main() -> None:
 
         ResultFile.write = before(ResultFile.write)
     elif moment == "while printing":
-        from worker.cli import terminal
+        from worker.cli import terminal as output
 
-        terminal.print_line = before(terminal.print_line)
+        output.print_line = before(output.print_line)
     elif moment == "again while printing":
-        from worker.cli import terminal
+        from worker.cli import terminal as output
 
         at_commit("after")
-        insisted = threading.Event()
-        failures.say = lambda _: insisted.set()
-        signals.GRACE_PERIOD = 60.0
-        print_line = terminal.print_line
+        enforced = threading.Event()
+        failures.print_error = lambda *_, **__: enforced.set()
+        interrupts.GRACE = 60.0
+        print_line = output.print_line
 
         def print_line_later(line):
-            strike()
-            # What must not happen would happen at once.
-            assert not insisted.wait(1)
+            send_signal()
+            # With a second signal that counts, the exit would be immediate.
+            assert not enforced.wait(1)
             print_line(line)
 
-        terminal.print_line = print_line_later
-    elif moment == "when the job hears no more":
+        output.print_line = print_line_later  # type: ignore[assignment]  # replaces the function
+    elif moment == "after the job handles signals":
         real = trio.open_signal_receiver
 
         @contextlib.contextmanager
@@ -101,15 +101,15 @@ def main() -> None:
                 with real(*numbers) as signals:
                     yield signals
             finally:
-                strike()
+                send_signal()
 
         trio.open_signal_receiver = receiver
-    elif moment == "while reporting an error":
-        failures.report = before(failures.report)
-    elif moment == "when all is done":
-        signals.ignore = after(signals.ignore)
+    elif moment == "while an error is reported":
+        failures.report_error = before(failures.report_error)
+    elif moment == "when the status is decided":
+        interrupts.ignore = after(interrupts.ignore)
     elif moment == "at exit":
-        atexit.register(strike)
+        atexit.register(send_signal)
     elif moment.startswith("commit: "):
         at_commit(moment.partition(": ")[2])
     app.main()

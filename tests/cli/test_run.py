@@ -1,4 +1,4 @@
-"""The last line of a terminal while a job runs."""
+"""The status line of ``run`` on a terminal."""
 
 import io
 
@@ -6,17 +6,16 @@ import pytest
 import trio
 
 from worker import telemetry
-from worker.cli.progress import describe_status, show_status
+from worker.cli.run import describe, with_status
 from worker.errors import Cause
 from worker.job.result import Result
-from worker.job.state import Progress, State, unwatched
+from worker.job.state import Progress, State
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self):
-        """Say so."""
         return True
 
 
@@ -40,50 +39,45 @@ DONE = Result(job="a" * 32, state=State.SUCCESS, cause=Cause.PUBLISHED)
         ),
         (
             Progress(State.RUNNING, "command", 1, 1, 1),
-            {"text": "reading plates"},
-            "0:01:05 · running · reading plates",
-        ),
-        (
-            Progress(State.RUNNING, "command", 1, 1, 1),
             {"progress": "3 of 7"},
             "0:01:05 · running · 3 of 7",
         ),
     ],
 )
-def test_the_status_says_where_the_run_is(progress, report, expected):
-    """How long, in which state, which datum and try, and what the command reports."""
-    assert expected == describe_status(progress, report, 65.4)
+def test_the_status_has_time_state_datum_try_and_report(progress, report, expected):
+    """Parts that do not apply are omitted."""
+    assert expected == describe(progress, report, 65.4)
 
 
-async def test_the_status_stands_below_the_log_and_goes_at_the_end(autojump_clock):  # noqa: ARG001
-    """It is drawn every second, wiped for each line of the log, and not there afterwards."""
+async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001 - virtual time
+    """It is drawn every second, erased before each line of the log, and removed at the end."""
     terminal = Terminal()
     telemetry.configure("auto", "info", stream=terminal)
 
-    async def run(watch):
+    async def run(*, watch):
         watch(Progress(State.RUNNING, "command", 1, 3, 1))
         await trio.sleep(1.5)
         telemetry.logger().info("hello")
         return DONE
 
-    assert DONE == await show_status(run)
+    assert DONE == await with_status(run)
 
-    said = terminal.getvalue()
-    assert "running · datum 1 of 3" in said.partition("hello")[0]
-    assert "running · datum 1 of 3" in said.partition("hello")[2]
-    assert said.endswith(telemetry.ERASE_LINE)
+    done = terminal.getvalue()
+    assert "running · datum 1 of 3" in done.partition("hello")[0]
+    assert "running · datum 1 of 3" in done.partition("hello")[2]
+    assert done.endswith(telemetry.ERASE_LINE)
 
 
 async def test_without_a_terminal_there_is_no_status():
-    """A pipe gets the log and nothing else, and nobody is told of steps."""
+    """A pipe gets the log only."""
     stream = io.StringIO()
     telemetry.configure("console", "info", stream=stream)
-    watches = []
+    ready = []
 
-    async def run(watch):
-        watches.append(watch)
+    async def run(*, watch):
+        watch(Progress(State.RUNNING, "command", 1, 1, 1))
         return DONE
 
-    assert DONE == await show_status(run)
-    assert [unwatched] == watches
+    assert DONE == await with_status(run, lambda: ready.append(True))
+    assert [True] == ready
     assert "" == stream.getvalue()

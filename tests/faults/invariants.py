@@ -1,8 +1,7 @@
-"""A put, a gc and a run with all that must hold of the store after they were disturbed.
+"""A put, a gc and a run, and the invariants of the store that hold after a disturbance.
 
-A ``Scene`` is one command on a small store: the store before it, how it is called, and what is true
-after it. ``Scene.judge`` names each invariant that does not hold; it works through the public
-functions of the store only.
+A ``Scenario`` is one command on a small store: the store before it, its arguments, and its effect.
+``Scenario.check`` returns the violated invariants. It uses the public functions of the store only.
 """
 
 import enum
@@ -20,45 +19,43 @@ import attrs
 from builders import a_job, an_input
 
 from worker.cli import failures
-from worker.errors import cause_of
 from worker.model import BranchName, Commit, CommitName, Repo
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
-from worker.store.gc import GRACE_PERIOD, Collected, collect_garbage
-from worker.store.opening import open_store
-from worker.store.repository import Store
-from worker.store.verify import verify_store
+from worker.store.gc import GRACE, Collected, gc
+from worker.store.repository import Store, open_store
+from worker.store.verify import verify
 
 LAB = BranchName(Repo("default", "lab"))
 GONE = BranchName(Repo("default", "gone"))
 COPY = BranchName(Repo("default", "copy"))
 LARGE = bytes(range(256)) * (6 << 12)
-"""6 MiB: more than what is written in one request."""
+"""6 MiB: more than one request writes."""
 DOCUMENTED = frozenset({0, 10, 11, 12, 13, 14, 64, 66, 69, 70, 73, 75, 77, 78})
-"""The exit codes that docs/run.md lists."""
+"""The exit statuses in docs/run.md."""
 
 
 class Invariant(enum.Enum):
-    """What holds after a disturbed command."""
+    """A property that holds after a disturbed command."""
 
-    SURVIVED = "a single fault is survived"
-    """One failed request is retried: the command ends with 0."""
-    ENDED = "the exit code is documented"
-    TRUE = "the exit code is true"
-    """0 if, and only if, the commit is there and on its branch; for gc, if the garbage is gone."""
+    SURVIVED = "a single fault is tolerated"
+    """The failed request is retried, and the command exits with 0."""
+    ENDED = "the exit status is documented"
+    TRUE = "the exit status is true"
+    """0 if and only if the commit exists and is on its branch; for gc, no garbage is left."""
     KEPT = "nothing is lost"
-    """What was acknowledged before, or by this command with 0, reads back byte by byte."""
-    WHOLE = "verify is clean"
-    AGAIN = "the same command again succeeds"
+    """Data acknowledged earlier, or by exit status 0 of this command, is readable and unchanged."""
+    WHOLE = "verify finds no defect"
+    AGAIN = "repeating the command succeeds"
     ONCE = "published once"
-    """One commit of this job or content is in the branch's log."""
-    ON_BRANCH = "no commit is off its branch"
-    CLEAN = "gc removes what is left"
+    """The log of the branch has one commit of this job or content."""
+    ON_BRANCH = "every commit is on its branch"
+    CLEAN = "gc removes all garbage"
 
 
 @attrs.frozen
 class Violation:
-    """An invariant that does not hold, and how it shows."""
+    """A violated invariant, with the evidence."""
 
     invariant: Invariant
     found: str
@@ -68,32 +65,32 @@ class Violation:
 
 
 @attrs.frozen
-class Scene:
-    """One command on a store."""
+class Scenario:
+    """One command on a small store."""
 
     name: str
     url: str
-    """The store before the command; it is copied, never changed."""
+    """The store before the command. It is copied, and not changed."""
     branch: BranchName
-    """The branch that the command moves; for gc, the one that it must leave alone."""
+    """The branch that the command moves; for gc, a branch that it must not change."""
     history: tuple[CommitName, ...]
-    """The log of the branch before, the newest first."""
+    """The log of the branch before the command, newest first."""
     before: dict[str, bytes] | None
-    """The files of the branch's head before the command; None without a branch."""
+    """The files of the head of the branch before the command; None without a branch."""
     after: dict[str, bytes]
-    """The files of its head after it."""
+    """The files of the head after the command."""
     arguments: tuple[str, ...]
-    """The command line."""
+    """The arguments of the command line."""
     commit: str | None = None
-    """The id of the commit that the command makes, where it is known before."""
+    """The id of the commit that the command creates, if it is known in advance."""
 
     @property
     def publishes(self) -> bool:
-        """Whether the command makes a commit."""
+        """Whether the command creates a commit."""
         return self.name != "gc"
 
     def copy_to(self, where: str, options: dict[str, str] | None = None) -> Store:
-        """Return a copy of the store from before the command."""
+        """Return a copy of the store before the command."""
         if "://" not in self.url:
             shutil.copytree(self.url, where, copy_function=shutil.copy2)
             return open_store(where)
@@ -103,7 +100,7 @@ class Scene:
         return copy
 
     def call(self, store: Store) -> tuple[int, str]:
-        """Do it in this process; return the exit code that a process would have, and the reason."""
+        """Run the command in this process; return its exit status and the reason of a failure."""
         try:
             if self.name == "gc":
                 collect(store)
@@ -111,10 +108,10 @@ class Scene:
                 assert self.name == "put"
                 put_directory(store, self.branch, Path(self.arguments[-1]))
         except Exception as error:
-            return cause_of(error).exit_code, failures.describe(error)
+            return failures.cause_of(error).exit_status, failures.explain(error)
         return 0, ""
 
-    def judge(
+    def check(
         self,
         store: Store,
         code: int | None,
@@ -122,9 +119,10 @@ class Scene:
         *,
         single_fault: bool = True,
     ) -> list[Violation]:
-        """Return what does not hold after the command ended with *code*, None if it was killed.
+        """Return the invariants that are violated after the command exited with *code*.
 
-        *again* does the same undisturbed and returns its exit code.
+        *code* is None if the command was killed. *again* repeats the command without a disturbance
+        and returns its exit status.
         """
         found: list[Violation] = []
 
@@ -135,12 +133,12 @@ class Scene:
         if code is not None:
             expect(Invariant.SURVIVED, code == 0 or not single_fault, f"exit {code}")
             expect(Invariant.ENDED, code in DOCUMENTED, f"exit {code}")
-        self._judge_store(store, code, expect)
+        self._check_store(store, code, expect)
         second = again()
         expect(Invariant.AGAIN, second == 0, f"exit {second} after exit {code}")
-        self._judge_store(store, None, expect)
+        self._check_store(store, None, expect)
         with _readable(expect, Invariant.ONCE):
-            new, off = self._made(store)
+            new, off = self._new_commits(store)
             if second == 0 and self.publishes:
                 expect(Invariant.ONCE, len(new) == 1, f"{len(new)} new commits in the log")
                 wanted = self.commit or (new and new[0].id)
@@ -152,32 +150,32 @@ class Scene:
             left = collect(store)
             counts = (left.blobs, left.trees, left.leftovers)
             expect(Invariant.CLEAN, (0, 0, 0) == counts, f"a second gc removes {counts}")
-        self._judge_store(store, None, expect)
+        self._check_store(store, None, expect)
         return found
 
-    def _judge_store(
+    def _check_store(
         self, store: Store, code: int | None, expect: Callable[[Invariant, bool, str], None]
     ) -> None:
-        """Check what must hold at every moment; *code* is what the command just ended with."""
+        """Check what holds at any time; *code* is the status of a command that just ended."""
         store = open_store(store.url, _options.get(store.url))
         with _readable(expect, Invariant.WHOLE):
-            defects = verify_store(store).defects
+            defects = verify(store).defects
             expect(Invariant.WHOLE, not defects, f"{len(defects)} defects, {defects[:1]}")
         with _readable(expect, Invariant.KEPT):
-            new, _ = self._made(store)
+            new, _ = self._new_commits(store)
             for name in self.history:
                 lost = _difference(contents(store, store.commit(name)), self._content(name))
-                expect(Invariant.KEPT, not lost, f"{name} of before: {lost}")
+                expect(Invariant.KEPT, not lost, f"{name}, committed before: {lost}")
             for name in new:
                 lost = _difference(contents(store, store.commit(name)), self.after)
                 expect(Invariant.KEPT, not lost, f"{name}: {lost}")
             kept = all(name in log(store, self.branch) for name in self.history)
-            expect(Invariant.KEPT, kept, "a commit of before is not in the log any more")
+            expect(Invariant.KEPT, kept, "an earlier commit is missing from the log")
             if code is None:
                 return
             if self.publishes:
-                is_there = "is" if new else "is not"
-                text = f"exit {code}, but the commit {is_there} on its branch"
+                state = "is" if new else "is not"
+                text = f"exit {code}, but the commit {state} on its branch"
                 expect(Invariant.TRUE, (code == 0) == bool(new), text)
             elif code == 0:
                 left = collect(store)
@@ -190,8 +188,8 @@ class Scene:
         assert self.before is not None
         return self.before
 
-    def _made(self, store: Store) -> tuple[list[CommitName], list[CommitName]]:
-        """Return the commits that are new in the log, and those that are in no log."""
+    def _new_commits(self, store: Store) -> tuple[list[CommitName], list[CommitName]]:
+        """Return the new commits in the log of the branch, and the commits in no log."""
         there = log(store, self.branch)
         new = [name for name in there if name not in self.history]
         return new, [name for name in store.commits(self.branch.repo) if name not in there]
@@ -201,19 +199,19 @@ _options: dict[str, dict[str, str]] = {}
 
 
 def open_directly(url: str, options: dict[str, str] | None = None) -> Store:
-    """Return the store at *url*, to be judged; remembers *options* to open it afresh."""
+    """Open the store at *url* for checks; *options* are remembered to open it again."""
     if options is not None:
         _options[url] = options
     return open_store(url, options)
 
 
 def collect(store: Store) -> Collected:
-    """Run gc as if the grace of all that lies in the store were over."""
-    return collect_garbage(store, now=time.time() + GRACE_PERIOD + 60)
+    """Run gc after the grace period of all objects in the store."""
+    return gc(store, now=time.time() + GRACE + 60)
 
 
 def log(store: Store, branch: BranchName) -> list[CommitName]:
-    """Return the names in the log of *branch*, the newest first; none without a branch."""
+    """Return the commits in the log of *branch*, newest first; none without a branch."""
     if branch not in store.branches(branch.repo):
         return []
     return [commit.name for commit in store.log(branch)]
@@ -231,8 +229,8 @@ def contents(store: Store, commit: Commit) -> dict[str, bytes]:
     return found | {each.key: b"(not read: " + each.reason.encode() for each in unwritten}
 
 
-def files(folder: Path, content: dict[str, bytes]) -> Path:
-    """Make *folder* exactly these files."""
+def write_files(folder: Path, content: dict[str, bytes]) -> Path:
+    """Make *content* the whole content of *folder*."""
     shutil.rmtree(folder, ignore_errors=True)
     for key, data in content.items():
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
@@ -244,13 +242,13 @@ OLD = {"same": b"same", "small": b"old", "below/gone": b"gone"}
 NEW = {"same": b"same", "small": b"new", "large": LARGE}
 
 
-def a_put(url: str, folder: Path) -> Scene:
-    """Return a put of a folder that has changed: a file more, one fewer, one with other bytes."""
+def a_put(url: str, folder: Path) -> Scenario:
+    """Return a put of a changed directory: one file added, one removed, one with other bytes."""
     store = open_store(url)
-    files(folder, OLD)
+    write_files(folder, OLD)
     first = put_directory(store, LAB, folder)
-    files(folder, NEW)
-    return Scene(
+    write_files(folder, NEW)
+    return Scenario(
         name="put",
         url=url,
         branch=LAB,
@@ -261,16 +259,16 @@ def a_put(url: str, folder: Path) -> Scene:
     )
 
 
-def a_gc(url: str, folder: Path) -> Scene:
-    """Return a gc of a store with a commit, and with the blobs and trees of one that is gone."""
+def a_gc(url: str, folder: Path) -> Scenario:
+    """Return a gc of a store with a commit, and with the objects of a removed commit."""
     store = open_store(url)
-    files(folder, OLD)
+    write_files(folder, OLD)
     first = put_directory(store, LAB, folder)
-    files(folder, {"large": LARGE[::-1], "other": b"other"})
+    write_files(folder, {"large": LARGE[::-1], "other": b"other"})
     put_directory(store, GONE, folder)
     for listed in list(store.backend.list_from("repos/default/gone/")):
         store.backend.delete(listed.name)
-    return Scene(
+    return Scenario(
         name="gc",
         url=url,
         branch=LAB,
@@ -281,10 +279,10 @@ def a_gc(url: str, folder: Path) -> Scene:
     )
 
 
-def a_run(url: str, folder: Path) -> Scene:
-    """Return a job that copies an object of its input and writes a large one; tried once."""
+def a_run(url: str, folder: Path) -> Scenario:
+    """Return a job with one try that copies an object of its input and writes a large one."""
     store = open_store(url)
-    files(folder / "input", OLD)
+    write_files(folder / "input", OLD)
     put_directory(store, BranchName(Repo("default", "labresults")), folder / "input")
     large = folder / "large"
     large.write_bytes(LARGE)
@@ -300,7 +298,7 @@ def a_run(url: str, folder: Path) -> Scene:
     )
     path = folder / "job.json"
     path.write_text(json.dumps(document))
-    return Scene(
+    return Scenario(
         name="run",
         url=url,
         branch=COPY,
@@ -312,14 +310,14 @@ def a_run(url: str, folder: Path) -> Scene:
     )
 
 
-SCENES = {"put": a_put, "gc": a_gc, "run": a_run}
+SCENARIOS = {"put": a_put, "gc": a_gc, "run": a_run}
 
 
 @contextmanager
 def _readable(
     expect: Callable[[Invariant, bool, str], None], invariant: Invariant
 ) -> Iterator[None]:
-    """Take it for a violation of *invariant* that something can't be read at all."""
+    """Report an error in the block as a violation of *invariant*."""
     try:
         yield
     except Exception as error:
@@ -327,7 +325,7 @@ def _readable(
 
 
 def _difference(found: dict[str, bytes], wanted: dict[str, bytes]) -> str:
-    """Return which files differ, empty if none does."""
+    """Return the files that differ; empty if none does."""
     keys = sorted(found.keys() | wanted.keys())
     return ", ".join(
         f"{key}: {_digest(found.get(key))} instead of {_digest(wanted.get(key))}"

@@ -1,4 +1,4 @@
-"""Signals before, while and after a command does what cannot be taken back."""
+"""Signals before, during and after the point at which a command cannot be undone."""
 
 import json
 import os
@@ -10,22 +10,23 @@ from signal import getsignal
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.cli import app, signals
+from worker.cli import app, interrupts
 from worker.model import BranchName, Repo
-from worker.store.opening import open_store
-from worker.store.verify import verify_store
+from worker.store.repository import open_store
+from worker.store.verify import verify
 
 ROOT = Path(__file__).parents[2]
-DRIVER = Path(__file__).with_name("signalled.py")
+DRIVER = Path(__file__).with_name("signal_at_moment.py")
 COPY = BranchName(Repo("default", "copy"))
 LAB = BranchName(Repo("default", "lab"))
+INPUT = BranchName(Repo("default", "labresults"))
 SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"]
 LATE = [
-    "when the job hears no more",
+    "after the job handles signals",
     "after trio",
     "while writing the result",
     "while printing",
-    "when all is done",
+    "when the status is decided",
     "at exit",
 ]
 
@@ -68,8 +69,8 @@ RUN = ("run", "--job", "job.json", "--result", "result.json")
 
 @pytest.mark.parametrize("moment", LATE)
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_a_run_that_published_ends_with_0(job, tmp_path, moment, signal):
-    """Whenever a signal arrives after the outcome is decided, the exit status says it."""
+def test_a_signal_after_publishing_does_not_change_the_status_of_run(job, tmp_path, moment, signal):
+    """The result is decided, whenever the signal arrives afterwards."""
     done = call(tmp_path, moment, signal, *RUN)
 
     assert 0 == done.returncode, done.stderr
@@ -79,31 +80,31 @@ def test_a_run_that_published_ends_with_0(job, tmp_path, moment, signal):
 
 @pytest.mark.usefixtures("job")
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_a_signal_after_a_run_failed_leaves_its_outcome(tmp_path, signal):
-    """A run notes its failure after it stopped handling signals; one that comes then is kept."""
+def test_a_signal_after_a_failure_does_not_change_the_status_of_run(tmp_path, signal):
+    """It arrives after the run has stopped handling signals."""
     document = json.loads((tmp_path / "job.json").read_text())
     document["input"]["pfs"]["repo"] = "missing"
     (tmp_path / "job.json").write_text(json.dumps(document))
-    done = call(tmp_path, "when the job hears no more", signal, *RUN)
+    done = call(tmp_path, "after the job handles signals", signal, *RUN)
 
     assert 66 == done.returncode, done.stderr
     assert "missing" in json.loads((tmp_path / "result.json").read_text())["reason"]
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_a_signal_while_an_error_is_reported(tmp_path, signal):
-    """The error is reported, with its own exit status."""
-    done = call(tmp_path, "while reporting an error", signal, "ls", "missing")
+def test_a_signal_during_the_report_of_an_error_is_ignored(tmp_path, signal):
+    """The error is reported with its exit status."""
+    done = call(tmp_path, "while an error is reported", signal, "ls", "missing")
 
     assert 66 == done.returncode, done.stderr
     assert done.stderr.startswith("worker: ")
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("moment", ["at import", "before trio"])
+@pytest.mark.parametrize("moment", ["before the job", "before trio"])
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_a_run_that_was_stopped_early_ends_with_75(job, tmp_path, moment, signal):
-    """A signal that arrives before the run handles signals is not lost."""
+def test_a_signal_before_run_handles_signals_is_not_lost(job, tmp_path, moment, signal):
+    """The run stops before the command starts."""
     done = call(tmp_path, moment, signal, *RUN)
 
     assert 75 == done.returncode, done.stderr
@@ -111,10 +112,28 @@ def test_a_run_that_was_stopped_early_ends_with_75(job, tmp_path, moment, signal
     assert [] == os.listdir(tmp_path / "scratch")
 
 
+@pytest.mark.parametrize("moment", ["commit: before", "commit: after", "commit: branch"])
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_a_signal_while_run_publishes_a_folder_is_deferred(job, tmp_path, moment, signal):
+    """The input's branch is moved to the commit, and then the run stops before its command."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "b").write_text("2")
+    before = job.head(INPUT).commit
+    done = call(tmp_path, moment, signal, *RUN, "--input", "labresults=folder")
+
+    assert 75 == done.returncode, done.stderr
+    assert "stopped" == json.loads((tmp_path / "result.json").read_text())["cause"]
+    head = job.head(INPUT).commit
+    assert before != head
+    assert ["b"] == [entry.key for entry in job.tree(job.commit(head)).entries()]
+    assert job.head(COPY) is None
+    assert [] == os.listdir(tmp_path / "scratch")
+
+
 @pytest.mark.parametrize("moment", ["commit: before", "commit: after", "commit: branch", *LATE[3:]])
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_a_put_that_publishes_ends_with_0(tmp_path, moment, signal):
-    """From the moment at which the commit may be there, a signal comes too late."""
+def test_a_signal_while_put_publishes_is_deferred(tmp_path, moment, signal):
+    """From the start of publishing on, the commit may exist."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a").write_text("1")
     store = open_store(tmp_path / "store")
@@ -122,23 +141,23 @@ def test_a_put_that_publishes_ends_with_0(tmp_path, moment, signal):
 
     assert 0 == done.returncode, done.stderr
     assert done.stdout.strip() == str(store.head(LAB).commit)
-    assert () == verify_store(store).defects
+    assert () == verify(store).defects
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-@pytest.mark.parametrize("moment", ["commit: twice", "commit: for ever"])
-def test_a_put_that_does_not_finish_publishing(tmp_path, moment, signal):
-    """A second signal, or the end of the grace period, ends it, and it claims nothing."""
+@pytest.mark.parametrize("moment", ["commit: twice", "commit: without end"])
+def test_a_second_signal_stops_a_put_that_publishes(tmp_path, moment, signal):
+    """So does the end of the grace period. The message leaves open whether the commit exists."""
     (tmp_path / "folder").mkdir()
     open_store(tmp_path / "store")
     done = call(tmp_path, moment, signal, "put", "lab", "folder")
 
     assert (75, "") == (done.returncode, done.stdout)
-    assert "whether the commit was made is unknown" in done.stderr
+    assert "it is unknown whether the commit exists" in done.stderr
 
 
-def test_a_second_signal_after_a_put_published(tmp_path):
-    """It does not hurry what is only printed, and the commit is no longer in doubt."""
+def test_a_second_signal_after_publishing_is_ignored(tmp_path):
+    """The grace period applies, and the commit is printed."""
     (tmp_path / "folder").mkdir()
     store = open_store(tmp_path / "store")
     done = call(tmp_path, "again while printing", "SIGTERM", "put", "lab", "folder")
@@ -146,31 +165,31 @@ def test_a_second_signal_after_a_put_published(tmp_path):
     assert (0, f"{store.head(LAB).commit}\n") == (done.returncode, done.stdout), done.stderr
 
 
-def test_a_command_line_that_is_called_leaves_handlers_alone(tmp_path, monkeypatch):
-    """Only a process that is the command replaces handlers of signals."""
+def test_call_does_not_replace_signal_handlers(tmp_path, monkeypatch):
+    """Only a process that is the command replaces them."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "job.json").write_text(json.dumps(a_job("true", inputs=(an_input(),))))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORKER_STORE", open_store(tmp_path / "store").url)
-    before = [getsignal(number) for number in signals.ENDING]
+    before = [getsignal(number) for number in interrupts.STOP_SIGNALS]
 
     assert 0 == app.call(["put", "lab", "folder"])
     assert 66 == app.call(["run", "--job", "job.json"])
-    assert before == [getsignal(number) for number in signals.ENDING]
+    assert before == [getsignal(number) for number in interrupts.STOP_SIGNALS]
 
 
-def test_a_put_that_has_not_published_is_stopped(tmp_path):
-    """Before that it ends with 75, and nothing is left of it."""
+def test_a_signal_before_publishing_stops_put(tmp_path):
+    """The exit status is 75, and the store has no object of it."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a").write_text("1")
     store = open_store(tmp_path / "store")
     driver = (
-        "import os, signal; from worker.store.ingest import Ingest\n"
-        "real = Ingest.take\n"
+        "import os, signal; from worker.store.ingest import Ingester\n"
+        "real = Ingester.add_file\n"
         "def take(*arguments, **named):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return real(*arguments, **named)\n"
-        "Ingest.take = take\n"
+        "Ingester.add_file = take\n"
         "from worker.cli import app\n"
         "app.main()\n"
     )

@@ -1,0 +1,157 @@
+"""Verification of a store."""
+
+import os
+import tracemalloc
+
+import attrs
+import pytest
+from builders import a_commit, an_entry, an_id
+
+from worker.model import Commit, CommitName, Repo
+from worker.store.blobs import Stage
+from worker.store.repository import Store
+from worker.store.trees import apply
+from worker.store.verify import _Verification, verify
+
+FILES = {"a": b"1" * 10, "b/c": b"2" * 20, "empty": b""}
+
+
+def names(store, prefix="") -> list[str]:
+    return [listed.name for listed in store.backend.list_from(prefix)]
+
+
+def flip(store, name: str) -> None:
+    """Change the last byte of an object."""
+    data = store.backend.get(name)
+    store.backend.put(name, data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def test_verify_finds_no_defects_in_a_whole_store(store):
+    """What commits share is read once."""
+    a_commit(store, FILES)
+    commit = a_commit(store, {**FILES, "d": b"3"})
+    seen = []
+    found = verify(store, progress=seen.append)
+
+    assert (2, 2, ()) == (found.commits, found.segments, found.defects)
+    assert 30 + 31 == found.size
+    assert commit.name in seen
+
+
+@pytest.mark.parametrize("folder", ["blobs/", "segments/", "trees/"])
+def test_verify_finds_a_changed_byte(store, folder):
+    """A blob, a segment or a root."""
+    a_commit(store, FILES)
+    flip(store, names(store, folder)[0])
+
+    assert 1 == len(verify(store).defects)
+
+
+@pytest.mark.parametrize("folder", ["blobs/", "segments/", "trees/", "repos/default/labresults/c"])
+def test_verify_finds_a_missing_object(store, folder):
+    """A blob, a segment, a root or a commit."""
+    a_commit(store, FILES)
+    gone = next(name for name in names(store) if name.startswith(folder))
+    store.backend.delete(gone)
+
+    defects = verify(store).defects
+    assert defects
+    assert gone.rpartition("/")[2] in str(defects)
+
+
+def test_verify_finds_a_truncated_blob_and_checks_the_rest(local):
+    a_commit(local, FILES)
+    a_commit(local, {"other": b"4"}, repo="other")
+    blob = names(local, "blobs/")[0]
+    os.truncate(local.backend.path(blob), 15)
+    found = verify(local)
+
+    assert 2 == found.commits
+    assert ["b/c" in defect.found for defect in found.defects] == [True]
+
+
+def test_verify_finds_a_commit_that_disagrees_with_its_tree(store):
+    """In the number of files, their size or the digest."""
+    commit = a_commit(store, FILES)
+    wrong = attrs.evolve(
+        commit, name=CommitName(commit.name.repo, an_id()), files=9, size=9, digest="00" * 32
+    )
+    store.add_commit(wrong)
+
+    assert {str(wrong.name)} == {defect.name for defect in verify(store).defects}
+    assert 3 == len(verify(store).defects)
+
+
+def test_verify_finds_an_entry_whose_extents_do_not_add_up_to_its_size(store):
+    commit = a_commit(store, {"a": b"123"})
+    entry = store.tree(commit).entry("a")
+    tree = apply(store.empty_tree(), [("a", attrs.evolve(entry, size=4))])
+    store.add_commit(
+        attrs.evolve(
+            commit,
+            name=CommitName(commit.name.repo, an_id()),
+            root=tree.root,
+            digest=tree.digest,
+            size=4,
+        )
+    )
+
+    assert 1 == len(verify(store).defects)
+
+
+def test_verify_needs_the_same_memory_for_many_small_files(store, tmp_path):
+
+    def peak(count: int) -> int:
+        stage = Stage(store.backend, f"many-{count}", writer="w", scratch=tmp_path / str(count))
+        changes = []
+        for number in range(count):
+            data = b"%d" % number
+            changes.append(
+                (f"{number:06d}", an_entry(f"{number:06d}", data, (stage.append(data),)))
+            )
+        stage.flush()
+        tree = apply(store.empty_tree(), changes)
+        commit = Commit(
+            CommitName(Repo("default", f"many{count}"), an_id()),
+            "master",
+            None,
+            0.0,
+            0.0,
+            tree.root,
+            tree.digest,
+            tree.count,
+            tree.size,
+        )
+        store.add_commit(commit)
+        verification = _Verification(Store(store.backend))
+        tracemalloc.start()
+        verification.check_commit(commit.name)
+        found, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (count, ()) == (verification.result().runs, verification.result().defects)
+        return found
+
+    assert peak(20_000) < peak(2_000) + (200 << 10)
+
+
+def test_verify_reads_large_runs_that_segments_share_once(store):
+    """Large is 64 KiB and more."""
+    commit = a_commit(store, {"large": b"1" * (64 << 10), "small": b"2"})
+    tree = apply(
+        store.tree(commit),
+        [("other", attrs.evolve(store.tree(commit).entry("small"), key="other"))],
+    )
+    store.add_commit(
+        attrs.evolve(
+            commit,
+            name=CommitName(commit.name.repo, an_id()),
+            root=tree.root,
+            digest=tree.digest,
+            files=tree.count,
+            size=tree.size,
+        )
+    )
+    found = verify(store)
+
+    assert (2, ()) == (found.commits, found.defects)
+    assert (64 << 10) + 3 == found.size

@@ -1,0 +1,87 @@
+"""The shim alone, with the test as the agent at the other end of its socket."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from worker import jsonlines
+from worker.supervisor.tree import SHIM, CommandSpec
+
+
+@pytest.fixture
+def agent():
+    """The agent's end of a socket, and the shim at the other end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        shim = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", SHIM, str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        yield ours, shim
+        ours.close()
+        shim.wait(10)
+
+
+def start(channel: socket.socket, script: str, **options) -> None:
+    command = CommandSpec(("sh", "-c", script), {"PATH": os.environ["PATH"]}, **options)
+    channel.sendall(jsonlines.encode(command.to_json()))
+
+
+def running(mark: str) -> list[str]:
+    lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if mark in line]
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        pytest.param(65536, id="after it has received everything"),
+        # The kernel then reports the end of the socket as ECONNRESET.
+        pytest.param(1, id="with a reply that it has not received"),
+    ],
+)
+def test_when_the_agent_dies_the_tree_is_killed_and_the_cleanup_command_runs(
+    agent, tmp_path, received
+):
+    channel, shim = agent
+    cleaned = tmp_path / "cleaned"
+    start(
+        channel,
+        "setsid sleep 4310 & sleep 4310",
+        cleanup_command=("touch", str(cleaned)),
+        forwards_signals=True,  # so that there is no cgroup, which would kill the tree as well
+    )
+    assert channel.recv(received)
+    channel.close()
+
+    assert 0 == shim.wait(10)
+    assert [] == running("sleep 4310")
+    assert cleaned.exists()
+
+
+def test_a_shim_without_an_agent_exits_at_once(agent):
+    channel, shim = agent
+    channel.close()
+
+    assert 0 == shim.wait(10)
+
+
+def test_a_message_may_arrive_in_pieces(agent):
+    channel, shim = agent
+    message = jsonlines.encode(CommandSpec(("true",), {"PATH": os.environ["PATH"]}).to_json())
+    for piece in (message[:5], message[5:]):
+        channel.sendall(piece)
+        time.sleep(0.05)
+    replies: list = []
+    decoder: jsonlines.Decoder = jsonlines.Decoder()
+    while data := channel.recv(65536):
+        replies += decoder.feed(data)
+
+    assert ["started", "exited", "done"] == [next(iter(reply)) for reply in replies]
+    assert 0 == shim.wait(10)

@@ -1,0 +1,106 @@
+"""``shell`` and ``gateway``: the buckets of a job without its command."""
+
+import functools
+import os
+import re
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import click
+import trio
+
+from worker import telemetry
+from worker.cli import terminal as output
+from worker.cli.documents import read_job
+from worker.cli.interrupts import handing_over_signals
+from worker.cli.options import RUN, job_option, json_option, with_settings
+from worker.cli.results import print_result
+from worker.config import Config
+from worker.job.result import Result
+from worker.job.run import RunRequest, run_gateway, run_shell
+
+SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""A name that a shell can export (POSIX, "Name")."""
+
+
+@click.command()
+@job_option
+@click.option("--commit", is_flag=True, help="Commit s3://out if the shell exits with 0")
+@click.argument("command", nargs=-1, metavar="[COMMAND...]")
+@with_settings(*RUN, logs=True)
+def shell(settings: Config, *, job: str, commit: bool, command: tuple[str, ...]) -> int:
+    """Open a shell with a job's buckets and environment.
+
+    Runs your shell ($SHELL) or COMMAND instead of the command of the job. The content of s3://out
+    is discarded. With --commit it becomes the output commit of the job if the shell exits with 0.
+
+    \b
+    Examples:
+      worker shell --job job.json
+      worker shell --job job.json --commit
+      worker shell --job job.json -- python -i explore.py
+    """
+    argv = command or (os.environ.get("SHELL") or "/bin/sh",)
+    request = RunRequest(read_job(job), settings, dict(os.environ))
+    if sys.stderr.isatty():
+        end = "committed on exit 0" if commit else "discarded at the end"
+        click.secho(
+            f"The endpoint of the buckets is $S3_ENDPOINT. s3://out is {end}.", err=True, dim=True
+        )
+    result = _run(run_shell, request, argv=argv, commit=commit)
+    print_result(result, as_json=False)
+    return result.exit_code
+
+
+@click.command()
+@job_option
+@json_option
+@with_settings(*RUN, logs=True)
+def gateway(settings: Config, *, job: str, as_json: bool) -> int:
+    """Serve a job's buckets until a signal, such as Ctrl-C.
+
+    The inputs are read-only. s3://out is empty at first, writable, and discarded at the end. Prints
+    the variables that S3 clients need, in a form that a shell can source.
+
+    \b
+    Examples:
+      worker gateway --job job.json
+      worker gateway --job job.json --port 9000
+      worker gateway --job job.json --json | head -1
+    """
+
+    def ready(variables: Mapping[str, str]) -> None:
+        if as_json:
+            output.print_json(dict(variables))
+        else:
+            _print_exports(variables)
+        sys.stdout.flush()
+
+    request = RunRequest(read_job(job), settings, dict(os.environ))
+    result = _run(run_gateway, request, ready=ready)
+    if result.exit_code:
+        print_result(result, as_json=False)
+    return result.exit_code
+
+
+def _run(start: Callable[..., Awaitable[Result]], request: RunRequest, **arguments: Any) -> Result:
+    """Run *start*, which handles signals itself once it reports progress."""
+
+    def run(ready: Callable[[], None]) -> Result:
+        watched = functools.partial(
+            start, request, log=telemetry.logger(), watch=lambda _: ready(), **arguments
+        )
+        return trio.run(watched)
+
+    return handing_over_signals(run)
+
+
+def _print_exports(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        # The name of an input need not be one that a shell can export. A program can still use it.
+        prefix = "export " if SHELL_NAME.fullmatch(name) else "# not a shell variable: "
+        click.echo(f"{prefix}{name}={shlex.quote(value)}")
+    if output.on_terminal():
+        output.print_line("# The gateway is running; Ctrl-C stops it.")

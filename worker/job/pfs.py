@@ -1,0 +1,233 @@
+"""The files of a datum below ``/pfs``: materialize its inputs, and collect its output."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import attrs
+
+from worker.errors import CommandFailed, Conflict
+from worker.job.plan import ResolvedInput, Selection
+from worker.model import Entry, Extent
+from worker.store.blobs import FOLDER as BLOBS
+from worker.store.blobs import BlobReader, Stage
+from worker.store.checkin import walk
+from worker.store.checkout import FolderWriter, copy_verified
+from worker.store.ingest import Ingester, NotAFile, Problem
+from worker.store.repository import Store
+
+LINKS = 40
+"""Links that are followed one after the other, as in Linux."""
+
+
+class NotAnOutput(CommandFailed):
+    """The command left something in ``/pfs/out`` that cannot be a file of a commit."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"/pfs/out/{key}: {reason}")
+        self.key = key
+
+
+class SamePath(Conflict):
+    """Two datums wrote the same path."""
+
+    def __init__(self, key: str, first: str, second: str) -> None:
+        super().__init__(
+            f"/pfs/out/{key}: datum {first} wrote it, and so did datum {second}; "
+            "each path of the output must come from one datum"
+        )
+        self.key = key
+
+
+def materialize(
+    store: Store,
+    selection: Selection,
+    root: Path,
+    *,
+    spool: Path,
+    check: Callable[[], None] = lambda: None,
+) -> int:
+    """Write the files of a selection below *root*, read-only, and return their number.
+
+    *root* must not exist. An S3 input is an empty folder. If the store is a directory, the kernel
+    copies the content, and shares it where the file system can; it is not hashed then. *check* is
+    called before each file, and may raise to stop. Raises KeyNotAFile and FolderUnavailable.
+    """
+    root.mkdir()
+    count = 0
+    if not selection.input.spec.s3:
+        reader, tree = BlobReader(store.backend, spool), store.tree(selection.input.commit)
+        match, has_content = selection.match, not selection.input.spec.empty_files
+
+        def selected() -> Iterator[tuple[str, Entry]]:
+            for entry in tree.entries(prefix=match.prefix):
+                if not match.folder and entry.key != match.prefix:
+                    return
+                check()
+                yield entry.key, entry
+
+        def copy(entry: Entry, fd: int) -> None:
+            if has_content:
+                _copy(store, reader, entry.extents, fd)
+
+        shadows = tree if match.folder else None
+        with FolderWriter(root, copy, tree=shadows, new=True, mode=0o444) as writer:
+            for entry, error in writer.write(selected()):
+                if error is not None:
+                    raise error
+                count += not entry.key.endswith("/")
+        reader.close()
+    for folder, _, _ in os.walk(root, topdown=False):
+        os.chmod(folder, 0o555)
+    return count
+
+
+def fingerprint(root: Path, *, check: Callable[[], None] = lambda: None) -> bytes:
+    """Return a digest that changes when anything at or below *root* does; empty if not a folder.
+
+    The kernel sets the ctime of a file at each change, and no system call can set it back.
+    """
+    if root.is_symlink() or not root.is_dir():
+        return b""
+    digest = hashlib.sha256()
+
+    def add(name: str, found: os.stat_result) -> None:
+        fields = found.st_ino, found.st_ctime_ns, found.st_mode, found.st_size
+        digest.update(repr((name, *fields)).encode())
+
+    add("", os.lstat(root))
+    folders = [str(root)]
+    while folders:
+        check()
+        with os.scandir(folders.pop()) as entries:
+            for entry in sorted(entries, key=lambda each: each.path):
+                add(entry.path, entry.stat(follow_symlinks=False))
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+    return digest.digest()
+
+
+@attrs.frozen
+class Inputs:
+    """The materialized inputs of a datum, to resolve links in the output that lead into them."""
+
+    store: Store
+    root: Path
+    by_name: Mapping[str, ResolvedInput]
+    shown: Path | None = None
+    """The path of *root* for the command, if it differs; links of the command contain it."""
+
+    def follow(self, path: str) -> str:
+        """Return the real path of the target of a link, resolved as the command would have."""
+        for _ in range(LINKS):
+            if self.shown is None or not os.path.islink(path):
+                break
+            folder = self.shown / os.path.relpath(os.path.dirname(path), self.root)
+            path = os.path.normpath(folder / os.readlink(path))
+            if Path(path).is_relative_to(self.shown):
+                path = str(self.root / Path(path).relative_to(self.shown))
+        return os.path.realpath(path)
+
+    def entries(self, target: str, key: str) -> Iterator[Entry] | None:
+        """Yield the entries at and below the path *target*, renamed to *key*; share their bytes.
+
+        None if *target* is not in an input.
+        """
+        path = os.path.relpath(target, os.path.realpath(self.root))
+        name, _, below = path.partition("/")
+        if name not in self.by_name or not os.path.lexists(target):
+            return None
+        return self._entries(self.by_name[name], below, key, is_folder=os.path.isdir(target))
+
+    def _entries(
+        self, resolved: ResolvedInput, below: str, key: str, *, is_folder: bool
+    ) -> Iterator[Entry]:
+        tree = self.store.tree(resolved.commit)
+        if not is_folder:
+            entry = tree.entry(below)
+            assert entry is not None, below
+            yield attrs.evolve(entry, key=key)
+            return
+        # Only files that the datum selected, and so were materialized, belong into its output.
+        prefix = f"{below}/" if below else ""
+        folder = self.root / resolved.name
+        for entry in tree.entries(prefix=prefix):
+            if not entry.key.endswith("/") and (folder / entry.key).is_file():
+                yield attrs.evolve(entry, key=f"{key}/{entry.key[len(prefix) :]}")
+
+
+def collect(
+    out: Path,
+    inputs: Inputs,
+    stage: Stage,
+    *,
+    spool: Path,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Entry]:
+    """Store the files below *out* in *stage* and yield their entries; raise NotAnOutput.
+
+    A symbolic link to a file or folder of an input becomes entries that share the input's bytes.
+    Any other link, a device, a pipe or a socket is an error. Empty folders are dropped. *check* is
+    called before each file, and may raise to stop.
+    """
+    with Ingester(stage, BlobReader(inputs.store.backend, spool)) as ingester:
+        for found in walk(out):
+            check()
+            if isinstance(found, Problem):
+                raise _not_an_output(out, found)
+            if found.is_link:
+                target = inputs.follow(found.path)
+                entries = inputs.entries(target, found.key)
+                if entries is None:
+                    raise NotAnOutput(
+                        found.key,
+                        f"it is a symbolic link to {target}; only links into an input are allowed",
+                    )
+                yield from entries
+            elif not found.key.endswith("/"):
+                try:
+                    entry = ingester.add_file(found, None)
+                except NotAFile as error:
+                    raise _not_an_output(out, error.problem) from error
+                yield attrs.evolve(entry, modified=time.time_ns() // 1_000_000)
+
+
+def _not_an_output(out: Path, problem: Problem) -> NotAnOutput:
+    key = os.path.relpath(problem.path, out)
+    # An unencodable name cannot be logged.
+    return NotAnOutput(key if key.isprintable() else ascii(key), problem.reason)
+
+
+def _copy(store: Store, reader: BlobReader, extents: tuple[Extent, ...], fd: int) -> None:
+    position = 0
+    for extent in extents:
+        path = store.backend.path(BLOBS + extent.blob)
+        copied = 0 if path is None else _copy_in_kernel(path, extent, fd, position)
+        if copied < extent.length:
+            rest = extent.slice(copied, extent.length - copied)
+            copy_verified(reader, (rest,), fd, position + copied)
+        position += extent.length
+
+
+def _copy_in_kernel(source: Path, extent: Extent, fd: int, position: int) -> int:
+    """Copy *extent* to *position* of *fd* and return the number of bytes that could be copied.
+
+    Some file systems, kernels and other systems copy fewer than all, or none.
+    """
+    copied = 0
+    with suppress(OSError, AttributeError), open(source, "rb") as file:
+        while copied < extent.length:
+            count = os.copy_file_range(
+                file.fileno(),
+                fd,
+                extent.length - copied,
+                offset_src=extent.offset + copied,
+                offset_dst=position + copied,
+            )
+            if not count:
+                break
+            copied += count
+    return copied
