@@ -19,7 +19,7 @@ class TestInput(BucketContract):
     @pytest.fixture
     def bucket(self, store, tmp_path):
         commit = a_commit(store, FILES)
-        return InputBucket("labresults", store.tree(commit), BlobReader(store.backend, tmp_path))
+        return InputBucket("labresults", BlobReader(store.backend, tmp_path), store.tree(commit))
 
     async def test_it_shows_the_pinned_commit_whatever_happens_to_its_branch(
         self, store, bucket

@@ -31,7 +31,7 @@ def empty(request, tmp_path):
     scratch.mkdir()
     index = Index.create(tmp_path / "index")
     stage = Stage(store.backend, "stage", writer="0", scratch=scratch)
-    yield OutputBucket(index, stage, BlobReader(store.backend, scratch))
+    yield OutputBucket(BlobReader(store.backend, scratch), index=index, stage=stage)
     stage.close()
     index.close()
 

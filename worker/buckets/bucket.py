@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 
+import attrs
 import trio
 from trio.to_thread import run_sync as in_thread
 
@@ -15,12 +16,12 @@ PIECE = 1 << 20
 """Bytes of payload read at once: in one thread call, or in none if they are cached."""
 
 
+@attrs.frozen(eq=False)
 class Bucket(ABC):
     """A bucket whose payload is in blobs. Its methods do not block, unless they say so."""
 
-    def __init__(self, name: str, reader: BlobReader) -> None:
-        self.name = name
-        self._reader = reader
+    name: str
+    _reader: BlobReader
 
     @abstractmethod
     async def entry(self, key: str) -> Entry:
@@ -57,12 +58,11 @@ class Bucket(ABC):
                 yield piece
 
 
+@attrs.frozen(eq=False)
 class InputBucket(Bucket):
     """The tree of a commit as a bucket; it does not change when the branch moves."""
 
-    def __init__(self, name: str, tree: Tree, reader: BlobReader) -> None:
-        super().__init__(name, reader)
-        self._tree = tree
+    _tree: Tree
 
     async def entry(self, key: str) -> Entry:
         """Return the entry of the object at *key*; raises KeyMissing."""

@@ -14,10 +14,11 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
+import attrs
 import msgspec
 
 from worker.errors import Conflict, KeyMissing, OutputClosed, Unavailable, UploadMissing
@@ -88,13 +89,18 @@ class IndexUnavailable(Unavailable):
 class _Connection:
     """The connection of one thread, closed when the thread exits: there may be thousands."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+    def __init__(self, path: Path) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        # The index lives as long as its job: if the machine fails, the job starts from nothing.
+        self.connection.execute("PRAGMA synchronous = OFF")
+        self.connection.execute("PRAGMA cache_size = -8192")
 
     def __del__(self) -> None:
         self.connection.close()
 
 
+@attrs.frozen(eq=False)
 class Index:
     """The index at *path*, opened by one process; each of its threads has a connection.
 
@@ -102,26 +108,25 @@ class Index:
     read in batches and belong in a thread.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._local = threading.local()
-        self._connections: WeakSet[_Connection] = WeakSet()
+    _path: Path
+    _local: threading.local = attrs.field(factory=threading.local, init=False)
+    _connections: WeakSet[_Connection] = attrs.field(factory=WeakSet, init=False)
 
     @classmethod
     def create(cls, path: Path) -> "Index":
         """Create the index of an empty bucket at *path* and open it; raises IndexExists."""
         if path.exists():
             raise IndexExists(f"{path}: the index exists")
-        with _translating(path), closing(_connect(path)) as connection:
-            script = f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {SCHEMA}"
-            connection.executescript(script)
+        script = f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {SCHEMA}"
+        with _translating(path):
+            new = _Connection(path)
+            new.connection.executescript(script)
         return cls(path)
 
     def close(self) -> None:
         """Close all connections; none may be in use."""
         for held in list(self._connections):
             held.connection.close()
-        self._local = threading.local()
 
     # --- objects --------------------------------------------------------------------------------
 
@@ -274,15 +279,15 @@ class Index:
         """Return the current epoch."""
         return int(self._connection().execute("SELECT epoch FROM state").fetchone()[0])
 
-    def start_epoch(self) -> int:
-        """Start and return a new epoch with the current objects."""
+    def start_epoch(self) -> None:
+        """Start a new epoch with the current objects."""
         with self._transaction() as db:
             db.execute("DELETE FROM undo")
             db.execute("DELETE FROM completed")
-            return _advance(db)
+            db.execute("UPDATE state SET epoch = epoch + 1")
 
-    def roll_back(self) -> int:
-        """Start and return a new epoch with the objects that the current one started with."""
+    def roll_back(self) -> None:
+        """Start a new epoch with the objects that the current one started with."""
         with self._transaction() as db:
             epoch = db.execute("SELECT epoch FROM state").fetchone()[0]
             db.execute(
@@ -298,7 +303,7 @@ class Index:
             )
             db.execute("DELETE FROM uploads WHERE epoch = ?", (epoch,))
             db.execute("DELETE FROM completed")
-            return _advance(db)
+            db.execute("UPDATE state SET epoch = epoch + 1")
 
     def freeze(self) -> None:
         """Refuse all further changes."""
@@ -350,7 +355,7 @@ class Index:
         held: _Connection | None = getattr(self._local, "held", None)
         if held is None:
             with _translating(self._path):
-                held = _Connection(_connect(self._path))
+                held = _Connection(self._path)
                 # The first statement opens the files, and may have to create some.
                 held.connection.execute("SELECT 1 FROM state").fetchone()
             self._local.held = held
@@ -391,20 +396,6 @@ def _find_parts(db: sqlite3.Connection, upload_id: str) -> list[StoredPart]:
 def _delete_upload(db: sqlite3.Connection, key: bytes, upload_id: str) -> None:
     db.execute("DELETE FROM uploads WHERE key = ? AND id = ?", (key, upload_id))
     db.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
-
-
-def _advance(db: sqlite3.Connection) -> int:
-    db.execute("UPDATE state SET epoch = epoch + 1")
-    return int(db.execute("SELECT epoch FROM state").fetchone()[0])
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
-    # The index lives as long as its job: if the machine fails, the job starts from nothing.
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute("PRAGMA cache_size = -8192")
-    return connection
 
 
 @contextmanager

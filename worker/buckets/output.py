@@ -16,7 +16,7 @@ from worker.errors import KeyMissing
 from worker.model import OUT, Checksum, Entry, Extent, Part, StoredPart, Upload, cut
 from worker.s3.metadata import ObjectMetadata
 from worker.s3.multipart import Completion
-from worker.store.blobs import BlobReader, Stage
+from worker.store.blobs import Stage
 
 
 @attrs.frozen
@@ -45,14 +45,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+@attrs.frozen(eq=False)
 class OutputBucket(Bucket):
     """An index over the stage of one writer; several processes open the same index."""
 
-    def __init__(self, index: Index, stage: Stage, reader: BlobReader) -> None:
-        super().__init__(OUT, reader)
-        self.index = index
-        self.stage = stage
-        """Where payload is written before a change refers to it."""
+    name: str = attrs.field(default=OUT, init=False)
+    index: Index = attrs.field(kw_only=True)
+    stage: Stage = attrs.field(kw_only=True)
+    """Where payload is written before a change refers to it."""
 
     # --- reads ----------------------------------------------------------------------------------
 

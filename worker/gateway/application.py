@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -82,9 +83,9 @@ HANDLERS: Mapping[str, Handler] = {
     "AbortMultipartUpload": uploads.abort,
     "ListParts": listings.list_parts,
     "HeadBucket": listings.head_bucket,
-    "ListObjects": listings.list_objects(listing.V1),
-    "ListObjectsV2": listings.list_objects(listing.V2),
-    "ListObjectVersions": listings.list_objects(listing.VERSIONS),
+    "ListObjects": partial(listings.list_objects, kind=listing.V1),
+    "ListObjectsV2": partial(listings.list_objects, kind=listing.V2),
+    "ListObjectVersions": partial(listings.list_objects, kind=listing.VERSIONS),
     "ListMultipartUploads": listings.list_uploads,
 }
 
@@ -277,11 +278,12 @@ def open_application(plan: GatewayPlan, *, number: int, counters: Counters) -> S
     buckets: list[Bucket] = []
     descriptions = {}
     for served in plan.inputs:
-        buckets.append(InputBucket(served.name, store.tree(store.commit(served.commit)), reader))
+        tree = store.tree(store.commit(served.commit))
+        buckets.append(InputBucket(served.name, reader, tree))
         descriptions[served.name] = str(served.commit)
     if plan.output:
         stage = Stage(store.backend, plan.stage, writer=f"p{number}", scratch=plan.scratch)
-        buckets.append(OutputBucket(Index(plan.index), stage, reader))
+        buckets.append(OutputBucket(reader, index=Index(plan.index), stage=stage))
         descriptions[OUT] = "the output of this job"
     return S3Application(
         buckets,

@@ -86,7 +86,7 @@ async def _serve(
             nursery.start_soon(_obey, channel, draining)
             await nursery.start(accept)
             await channel.send_all(encode(Ready()))
-            await draining.wait()
+            await draining.requested.wait()
             async with trio.open_nursery() as flushing:
                 flushing.start_soon(_send_heartbeats, channel)
                 # A client that stalls may hold the server beyond the deadline; it is abandoned.
@@ -117,7 +117,8 @@ async def _obey(channel: trio.SocketStream, draining: Draining) -> None:
     async for data in channel:
         for message in decoder.feed(bytes(data)):
             if isinstance(message, Drain):
-                draining.start(message.deadline)
+                draining.deadline = message.deadline
+                draining.requested.set()
     _exit(1)
 
 
@@ -144,12 +145,12 @@ class AgentGone(Exception):
     """The agent has exited, so the gateway is not needed any more."""
 
 
+@attrs.frozen
 class Channel:
     """One end of a pipe or socket that carries messages."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self._decoder = jsonlines.Decoder[Message](decode)
+    descriptor: int
+    _decoder: jsonlines.Decoder[Message] = attrs.field(factory=lambda: jsonlines.Decoder(decode))
 
     def receive(self) -> Iterator[Message]:
         """Yield the messages that have arrived, at least a part of one; raises EOFError."""
@@ -193,7 +194,11 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_private()
     _raise_open_file_limit()
-    requests, replies = _take_standard_streams()
+    # Children must not inherit the pipes of the agent by number, nor print into them.
+    requests, replies = Channel(os.dup(0)), Channel(os.dup(1))
+    with open(os.devnull, "r+b") as null:
+        os.dup2(null.fileno(), 0)
+        os.dup2(null.fileno(), 1)
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -217,14 +222,14 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+@attrs.define
 class ForkServer:
     """The children of this process, and the channel of the agent's requests."""
 
-    def __init__(self, requests: Channel) -> None:
-        self._requests = requests
-        self._children: list[Child] = []
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(requests.descriptor, selectors.EVENT_READ)
+    _requests: Channel
+    _counters: Counters = attrs.field(init=False)
+    _children: list[Child] = attrs.field(factory=list, init=False)
+    _selector: selectors.BaseSelector = attrs.field(factory=selectors.DefaultSelector, init=False)
 
     def wait_for_plan(self) -> Serve:
         """Return the request to serve; raises AgentGone."""
@@ -239,6 +244,7 @@ class ForkServer:
     def start(self, plan: GatewayPlan) -> tuple[str, int]:
         """Listen, fork, and return host and port once every child accepts connections."""
         config = plan.gateway
+        self._selector.register(self._requests.descriptor, selectors.EVENT_READ)
         listener = _listen(config.host, config.port)
         self._counters = Counters(plan.buckets, config.processes)
         for number in range(config.processes):
@@ -262,9 +268,16 @@ class ForkServer:
                     for each in self._children:
                         each.received = time.monotonic()
                         each.channel.send(request)
-            if drain is not None:
-                replies.send(Heartbeat())
-                self._check_heartbeats(drain.silence)
+            if drain is None:
+                continue
+            replies.send(Heartbeat())
+            for each in self._children:
+                silent = time.monotonic() - each.received
+                if not each.flushed and silent > drain.silence:
+                    raise ChildDied(
+                        f"process {each.pid} sent no heartbeat for {silent:.0f} s while it drained "
+                        "(stopped, or hanging)"
+                    )
         while self._children:
             self._children.pop().reap()
         assert drain is not None
@@ -276,16 +289,6 @@ class ForkServer:
             os.kill(each.pid, signal.SIGKILL)
             each.reap()
         self._children.clear()
-
-    def _check_heartbeats(self, limit: float) -> None:
-        """Raise ChildDied for a child that has sent nothing for more than *limit* seconds."""
-        for each in self._children:
-            silent = time.monotonic() - each.received
-            if not each.flushed and silent > limit:
-                raise ChildDied(
-                    f"process {each.pid} sent no heartbeat for {silent:.0f} s while it drained "
-                    "(stopped, or hanging)"
-                )
 
     def _fork(self, plan: GatewayPlan, listener: socket.socket, number: int) -> None:
         ours, theirs = socket.socketpair()
@@ -343,19 +346,6 @@ def _raise_open_file_limit() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _take_standard_streams() -> tuple[Channel, Channel]:
-    """Return the agent's two pipes, and replace them by the null device.
-
-    So no child inherits them by number, and no output can damage the messages.
-    """
-    requests, replies = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.close(null)
-    return Channel(requests), Channel(replies)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,5 @@
 """Listings: objects in all three forms, multipart uploads, parts."""
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from trio.to_thread import run_sync as in_thread
@@ -18,19 +17,15 @@ BUCKET_HEADERS = [
 ]
 
 
-def list_objects(kind: str) -> Callable[["Context"], Awaitable[Response]]:
-    """Return the handler of ListObjects, ListObjectsV2 or ListObjectVersions."""
+async def list_objects(context: "Context", kind: str) -> Response:
+    """Handle ListObjects, ListObjectsV2 or ListObjectVersions, as *kind* says."""
+    bucket, query = context.bucket, listing.parse_list(context.request, kind)
 
-    async def handler(context: "Context") -> Response:
-        bucket, query = context.bucket, listing.parse_list(context.request, kind)
+    def make() -> bytes:
+        page = listing.page(bucket.entries, query)
+        return xml_responses.list_page(bucket.name, query, page)
 
-        def make() -> bytes:
-            page = listing.page(bucket.entries, query)
-            return xml_responses.list_page(bucket.name, query, page)
-
-        return xml(await in_thread(make))
-
-    return handler
+    return xml(await in_thread(make))
 
 
 async def head_bucket(_context: "Context") -> Response:

@@ -72,9 +72,8 @@ class GatewayPool:
         self._sending = trio.Lock()
 
     async def serve(self, plan: GatewayPlan) -> Endpoint:
-        """Serve *plan* and return the endpoint, which has answered a request."""
+        """Serve *plan* and return the endpoint, at which every process accepts connections."""
         serving = await self._ask(Serve(next(self._ids), plan), Serving)
-        await _check_ready(serving, tls=plan.certificate is not None)
         scheme = "https" if plan.certificate else "http"
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         return Endpoint(serving.host, serving.port, f"{scheme}://{host}:{serving.port}")
@@ -193,24 +192,3 @@ async def open_pool(process: Process) -> AsyncIterator[GatewayPool]:
     finally:
         with trio.CancelScope(shield=True):
             await pool._end()
-
-
-async def _check_ready(serving: Serving, *, tls: bool) -> None:
-    """Return when ``/-/readyz`` is answered with 200; raises GatewayDied."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(serving.host, serving.host)
-    stream: trio.abc.Stream = await trio.open_tcp_stream(host, serving.port)
-    if tls:
-        import ssl  # Imported only here: it would cost every agent 2 MiB.
-
-        # Clients verify the certificate; here it is the own process that answers.
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        stream = trio.SSLStream(stream, context, https_compatible=True)
-    async with stream:
-        await stream.send_all(b"GET /-/readyz HTTP/1.1\r\nhost: ready\r\nconnection: close\r\n\r\n")
-        response = b""
-        async for data in stream:
-            response += data
-    if not response.startswith(b"HTTP/1.1 200 "):
-        raise GatewayDied(f"its readiness probe returned {response[:100]!r}")

@@ -63,21 +63,13 @@ GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 log = telemetry.logger()
 
 
+@attrs.define(eq=False)
 class Draining:
-    """The request to stop accepting, and the seconds for requests in flight to finish."""
+    """The request to stop accepting connections and to finish the requests in flight."""
 
-    def __init__(self) -> None:
-        self._started = trio.Event()
-        self.deadline = 0.0
-
-    def start(self, deadline: float) -> None:
-        """Start draining."""
-        self.deadline = deadline
-        self._started.set()
-
-    async def wait(self) -> None:
-        """Wait for the start."""
-        await self._started.wait()
+    requested: trio.Event = attrs.field(factory=trio.Event)
+    deadline: float = 0.0
+    """Seconds for the requests to finish; set before *requested*."""
 
 
 async def serve(
@@ -114,7 +106,7 @@ async def serve(
                 [accepting],
             )
             task_status.started()
-            await draining.wait()
+            await draining.requested.wait()
             listening.cancel_scope.cancel()
         await worker_context.terminated.set()
         connections.cancel_scope.deadline = trio.current_time() + draining.deadline

@@ -112,7 +112,7 @@ async def open_output(
     path = scratch / INDEX
     index = Index.create(path)
     writer = Stage(store.backend, stage, writer="agent", scratch=scratch)
-    bucket = OutputBucket(index, writer, BlobReader(store.backend, scratch))
+    bucket = OutputBucket(BlobReader(store.backend, scratch), index=index, stage=writer)
     try:
         yield Output(store, bucket, path)
     finally:
