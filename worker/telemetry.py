@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+import attrs
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
@@ -129,6 +130,7 @@ def _field(value: Any) -> str:
     return repr(text) if not text or (" " in text and not isinstance(value, list | dict)) else text
 
 
+@attrs.define(eq=False)
 class LineWriter:
     """Writes lines to a stream, and ignores them once the stream fails: a job outlives its log.
 
@@ -136,9 +138,8 @@ class LineWriter:
     again after it. An instance is structlog's factory of loggers and its only logger.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream: TextIO | None = stream
-        self._status = ""
+    _stream: TextIO | None
+    _status: str = attrs.field(default="", init=False)
 
     @property
     def terminal(self) -> bool:

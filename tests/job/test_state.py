@@ -3,8 +3,10 @@
 import itertools
 
 import pytest
+import structlog
 
-from worker.job.state import FINAL, TRANSITIONS, Event, InvalidTransition, State, transition
+from worker.job.result import RunRecord
+from worker.job.state import FINAL, TRANSITIONS, Event, InvalidTransition, State, unwatched
 
 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.value)
@@ -24,6 +26,7 @@ def test_every_state_is_reachable():
 def test_an_event_that_a_state_does_not_allow_is_named():
     """The error contains the event and the state."""
     state, event = next(pair for pair in itertools.product(State, Event) if pair not in TRANSITIONS)
+    record = RunRecord("a" * 32, structlog.get_logger(), unwatched, state=state)
 
     with pytest.raises(InvalidTransition, match=f"{event.name} while {state.name}"):
-        transition(state, event)
+        record.enter(event)

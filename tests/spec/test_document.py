@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.spec.document import MAX_BYTES, MAX_DEPTH, read
-from worker.spec.problems import Report
+from worker.spec.document import MAX_BYTES, MAX_DEPTH, Report, read
 
 
 def value_of(text):

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from worker.spec.document import DocumentErrors
 from worker.spec.parse import parse
 from worker.spec.pipeline import CrossInput, PfsInput
-from worker.spec.problems import DocumentErrors
 
 FILES = {"repo": "files", "glob": "/*"}
 BUCKET = {"repo": "bucket", "s3": True}

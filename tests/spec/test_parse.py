@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import Invalid
+from worker.spec.document import DocumentErrors
 from worker.spec.fields import (
     DOCUMENT,
     JOB,
@@ -24,7 +25,6 @@ from worker.spec.fields import (
 )
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec, Metadata, Output, PfsInput, Secret, User
-from worker.spec.problems import DocumentErrors
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "examples").glob("*.[jy]*[nl]"))
 TABLES = (DOCUMENT, JOB, METADATA, OUTPUT, PIPELINE, PROJECT, SECRET, TRANSFORM, NODE, PFS)

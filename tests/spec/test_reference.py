@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.spec.document import DocumentErrors
 from worker.spec.fields import (
     DOCUMENT,
     JOB,
@@ -19,7 +20,6 @@ from worker.spec.fields import (
     TRANSFORM,
 )
 from worker.spec.parse import parse
-from worker.spec.problems import DocumentErrors
 
 REFERENCE = (Path(__file__).parents[2] / "docs" / "job.md").read_text()
 TABLES = (DOCUMENT, JOB, METADATA, OUTPUT, PIPELINE, PROJECT, SECRET, TRANSFORM, NODE, PFS)

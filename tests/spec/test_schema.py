@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.spec.document import DocumentErrors
 from worker.spec.fields import json_schema
 from worker.spec.parse import parse
-from worker.spec.problems import DocumentErrors
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -13,10 +13,8 @@ import trio
 
 from worker.redaction import Redactor
 from worker.supervisor import cgroup as cgroups
-from worker.supervisor.command import CommandExit, GracePeriod, run_command
-from worker.supervisor.output import OutputHandler
-from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied
-from worker.supervisor.usage import Usage
+from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
+from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied, Usage
 from worker.system import become_subreaper
 
 

@@ -10,10 +10,8 @@ import pytest
 import trio
 
 from worker.redaction import Redactor
-from worker.supervisor.command import CommandExit, GracePeriod, run_command
-from worker.supervisor.output import OutputHandler
-from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied
-from worker.supervisor.usage import Usage
+from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
+from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied, Usage
 from worker.supervisor.users import Identity
 from worker.system import become_subreaper
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.redaction import Redactor
-from worker.supervisor.output import TAIL_LINES, LineSplitter, OutputHandler
+from worker.supervisor.command import TAIL_LINES, LineSplitter, OutputHandler
 
 
 def split(*pieces: bytes, max_line: int = 100) -> list[str]:

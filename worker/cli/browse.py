@@ -10,9 +10,8 @@ from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.errors import NotFound
-from worker.model import Entry
+from worker.model import Entry, Ref, parse_ref
 from worker.store.blobs import BlobReader
-from worker.store.refs import Ref, parse_ref
 from worker.store.repository import open_store
 from worker.store.trees import Tree
 

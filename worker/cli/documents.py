@@ -1,39 +1,17 @@
 """``validate`` and ``schema``: check a job document, and print its JSON Schema."""
 
 import json
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import attrs
 import click
 
 from worker.cli import terminal as output
-from worker.cli.options import json_option, with_settings
+from worker.cli.options import json_option, read_job, with_settings
 from worker.config import Config
 from worker.errors import Cause
-from worker.spec.parse import parse
+from worker.spec.document import DocumentErrors, Problem
 from worker.spec.pipeline import JobSpec
-from worker.spec.problems import DocumentErrors, Problem
-
-
-def read_job(document: str, *, hint: str = "--job") -> JobSpec:
-    """Return the checked job of *document*, a file or ``-`` for standard input.
-
-    Raises BadParameter, which names the parameter *hint*, and DocumentErrors.
-    """
-    if document == "-":
-        return parse(sys.stdin.buffer.read(), source=source_name(document))
-    try:
-        content = Path(document).read_bytes()
-    except OSError as error:
-        raise click.BadParameter(f"{document}: {error.strerror}", param_hint=hint) from error
-    return parse(content, source=source_name(document))
-
-
-def source_name(document: str) -> str:
-    """Return the name in messages of the document named *document* on the command line."""
-    return "standard input" if document == "-" else document
 
 
 @click.command()
@@ -68,7 +46,7 @@ def validate(_settings: Config, *, document: str, as_json: bool) -> int:
             }
         )
         return 0
-    _print_valid(source_name(document), spec)
+    _print_valid("standard input" if document == "-" else document, spec)
     return 0
 
 

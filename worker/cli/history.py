@@ -14,8 +14,7 @@ from worker.cli import terminal as output
 from worker.cli.browse import FileMissing, entry_json
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
-from worker.model import Commit, CommitName, Entry, Repo
-from worker.store.refs import parse_ref
+from worker.model import Commit, CommitName, Entry, Repo, parse_ref
 from worker.store.repository import Store, open_store
 
 CONCURRENCY = 8

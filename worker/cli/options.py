@@ -1,7 +1,8 @@
-"""Options that several commands share: settings as flags, ``--json`` and ``--job``."""
+"""Options that several commands share: settings as flags, ``--json``, and the job document."""
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -10,6 +11,8 @@ import click
 
 from worker import telemetry
 from worker.config import OPTIONS, load_config, misspelled_variables
+from worker.spec.parse import parse
+from worker.spec.pipeline import JobSpec
 from worker.text import SECRET_NAME
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -101,3 +104,17 @@ job_option = click.option(
     help="Job document in JSON or YAML; - reads standard input",
 )
 """Adds ``--job``: the job document, in a file or on standard input."""
+
+
+def read_job(document: str, *, hint: str = "--job") -> JobSpec:
+    """Return the checked job of *document*, a file or ``-`` for standard input.
+
+    Raises BadParameter, which names the parameter *hint*, and DocumentErrors.
+    """
+    if document == "-":
+        return parse(sys.stdin.buffer.read(), source="standard input")
+    try:
+        content = Path(document).read_bytes()
+    except OSError as error:
+        raise click.BadParameter(f"{document}: {error.strerror}", param_hint=hint) from error
+    return parse(content, source=document)

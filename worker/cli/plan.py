@@ -11,8 +11,7 @@ import click
 
 from worker import telemetry
 from worker.cli import terminal as output
-from worker.cli.documents import read_job
-from worker.cli.options import RUN, job_option, json_option, with_settings
+from worker.cli.options import RUN, job_option, json_option, read_job, with_settings
 from worker.config import Config
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import ANONYMOUS, Access

@@ -12,9 +12,8 @@ import click
 import trio
 
 from worker import telemetry
-from worker.cli.documents import read_job
 from worker.cli.interrupts import handing_over_signals, publishing_step
-from worker.cli.options import RUN, job_option, json_option, with_settings
+from worker.cli.options import RUN, job_option, json_option, read_job, with_settings
 from worker.cli.results import ResultFile, print_result
 from worker.cli.terminal import transfer_progress
 from worker.concurrency import open_plain_nursery

@@ -13,9 +13,8 @@ import trio
 
 from worker import telemetry
 from worker.cli import terminal as output
-from worker.cli.documents import read_job
 from worker.cli.interrupts import handing_over_signals
-from worker.cli.options import RUN, job_option, json_option, with_settings
+from worker.cli.options import RUN, job_option, json_option, read_job, with_settings
 from worker.cli.results import print_result
 from worker.config import Config
 from worker.job.result import Result

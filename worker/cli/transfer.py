@@ -12,11 +12,10 @@ from worker.cli.interrupts import deferring_signals
 from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.terminal import transfer_progress
 from worker.config import Config
-from worker.model import Commit
+from worker.model import Commit, Ref, parse_ref
 from worker.store.checkin import put_directory, put_file, put_stream
 from worker.store.checkout import get_directory
 from worker.store.ingest import Compared
-from worker.store.refs import Ref, parse_ref
 from worker.store.repository import Store, open_store
 from worker.store.tar import write_tar
 from worker.text import escape_controls

@@ -53,7 +53,7 @@ def gateway_plan(
         job=plan.job,
         stage=stage,
         inputs=tuple(
-            ServedInput(each.name, each.commit.name, each.commit.root)
+            ServedInput(each.spec.name, each.commit.name, each.commit.root)
             for each in plan.inputs
             if each.spec.s3
         ),

@@ -11,11 +11,9 @@ from structlog.typing import FilteringBoundLogger
 from worker.job.access import Access
 from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
-from worker.supervisor.command import CommandExit, GracePeriod
-from worker.supervisor.output import OutputHandler
+from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
-from worker.supervisor.tree import CommandSpec
-from worker.supervisor.usage import Usage
+from worker.supervisor.tree import CommandSpec, Usage
 from worker.supervisor.users import Identity
 
 # Variables of the agent's environment that a command gets, as names or patterns. These are

@@ -153,7 +153,7 @@ class Inputs:
             return
         # Only files that the datum selected, and so were materialized, belong into its output.
         prefix = f"{below}/" if below else ""
-        folder = self.root / resolved.name
+        folder = self.root / resolved.spec.name
         for entry in tree.entries(prefix=prefix):
             if not entry.key.endswith("/") and (folder / entry.key).is_file():
                 yield attrs.evolve(entry, key=f"{key}/{entry.key[len(prefix) :]}")

@@ -1,9 +1,10 @@
-"""What a run will do, as a value: resolved inputs, the datums, the output. Nothing here is done."""
+"""The plan of a run, a value: inputs resolved to commits, the datums, and the output branch."""
 
 import hashlib
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -22,19 +23,14 @@ class Unrunnable(NotFound):
 
 @attrs.frozen
 class ResolvedInput:
-    """An input with the commit that it is, whatever happens to its branch from now on."""
+    """An input pinned to a commit; later moves of its branch have no effect."""
 
     spec: PfsInput
     commit: Commit
 
     @property
-    def name(self) -> str:
-        """The name under which the command knows it."""
-        return self.spec.name
-
-    @property
     def record(self) -> InputRecord:
-        """The input as provenance keeps it."""
+        """The input as it is recorded in the provenance of the output."""
         return InputRecord(
             name=self.spec.name,
             commit=self.commit.name,
@@ -46,17 +42,12 @@ class ResolvedInput:
 
 @attrs.frozen
 class Selection:
-    """What one datum takes of one input."""
+    """The file or folder of an input that belongs to one datum."""
 
     input: ResolvedInput
     match: Match
     digest: str
-    """The digest of what the selected files mean."""
-
-    @property
-    def name(self) -> str:
-        """The input's name."""
-        return self.input.name
+    """The digest of the selected files: keys, content and metadata, without times."""
 
 
 @attrs.frozen
@@ -67,23 +58,23 @@ class Datum:
     """Counted from 1."""
     selections: tuple[Selection, ...]
     salt: str = ""
-    """The job's own; with another salt the same files are another datum."""
+    """The salt of the job: with another one, the same files are another datum."""
 
     @property
     def id(self) -> str:
-        """The same wherever and whenever the same files are given under the same names."""
-        parts = [(each.name, each.match.path, each.digest) for each in self.selections]
+        """A digest of the selected files, their paths and the names of the inputs, in hex."""
+        parts = [(each.input.spec.name, each.match.path, each.digest) for each in self.selections]
         return hashlib.sha256(repr((self.salt, parts)).encode()).hexdigest()
 
     @property
     def paths(self) -> dict[str, str]:
-        """By input name, the path that was selected."""
-        return {each.name: each.match.path for each in self.selections}
+        """The selected paths by input name."""
+        return {each.input.spec.name: each.match.path for each in self.selections}
 
 
 @attrs.frozen
 class Plan:
-    """What a run of a job will do."""
+    """The plan of a run."""
 
     job: str
     """The id of the job, and of its output commit."""
@@ -91,24 +82,24 @@ class Plan:
     output: BranchName
     inputs: tuple[ResolvedInput, ...]
     choices: tuple[tuple[Selection, ...], ...]
-    """For each input, what its glob selects, in the order of the paths."""
+    """The selections of each input, sorted by path."""
     published: Commit | None = None
-    """The output commit, if an earlier run of the same job made it."""
+    """The output commit, if an earlier run of the job published it."""
 
     @property
     def count(self) -> int:
-        """How many datums there are."""
+        """The number of datums."""
         return math.prod(map(len, self.choices))
 
     def datums(self) -> Iterator[Datum]:
-        """Yield the datums in order: that of the inputs, and of the paths in each."""
+        """Yield the datums: the cross product of the choices, the last input fastest."""
         for number, selections in enumerate(itertools.product(*self.choices), start=1):
             yield Datum(number, selections, self.spec.salt)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, for ``worker plan``."""
         spec = self.spec
-        buckets = [each.name for each in self.inputs if each.spec.s3]
+        buckets = [each.spec.name for each in self.inputs if each.spec.s3]
         return {
             "job": self.job,
             "project": spec.project,
@@ -117,7 +108,7 @@ class Plan:
             "published": None if self.published is None else str(self.published.name),
             "inputs": [
                 {
-                    "name": each.name,
+                    "name": each.spec.name,
                     "commit": str(each.commit.name),
                     "branch": each.spec.branch,
                     "glob": each.spec.glob,
@@ -145,27 +136,20 @@ class Plan:
 
 
 def make_plan(store: Store, spec: JobSpec, *, job: str) -> Plan:
-    """Resolve the inputs of a job to commits, and work out its datums; raises Unrunnable.
+    """Resolve the inputs of a job to commits and enumerate its datums; raises Unrunnable.
 
-    The output commit is looked for first of all: a job that was published needs no input any more.
+    If the output commit exists, the inputs are not resolved: they may have been deleted since.
     """
     output = BranchName(Repo(spec.output.project, spec.output.repo), spec.output.branch)
-    if (published := find_published(store, output, job)) is not None:
+    with suppress(CommitMissing):
+        published = store.commit(CommitName(output.repo, job))
         return Plan(job, spec, output, inputs=(), choices=(), published=published)
     inputs = tuple(resolve(store, each) for each in spec.inputs)
     return Plan(job, spec, output, inputs, tuple(choices(store, each) for each in inputs))
 
 
-def find_published(store: Store, output: BranchName, job: str) -> Commit | None:
-    """Return the output commit of a job, if there is one already."""
-    try:
-        return store.commit(CommitName(output.repo, job))
-    except CommitMissing:
-        return None
-
-
 def resolve(store: Store, spec: PfsInput) -> ResolvedInput:
-    """Return the input with its pinned commit or the head of its branch; raises Unrunnable."""
+    """Resolve an input to its pinned commit or to the head of its branch; raises Unrunnable."""
     branch = BranchName(Repo(spec.project, spec.repo), spec.branch)
     where = f"input {spec.name!r}"
     if spec.commit is not None:
@@ -180,12 +164,12 @@ def resolve(store: Store, spec: PfsInput) -> ResolvedInput:
     except CommitMissing as error:
         raise Unrunnable(f"{where}: {error}") from error
     if (state := commit.job.get("state", "success")) != "success":
-        raise Unrunnable(f"{where}: {name} is what a job left that ended in {state}")
+        raise Unrunnable(f"{where}: {name} is the output of a job that ended in {state}")
     return ResolvedInput(spec, commit)
 
 
 def choices(store: Store, resolved: ResolvedInput) -> tuple[Selection, ...]:
-    """Return what the glob of an input selects, in the order of the paths."""
+    """Return the selections of an input's glob, sorted by path."""
     if resolved.spec.s3 or resolved.spec.glob == "/":
         return (Selection(resolved, Match("/", folder=True), resolved.commit.digest),)
     tree = store.tree(resolved.commit)

@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 
 from worker.concurrency import open_plain_nursery
 from worker.redaction import Redactor
-from worker.supervisor.output import LineSplitter
+from worker.supervisor.command import LineSplitter
 
 VARIABLES = ("WORKER_REPORT", "PACH_REPORT")
 """The variables that contain the path of the pipe."""
@@ -24,20 +25,16 @@ PIPE_CAPACITY = 1 << 20
 """Bytes; at least what a pipe holds, so what the command wrote before its exit is read."""
 
 
+@attrs.define
 class Reports:
     """Reports of a run: the last status, and the last value of each metric and annotation."""
 
-    def __init__(
-        self,
-        kept: dict[str, Any],
-        received: Callable[[Mapping[str, Any]], None],
-        warn: Callable[[str], None],
-    ) -> None:
-        """Keep the last values in *kept* as JSON values; call *received* with every report."""
-        self._kept = kept
-        self._received = received
-        self._warn = warn
-        self._warned = False
+    _kept: dict[str, Any]
+    """The last values, as JSON values."""
+    _received: Callable[[Mapping[str, Any]], None]
+    """Called with each report."""
+    _warn: Callable[[str], None]
+    _warned: bool = attrs.field(default=False, init=False)
 
     def add(self, line: str) -> None:
         """Handle one line: an object with ``progress``, ``text``, ``metrics`` or ``annotation``."""

@@ -14,9 +14,9 @@ from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
 from worker.job.plan import Plan
 from worker.job.secrets import without_secrets
-from worker.job.state import Event, Progress, State, Watch, transition
+from worker.job.state import TRANSITIONS, Event, InvalidTransition, Progress, State, Watch
 from worker.model import Commit, CommitName, InputRecord
-from worker.supervisor.usage import Usage
+from worker.supervisor.tree import Usage
 
 
 @attrs.frozen
@@ -130,8 +130,10 @@ class RunRecord:
     """The result, once it is decided."""
 
     def enter(self, event: Event) -> None:
-        """Change the state by *event*."""
-        self.state = transition(self.state, event)
+        """Change the state by *event*; raises InvalidTransition."""
+        if (self.state, event) not in TRANSITIONS:
+            raise InvalidTransition(event, self.state)
+        self.state = TRANSITIONS[self.state, event]
         self.log.info("run.state", state=self.state.value)
         self.watch(Progress(self.state, event.value))
 
@@ -139,6 +141,11 @@ class RunRecord:
         """Log a warning and keep it for the result and the commit."""
         self.warnings.append(text)
         self.log.warning("run.warning", text=text)
+
+    def add_report(self, report: Mapping[str, Any]) -> None:
+        """Log a report of the user's code and announce it to observers."""
+        self.log.info("command.report", **{f"report_{name}": v for name, v in report.items()})
+        self.watch(Progress(self.state, "report", report=report))
 
     def add_usage(self, usage: Usage) -> None:
         """Add the resources that a command used."""

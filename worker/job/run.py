@@ -31,8 +31,7 @@ from worker.job.workspace import open_processor
 from worker.spec.pipeline import JobSpec
 from worker.store.publish import BranchNotMoved
 from worker.store.repository import open_store
-from worker.supervisor.command import GracePeriod
-from worker.supervisor.signals import StopRequest
+from worker.supervisor.command import GracePeriod, StopRequest
 from worker.supervisor.tree import reap_orphans
 from worker.system import become_subreaper, keep_private
 

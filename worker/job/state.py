@@ -77,14 +77,6 @@ class InvalidTransition(WorkerError):
         self.state = state
 
 
-def transition(state: State, event: Event) -> State:
-    """Return the state that follows *state* on *event*; raises InvalidTransition."""
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise InvalidTransition(event, state) from None
-
-
 @attrs.frozen
 class Progress:
     """One step of a run, for observers."""

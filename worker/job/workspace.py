@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 from trio.to_thread import run_sync as in_thread
@@ -21,7 +20,6 @@ from worker.job.reports import VARIABLES, Reports, receive_reports
 from worker.job.result import RunRecord
 from worker.job.scratch import pfs_folder
 from worker.job.secrets import SECRETS_ROOT, Secrets, find_secrets, secret_values, write_secrets
-from worker.job.state import Progress
 from worker.model import OUT
 from worker.redaction import Redactor
 from worker.supervisor.command import GracePeriod
@@ -71,7 +69,9 @@ async def open_processor(
         identity = engine.user.identity
     elif spec.transform.user is not None:
         identity = resolve_user(spec.transform.user)
-    local = await in_thread(_write_secret_files, job_secrets, scratch, identity)
+    local: dict[str, str] = {}
+    if job_secrets.files:
+        local = await in_thread(_write_secret_files, job_secrets, scratch, identity)
     served = gateway_plan(
         config, plan, scratch=scratch, stage=output.bucket.stage.id, secrets=hidden
     )
@@ -90,7 +90,7 @@ async def open_processor(
         in_thread_context(
             pfs_folder(config.pfs_root or (scratch / "pfs" if engine else None), scratch)
         ) as root,
-        receive_reports(report, _reports(record), redactor),
+        receive_reports(report, Reports(record.reports, record.add_report, record.warn), redactor),
     ):
         local |= {**dict.fromkeys(VARIABLES, str(report)), "PFS_ROOT": str(root)}
         commands = CommandRunner(
@@ -193,18 +193,8 @@ def _write_secret_files(
     A path of a document never becomes a path outside of scratch, so the command finds a secret at
     the root followed by its ``mountPath``; in a container, it is mounted at the ``mountPath``.
     """
-    if not job_secrets.files:
-        return {}
     root = scratch / "secrets"
     root.mkdir(mode=0o711)
     owner = None if identity is None else (identity.uid, identity.gid)
     write_secrets(job_secrets.files, root, owner=owner)
     return {SECRETS_ROOT: str(root)}
-
-
-def _reports(record: RunRecord) -> Reports:
-    def received(message: Mapping[str, Any]) -> None:
-        record.log.info("command.report", **{f"report_{k}": v for k, v in message.items()})
-        record.watch(Progress(record.state, "report", report=message))
-
-    return Reports(record.reports, received, record.warn)

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 
 from worker.model import DEFAULT_BRANCH, OUT
+from worker.spec.document import Pointer, Report, quoted
 from worker.spec.fields import NODE, PFS, REQUIRES_JOIN, UNSUPPORTED_NODES
 from worker.spec.glob import InvalidGlob, compile_glob, normalize
 from worker.spec.pipeline import CrossInput, Input, PfsInput
-from worker.spec.problems import Pointer, Report, quoted
 from worker.spec.schema import Record
 
 # Amazon S3 User Guide, "General purpose bucket naming rules".

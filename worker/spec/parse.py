@@ -4,7 +4,7 @@ import posixpath
 from typing import Any
 
 from worker.model import DEFAULT_BRANCH, DEFAULT_PROJECT
-from worker.spec.document import read
+from worker.spec.document import DocumentErrors, Pointer, Report, read
 from worker.spec.fields import DOCUMENT
 from worker.spec.inputs import parse_input
 from worker.spec.pipeline import (
@@ -17,7 +17,6 @@ from worker.spec.pipeline import (
     Transform,
     User,
 )
-from worker.spec.problems import DocumentErrors, Pointer, Report
 from worker.spec.schema import Record
 
 MAX_UID = 2**32 - 2

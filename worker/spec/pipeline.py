@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import attrs
 
-from worker.spec.problems import Problem
+from worker.spec.document import Problem
 from worker.text import format_duration
 
 DEFAULT_DATUM_TRIES = 3

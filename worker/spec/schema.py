@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from worker.spec.problems import Pointer, Report, quoted
+from worker.spec.document import Pointer, Report, quoted
 from worker.text import DURATION, parse_duration
 
 MAX_SUGGESTIONS = 20

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import attrs
+
 from worker.errors import Invalid
 from worker.model import Extent
 from worker.store.backends.base import (
@@ -171,20 +173,20 @@ class BlobWriter:
         self._sink.discard()
 
 
+@attrs.frozen(eq=False)
 class BlobReader:
     """A reader of slices of blobs, with a cache of open files. Safe to use from several threads."""
 
-    def __init__(self, backend: Backend, scratch: Path | None = None, *, files: int = OPEN_FILES):
-        """Read from *backend*, and the packs of unflushed stages from their *scratch*.
-
-        At most *files* files are kept open.
-        """
-        self._backend = backend
-        self._spool = LocalBackend(scratch) if scratch is not None else None
-        self._limit = files
-        self._open: OrderedDict[str, Descriptor] = OrderedDict()
-        self._lock = threading.Lock()
-        self._buffers = threading.local()
+    _backend: Backend
+    _spool: LocalBackend | None = attrs.field(
+        default=None, alias="scratch", converter=attrs.converters.optional(LocalBackend)
+    )
+    """The packs of unflushed stages, given by their scratch directory."""
+    _limit: int = attrs.field(default=OPEN_FILES, alias="files", kw_only=True)
+    """The number of files that are kept open at most."""
+    _open: OrderedDict[str, Descriptor] = attrs.field(factory=OrderedDict, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _buffers: threading.local = attrs.field(factory=threading.local, init=False)
 
     def read(self, blob: str, offset: int, length: int) -> bytes:
         """Return *length* bytes of *blob* from *offset*; blocks for the disk or the network."""

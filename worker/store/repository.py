@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from worker.errors import Misconfigured, NotFound
-from worker.model import COMMIT_ID, BranchName, Commit, CommitName, Repo
+from worker.model import COMMIT_ID, BranchName, Commit, CommitName, Ref, Repo, parse_ref
 from worker.store import commits
 from worker.store.backends.base import (
     AlreadyThere,
@@ -25,7 +25,6 @@ from worker.store.backends.base import (
 )
 from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
-from worker.store.refs import Ref, parse_ref
 from worker.store.trees import SegmentCache, Tree
 
 REMOTE = ("s3", "gs", "az", "memory")

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import msgspec
 import zstandard
 
@@ -97,16 +98,16 @@ def meaning(key: str, row: bytes | msgspec.Raw) -> tuple[bytes, int]:
     return _encode_meaning.encode((key, size, etag, content, rest)), size
 
 
+@attrs.frozen(eq=False)
 class Segment:
     """A decoded segment: its keys, and its entries, which are decoded on demand."""
 
-    __slots__ = ("keys", "rows", "weight")
-
-    def __init__(self, keys: list[str], rows: Sequence[bytes | msgspec.Raw], weight: int) -> None:
-        """Take sorted *keys*, a row for each, and their approximate size in memory in bytes."""
-        self.keys = keys
-        self.rows = rows
-        self.weight = weight
+    keys: list[str]
+    """Sorted."""
+    rows: Sequence[bytes | msgspec.Raw]
+    """One for each key."""
+    weight: int
+    """The approximate size in memory, in bytes."""
 
     def find(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None."""

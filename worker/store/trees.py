@@ -59,15 +59,15 @@ class NotCached(Exception):
 _decode = msgspec.msgpack.Decoder(tuple[int, bytes, list[tuple[str, bytes, bytes, int, int]]])
 
 
+@attrs.define(eq=False)
 class SegmentCache:
     """A bounded LRU cache of decoded segments. Safe to use from several threads."""
 
-    def __init__(self, limit: int) -> None:
-        """Keep segments of about *limit* bytes in total, and always the last one used."""
-        self._limit = limit
-        self._used = 0
-        self._lock = threading.Lock()
-        self._segments: OrderedDict[bytes, Segment] = OrderedDict()
+    _limit: int
+    """The approximate size of all segments in bytes; the last one used is always kept."""
+    _used: int = attrs.field(default=0, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _segments: OrderedDict[bytes, Segment] = attrs.field(factory=OrderedDict, init=False)
 
     def cached(self, address: bytes) -> Segment | None:
         """Return the segment if it is in memory, else None."""
@@ -223,24 +223,22 @@ def _verified(backend: Backend, name: str, address: str) -> bytes:
     return data
 
 
+@attrs.define(eq=False)
 class _Builder:
     """Divides sorted entries into segments and writes these, several at a time."""
 
-    def __init__(
-        self, backend: Backend, pool: ThreadPoolExecutor, salt: bytes, created: list[str]
-    ) -> None:
-        self._backend = backend
-        self._pool = pool
-        self._salt = salt
-        self._created = created
-        self._writing: deque[Future[None]] = deque()
-        self.done: list[SegmentRow] = []
-        """The complete segments. A stored one can be appended while *keys* is empty."""
-        self.keys: list[str] = []
-        """The keys of the current segment; empty at a boundary."""
-        self._rows: list[bytes | msgspec.Raw] = []
-        self._meanings: list[bytes] = []
-        self._size = 0
+    _backend: Backend
+    _pool: ThreadPoolExecutor
+    _salt: bytes
+    _created: list[str]
+    _writing: deque[Future[None]] = attrs.field(factory=deque, init=False)
+    done: list[SegmentRow] = attrs.field(factory=list, init=False)
+    """The complete segments. A stored one can be appended while *keys* is empty."""
+    keys: list[str] = attrs.field(factory=list, init=False)
+    """The keys of the current segment; empty at a boundary."""
+    _rows: list[bytes | msgspec.Raw] = attrs.field(factory=list, init=False)
+    _meanings: list[bytes] = attrs.field(factory=list, init=False)
+    _size: int = attrs.field(default=0, init=False)
 
     def add(self, key: str, row: bytes | msgspec.Raw) -> None:
         """Append an entry, and end the segment if the key is a boundary."""

@@ -1,25 +1,116 @@
-"""Running a command: its streams, its exit, and the termination of its process tree."""
+"""Running a command: its output, its exit, the signals that stop it, and its whole process tree."""
 
 import os
 import signal
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 
 import attrs
 import trio
+from structlog.typing import FilteringBoundLogger
 
 from worker.concurrency import open_plain_nursery
+from worker.redaction import Redactor
 from worker.supervisor.cgroup import own_oom_kills
-from worker.supervisor.output import LineSplitter, OutputHandler
 from worker.supervisor.tree import (
     KILL_TIMEOUT,
     CommandSpec,
     LeftoverProcess,
     ProcessTree,
+    Usage,
     start_tree,
 )
-from worker.supervisor.usage import Usage
+
+MAX_LINE = 64 * 1024
+"""Bytes that are kept of a line; programs exist that print a gigabyte without a newline."""
+TAIL_LINES = 20
+TAIL_LINE_LENGTH = 2000
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+@attrs.define
+class LineSplitter:
+    """Incremental splitter of a stream of bytes into lines as a terminal shows them.
+
+    A line ends with ``\\n`` or ``\\r\\n``. A lone ``\\r`` returns to the start of the line, as
+    progress bars do, so only the text after the last one is kept. A line longer than *max_line*
+    bytes is truncated, and ends with the number of dropped bytes. Bytes that are not UTF-8 are
+    escaped as ``\\xff``.
+    """
+
+    _max_line: int = MAX_LINE
+    _line: bytearray = attrs.field(init=False, factory=bytearray)
+    _dropped: int = attrs.field(init=False, default=0)
+    """How many bytes of the line were dropped."""
+    _carriage_return: bool = attrs.field(init=False, default=False)
+    """Whether the line ends, so far, with ``\\r``: the next byte may overwrite the line."""
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Yield the lines that *data* completes."""
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            self._append(data[start:end])
+            yield self._take()
+            start = end + 1
+        self._append(data[start:])
+
+    def finish(self) -> Iterator[str]:
+        """Yield the last line if it has no line end."""
+        if self._line or self._dropped:
+            yield self._take()
+
+    def _append(self, piece: bytes) -> None:
+        body = piece.rstrip(b"\r")
+        if not body:
+            # This may still be the first half of \r\n.
+            self._carriage_return = self._carriage_return or bool(piece)
+            return
+        last = body.rfind(b"\r")
+        if self._carriage_return or last >= 0:
+            self._line.clear()
+            self._dropped = 0
+        self._carriage_return = len(body) < len(piece)
+        kept = body[last + 1 : last + 1 + max(0, self._max_line - len(self._line))]
+        self._line += kept
+        self._dropped += len(body) - last - 1 - len(kept)
+
+    def _take(self) -> str:
+        suffix = f" … ({self._dropped:,} bytes more)" if self._dropped else ""
+        line = self._line.decode("utf-8", "backslashreplace") + suffix
+        self._line.clear()
+        self._dropped = 0
+        self._carriage_return = False
+        return line
+
+
+@attrs.frozen
+class OutputHandler:
+    """Receiver of a command's output: calls *on_line* for each line and keeps the last ones.
+
+    *on_line* receives the name of the stream (``stdout`` or ``stderr``) and the redacted line.
+    """
+
+    _on_line: Callable[[str, str], None]
+    redactor: Redactor
+    errors: deque[str] = attrs.field(init=False, factory=partial(deque, maxlen=TAIL_LINES))
+    """The last lines of standard error."""
+    _last: deque[str] = attrs.field(init=False, factory=partial(deque, maxlen=TAIL_LINES))
+
+    def handle_line(self, stream: str, line: str) -> None:
+        """Handle one redacted line of a stream."""
+        self._on_line(stream, line)
+        self._last.append(line[:TAIL_LINE_LENGTH])
+        if stream == "stderr":
+            self.errors.append(line[:TAIL_LINE_LENGTH])
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of standard error, or of both streams if it is empty."""
+        return tuple(self.errors or self._last)
+
 
 # A small read completes a bounded number of lines, so a command that prints as fast as it can
 # leaves the event loop time for other tasks.
@@ -28,6 +119,9 @@ LINGER = 1.0
 """Seconds for descendants to exit by themselves after the command, such as ``> >(tee log)``."""
 PIPE_TIMEOUT = 1.0
 """Seconds for pipes to close after the tree has ended: another process may hold them open."""
+
+
+# --- run ------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
@@ -196,3 +290,54 @@ class _OutputReader:
             with trio.move_on_after(PIPE_TIMEOUT, shield=True):
                 await self._finished.wait()
         self._scope.cancel()
+
+
+# --- stop by signal -------------------------------------------------------------------------------
+
+
+@attrs.define
+class StopRequest:
+    """A request to stop by signal: cancels a scope, and cuts the grace period short if repeated.
+
+    Work that must not be interrupted runs outside the scope: once the output is being committed, a
+    signal has no effect.
+    """
+
+    grace_period: GracePeriod
+    _cancels: bool = attrs.field(default=True, kw_only=True)
+    """Whether the first signal cancels the scope; otherwise it only sets `received`."""
+    scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+    received: trio.Event = attrs.field(init=False, factory=trio.Event)
+    """Set by the first signal."""
+    signal_name: str | None = attrs.field(init=False, default=None)
+    """The name of the first signal."""
+
+    async def watch(
+        self,
+        log: FilteringBoundLogger,
+        *,
+        ignored: Collection[signal.Signals] = (),
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Handle signals until cancelled; those *ignored* are received without effect."""
+        handled = {signal.SIGTERM, signal.SIGINT}
+        # Under nohup, a run continues when its terminal closes.
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            handled.add(signal.SIGHUP)
+        with trio.open_signal_receiver(*handled, *ignored) as signals:
+            task_status.started()
+            async for number in signals:
+                if number not in ignored:
+                    self._handle(signal.Signals(number).name, log)
+
+    def _handle(self, name: str, log: FilteringBoundLogger) -> None:
+        if self.signal_name is None:
+            self.signal_name = name
+            log.warning("run.stopping", signal=name, grace=self.grace_period.seconds)
+            self.received.set()
+            if self._cancels:
+                self.scope.cancel()
+        else:
+            log.warning("run.hurrying", signal=name)
+            self.grace_period.cut_short.set()
+            self.scope.cancel()

@@ -14,7 +14,13 @@ from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
 from worker.supervisor.cgroup import machine_oom_kills
-from worker.supervisor.command import CommandExit, GracePeriod, run_command, run_on_terminal
+from worker.supervisor.command import (
+    CommandExit,
+    GracePeriod,
+    OutputHandler,
+    run_command,
+    run_on_terminal,
+)
 from worker.supervisor.container import Container, Mount, create_arguments, split_environment
 from worker.supervisor.engine import PreparedImage, current_agent
 from worker.supervisor.engine_output import (
@@ -29,9 +35,7 @@ from worker.supervisor.engine_output import (
     last_line,
     parse_state,
 )
-from worker.supervisor.output import OutputHandler
-from worker.supervisor.tree import CommandSpec, NotStarted
-from worker.supervisor.usage import Usage
+from worker.supervisor.tree import CommandSpec, NotStarted, Usage
 
 REMOVE_TIMEOUT = 30.0
 """Seconds for the engine to remove a container; on timeout, the log names the container."""

@@ -20,8 +20,29 @@ from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
 from worker.supervisor import cgroup as cgroups
 from worker.supervisor import procfs
-from worker.supervisor.usage import Usage
 from worker.supervisor.users import Identity
+
+
+@attrs.frozen
+class Usage:
+    """Resources that a whole process tree used; the sum of several is that of all attempts."""
+
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Bytes: the maximum of all samples of the tree's resident memory."""
+    read_bytes: int = 0
+    """Bytes read from disks."""
+    written_bytes: int = 0
+    """Bytes written to disks."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
+            peak_memory=max(self.peak_memory, other.peak_memory),
+            read_bytes=self.read_bytes + other.read_bytes,
+            written_bytes=self.written_bytes + other.written_bytes,
+        )
+
 
 # -I and -S keep the user's code and environment out of Python's import path, and with them this
 # package, so its folder is appended, behind Python's own.

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
+
 from worker.errors import Misconfigured
 from worker.store.backends.base import (
     AlreadyThere,
@@ -250,15 +252,15 @@ class LocalBackend:
                     yield Listed(whole, found_file.st_size, found_file.st_mtime)
 
 
+@attrs.define(eq=False)
 class FileSink:
     """A new file that is being written."""
 
-    def __init__(self, name: str, path: str, fd: int) -> None:
-        """Take the empty file open as *fd*."""
-        self._name = name
-        self._path = path
-        self._fd = fd
-        self._size = 0
+    _name: str
+    _path: str
+    _fd: int
+    """The descriptor of the empty file, which is closed by this object."""
+    _size: int = attrs.field(default=0, init=False)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append *data*; the next write overwrites what a failed one left."""

@@ -3,8 +3,7 @@
 import pytest
 
 from worker.errors import Invalid
-from worker.model import BranchName, Repo
-from worker.store.refs import Ref, parse_ref
+from worker.model import BranchName, Ref, Repo, parse_ref
 
 ID = "0123456789abcdef0123456789abcdef"
 LAB = Repo("default", "lab")
