@@ -16,7 +16,7 @@ from pathlib import Path
 from worker.model import BranchName, Entry, Extent, Repo
 from worker.store.checkin import put_directory
 from worker.store.repository import Store, open_store
-from worker.store.trees import Tree, apply
+from worker.store.trees import Tree, apply, read_root
 
 
 def entries(count: int, *, size: int = 1000, salt: str = "") -> Iterator[tuple[str, Entry]]:
@@ -81,7 +81,10 @@ def bench_change(store: Store, count: int) -> Tree:
     ][:10]
     fresh = open_store(store.url)
     with Timed(store) as changed:
-        apply(Tree.open(fresh.backend, tree.root, fresh.tree_cache), changes)
+        apply(
+            Tree(fresh.backend, tree.root, read_root(fresh.backend, tree.root), fresh.tree_cache),
+            changes,
+        )
     line(f"tree of {count:,} files, {segments} segments", f"{made.seconds:.2f} s", "")
     line(
         "change of 10 of them, in proportion",
@@ -96,7 +99,7 @@ def bench_open(store: Store, tree: Tree, count: int) -> None:
     """Measure opening a large commit, a look-up, and a page of a listing."""
     fresh = open_store(store.url)
     started = time.perf_counter()
-    opened = Tree.open(fresh.backend, tree.root, fresh.tree_cache)
+    opened = Tree(fresh.backend, tree.root, read_root(fresh.backend, tree.root), fresh.tree_cache)
     seconds = time.perf_counter() - started
     root = len(store.backend.get(f"trees/{tree.root}"))
     line(f"open a commit of {count:,} files", f"{seconds * 1000:.1f} ms", f"reads {root:,} bytes")

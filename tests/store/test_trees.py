@@ -15,7 +15,7 @@ from worker.model import Entry, Extent
 from worker.store import segments, trees
 from worker.store.backends.base import StoreUnavailable
 from worker.store.repository import Store, open_store
-from worker.store.trees import NotCached, SegmentCache, SegmentRow, Tree, apply
+from worker.store.trees import NotCached, SegmentCache, SegmentRow, Tree, apply, read_root
 
 KEYS = st.text(st.sampled_from("ab/é\U00010000\uffff"), min_size=1, max_size=4)
 BOUNDS = KEYS | st.just("")
@@ -58,7 +58,7 @@ def empty(tmp_path):
 
 
 def reopened(tree: Tree) -> Tree:
-    return Tree.open(tree.backend, tree.root, SegmentCache(1))
+    return Tree(tree.backend, tree.root, read_root(tree.backend, tree.root), SegmentCache(1))
 
 
 @pytest.mark.usefixtures("_short_segments")
@@ -215,7 +215,7 @@ def test_open_reads_only_the_root(empty):
 def test_the_cache_of_segments_is_bounded(empty):
     tree = apply(empty, changes_of({f"{n:05d}": 1 for n in range(40_000)}))
     cache = SegmentCache(2_000_000)
-    opened = Tree.open(tree.backend, tree.root, cache)
+    opened = Tree(tree.backend, tree.root, read_root(tree.backend, tree.root), cache)
     read = [entry.key for entry in opened.entries()]
     kept = [row for row in opened.rows if cache.cached(row.address)]
 

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import NoReturn
 
 import attrs
@@ -150,7 +151,7 @@ class Channel:
     """One end of a pipe or socket that carries messages."""
 
     descriptor: int
-    _decoder: jsonlines.Decoder[Message] = attrs.field(factory=lambda: jsonlines.Decoder(decode))
+    _decoder: jsonlines.Decoder[Message] = attrs.field(factory=partial(jsonlines.Decoder, decode))
 
     def receive(self) -> Iterator[Message]:
         """Yield the messages that have arrived, at least a part of one; raises EOFError."""
@@ -245,7 +246,13 @@ class ForkServer:
         """Listen, fork, and return host and port once every child accepts connections."""
         config = plan.gateway
         self._selector.register(self._requests.descriptor, selectors.EVENT_READ)
-        listener = _listen(config.host, config.port)
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        address = config.host, config.port
+        try:
+            listener = socket.create_server(address, family=family, backlog=BACKLOG)
+        except OSError as error:
+            where = f"{config.host}:{config.port}"
+            raise WorkerError(f"cannot listen on {where}: {error.strerror}") from error
         self._counters = Counters(plan.buckets, config.processes)
         for number in range(config.processes):
             self._fork(plan, listener, number)
@@ -346,11 +353,3 @@ def _raise_open_file_limit() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise WorkerError(f"cannot listen on {host}:{port}: {error.strerror}") from error

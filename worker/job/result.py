@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -119,7 +120,7 @@ class RunRecord:
     warnings: list[str] = attrs.field(factory=list)
     buckets: Mapping[str, BucketStatistics] = attrs.field(factory=dict)
     reports: dict[str, Any] = attrs.field(factory=dict)
-    tail: deque[str] = attrs.field(factory=lambda: deque(maxlen=TAIL))
+    tail: deque[str] = attrs.field(factory=partial(deque, maxlen=TAIL))
     plan: Plan | None = None
     """None until the inputs are resolved."""
     image: str = ""

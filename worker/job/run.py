@@ -79,7 +79,7 @@ async def run_job(
         return Outcome(cause, code=0)
 
     stop = StopRequest(GracePeriod(request.config.grace))
-    return await _run(request, work, stop, RunRecord(_job_id(request), log, watch))
+    return await _run(request, work, stop, log, watch)
 
 
 async def run_shell(
@@ -107,8 +107,7 @@ async def run_shell(
     stop = StopRequest(GracePeriod(request.config.grace))
     # On the terminal, Ctrl-C is for the program that the shell runs.
     ignored = (signal.SIGINT, signal.SIGQUIT)
-    record = RunRecord(_job_id(request), log, watch)
-    return await _run(request, work, stop, record, ignored=ignored)
+    return await _run(request, work, stop, log, watch, ignored=ignored)
 
 
 async def run_gateway(
@@ -134,11 +133,7 @@ async def run_gateway(
 
     # The clients are programs of this machine, whatever runtime the command would have.
     local = attrs.evolve(request, config=attrs.evolve(request.config, runtime="process"))
-    return await _run(local, work, stop, RunRecord(_job_id(request), log, watch))
-
-
-def _job_id(request: RunRequest) -> str:
-    return request.spec.job_id or uuid.uuid4().hex
+    return await _run(local, work, stop, log, watch)
 
 
 async def _prepare_first(processor: DatumProcessor) -> Datum:
@@ -158,12 +153,14 @@ async def _run(
     request: RunRequest,
     work: Work,
     stop: StopRequest,
-    record: RunRecord,
+    log: FilteringBoundLogger,
+    watch: Watch,
     *,
     ignored: Collection[signal.Signals] = (),
 ) -> Result:
     """Run a job from its request to its result, handling signals and errors."""
-    record.log = record.log.bind(job=record.job)
+    job = request.spec.job_id or uuid.uuid4().hex
+    record = RunRecord(job, log.bind(job=job), watch)
     become_subreaper()
     keep_private()
     try:
@@ -174,9 +171,9 @@ async def _run(
             nursery.cancel_scope.cancel()
     except Exception as error:
         result = _fail(record, stop, error, request.config.scratch)
-    log = record.log.error if result.exit_code else record.log.info
+    write = record.log.error if result.exit_code else record.log.info
     reason = {"reason": result.reason} if result.reason else {}
-    log("run.ended", state=result.state.value, cause=result.cause.value, **reason)
+    write("run.ended", state=result.state.value, cause=result.cause.value, **reason)
     return result
 
 

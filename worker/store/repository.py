@@ -25,7 +25,7 @@ from worker.store.backends.base import (
 )
 from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
-from worker.store.trees import SegmentCache, Tree
+from worker.store.trees import SegmentCache, Tree, read_root
 
 REMOTE = ("s3", "gs", "az", "memory")
 
@@ -240,7 +240,8 @@ class Store:
 
     def tree(self, commit: Commit) -> Tree:
         """Return the files of *commit*. Reads one small object, and the rest on demand."""
-        return Tree.open(self.backend, commit.root, self.tree_cache)
+        rows = read_root(self.backend, commit.root)
+        return Tree(self.backend, commit.root, rows, self.tree_cache)
 
     def empty_tree(self) -> Tree:
         """Return a tree without files and without a stored root, to apply changes to."""

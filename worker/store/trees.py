@@ -116,11 +116,6 @@ class Tree:
         self.digest = hashlib.sha256(b"".join(row.digest for row in rows)).hexdigest()
         self._lasts = [row.last for row in rows]
 
-    @classmethod
-    def open(cls, backend: Backend, root: str, cache: SegmentCache) -> "Tree":
-        """Read a root and return its tree; segments are read on demand."""
-        return cls(backend, root, read_root(backend, root), cache)
-
     def entry(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None; read at most one segment."""
         index = bisect_left(self._lasts, key)
