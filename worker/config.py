@@ -43,12 +43,16 @@ def _setting(flag: str, help: str, metavar: str = "") -> dict[str, str]:  # noqa
     return {"flag": flag, "help": help, "metavar": metavar}
 
 
-def _between(least: int, most: int) -> Any:
-    def check(_instance: object, _attribute: object, value: float) -> None:
-        if not least <= value <= most:
-            raise ValueError(f"expected {least} to {most}")
+@attrs.frozen
+class _Between:
+    """Validator of a number between two bounds, which are both allowed."""
 
-    return check
+    least: int
+    most: int
+
+    def __call__(self, _instance: object, _attribute: object, value: float) -> None:
+        if not self.least <= value <= self.most:
+            raise ValueError(f"expected {self.least} to {self.most}")
 
 
 def _not_empty(_instance: object, _attribute: object, value: str) -> None:
@@ -77,7 +81,7 @@ class GatewayConfig:
 
     processes: int = attrs.field(
         factory=lambda: min(4, usable_processors()),
-        validator=_between(1, 64),
+        validator=_Between(1, 64),
         metadata=_setting(
             "--gateway-processes",
             "Number of gateway processes; by default the usable CPUs, at most 4",
@@ -90,7 +94,7 @@ class GatewayConfig:
     )
     port: int = attrs.field(
         default=0,
-        validator=_between(0, 65535),
+        validator=_Between(0, 65535),
         metadata=_setting("--port", "Port to listen on; 0 selects a free port"),
     )
     auth: Literal["auto", "none", "sigv4"] = attrs.field(
@@ -122,7 +126,7 @@ class GatewayConfig:
     )
     drain: Seconds = attrs.field(
         default=Seconds(30.0),
-        validator=_between(0, 86_400),
+        validator=_Between(0, 86_400),
         metadata=_setting(
             "--drain", "Time for requests in flight to finish after the command has exited"
         ),
@@ -185,7 +189,7 @@ class Config:
     )
     grace: Seconds = attrs.field(
         default=Seconds(10.0),
-        validator=_between(0, 86_400),
+        validator=_Between(0, 86_400),
         metadata=_setting("--grace", "Grace period of the command between SIGTERM and SIGKILL"),
     )
     pfs_root: Path | None = attrs.field(

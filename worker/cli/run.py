@@ -67,7 +67,7 @@ def run(
             spec = _import_folders(settings, spec, folders)
         request = RunRequest(spec, settings, dict(os.environ))
         start = partial(run_job, request, log=telemetry.logger())
-        found = handing_over_signals(lambda ready: trio.run(with_status, start, ready))
+        found = handing_over_signals(partial(trio.run, with_status, start))
         file.write(found)
     print_result(found, as_json=as_json)
     return found.exit_code

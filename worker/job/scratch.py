@@ -1,4 +1,4 @@
-"""The folders of a run: its scratch directory and the root of its file inputs, both removed."""
+"""The folders of a run: its scratch directory and the root of its file inputs."""
 
 import contextlib
 import fcntl
@@ -18,19 +18,19 @@ MARK = "user.worker.job"
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Make a folder of one's own below *parent*, and remove it with all that is in it.
+    """Create a scratch folder below *parent*, and remove it at the end.
 
-    What workers left there that were killed is removed too: its lock is free.
+    The folders of workers that were killed are removed as well: their locks are free.
     """
     parent.mkdir(parents=True, exist_ok=True)
     for old in parent.glob(f"{PREFIX}*"):
         _remove_abandoned(old)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    # Another user's command must be able to reach its inputs below.
+    # A command that runs as another user must be able to reach its inputs.
     folder.chmod(0o711)
     with open(folder / f"{LOCK}.new", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # It appears locked: a free one, even for a moment, would be taken for that of the dead.
+        # Renamed when it is locked: a folder with a free lock counts as abandoned.
         os.rename(lock.name, folder / LOCK)
         try:
             yield folder
@@ -40,24 +40,24 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def pfs_folder(chosen: Path | None, scratch: Path) -> Iterator[Path]:
-    """Yield the root for file inputs, empty, and leave it as it was.
+    """Claim the empty root folder of the file inputs, and restore it at the end.
 
-    It is the folder that was chosen, or else ``/pfs`` if that can be had and no other job has it,
-    or else a folder in *scratch*.
+    It is *chosen*, or ``/pfs`` if that is writable and no other job uses it, or a folder in
+    *scratch*.
     """
-    for wish in (chosen, None if chosen else PFS):
-        if wish is not None and (claim := _claim(wish, make=wish == chosen)) is not None:
-            lock, made = claim
-            try:
-                yield wish
-            finally:
-                _empty(wish)
-                if made:
-                    wish.rmdir()
-                elif MARK in _marks(wish):
-                    os.removexattr(wish, MARK)
-                os.close(lock)
-            return
+    candidate = chosen or PFS
+    if (claim := _claim(candidate, create=chosen is not None)) is not None:
+        lock, created = claim
+        try:
+            yield candidate
+        finally:
+            _empty(candidate)
+            if created:
+                candidate.rmdir()
+            elif MARK in _marks(candidate):
+                os.removexattr(candidate, MARK)
+            os.close(lock)
+        return
     folder = scratch / "pfs"
     folder.mkdir()
     folder.chmod(0o755)
@@ -65,7 +65,7 @@ def pfs_folder(chosen: Path | None, scratch: Path) -> Iterator[Path]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, read-only or not; follow no link."""
+    """Remove a file or a folder tree, including read-only folders; do not follow links."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
@@ -78,25 +78,26 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def _claim(folder: Path, *, make: bool) -> tuple[int, bool] | None:
-    """Return a lock on an empty folder, and whether it was made; None if it cannot be had.
+def _claim(folder: Path, *, create: bool) -> tuple[int, bool] | None:
+    """Lock an empty folder; return the lock and whether the folder was created, or None.
 
-    What a worker that was killed left there is removed: it had marked the folder as its own.
+    A folder with the mark of a worker that was killed is emptied. None means that the folder cannot
+    be created or written to, is not empty, or is locked by another job.
     """
-    made = False
+    created = False
     try:
-        if make or os.access(folder.parent, os.W_OK):
+        if create or os.access(folder.parent, os.W_OK):
             with contextlib.suppress(FileExistsError):
-                folder.mkdir(parents=make)
-                made = True
-                # Whatever the umask is: the command may be another user's.
+                folder.mkdir(parents=create)
+                created = True
+                # Regardless of the umask: the command may run as another user.
                 folder.chmod(0o755)
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
     with contextlib.suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another job may have removed this folder and made it again since we opened it.
+        # Another job may have removed and recreated the folder since it was opened.
         same = os.path.samestat(os.fstat(lock), os.stat(folder))
         if same and os.access(folder, os.W_OK | os.X_OK):
             if MARK in _marks(folder):
@@ -104,7 +105,7 @@ def _claim(folder: Path, *, make: bool) -> tuple[int, bool] | None:
             if not os.listdir(folder):
                 with contextlib.suppress(OSError, AttributeError):
                     os.setxattr(folder, MARK, b"")
-                return lock, made
+                return lock, created
     os.close(lock)
     return None
 
@@ -117,12 +118,12 @@ def _empty(folder: Path) -> None:
 def _marks(folder: Path) -> list[str]:
     with contextlib.suppress(OSError, AttributeError):
         return os.listxattr(folder)
-    return []  # Not every file system, and not every system, has such marks.
+    return []  # Some file systems and operating systems have no extended attributes.
 
 
 def _remove_abandoned(folder: Path) -> None:
-    # Somebody else's folder, or one that is just being removed, is left alone. Where everybody can
-    # make folders, such as in /tmp, anything may be called so: a link, or a pipe for a lock.
+    # Folders of other users, and one that is being removed, are left alone. In a folder that all
+    # users can write to, such as /tmp, the name may belong to a link, and the lock may be a pipe.
     with contextlib.suppress(OSError):
         found = folder.lstat()
         if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
