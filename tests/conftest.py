@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker import telemetry
+from worker import redaction
 from worker.redaction import Redactor
 
 
@@ -15,5 +15,5 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def _no_registered_secrets(monkeypatch):
     """Redact nothing that another test has registered as secret."""
-    monkeypatch.setattr(telemetry._Secrets, "values", frozenset())
-    monkeypatch.setattr(telemetry._Secrets, "redactor", Redactor(()))
+    monkeypatch.setattr(redaction._Secrets, "values", frozenset())
+    monkeypatch.setattr(redaction._Secrets, "redactor", Redactor(()))

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 import structlog
 
-from worker import telemetry
+from worker import redaction, telemetry
 
 # A value with everything that a spelling has to escape.
 SECRET = "hünter/22+ \"x\" 'y' \\z"
@@ -170,12 +170,12 @@ WAYS = {
 def test_a_registered_secret_is_in_no_line(stream, capsys, format_, way, secret):
     """Secrets are redacted in all fields of all events, whichever library logs them."""
     telemetry.configure(format_, "info", stream=stream, tracebacks=True)
-    telemetry.hide([secret.encode()])
+    redaction.hide([secret.encode()])
 
     way(secret)
 
     shown = stream.getvalue()
-    assert telemetry.HIDDEN in shown
+    assert redaction.HIDDEN in shown
     for line in secret.splitlines():
         assert line not in shown
         assert json.dumps(line)[1:-1] not in shown
@@ -221,25 +221,25 @@ def test_a_registered_secret_is_in_no_line(stream, capsys, format_, way, secret)
 def test_each_spelling_of_a_secret_is_redacted(stream, spelling):
     """A program prints a secret in the form of its protocol or language."""
     telemetry.configure("json", "info", stream=stream)
-    telemetry.hide([SECRET.encode()])
+    redaction.hide([SECRET.encode()])
 
     telemetry.logger().info("event", text=f"<{spelling(SECRET)}>")
 
     text = json.loads(stream.getvalue())["text"]
-    assert telemetry.HIDDEN in text
+    assert redaction.HIDDEN in text
     assert len(text) < len(spelling(SECRET))
 
 
 def test_a_multi_line_secret_is_redacted_line_by_line(stream):
     """A command that prints a key produces one event per line."""
     telemetry.configure("json", "info", stream=stream)
-    telemetry.hide([KEY.encode()])
+    redaction.hide([KEY.encode()])
 
     for line in KEY.splitlines():
         telemetry.logger().info("command.output", line=f"  {line}")
 
     lines = [json.loads(line)["line"] for line in stream.getvalue().splitlines()]
-    assert [f"  {telemetry.HIDDEN}"] * 4 == lines
+    assert [f"  {redaction.HIDDEN}"] * 4 == lines
 
 
 @pytest.mark.parametrize("name", ["secret_key", "DB_PASSWORD", "authorization"])
@@ -256,7 +256,7 @@ def test_a_value_with_a_secret_name_is_redacted(stream, name):
 def test_short_values_and_the_frame_of_a_line_are_not_redacted(stream):
     """A secret such as ``a`` or ``info`` does not make the log unreadable to programs."""
     telemetry.configure("json", "info", stream=stream)
-    telemetry.hide([b"a", b"", b"   ", b"info"])
+    redaction.hide([b"a", b"", b"   ", b"info"])
 
     telemetry.logger().info("a", text="info")
 

@@ -1,4 +1,4 @@
-"""Redaction: replace secrets in a stream of bytes or in a text by ``***``."""
+"""Redaction: replace secrets by ``***`` in streams and texts; the secrets of this process."""
 
 import base64
 import json
@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
-MARK = b"***"
+HIDDEN = "***"
+MARK = HIDDEN.encode()
+SHORTEST_SECRET = 4
+"""Bytes. A shorter value would also match words and numbers that are not secret."""
 SHORTEST_LINE = 8
 """Bytes from which on a line of a multi-line secret is a secret of its own."""
 SHORTEST_FRAGMENT = 8
@@ -147,3 +150,35 @@ class Redactor:
         self._withheld = self._withheld[stop:]
         self._masked = max(0, covered - stop)
         return bytes(shown)
+
+
+# --- the secrets of this process ------------------------------------------------------------------
+
+
+class _Secrets:
+    """The secret values that this process has registered."""
+
+    values: frozenset[bytes] = frozenset()
+    redactor = Redactor(())
+
+
+def hide(values: Iterable[bytes]) -> None:
+    """Redact *values* from everything that this process logs or reports from now on.
+
+    All forms that ``spellings`` yields are redacted. Values of less than ``SHORTEST_SECRET`` bytes
+    are ignored.
+    """
+    found = _Secrets.values | {value for value in values if len(value.strip()) >= SHORTEST_SECRET}
+    if found != _Secrets.values:
+        _Secrets.values, _Secrets.redactor = found, Redactor(found)
+
+
+def redact(text: str) -> str:
+    """Return *text* without the registered secrets."""
+    return _Secrets.redactor.text(text)
+
+
+def redact_bytes(data: bytes) -> bytes:
+    """Return *data* without the registered secrets."""
+    stream = _Secrets.redactor.new_stream()
+    return stream.feed(data) + stream.finish()

@@ -9,7 +9,7 @@ import logging
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -17,10 +17,9 @@ import attrs
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from worker.redaction import MARK, Redactor
+from worker.redaction import HIDDEN, redact, redact_bytes
 from worker.text import SECRET_NAME, escape_controls
 
-HIDDEN = MARK.decode()
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
 FRAME = ("time", "level", "event", "exception")
@@ -30,32 +29,6 @@ DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 ERASE_LINE = "\r\x1b[K"
 
 # --- redaction ------------------------------------------------------------------------------------
-
-SHORTEST_SECRET = 4
-"""Bytes. A shorter value would also match words and numbers that are not secret."""
-
-
-class _Secrets:
-    """The secret values that this process has registered."""
-
-    values: frozenset[bytes] = frozenset()
-    redactor = Redactor(())
-
-
-def hide(values: Iterable[bytes]) -> None:
-    """Redact *values* from every line that this process logs from now on.
-
-    All spellings that ``worker.redaction.spellings`` knows are redacted. Values of less than
-    ``SHORTEST_SECRET`` bytes are ignored.
-    """
-    found = _Secrets.values | {value for value in values if len(value.strip()) >= SHORTEST_SECRET}
-    if found != _Secrets.values:
-        _Secrets.values, _Secrets.redactor = found, Redactor(found)
-
-
-def redact(text: str) -> str:
-    """Return *text* without the registered secrets."""
-    return _Secrets.redactor.text(text)
 
 
 def _redact_value(value: Any) -> Any:
@@ -68,8 +41,7 @@ def _redact_value(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, bytes | bytearray):
-        stream = _Secrets.redactor.new_stream()
-        return redact(str(stream.feed(bytes(value)) + stream.finish()))
+        return redact(str(redact_bytes(bytes(value))))
     return redact(str(value))
 
 

@@ -10,6 +10,7 @@ import click
 
 from worker import __version__, errors
 from worker.errors import Cause
+from worker.redaction import redact
 from worker.text import escape_controls
 
 INCOMPLETE = 1
@@ -61,9 +62,9 @@ def report_error(error: BaseException, *, debug: bool) -> None:
     With *debug*, the traceback is included.
     """
     trace = "".join(traceback.format_exception(error)).rstrip() if debug else ""
-    # An error can occur before the log is imported and configured.
-    telemetry = sys.modules.get("worker.telemetry")
-    if telemetry is None or telemetry.is_console():
+    from worker import telemetry  # Imported late: help and usage errors do without the log.
+
+    if telemetry.is_console():
         print_error(f"{trace}\nworker: {explain(error)}".lstrip())
         return
     fields = {"exception": trace} if trace else {}
@@ -78,9 +79,7 @@ def print_error(text: str, *, colors: bool = False) -> None:
     With *colors*, ANSI color sequences are kept. Does nothing if standard error is closed: the exit
     status still reports the result.
     """
-    # No secret is registered before the log is imported.
-    telemetry = sys.modules.get("worker.telemetry")
-    if telemetry is not None:
-        text = telemetry.redact(text)
     with suppress(OSError, ValueError):
-        print(escape_controls(text, keep="\t\n", colors=colors), file=sys.stderr, flush=True)
+        print(
+            escape_controls(redact(text), keep="\t\n", colors=colors), file=sys.stderr, flush=True
+        )

@@ -11,6 +11,7 @@ import click
 
 from worker import telemetry
 from worker.config import OPTIONS, load_config, misspelled_variables
+from worker.redaction import hide
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec
 from worker.text import SECRET_NAME
@@ -69,7 +70,7 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
                 settings.log.level,
                 tracebacks=debug,
             )
-            telemetry.hide(
+            hide(
                 value.encode()
                 for name, value in settings.store_options.items()
                 if SECRET_NAME.search(name)

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from worker import telemetry
 from worker.cli import terminal as output
 from worker.cli.options import RUN, job_option, json_option, read_job, with_settings
 from worker.config import Config
@@ -17,6 +16,7 @@ from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import ANONYMOUS, Access
 from worker.job.commands import EnvironmentTemplate, InputVariables, passed_variables
 from worker.job.plan import Datum, Plan, make_plan
+from worker.redaction import HIDDEN
 from worker.store.repository import open_store
 
 DATUMS_SHOWN = 20
@@ -62,7 +62,7 @@ def command_environment(settings: Config, found: Plan) -> dict[str, str]:
     if spec.serves_s3:
         scheme = "http" if gateway.tls == "off" else "https"
         url = f"{scheme}://{gateway.host}:{gateway.port or '<port>'}"
-        keys = KeyPair("<access key>", telemetry.HIDDEN) if gateway.authenticated else ANONYMOUS
+        keys = KeyPair("<access key>", HIDDEN) if gateway.authenticated else ANONYMOUS
         access = Access(Endpoint(gateway.host, gateway.port, url), keys)
     template = EnvironmentTemplate(
         base={},
@@ -71,7 +71,7 @@ def command_environment(settings: Config, found: Plan) -> dict[str, str]:
         project=spec.project,
         access=access,
         client_hints=settings.client_hints,
-        secrets={s.env_var: telemetry.HIDDEN for s in spec.transform.secrets if s.env_var},
+        secrets={s.env_var: HIDDEN for s in spec.transform.secrets if s.env_var},
         spec=spec.transform.env,
     )
     variables = template.render(datum=datum.id, inputs=_input_variables(settings, datum))

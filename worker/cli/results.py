@@ -11,6 +11,7 @@ from worker.cli import terminal as output
 from worker.errors import Cause
 from worker.job.result import Result
 from worker.job.state import State
+from worker.redaction import redact
 
 LAST_LINES = 20
 """Lines of a failed command that are repeated in the report."""
@@ -57,7 +58,7 @@ def _not_started(error: BaseException) -> Result:
     cause = failures.cause_of(error)
     state = State.KILLED if cause is Cause.STOPPED else State.UNRUNNABLE
     reason = error.format_message() if isinstance(error, click.ClickException) else None
-    reason = telemetry.redact(reason or failures.explain(error))
+    reason = redact(reason or failures.explain(error))
     return Result(job="", state=state, cause=cause, reason=reason)
 
 

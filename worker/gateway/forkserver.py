@@ -44,6 +44,7 @@ from worker.gateway.messages import (
     encode,
 )
 from worker.gateway.server import Draining, serve
+from worker.redaction import hide
 from worker.system import keep_private
 
 STALLED_TIMEOUT = 1.0
@@ -209,7 +210,7 @@ def main() -> NoReturn:
         plan = request.plan
         telemetry.configure(plan.log.format, plan.log.level)
         telemetry.bind_job(plan.job)
-        telemetry.hide([*plan.secrets, *([plan.keys.secret.encode()] if plan.keys else [])])
+        hide([*plan.secrets, *([plan.keys.secret.encode()] if plan.keys else [])])
         sys.excepthook = telemetry.log_uncaught
         host, port = server.start(plan)
         replies.send(Serving(request.id, host, port))

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from worker.errors import Misconfigured
+from worker.redaction import HIDDEN, SHORTEST_SECRET
 from worker.spec.pipeline import Secret
-from worker.telemetry import HIDDEN, SHORTEST_SECRET
 from worker.text import SECRET_NAME
 
 PREFIX = "WORKER_SECRET_"

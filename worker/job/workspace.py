@@ -7,7 +7,6 @@ from pathlib import Path
 import attrs
 from trio.to_thread import run_sync as in_thread
 
-from worker import telemetry
 from worker.concurrency import in_thread_context
 from worker.config import Config
 from worker.gateway.pool import GatewayPool
@@ -21,7 +20,7 @@ from worker.job.result import RunRecord
 from worker.job.scratch import pfs_folder
 from worker.job.secrets import SECRETS_ROOT, Secrets, find_secrets, secret_values, write_secrets
 from worker.model import OUT
-from worker.redaction import Redactor
+from worker.redaction import Redactor, hide
 from worker.supervisor.command import GracePeriod
 from worker.supervisor.container import Mount
 from worker.supervisor.engine import PreparedImage, find_engine, prepare_image
@@ -52,7 +51,7 @@ async def open_processor(
     spec = plan.spec
     job_secrets = await in_thread(find_secrets, spec.transform.secrets, config.secrets, base)
     hidden = [*job_secrets.values, *secret_values(spec.transform.env)]
-    telemetry.hide(hidden)
+    hide(hidden)
     engine = None
     if config.runtime != "process":
         with record.step("image"):
@@ -81,7 +80,7 @@ async def open_processor(
             access = await serve(pool, served)
         if config.gateway.authenticated:
             hidden.append(access.keys.secret.encode())
-            telemetry.hide(hidden)
+            hide(hidden)
         record.log.info("gateway.ready", url=access.endpoint.url)
     redactor = Redactor(hidden)
     report = scratch / "report"
