@@ -1,4 +1,4 @@
-"""A gateway in this process on a free port, its buckets, and clients to ask it with."""
+"""Gateways for tests: in the process of the test on a free port, or in processes of their own."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -35,20 +35,23 @@ FILES = {
 
 @attrs.frozen
 class Running:
-    """A gateway that answers, and what stands behind it."""
+    """A gateway that serves in the process of the test."""
 
     port: int
     plan: GatewayPlan
     index: Index
     counters: Counters
     draining: Draining
+    finished: trio.Event
+    """Set when the server has returned."""
 
     @property
     def url(self) -> str:
+        """The address of the gateway."""
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **config: Any) -> botocore.client.BaseClient:
-        """Return a boto3 client of the gateway, on defaults but for *config*."""
+        """Return a boto3 client of the gateway that makes one attempt; *config* is botocore's."""
         access, secret = config.pop("keys", ("default", "default"))
         return boto3.client(
             "s3",
@@ -60,22 +63,20 @@ class Running:
         )
 
     async def ask(self, *pieces: bytes) -> bytes:
-        """Send *pieces* over a connection of their own; return all that comes until it ends."""
+        """Send *pieces* over a new connection; return what is received until it is closed."""
         async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
             for piece in pieces:
                 await stream.send_all(piece)
-            answer = b""
             with trio.fail_after(30):
-                async for data in stream:
-                    answer += data
-            return answer
+                return b"".join([data async for data in stream])
 
     def statistics(self) -> Statistics:
+        """Return the traffic so far."""
         return self.counters.total()
 
 
 def a_plan(tmp_path: Path, *, processes: int = 1, port: int = 0, **changes: Any) -> GatewayPlan:
-    """Return the plan of a job with the input ``labresults``; its output's index is created."""
+    """Return the plan of a job with the input ``labresults``, and create its index."""
     store = open_store(tmp_path / "store")
     commit = a_commit(store, FILES)
     scratch = tmp_path / "scratch"
@@ -94,19 +95,24 @@ def a_plan(tmp_path: Path, *, processes: int = 1, port: int = 0, **changes: Any)
 
 
 async def serving(plan: GatewayPlan, nursery: trio.Nursery) -> Running:
-    """Serve *plan* in *nursery*, as one process of a gateway would."""
+    """Serve *plan* in *nursery*, as one process of a gateway does."""
     counters = Counters(plan.buckets, 1)
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     port = listener.getsockname()[1]
-    draining = Draining()
+    draining, finished = Draining(), trio.Event()
     application = await in_thread(partial(open_application, plan, number=0, counters=counters))
-    await nursery.start(serve, application, listener, plan.certificate, draining)
-    return Running(port, plan, Index(plan.index), counters, draining)
+
+    async def run(*, task_status: trio.TaskStatus[None]) -> None:
+        await serve(application, listener, plan.certificate, draining, task_status=task_status)
+        finished.set()
+
+    await nursery.start(run)
+    return Running(port, plan, Index(plan.index), counters, draining, finished)
 
 
 @asynccontextmanager
 async def open_gateway() -> AsyncIterator[GatewayPool]:
-    """Open the processes of a gateway, which serve nothing yet."""
+    """Start the processes of a gateway, which serve nothing yet."""
     with launched() as process:
         async with open_pool(process) as pool:
             yield pool

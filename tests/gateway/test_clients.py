@@ -1,21 +1,13 @@
 """Real clients against real processes: the AWS CLI over http, boto3 over https."""
 
-import datetime
-import ipaddress
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import boto3
-import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from gateways import FILES, a_plan, open_gateway
 from trio.to_thread import run_sync as in_thread
-
-from worker.gateway.messages import Certificate
 
 MIB = 1 << 20
 
@@ -70,39 +62,6 @@ async def test_the_aws_cli_copies_both_ways(tmp_path):
         for path in (folder / "in").rglob("*")
         if path.is_file()
     }
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Certificate:
-    """A certificate for 127.0.0.1 that has signed itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    found = Certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
-    found.certfile.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    found.keyfile.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return found
 
 
 async def test_boto3_trusts_the_certificate_and_sends_trailers(tmp_path, certificate):

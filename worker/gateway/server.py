@@ -242,8 +242,6 @@ class Protocol(H11Protocol):
         """Whether an error response has ended the connection."""
         self._direct: int | None = None
         """The bytes of the current body that will not pass the parser; None if all do."""
-        self._ahead = b""
-        """Bytes of further requests, received after a body that did not pass the parser."""
 
     async def receive(self, data: bytes) -> None:
         """Handle bytes from the client, empty at the end."""
@@ -267,18 +265,19 @@ class Protocol(H11Protocol):
         head, and a new parser handles the next request.
         """
         assert self._direct is not None
-        body, self._ahead = data[: self._direct], self._ahead + data[self._direct :]
-        if body:
+        body, ahead = data[: self._direct], data[self._direct :]
+        stream = self.stream
+        if body and stream is not None:
             self._direct -= len(body)
-            if self.stream is not None:
-                await self.stream.handle(events.Body(stream_id=STREAM_ID, data=body))
-                if not self._direct:
-                    await self.stream.handle(events.EndBody(stream_id=STREAM_ID))
-        if self._ahead:
+            await stream.handle(events.Body(stream_id=STREAM_ID, data=body))
+            # The response may have ended meanwhile, and with it this stream.
+            if self._direct == 0 and self.stream is stream:
+                await stream.handle(events.EndBody(stream_id=STREAM_ID))
+        if ahead:
             # As the parser does, stop reading until the response has been sent.
-            await self.can_read.clear()
-            await self.can_read.wait()
-            ahead, self._ahead = self._ahead, b""
+            if self.stream is not None:
+                await self.can_read.clear()
+                await self.can_read.wait()
             await self.receive(ahead)
 
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -306,10 +305,10 @@ class Protocol(H11Protocol):
         else:
             # In place of Hypercorn's streams, whose methods it has.
             self.stream = cast(HTTPStream, S3Stream(application, self, self._connection))
-            length = 0
-            for name, value in headers:
-                if name == b"content-length":
-                    length = int(value)
+            fields = dict(headers)
+            # Transfer-Encoding overrides Content-Length (RFC 9112, 6.3).
+            chunked = b"transfer-encoding" in fields
+            length = 0 if chunked else int(fields.get(b"content-length", 0))
             # Bytes that arrived with the head have passed the parser.
             left = length - len(self.connection.trailing_data[0]) if length > DIRECT else 0
             self._direct = left if left > 0 else None
@@ -326,20 +325,16 @@ class Protocol(H11Protocol):
         self.keep_alive_requests += 1
 
     async def _maybe_recycle(self) -> None:
-        if self._direct != 0 or self.connection.our_state is not h11.DONE:
-            self._direct = None
+        direct, self._direct = self._direct, None
+        draining = self.context.terminated.is_set()
+        if direct != 0 or draining or self.connection.our_state is not h11.DONE:
             await super()._maybe_recycle()
             return
         # The body did not pass the parser, which therefore cannot parse the next request.
-        self._direct = None
         self.connection = h11.Connection(
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
         await self._close_stream()
-        if self.context.terminated.is_set():
-            await self.can_read.set()
-            await self.send(Closed())
-            return
         await self.can_read.set()
         await self.send(Updated(idle=True))
 
