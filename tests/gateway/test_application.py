@@ -1,4 +1,4 @@
-"""Who may ask, and what becomes of what nobody expected."""
+"""The S3 application: authentication, and internal errors."""
 
 import io
 
@@ -9,23 +9,23 @@ from gateways import a_plan
 from trio.to_thread import run_sync as in_thread
 
 from worker import telemetry
-from worker.gateway import application as service
+from worker.gateway import application
 from worker.gateway.application import HANDLERS
 from worker.gateway.messages import KeyPair
 from worker.s3.routing import RULES
 
 
-def test_every_operation_is_answered():
-    """What the routing table does not answer itself has a handler, and no handler is idle."""
-    unanswered = {rule.operation.name for rule in RULES if rule.operation.answer is None} - {
+def test_every_operation_without_a_canned_response_has_a_handler():
+    """And every handler belongs to an operation of the routing table."""
+    operations = {rule.operation.name for rule in RULES if rule.operation.answer is None} - {
         "ListBuckets"
     }
 
-    assert unanswered == set(HANDLERS)
+    assert operations == set(HANDLERS)
 
 
-async def test_signed_requests_are_let_in(locked):
-    """With the job's key pair everything works: headers, presigned, chunks with signatures."""
+async def test_signed_requests_are_served(locked):
+    """The signature is in a header, or in the query of a presigned URL."""
     client = locked.client(keys=("AKIAJOB", "secret"))
 
     def use():
@@ -43,8 +43,8 @@ async def test_signed_requests_are_let_in(locked):
         (("AKIAOTHER", "secret"), "InvalidAccessKeyId"),
     ],
 )
-async def test_wrong_signatures_are_refused(locked, keys, expected):
-    """Neither another secret nor another key opens the buckets."""
+async def test_wrong_signatures_are_rejected(locked, keys, expected):
+    """Neither another secret nor another access key is accepted."""
     client = locked.client(keys=keys)
 
     def use():
@@ -56,31 +56,31 @@ async def test_wrong_signatures_are_refused(locked, keys, expected):
 
 
 @pytest.mark.parametrize("path", ["/", "/out", "/out/k", "/labresults/a.txt"])
-async def test_unsigned_requests_are_refused(locked, path):
-    """With authentication on, nobody reads anything without a signature."""
-    answer = await locked.ask(
+async def test_unsigned_requests_are_denied(locked, path):
+    """With authentication, every operation requires a signature."""
+    response = await locked.ask(
         b"GET %s HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n" % path.encode()
     )
 
-    assert answer.startswith(b"HTTP/1.1 403 ")
-    assert b"<Code>AccessDenied</Code>" in answer
+    assert response.startswith(b"HTTP/1.1 403 ")
+    assert b"<Code>AccessDenied</Code>" in response
 
 
-async def test_a_failure_of_our_own_is_an_error_document(gateway, monkeypatch):
-    """What nobody expected is InternalError with an id that the log has too."""
+async def test_an_unexpected_exception_is_an_internal_error(gateway, monkeypatch):
+    """The log has the request id of the error document, and the traceback."""
     shown = io.StringIO()
     telemetry.configure("json", stream=shown)
-    broken = {**HANDLERS, "GetObject": lambda _call: 1 / 0}
-    monkeypatch.setattr(service, "HANDLERS", broken)
-    answer = await gateway.ask(b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-    request_id = answer.partition(b"x-amz-request-id: ")[2].partition(b"\r")[0].decode()
+    broken = {**HANDLERS, "GetObject": lambda _context: 1 / 0}
+    monkeypatch.setattr(application, "HANDLERS", broken)
+    response = await gateway.ask(b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    request_id = response.partition(b"x-amz-request-id: ")[2].partition(b"\r")[0].decode()
 
-    assert answer.startswith(b"HTTP/1.1 500 ")
-    assert b"<Code>InternalError</Code>" in answer
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert b"<Code>InternalError</Code>" in response
     assert request_id in shown.getvalue()
     assert "ZeroDivisionError" in shown.getvalue()
 
 
-def test_a_plan_says_nothing_of_its_secret(tmp_path):
-    """The secret key is in no text that is made of a plan."""
+def test_the_representation_of_a_plan_omits_the_secret_key(tmp_path):
+    """A plan may appear in a traceback."""
     assert "hush" not in repr(a_plan(tmp_path, keys=KeyPair("AKIA", "hush")))

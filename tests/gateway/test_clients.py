@@ -1,4 +1,4 @@
-"""Real clients against real processes: the AWS CLI over http, boto3 over https."""
+"""Real clients of a gateway in its own processes: the AWS CLI over http, boto3 over https."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def aws(url: str, *arguments: str, folder: Path, stdin: bytes = b"") -> bytes:
-    """Run the AWS CLI against *url* and return what it printed."""
+    """Run ``aws s3`` with *arguments* against *url* and return its standard output."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -23,15 +23,15 @@ def aws(url: str, *arguments: str, folder: Path, stdin: bytes = b"") -> bytes:
         "AWS_MAX_ATTEMPTS": "1",
     }
     command = [sys.executable, "-m", "awscli", "--endpoint-url", url, "s3", *arguments]
-    done = subprocess.run(
+    completed = subprocess.run(
         command, env=environment, cwd=folder, input=stdin, capture_output=True, check=False
     )
-    assert 0 == done.returncode, done.stderr.decode()
-    return done.stdout
+    assert 0 == completed.returncode, completed.stderr.decode()
+    return completed.stdout
 
 
-async def test_the_aws_cli_copies_both_ways(tmp_path):
-    """Recursively, in parts, through pipes, moved and removed: what goes in comes out."""
+async def test_the_aws_cli_copies_in_both_directions(tmp_path):
+    """``cp``, ``sync``, ``mv`` and ``rm``, of folders, in parts, and through pipes."""
     folder = tmp_path / "home"
     folder.mkdir()
     large = os.urandom(17 * MIB)
@@ -53,8 +53,8 @@ async def test_the_aws_cli_copies_both_ways(tmp_path):
         listed = run("ls", "s3://out", "--recursive").decode().splitlines()
         assert ["a.txt", "moved", "piped", "two words.txt"] == [line[31:] for line in listed]
 
-    async with open_gateway() as parent:
-        endpoint = await parent.serve(a_plan(tmp_path, processes=2))
+    async with open_gateway() as pool:
+        endpoint = await pool.serve(a_plan(tmp_path, processes=2))
         await in_thread(use, endpoint.url)
 
     assert FILES == {
@@ -64,8 +64,8 @@ async def test_the_aws_cli_copies_both_ways(tmp_path):
     }
 
 
-async def test_boto3_trusts_the_certificate_and_sends_trailers(tmp_path, certificate):
-    """Over https boto3 frames its bodies, with a checksum behind them; large ones come back."""
+async def test_boto3_puts_and_gets_over_https(tmp_path, certificate):
+    """Over https, boto3 sends aws-chunked bodies with a checksum in the trailer."""
     data = os.urandom(3 * MIB)
 
     def use(url: str) -> bytes:
@@ -80,9 +80,9 @@ async def test_boto3_trusts_the_certificate_and_sends_trailers(tmp_path, certifi
         client.put_object(Bucket="out", Key="k", Body=data)
         return client.get_object(Bucket="out", Key="k")["Body"].read()
 
-    async with open_gateway() as parent:
-        endpoint = await parent.serve(a_plan(tmp_path, certificate=certificate))
+    async with open_gateway() as pool:
+        endpoint = await pool.serve(a_plan(tmp_path, certificate=certificate))
 
         assert endpoint.url.startswith("https://127.0.0.1:")
         assert data == await in_thread(use, endpoint.url)
-        await parent.drain(5)
+        await pool.drain(5)
