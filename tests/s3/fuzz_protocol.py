@@ -170,8 +170,10 @@ class Fuzzer:
             return
         request: Any = found
         operation: Any = self.attempt("route", lambda: route(request))
-        if operation is not None and operation.answer is not None:
-            self.attempt("answer", lambda: canned_responses.answer(operation, request, exists=True))
+        if operation is not None and operation.canned is not None:
+            self.attempt(
+                "answer", lambda: canned_responses.respond(operation, request, exists=True)
+            )
         signed: Any = self.attempt("signature", lambda: verify(request, PAIR, now=NOW, port=9000))
         for what, act in {
             "listing": lambda: listing.parse_list(request, choose.choice(["v1", "v2", "versions"])),

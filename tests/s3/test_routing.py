@@ -1,4 +1,4 @@
-"""Which operation a request is, and that the reference tells all of them."""
+"""Routing of requests to operations, canned responses, and the reference of operations."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from s3.scene import a_request, refused
 
-from worker.s3.canned_responses import DOCUMENTS, REFUSALS, answer
+from worker.s3.canned_responses import DOCUMENTS, REJECTIONS, respond
 from worker.s3.error_codes import CATALOGUE
-from worker.s3.routing import RULES, route
+from worker.s3.routing import OPERATIONS, route
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "s3-operations.md"
 
@@ -55,53 +55,56 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "s3-operations.md"
         ("OPTIONS", "/out/k", {}, "Preflight"),
     ],
 )
-def test_routes(method, target, headers, operation):
-    """Method, address, query and headers say which operation it is; unknown parameters do not."""
+def test_method_target_and_headers_determine_the_operation(method, target, headers, operation):
+    """Unknown query parameters are ignored."""
     assert operation == route(a_request(method, target, headers)).name
 
 
 @pytest.mark.parametrize(
     ("method", "target", "code"),
     [
-        pytest.param("PATCH", "/out/k", "MethodNotAllowed", id="a method S3 does not have"),
-        pytest.param("DELETE", "/", "MethodNotAllowed", id="deleting the service"),
-        pytest.param("GET", "/out/k?versionId=abc", "InvalidArgument", id="a version"),
-        pytest.param("GET", "/out/k?versionId=", "InvalidArgument", id="an empty version"),
-        pytest.param("PUT", "/out/k?partNumber=1", "InvalidArgument", id="a part of no upload"),
-        pytest.param("PUT", "/out/k?uploadId=1", "InvalidArgument", id="an upload without a part"),
+        pytest.param("PATCH", "/out/k", "MethodNotAllowed", id="unknown method"),
+        pytest.param("DELETE", "/", "MethodNotAllowed", id="DELETE of the service"),
+        pytest.param("GET", "/out/k?versionId=abc", "InvalidArgument", id="version"),
+        pytest.param("GET", "/out/k?versionId=", "InvalidArgument", id="empty version"),
+        pytest.param(
+            "PUT", "/out/k?partNumber=1", "InvalidArgument", id="partNumber without uploadId"
+        ),
+        pytest.param(
+            "PUT", "/out/k?uploadId=1", "InvalidArgument", id="uploadId without partNumber"
+        ),
     ],
 )
-def test_refuses_what_is_no_operation(method, target, code):
-    """A request that S3 has no operation for gets the error that S3 gives."""
+def test_a_request_without_an_operation_is_rejected(method, target, code):
     with refused(code):
         route(a_request(method, target))
 
 
-def test_names_the_methods_that_are_allowed():
-    """MethodNotAllowed says in Allow what would be."""
+def test_method_not_allowed_lists_the_allowed_methods():
     with refused("MethodNotAllowed") as error:
         route(a_request("PATCH", "/out/k"))
 
     assert "DELETE, GET, HEAD, OPTIONS, POST, PUT" == error().headers["Allow"]
 
 
-def test_every_fixed_answer_is_known():
-    """Each answer in the table is a document, a refusal, or a code of the catalogue."""
-    answers = {rule.operation.answer for rule in RULES} - {None, "CreateBucket"}
+def test_every_canned_response_is_defined():
+    """It is a document, a rejection, or an error code."""
+    canned = {each.canned for each in OPERATIONS} - {None, "CreateBucket"}
 
-    assert set() == answers - DOCUMENTS.keys() - REFUSALS.keys() - CATALOGUE.keys()
+    assert set() == canned - DOCUMENTS.keys() - REJECTIONS.keys() - CATALOGUE.keys()
 
 
-def test_no_rule_hides_another():
-    """Every rule of the table can be met by some request."""
-    for rule in RULES:
-        target = {"service": "/", "bucket": "/out", "object": "/out/k"}[rule.operation.level]
-        query = [*rule.params, *(f"{name}={value}" for name, value in rule.values.items())]
-        headers = {rule.header: "1"} if rule.header else {}
+def test_no_operation_hides_another():
+    """Each operation of the table is the first match of a request with all that it requires."""
+    for operation in OPERATIONS:
+        target = {"service": "/", "bucket": "/out", "object": "/out/k"}[operation.level]
+        values = (f"{name}={value}" for name, value in operation.values.items())
+        headers = {operation.header: "1"} if operation.header else {}
 
-        request = a_request(rule.method, f"{target}?{'&'.join(query)}", headers)
+        query = "&".join([*operation.params, *values])
+        request = a_request(operation.method, f"{target}?{query}", headers)
 
-        assert route(request) == rule.operation
+        assert route(request) == operation
 
 
 @pytest.mark.parametrize(
@@ -115,11 +118,10 @@ def test_no_rule_hides_another():
         ("inventory", b"ListInventoryConfigurationsResult"),
     ],
 )
-def test_answers_as_a_plain_private_bucket(target, expected):
-    """Questions that only ask get the document of a bucket nobody ever configured."""
+def test_the_configuration_is_that_of_a_new_private_bucket(target, expected):
     request = a_request("GET", f"/out?{target}")
 
-    assert expected in answer(route(request), request, exists=True)
+    assert expected in respond(route(request), request, exists=True)
 
 
 @pytest.mark.parametrize(
@@ -146,30 +148,26 @@ def test_answers_as_a_plain_private_bucket(target, expected):
         ("OPTIONS", "/out/k", True, "BadRequest"),
     ],
 )
-def test_refuses_with_the_code_clients_expect(method, target, exists, code):
-    """What is not there, or cannot be changed, has the code of S3 for just that."""
+def test_a_missing_or_unchangeable_configuration_has_the_error_code_of_s3(
+    method, target, exists, code
+):
     request = a_request(method, target)
 
     with refused(code):
-        answer(route(request), request, exists=exists)
+        respond(route(request), request, exists=exists)
 
 
-def test_the_reference_tells_every_operation():
-    """docs/s3-operations.md has one row for each operation of the table, and no other."""
+def test_the_reference_has_one_row_for_each_operation():
+    """The page is docs/s3-operations.md."""
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", REFERENCE.read_text(), flags=re.MULTILINE)
 
-    expected = {rule.operation.name: _support(rule.operation.answer) for rule in RULES}
+    expected = {each.name: _support(each.canned) for each in OPERATIONS}
     assert expected == dict(rows)
     assert len(expected) == len(rows)
 
 
-def _support(answer_name):
-    if answer_name is None:
+def _support(canned):
+    if canned is None:
         return "yes"
-    return (
-        "fixed"
-        if answer_name in DOCUMENTS
-        or answer_name.startswith("NoSuch")
-        or answer_name.endswith("NotFoundError")
-        else "refused"
-    )
+    is_default = canned in DOCUMENTS or canned.startswith("NoSuch")
+    return "fixed" if is_default or canned.endswith("NotFoundError") else "refused"

@@ -152,9 +152,9 @@ class S3Application:
             writes = operation.writes
             if operation.name == "ListBuckets":
                 response = self._list_buckets(request)
-            elif operation.answer is not None:
+            elif operation.canned is not None:
                 exists = request.bucket in self.buckets
-                response = xml(canned_responses.answer(operation, request, exists=exists))
+                response = xml(canned_responses.respond(operation, request, exists=exists))
             else:
                 bucket = self.buckets.get(name or "")
                 if bucket is None:

@@ -13,7 +13,6 @@ from worker.gateway.http import RequestBody
 from worker.s3.aws_chunked import ChunkedDecoder
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import Digests, parse_payload
-from worker.s3.routing import MAX_DOCUMENT
 from worker.store.blobs import Stage
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ SMALL_SLICE = 4 << 10
 """Bytes that are decoded at once, if its chunks are tiny."""
 MANY_PIECES = 16
 """Pieces from which the chunks of a slice count as tiny."""
+MAX_DOCUMENT = 8 << 20
+"""Bytes of the largest XML body that is read: 10,000 parts with their checksums need 4 MiB."""
 BATCH = 1 << 20
 """Bytes that are passed to the threads at once; one batch is hashed while the next is received."""
 

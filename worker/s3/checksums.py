@@ -28,11 +28,12 @@ class Running(Protocol):
     def digest(self) -> bytes: ...
 
 
+@attrs.define
 class _RunningCrc:
-    def __init__(self, step: Callable[[bytes, int], int], size: int) -> None:
-        self._step = step
-        self._size = size
-        self._value = 0
+    _step: Callable[[bytes, int], int]
+    """Return the CRC of bytes that follow bytes with the given CRC."""
+    _size: int
+    _value: int = attrs.field(default=0, init=False)
 
     def update(self, data: bytes | memoryview, /) -> None:
         self._value = self._step(data, self._value)  # type: ignore[arg-type]  # awscrt and zlib take buffers
@@ -54,29 +55,30 @@ class Algorithm:
     combine: Callable[[int, int, int], int] | None = None
     """Of a CRC: the value of A followed by B, from the values of A and B and the length of B."""
 
-    header: str = attrs.field(init=False)
-    """``x-amz-checksum-crc32`` and so on."""
-
-    @header.default
-    def _(self) -> str:
+    @property
+    def header(self) -> str:
+        """``x-amz-checksum-crc32`` and so on."""
         return PREFIX + self.name.lower()
 
 
-def _crc(step: Callable[[bytes, int], int], size: int) -> Callable[[], Running]:
-    return partial(_RunningCrc, step, size)
-
-
+BOTH = (COMPOSITE, FULL_OBJECT)
 ALGORITHMS: dict[str, Algorithm] = {
     each.name: each
     for each in (
-        Algorithm("CRC32", 4, _crc(zlib.crc32, 4), (COMPOSITE, FULL_OBJECT), crt.combine_crc32),
-        Algorithm("CRC32C", 4, _crc(crt.crc32c, 4), (COMPOSITE, FULL_OBJECT), crt.combine_crc32c),
-        Algorithm("CRC64NVME", 8, _crc(crt.crc64nvme, 8), (FULL_OBJECT,), crt.combine_crc64nvme),
+        Algorithm("CRC32", 4, partial(_RunningCrc, zlib.crc32, 4), BOTH, crt.combine_crc32),
+        Algorithm("CRC32C", 4, partial(_RunningCrc, crt.crc32c, 4), BOTH, crt.combine_crc32c),
+        Algorithm(
+            "CRC64NVME",
+            8,
+            partial(_RunningCrc, crt.crc64nvme, 8),
+            (FULL_OBJECT,),
+            crt.combine_crc64nvme,
+        ),
         Algorithm("SHA1", 20, partial(hashlib.sha1, usedforsecurity=False), (COMPOSITE,)),
         Algorithm("SHA256", 32, hashlib.sha256, (COMPOSITE,)),
     )
 }
-BY_HEADER = {each.header: each for each in ALGORITHMS.values()}
+BY_HEADER = {PREFIX + name.lower(): each for name, each in ALGORITHMS.items()}
 
 
 def algorithm_named(name: str) -> str:

@@ -1,200 +1,253 @@
-"""Which S3 operation a request is: a table of rules, the most specific first."""
+"""Routing: the table of S3 operations, and the operation of a request."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import attrs
 
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import BUCKET, OBJECT, SERVICE, Request
 
-NO_BODY = "none"
-DOCUMENT = "document"
-PAYLOAD = "payload"
-
-MAX_DOCUMENT = 8 * 1024 * 1024
-"""Bytes of the largest XML body that is read: 10,000 parts with their checksums need 4 MiB."""
-
 NOT_IMPLEMENTED = "NotImplemented"
 
 
 @attrs.frozen
 class Operation:
-    """An operation of S3, and how it is answered here.
-
-    ``answer`` is None where the gateway does the work; else it names the row of
-    ``answers.ANSWERS`` that every such request gets, or the error code that refuses it.
-    """
-
-    name: str
-    level: str
-    body: str = NO_BODY
-    """``none``, ``document`` (XML, at most MAX_DOCUMENT) or ``payload`` (bytes of an object)."""
-    writes: bool = False
-    """Whether it would change the bucket: an input bucket refuses it with AccessDenied."""
-    answer: str | None = None
-
-
-@attrs.frozen
-class Rule:
-    """A method, a level and what else must be there, for one operation."""
+    """An operation of the S3 API, and which requests it handles."""
 
     method: str
-    operation: Operation
-    params: frozenset[str] = frozenset()
+    level: str
+    """SERVICE, BUCKET or OBJECT."""
+    name: str
+    """As in the S3 API reference."""
+    params: AbstractSet[str] = frozenset()
+    """Query parameters that the request must have, with any value."""
     values: Mapping[str, str] = attrs.field(factory=dict)
+    """Query parameters that the request must have with these values."""
     header: str | None = None
+    """A header that the request must have."""
+    writes: bool = False
+    """Whether the operation changes a bucket, which an input bucket rejects."""
+    canned: str | None = None
+    """The name of the canned response or error code of every such request; None if a handler
+    responds."""
 
 
-def _rule(
-    method: str,
-    level: str,
-    *params: str,
-    to: str,
-    body: str = NO_BODY,
-    writes: bool = False,
-    answer: str | None = None,
-    header: str | None = None,
-    values: Mapping[str, str] | None = None,
-) -> Rule:
-    operation = Operation(to, level, body=body, writes=writes, answer=answer)
-    return Rule(method, operation, frozenset(params), values or {}, header)
-
-
-def _read(level: str, param: str, to: str, answer: str) -> Rule:
-    return _rule("GET", level, param, to=to, answer=answer)
-
-
-def _change(method: str, level: str, param: str, to: str, answer: str = "AccessDenied") -> Rule:
-    return _rule(method, level, param, to=to, writes=True, answer=answer)
-
-
-RULES: tuple[Rule, ...] = (  # the most specific first; the first match wins
+# The most specific operation first: the first match is used.
+OPERATIONS: tuple[Operation, ...] = (
     # --- the service
-    _rule("GET", SERVICE, to="ListBuckets"),
-    _rule("POST", SERVICE, to="ServicePost", answer=NOT_IMPLEMENTED),
-    _rule("OPTIONS", SERVICE, to="Preflight", answer="Preflight"),
+    Operation("GET", SERVICE, "ListBuckets"),
+    Operation("POST", SERVICE, "ServicePost", canned=NOT_IMPLEMENTED),
+    Operation("OPTIONS", SERVICE, "Preflight", canned="Preflight"),
     # --- objects: subresources first
-    _rule("GET", OBJECT, "uploadId", to="ListParts"),
-    _rule("GET", OBJECT, "tagging", to="GetObjectTagging"),
-    _rule("GET", OBJECT, "attributes", to="GetObjectAttributes"),
-    _read(OBJECT, "acl", "GetObjectAcl", "AccessControlPolicy"),
-    _read(OBJECT, "legal-hold", "GetObjectLegalHold", "NoSuchObjectLockConfiguration"),
-    _read(OBJECT, "retention", "GetObjectRetention", "NoSuchObjectLockConfiguration"),
-    _read(OBJECT, "torrent", "GetObjectTorrent", NOT_IMPLEMENTED),
-    _read(OBJECT, "annotation", "GetObjectAnnotation", NOT_IMPLEMENTED),
-    _rule("GET", OBJECT, to="GetObject"),
-    _rule("HEAD", OBJECT, to="HeadObject"),
-    _rule(
+    Operation("GET", OBJECT, "ListParts", {"uploadId"}),
+    Operation("GET", OBJECT, "GetObjectTagging", {"tagging"}),
+    Operation("GET", OBJECT, "GetObjectAttributes", {"attributes"}),
+    Operation("GET", OBJECT, "GetObjectAcl", {"acl"}, canned="AccessControlPolicy"),
+    Operation(
+        "GET", OBJECT, "GetObjectLegalHold", {"legal-hold"}, canned="NoSuchObjectLockConfiguration"
+    ),
+    Operation(
+        "GET", OBJECT, "GetObjectRetention", {"retention"}, canned="NoSuchObjectLockConfiguration"
+    ),
+    Operation("GET", OBJECT, "GetObjectTorrent", {"torrent"}, canned=NOT_IMPLEMENTED),
+    Operation("GET", OBJECT, "GetObjectAnnotation", {"annotation"}, canned=NOT_IMPLEMENTED),
+    Operation("GET", OBJECT, "GetObject"),
+    Operation("HEAD", OBJECT, "HeadObject"),
+    Operation(
         "PUT",
         OBJECT,
-        "partNumber",
-        "uploadId",
+        "UploadPartCopy",
+        {"partNumber", "uploadId"},
         header="x-amz-copy-source",
-        to="UploadPartCopy",
         writes=True,
     ),
-    _rule("PUT", OBJECT, "partNumber", "uploadId", to="UploadPart", body=PAYLOAD, writes=True),
-    _rule("PUT", OBJECT, "tagging", to="PutObjectTagging", body=DOCUMENT, writes=True),
-    _rule("PUT", OBJECT, "acl", to="PutObjectAcl", body=DOCUMENT, writes=True),
-    _change("PUT", OBJECT, "legal-hold", "PutObjectLegalHold", "ObjectLockMissing"),
-    _change("PUT", OBJECT, "retention", "PutObjectRetention", "ObjectLockMissing"),
-    _change("PUT", OBJECT, "encryption", "UpdateObjectEncryption", NOT_IMPLEMENTED),
-    _change("PUT", OBJECT, "annotation", "PutObjectAnnotation", NOT_IMPLEMENTED),
-    _change("PUT", OBJECT, "renameObject", "RenameObject", NOT_IMPLEMENTED),
-    _rule(
+    Operation("PUT", OBJECT, "UploadPart", {"partNumber", "uploadId"}, writes=True),
+    Operation("PUT", OBJECT, "PutObjectTagging", {"tagging"}, writes=True),
+    Operation("PUT", OBJECT, "PutObjectAcl", {"acl"}, writes=True),
+    Operation(
+        "PUT", OBJECT, "PutObjectLegalHold", {"legal-hold"}, writes=True, canned="ObjectLockMissing"
+    ),
+    Operation(
+        "PUT", OBJECT, "PutObjectRetention", {"retention"}, writes=True, canned="ObjectLockMissing"
+    ),
+    Operation(
+        "PUT", OBJECT, "UpdateObjectEncryption", {"encryption"}, writes=True, canned=NOT_IMPLEMENTED
+    ),
+    Operation(
+        "PUT", OBJECT, "PutObjectAnnotation", {"annotation"}, writes=True, canned=NOT_IMPLEMENTED
+    ),
+    Operation("PUT", OBJECT, "RenameObject", {"renameObject"}, writes=True, canned=NOT_IMPLEMENTED),
+    Operation(
         "PUT",
         OBJECT,
+        "AppendObject",
         header="x-amz-write-offset-bytes",
-        to="AppendObject",
         writes=True,
-        answer=NOT_IMPLEMENTED,
+        canned=NOT_IMPLEMENTED,
     ),
-    _rule("PUT", OBJECT, header="x-amz-copy-source", to="CopyObject", writes=True),
-    _rule("PUT", OBJECT, to="PutObject", body=PAYLOAD, writes=True),
-    _rule("POST", OBJECT, "uploads", to="CreateMultipartUpload", writes=True),
-    _rule("POST", OBJECT, "uploadId", to="CompleteMultipartUpload", body=DOCUMENT, writes=True),
-    _rule("POST", OBJECT, "restore", to="RestoreObject", answer=NOT_IMPLEMENTED),
-    _rule("POST", OBJECT, "select", to="SelectObjectContent", answer=NOT_IMPLEMENTED),
-    _rule("POST", OBJECT, to="ObjectPost", answer="MethodNotAllowed"),
-    _rule("DELETE", OBJECT, "uploadId", to="AbortMultipartUpload", writes=True),
-    _rule("DELETE", OBJECT, "tagging", to="DeleteObjectTagging", writes=True),
-    _change("DELETE", OBJECT, "annotation", "DeleteObjectAnnotation", NOT_IMPLEMENTED),
-    _rule("DELETE", OBJECT, to="DeleteObject", writes=True),
-    _rule("OPTIONS", OBJECT, to="Preflight", answer="Preflight"),
-    # --- buckets: what is listed
-    _rule("GET", BUCKET, "versions", to="ListObjectVersions"),
-    _rule("GET", BUCKET, "uploads", to="ListMultipartUploads"),
-    # --- buckets: what a plain private bucket answers
-    _read(BUCKET, "location", "GetBucketLocation", "LocationConstraint"),
-    _read(BUCKET, "versioning", "GetBucketVersioning", "VersioningConfiguration"),
-    _read(BUCKET, "acl", "GetBucketAcl", "AccessControlPolicy"),
-    _read(BUCKET, "policy", "GetBucketPolicy", "NoSuchBucketPolicy"),
-    _read(BUCKET, "policyStatus", "GetBucketPolicyStatus", "NoSuchBucketPolicy"),
-    _read(BUCKET, "tagging", "GetBucketTagging", "NoSuchTagSet"),
-    _read(BUCKET, "cors", "GetBucketCors", "NoSuchCORSConfiguration"),
-    _read(
+    Operation("PUT", OBJECT, "CopyObject", header="x-amz-copy-source", writes=True),
+    Operation("PUT", OBJECT, "PutObject", writes=True),
+    Operation("POST", OBJECT, "CreateMultipartUpload", {"uploads"}, writes=True),
+    Operation("POST", OBJECT, "CompleteMultipartUpload", {"uploadId"}, writes=True),
+    Operation("POST", OBJECT, "RestoreObject", {"restore"}, canned=NOT_IMPLEMENTED),
+    Operation("POST", OBJECT, "SelectObjectContent", {"select"}, canned=NOT_IMPLEMENTED),
+    Operation("POST", OBJECT, "ObjectPost", canned="MethodNotAllowed"),
+    Operation("DELETE", OBJECT, "AbortMultipartUpload", {"uploadId"}, writes=True),
+    Operation("DELETE", OBJECT, "DeleteObjectTagging", {"tagging"}, writes=True),
+    Operation(
+        "DELETE",
+        OBJECT,
+        "DeleteObjectAnnotation",
+        {"annotation"},
+        writes=True,
+        canned=NOT_IMPLEMENTED,
+    ),
+    Operation("DELETE", OBJECT, "DeleteObject", writes=True),
+    Operation("OPTIONS", OBJECT, "Preflight", canned="Preflight"),
+    # --- buckets: listings
+    Operation("GET", BUCKET, "ListObjectVersions", {"versions"}),
+    Operation("GET", BUCKET, "ListMultipartUploads", {"uploads"}),
+    # --- buckets: configuration, with the responses of a private bucket
+    Operation("GET", BUCKET, "GetBucketLocation", {"location"}, canned="LocationConstraint"),
+    Operation(
+        "GET", BUCKET, "GetBucketVersioning", {"versioning"}, canned="VersioningConfiguration"
+    ),
+    Operation("GET", BUCKET, "GetBucketAcl", {"acl"}, canned="AccessControlPolicy"),
+    Operation("GET", BUCKET, "GetBucketPolicy", {"policy"}, canned="NoSuchBucketPolicy"),
+    Operation(
+        "GET", BUCKET, "GetBucketPolicyStatus", {"policyStatus"}, canned="NoSuchBucketPolicy"
+    ),
+    Operation("GET", BUCKET, "GetBucketTagging", {"tagging"}, canned="NoSuchTagSet"),
+    Operation("GET", BUCKET, "GetBucketCors", {"cors"}, canned="NoSuchCORSConfiguration"),
+    Operation(
+        "GET",
         BUCKET,
-        "encryption",
         "GetBucketEncryption",
-        "ServerSideEncryptionConfigurationNotFoundError",
+        {"encryption"},
+        canned="ServerSideEncryptionConfigurationNotFoundError",
     ),
-    _read(BUCKET, "lifecycle", "GetBucketLifecycleConfiguration", "NoSuchLifecycleConfiguration"),
-    _read(
+    Operation(
+        "GET",
         BUCKET,
-        "object-lock",
+        "GetBucketLifecycleConfiguration",
+        {"lifecycle"},
+        canned="NoSuchLifecycleConfiguration",
+    ),
+    Operation(
+        "GET",
+        BUCKET,
         "GetObjectLockConfiguration",
-        "ObjectLockConfigurationNotFoundError",
+        {"object-lock"},
+        canned="ObjectLockConfigurationNotFoundError",
     ),
-    _read(BUCKET, "ownershipControls", "GetBucketOwnershipControls", "OwnershipControls"),
-    _read(BUCKET, "publicAccessBlock", "GetPublicAccessBlock", "PublicAccessBlockConfiguration"),
-    _read(BUCKET, "requestPayment", "GetBucketRequestPayment", "RequestPaymentConfiguration"),
-    _read(BUCKET, "accelerate", "GetBucketAccelerateConfiguration", "AccelerateConfiguration"),
-    _read(BUCKET, "logging", "GetBucketLogging", "BucketLoggingStatus"),
-    _read(
+    Operation(
+        "GET",
         BUCKET,
-        "notification",
-        "GetBucketNotificationConfiguration",
-        "NotificationConfiguration",
+        "GetBucketOwnershipControls",
+        {"ownershipControls"},
+        canned="OwnershipControls",
     ),
-    _read(BUCKET, "replication", "GetBucketReplication", "ReplicationConfigurationNotFoundError"),
-    _read(BUCKET, "website", "GetBucketWebsite", "NoSuchWebsiteConfiguration"),
+    Operation(
+        "GET",
+        BUCKET,
+        "GetPublicAccessBlock",
+        {"publicAccessBlock"},
+        canned="PublicAccessBlockConfiguration",
+    ),
+    Operation(
+        "GET",
+        BUCKET,
+        "GetBucketRequestPayment",
+        {"requestPayment"},
+        canned="RequestPaymentConfiguration",
+    ),
+    Operation(
+        "GET",
+        BUCKET,
+        "GetBucketAccelerateConfiguration",
+        {"accelerate"},
+        canned="AccelerateConfiguration",
+    ),
+    Operation("GET", BUCKET, "GetBucketLogging", {"logging"}, canned="BucketLoggingStatus"),
+    Operation(
+        "GET",
+        BUCKET,
+        "GetBucketNotificationConfiguration",
+        {"notification"},
+        canned="NotificationConfiguration",
+    ),
+    Operation(
+        "GET",
+        BUCKET,
+        "GetBucketReplication",
+        {"replication"},
+        canned="ReplicationConfigurationNotFoundError",
+    ),
+    Operation("GET", BUCKET, "GetBucketWebsite", {"website"}, canned="NoSuchWebsiteConfiguration"),
     *(
-        rule
+        operation
         for param, noun in (
             ("analytics", "Analytics"),
             ("inventory", "Inventory"),
             ("metrics", "Metrics"),
             ("intelligent-tiering", "IntelligentTiering"),
         )
-        for rule in (
-            _rule(
+        for operation in (
+            Operation(
                 "GET",
                 BUCKET,
-                param,
-                "id",
-                to=f"GetBucket{noun}Configuration",
-                answer="NoSuchConfiguration",
+                f"GetBucket{noun}Configuration",
+                {param, "id"},
+                canned="NoSuchConfiguration",
             ),
-            _read(
+            Operation(
+                "GET",
                 BUCKET,
-                param,
                 f"ListBucket{noun}Configurations",
-                f"ListBucket{noun}ConfigurationsResult",
+                {param},
+                canned=f"ListBucket{noun}ConfigurationsResult",
             ),
-            _change("PUT", BUCKET, param, f"PutBucket{noun}Configuration"),
-            _change("DELETE", BUCKET, param, f"DeleteBucket{noun}Configuration"),
+            Operation(
+                "PUT",
+                BUCKET,
+                f"PutBucket{noun}Configuration",
+                {param},
+                writes=True,
+                canned="AccessDenied",
+            ),
+            Operation(
+                "DELETE",
+                BUCKET,
+                f"DeleteBucket{noun}Configuration",
+                {param},
+                writes=True,
+                canned="AccessDenied",
+            ),
         )
     ),
-    _read(BUCKET, "session", "CreateSession", NOT_IMPLEMENTED),
-    _read(BUCKET, "metadataTable", "GetBucketMetadataTableConfiguration", NOT_IMPLEMENTED),
-    _read(BUCKET, "metadataConfiguration", "GetBucketMetadataConfiguration", NOT_IMPLEMENTED),
-    _read(BUCKET, "abac", "GetBucketAbac", NOT_IMPLEMENTED),
-    _rule("GET", BUCKET, values={"list-type": "2"}, to="ListObjectsV2"),
-    _rule("GET", BUCKET, to="ListObjects"),
-    _rule("HEAD", BUCKET, to="HeadBucket"),
-    # --- buckets: what changes them
+    Operation("GET", BUCKET, "CreateSession", {"session"}, canned=NOT_IMPLEMENTED),
+    Operation(
+        "GET",
+        BUCKET,
+        "GetBucketMetadataTableConfiguration",
+        {"metadataTable"},
+        canned=NOT_IMPLEMENTED,
+    ),
+    Operation(
+        "GET",
+        BUCKET,
+        "GetBucketMetadataConfiguration",
+        {"metadataConfiguration"},
+        canned=NOT_IMPLEMENTED,
+    ),
+    Operation("GET", BUCKET, "GetBucketAbac", {"abac"}, canned=NOT_IMPLEMENTED),
+    Operation("GET", BUCKET, "ListObjectsV2", values={"list-type": "2"}),
+    Operation("GET", BUCKET, "ListObjects"),
+    Operation("HEAD", BUCKET, "HeadBucket"),
+    # --- buckets: changes
     *(
-        _change("PUT", BUCKET, param, to, answer)
+        Operation("PUT", BUCKET, to, {param}, writes=True, canned=answer)
         for param, to, answer in (
             ("versioning", "PutBucketVersioning", "AccessDenied"),
             ("acl", "PutBucketAcl", "AccessControlListNotSupported"),
@@ -217,9 +270,9 @@ RULES: tuple[Rule, ...] = (  # the most specific first; the first match wins
             ("abac", "PutBucketAbac", NOT_IMPLEMENTED),
         )
     ),
-    _rule("PUT", BUCKET, to="CreateBucket", writes=True, answer="CreateBucket"),
+    Operation("PUT", BUCKET, "CreateBucket", writes=True, canned="CreateBucket"),
     *(
-        _change("DELETE", BUCKET, param, to, answer)
+        Operation("DELETE", BUCKET, to, {param}, writes=True, canned=answer)
         for param, to, answer in (
             ("policy", "DeleteBucketPolicy", "AccessDenied"),
             ("tagging", "DeleteBucketTagging", "AccessDenied"),
@@ -234,42 +287,61 @@ RULES: tuple[Rule, ...] = (  # the most specific first; the first match wins
             ("metadataConfiguration", "DeleteBucketMetadataConfiguration", NOT_IMPLEMENTED),
         )
     ),
-    _rule("DELETE", BUCKET, to="DeleteBucket", writes=True, answer="DeleteBucket"),
-    _rule("POST", BUCKET, "delete", to="DeleteObjects", body=DOCUMENT, writes=True),
-    _change("POST", BUCKET, "metadataTable", "CreateBucketMetadataTable", NOT_IMPLEMENTED),
-    _change("POST", BUCKET, "metadataConfiguration", "CreateBucketMetadata", NOT_IMPLEMENTED),
-    _rule("POST", BUCKET, to="PostObject", writes=True, answer=NOT_IMPLEMENTED),
-    _rule("OPTIONS", BUCKET, to="Preflight", answer="Preflight"),
+    Operation("DELETE", BUCKET, "DeleteBucket", writes=True, canned="DeleteBucket"),
+    Operation("POST", BUCKET, "DeleteObjects", {"delete"}, writes=True),
+    Operation(
+        "POST",
+        BUCKET,
+        "CreateBucketMetadataTable",
+        {"metadataTable"},
+        writes=True,
+        canned=NOT_IMPLEMENTED,
+    ),
+    Operation(
+        "POST",
+        BUCKET,
+        "CreateBucketMetadata",
+        {"metadataConfiguration"},
+        writes=True,
+        canned=NOT_IMPLEMENTED,
+    ),
+    Operation("POST", BUCKET, "PostObject", writes=True, canned=NOT_IMPLEMENTED),
+    Operation("OPTIONS", BUCKET, "Preflight", canned="Preflight"),
 )
 
-# The same rules by method and level, so that a request meets only those that can fit.
-_BY_KIND: dict[tuple[str, str], tuple[Rule, ...]] = {}
-for _each in RULES:
-    _kind = (_each.method, _each.operation.level)
+# The operations by method and level, so that a request is compared with few of them.
+_BY_KIND: dict[tuple[str, str], tuple[Operation, ...]] = {}
+for _each in OPERATIONS:
+    _kind = (_each.method, _each.level)
     _BY_KIND[_kind] = (*_BY_KIND.get(_kind, ()), _each)
 _WITHOUT_QUERY = {
-    kind: tuple(rule for rule in rules if not rule.params and not rule.values)
-    for kind, rules in _BY_KIND.items()
+    kind: tuple(each for each in operations if not each.params and not each.values)
+    for kind, operations in _BY_KIND.items()
 }
 
 
 def route(request: Request) -> Operation:
-    """Return the operation that the request asks for; a method that none has is refused.
+    """Return the operation of a request; raises MethodNotAllowed and InvalidArgument.
 
-    Parameters that S3 does not know are ignored, as S3 does.
+    Unknown query parameters are ignored, as S3 does.
     """
     kind = (request.method, request.level)
     params = request.params
-    rules = (_BY_KIND if params else _WITHOUT_QUERY).get(kind)
-    if rules is None:
-        raise _method_not_allowed(request)
-    headers = request.headers
+    operations = (_BY_KIND if params else _WITHOUT_QUERY).get(kind)
+    if operations is None:
+        allowed = sorted({method for method, level in _BY_KIND if level == request.level})
+        raise S3Error(
+            "MethodNotAllowed",
+            Method=request.method,
+            ResourceType=request.level.upper(),
+            headers={"Allow": ", ".join(allowed)},
+        )
     operation = next(
-        rule.operation
-        for rule in rules
-        if rule.params <= params.keys()
-        and (rule.header is None or rule.header in headers)
-        and all(params.get(name) == value for name, value in rule.values.items())
+        each
+        for each in operations
+        if each.params <= params.keys()
+        and (each.header is None or each.header in request.headers)
+        and all(params.get(name) == value for name, value in each.values.items())
     )
     if params and request.key is not None:
         _check_subresources(request, operation)
@@ -277,6 +349,7 @@ def route(request: Request) -> Operation:
 
 
 def _check_subresources(request: Request, operation: Operation) -> None:
+    """Reject versions of objects, and parts and uploads of operations that have none."""
     version = request.params.get("versionId", "null")
     if version != "null":
         message = "Version id cannot be the empty string" if not version else None
@@ -293,13 +366,3 @@ def _check_subresources(request: Request, operation: Operation) -> None:
             request.params["uploadId"],
             "This operation does not accept uploadId without partNumber",
         )
-
-
-def _method_not_allowed(request: Request) -> S3Error:
-    allowed = sorted({method for method, level in _BY_KIND if level == request.level})
-    return S3Error(
-        "MethodNotAllowed",
-        Method=request.method,
-        ResourceType=request.level.upper(),
-        headers={"Allow": ", ".join(allowed)},
-    )

@@ -114,8 +114,8 @@ class Stage:
             self._pack = BlobWriter(self._packs, self._name(), sealed=[])
         offset = self._pack.size
         self._pack.write(data)
-        digest = sha256 or hashlib.sha256(data).digest()
-        return Extent.of_run(self._pack.blob, offset=offset, length=len(data), sha256=digest)
+        size, digest = len(data), sha256 or hashlib.sha256(data).digest()
+        return Extent(self._pack.blob, offset, size, digest, start=0, length=size)
 
     def open(self) -> "BlobWriter":
         """Start a separate blob, for a large object."""
