@@ -38,7 +38,7 @@ LONG = {
 }
 PARSERS = {
     "entity tags": conditions.etags,
-    "moment": conditions.moment,
+    "moment": conditions.parse_date,
     "range": lambda value: reads.select_range(value, 10),
     "range of a copy": lambda value: reads.copy_source_range(value, 10),
     "tags": metadata.parse_tagging_header,

@@ -174,7 +174,7 @@ class Fuzzer:
             self.attempt(
                 "answer", lambda: canned_responses.respond(operation, request, exists=True)
             )
-        signed: Any = self.attempt("signature", lambda: verify(request, PAIR, now=NOW, port=9000))
+        signed: Any = self.attempt("signature", lambda: verify(request, PAIR, now=NOW))
         for what, act in {
             "listing": lambda: listing.parse_list(request, choose.choice(["v1", "v2", "versions"])),
             "uploads": lambda: listing.parse_uploads(request),

@@ -16,7 +16,7 @@ from worker.s3.conditions import (
     copy_conditions,
     delete_conditions,
     etags,
-    moment,
+    parse_date,
     read_conditions,
     write_conditions,
 )
@@ -59,13 +59,13 @@ def test_reads_entity_tags(value, expected):
 )
 def test_reads_dates(value, expected):
     """The three forms of HTTP, and ISO 8601; what is no date is none."""
-    assert expected == moment(value)
+    assert expected == parse_date(value)
 
 
 @given(st.text(max_size=40))
 def test_no_date_is_an_accident(value):
     """Whatever is written for a date is read or ignored."""
-    assert moment(value) is None or isinstance(moment(value), int)
+    assert parse_date(value) is None or isinstance(parse_date(value), int)
 
 
 def _read(**headers):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from s3.scene import a_part, a_request, an_object, an_upload, refused
 
 from worker.s3.listing import (
-    PATIENCE,
+    MAX_SKIPPED,
     V1,
     V2,
     VERSIONS,
@@ -116,7 +116,7 @@ def test_seeks_past_a_folder():
 
     assert ("a/", "b/", "c/") == found.prefixes
     assert found.next is None
-    assert source.read <= 3 * (PATIENCE + 2)
+    assert source.read <= 3 * (MAX_SKIPPED + 2)
 
 
 def test_reads_no_more_than_a_page():

@@ -89,7 +89,7 @@ def test_knows_one_version(version, code):
     """Objects have the version null, and no other can be deleted."""
     body = f"<Delete><Object><Key>a</Key><VersionId>{version}</VersionId></Object></Delete>"
 
-    refusal = parse_delete(body.encode()).objects[0].refusal
+    refusal = parse_delete(body.encode()).objects[0].rejection
 
     assert code == (refusal and refusal.code)
 

@@ -154,8 +154,8 @@ async def delete_objects(context: "Context") -> Response:
 
 
 def _try_delete(context: "Context", each: xml_requests.ObjectToDelete) -> S3Error | None:
-    if each.refusal is not None:
-        return each.refusal
+    if each.rejection is not None:
+        return each.rejection
     try:
         _delete(context, each.key, each.conditions)
     except S3Error as error:

@@ -4,7 +4,7 @@ import hmac
 from datetime import UTC, datetime
 
 from worker.s3 import signing
-from worker.s3.conditions import moment
+from worker.s3.conditions import parse_date
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import UNSIGNED
 from worker.s3.request import Request
@@ -22,18 +22,16 @@ PRESIGNED = (
     "X-Amz-Expires",
 )
 
-# What need not be signed: the digest stands in the canonical request anyway, and a session's token
-# means nothing here.
+# Headers that need not be signed: the digest is part of the canonical request, and the gateway has
+# no session tokens.
 UNSIGNED_ALLOWED = frozenset({"x-amz-content-sha256", "x-amz-security-token"})
 
 
-def verify(
-    request: Request, credentials: Credentials, *, now: float, port: int | None = None
-) -> Signed:
-    """Return who signed the request, by SigV4 or V2, in a header or presigned.
+def verify(request: Request, credentials: Credentials, *, now: float) -> Signed:
+    """Verify the signature of a request: SigV4 or SigV2, in a header or in a presigned URL.
 
-    Raises S3Error for what is unsigned, signed wrongly, or at the wrong time. *now* is in seconds
-    since 1970; *port* is the one the request came to. With authentication off nobody asks.
+    *now* is in seconds since 1970. Raises S3Error for a request that is unsigned, has a wrong
+    signature, or is not valid at this time.
     """
     header = request.headers.get("authorization")
     params = request.params
@@ -47,7 +45,7 @@ def verify(
             ArgumentName="Authorization",
         )
     if v4_query:
-        return _presigned(request, credentials, now=now, port=port)
+        return _presigned(request, credentials, now=now)
     if v2_query:
         return _presigned_v2(request, credentials, now=now)
     if header is None:
@@ -57,7 +55,7 @@ def verify(
             "and AWS_SECRET_ACCESS_KEY are in its environment.",
         )
     if header.startswith(ALGORITHM):
-        return _header(request, header, credentials, now=now, port=port)
+        return _header(request, header, credentials, now=now)
     if header.startswith("AWS "):
         return _header_v2(request, header, credentials, now=now)
     if " " not in header:
@@ -73,9 +71,7 @@ def verify(
     )
 
 
-def _header(
-    request: Request, header: str, credentials: Credentials, *, now: float, port: int | None
-) -> Signed:
+def _header(request: Request, header: str, credentials: Credentials, *, now: float) -> Signed:
     components = {}
     for component in header[len(ALGORITHM) :].split(","):
         name, equals, value = component.strip().partition("=")
@@ -88,9 +84,9 @@ def _header(
     scope = signing.parse_scope(components["Credential"])
     if scope is None:
         raise _malformed(_CREDENTIAL_FORM)
-    wrong = _wrong_scope(scope)
-    if wrong:
-        raise _malformed(wrong)
+    problem = _scope_error(scope)
+    if problem:
+        raise _malformed(problem)
     timestamp, seconds = _header_time(request)
     if not timestamp.startswith(scope.date):
         raise _malformed("Invalid credential date. Date is not the same as X-Amz-Date.")
@@ -101,26 +97,25 @@ def _header(
         timestamp,
         tuple(components["SignedHeaders"].lower().split(";")),
         components["Signature"],
-        # Without the header (some versions of curl) what was signed is the digest of the body,
-        # here that of a request without one.
+        # Some versions of curl do not send the header; they sign the digest of the body, which a
+        # GET does not have.
         request.headers.get("x-amz-content-sha256") or signing.EMPTY_SHA256,
-        in_query=False,
     )
     _check_signed_headers(request, claim)
-    return signing.check(request, claim, credentials, port=port)
+    return signing.check(request, claim, credentials)
 
 
 def _header_time(request: Request) -> tuple[str, int]:
-    """Return the time of a signed request, as written in X-Amz-Date and in seconds."""
+    """Return the time of a signed request as it was signed, and in seconds since 1970."""
     written = request.headers.get("x-amz-date")
     if written is not None:
         seconds = signing.parse_timestamp(written)
         if seconds is not None:
             return written, seconds
-        # It may be an HTTP date; what is signed is its ISO 8601 form.
-        seconds = moment(written)
+        # It may be an HTTP date; its ISO 8601 form is signed.
+        seconds = parse_date(written)
     else:
-        seconds = moment(request.headers.get("date", ""))
+        seconds = parse_date(request.headers.get("date", ""))
     if seconds is None:
         raise S3Error(
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
@@ -128,18 +123,16 @@ def _header_time(request: Request) -> tuple[str, int]:
     return _iso(seconds), seconds
 
 
-def _presigned(
-    request: Request, credentials: Credentials, *, now: float, port: int | None
-) -> Signed:
+def _presigned(request: Request, credentials: Credentials, *, now: float) -> Signed:
     params = request.params
     if any(not params.get(name) for name in PRESIGNED):
         raise _query_error(None)
     if params["X-Amz-Algorithm"] != ALGORITHM:
         raise _query_error(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
     scope = signing.parse_scope(params["X-Amz-Credential"])
-    wrong = _CREDENTIAL_FORM if scope is None else _wrong_scope(scope)
-    if scope is None or wrong:
-        raise _query_error(f"Error parsing the X-Amz-Credential parameter; {wrong}")
+    problem = _CREDENTIAL_FORM if scope is None else _scope_error(scope)
+    if scope is None or problem:
+        raise _query_error(f"Error parsing the X-Amz-Credential parameter; {problem}")
     timestamp = params["X-Amz-Date"]
     seconds = signing.parse_timestamp(timestamp)
     if seconds is None:
@@ -171,10 +164,9 @@ def _presigned(
         params.get("X-Amz-Content-Sha256")
         or request.headers.get("x-amz-content-sha256")
         or UNSIGNED,
-        in_query=True,
     )
     _check_signed_headers(request, claim)
-    return signing.check(request, claim, credentials, port=port)
+    return signing.check(request, claim, credentials)
 
 
 def _expires(value: str) -> int:
@@ -202,14 +194,14 @@ def _header_v2(request: Request, header: str, credentials: Credentials, *, now: 
         )
     amz_date = request.headers.get("x-amz-date")
     date = request.headers.get("date", "")
-    seconds = moment(amz_date or date)
+    seconds = parse_date(amz_date or date)
     if seconds is None:
         raise S3Error(
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
         )
     _check_skew(amz_date or date, seconds, now)
     _check_key(access_key, credentials)
-    # The Date line is empty when there is an x-amz-date, which is signed among its like.
+    # The Date line is empty if the request has an x-amz-date, which is signed with its kind.
     return signing.check_v2(
         request, credentials, date="" if amz_date is not None else date, signature=signature
     )
@@ -237,8 +229,8 @@ _CREDENTIAL_FORM = (
 )
 
 
-def _wrong_scope(scope: Scope) -> str | None:
-    """Return what is wrong with a scope; its region is whatever the client says."""
+def _scope_error(scope: Scope) -> str | None:
+    """Return why a scope is invalid, or None; any region is valid."""
     if len(scope.date) != 8 or not (scope.date.isascii() and scope.date.isdigit()):
         return (
             f'incorrect date format "{scope.date}". This date in the credential must be in the '
@@ -269,7 +261,7 @@ def _check_key(access_key: str, credentials: Credentials) -> None:
 
 
 def _check_signed_headers(request: Request, claim: Claim) -> None:
-    """Refuse headers of S3 that somebody between client and server could have added."""
+    """Reject unsigned ``x-amz-`` headers, which a proxy could have added."""
     signed = set(claim.signed_headers)
     unsigned = [
         name
@@ -289,8 +281,9 @@ def _check_signed_headers(request: Request, claim: Claim) -> None:
         )
 
 
-def _malformed(what: str) -> S3Error:
-    return S3Error("AuthorizationHeaderMalformed", f"The authorization header is malformed; {what}")
+def _malformed(reason: str) -> S3Error:
+    message = f"The authorization header is malformed; {reason}"
+    return S3Error("AuthorizationHeaderMalformed", message)
 
 
 def _query_error(message: str | None) -> S3Error:

@@ -9,13 +9,14 @@ from worker.s3.payload import Payload
 from worker.s3.signing import Signed, same
 
 MAX_LINE = 4096
+"""Bytes of a line: the size of a chunk with its signature, or a trailer."""
 SIGNATURE_TRAILER = "x-amz-trailer-signature"
 
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class State(enum.Enum):
-    """What the next byte belongs to."""
+    """The part of the framing that the next byte belongs to."""
 
     SIZE = enum.auto()
     DATA = enum.auto()
@@ -25,36 +26,37 @@ class State(enum.Enum):
 
 
 class ChunkedDecoder:
-    """Takes the framing off a body, holding back no more than one unfinished line.
+    """An incremental decoder; it buffers at most one incomplete line.
 
-    *signed* is the request's own signature, which the chunks' go on from; None while
-    authentication is off, and then chunk signatures are read and not judged. Content is handed out
-    before the signature of its chunk was seen: nothing may become visible before ``finish``.
+    *signed* is the verified signature of the request, from which those of its chunks are derived.
+    None means that authentication is off: chunk signatures are parsed and not verified. Content is
+    returned before the signature of its chunk is known, so it must not become visible before
+    ``finish`` has returned.
     """
 
     def __init__(self, payload: Payload, signed: Signed | None = None) -> None:
         self.trailers: dict[str, str] = {}
-        """By lower-case name; whole once ``finish`` has returned."""
+        """By lower-case name; complete after ``finish``."""
         self._payload = payload
         self._previous = signed if payload.signed else None
         self._state = State.SIZE
         self._line = bytearray()
         self._left = 0
-        """Bytes of the current chunk that are still to come."""
+        """Bytes of the current chunk that have not been received."""
         self._decoded = 0
         self._chunk_signature = ""
         self._chunk_hash = hashlib.sha256()
         self._trailer_signature: str | None = None
         self._ended = False
-        self._take: dict[State, Callable[[bytes], None]] = {
-            State.SIZE: self._take_size,
-            State.DATA_END: self._take_data_end,
-            State.TRAILER: self._take_trailer,
-            State.DONE: self._take_rest,
+        self._line_handlers: dict[State, Callable[[bytes], None]] = {
+            State.SIZE: self._handle_size,
+            State.DATA_END: self._handle_data_end,
+            State.TRAILER: self._handle_trailer,
+            State.DONE: self._handle_rest,
         }
 
     def feed(self, data: bytes) -> list[memoryview]:
-        """Return the content in *data*, as views of it; raises S3Error where the framing breaks."""
+        """Return the content in *data*, as views of it; raises S3Error for malformed framing."""
         content: list[memoryview] = []
         view = memoryview(data)
         position = 0
@@ -73,18 +75,19 @@ class ChunkedDecoder:
         return content
 
     def finish(self) -> None:
-        """Refuse a body that ended too early, or is not what its headers announced."""
+        """Verify that the body is complete and matches its headers; raises S3Error."""
         if self._state is not State.DONE or self._line:
-            raise _broken("it ended before its last chunk was complete")
+            raise _malformed("it ends before its last chunk is complete")
         if self._decoded != self._payload.length:
-            raise _broken(
-                f"x-amz-decoded-content-length is {self._payload.length}, and "
-                f"{self._decoded} bytes came"
+            raise _malformed(
+                f"x-amz-decoded-content-length is {self._payload.length}, found "
+                f"{self._decoded} bytes"
             )
         for name in self._payload.announced:
             if name not in self.trailers:
                 raise S3Error(
-                    "MalformedTrailerError", f"The trailer {name} was announced and did not come."
+                    "MalformedTrailerError",
+                    f"The trailer {name} is announced in x-amz-trailer and missing.",
                 )
         if self._previous is not None and self.trailers:
             expected = self._previous.trailer(self.trailers).signature
@@ -95,27 +98,27 @@ class ChunkedDecoder:
                 )
 
     def _feed_line(self, data: bytes, position: int) -> int:
-        """Take a line, or what there is of it; return where to go on."""
+        """Buffer a line, or a part of one; return the position after it."""
         end = data.find(b"\n", position)
         stop = len(data) if end < 0 else end + 1
         if len(self._line) + stop - position > MAX_LINE:
-            raise _broken(f"a line is longer than {MAX_LINE} bytes")
+            raise _malformed(f"a line is longer than {MAX_LINE} bytes")
         self._line += data[position:stop]
         if end >= 0:
             line = bytes(self._line)
             self._line.clear()
-            self._take[self._state](line)
+            self._line_handlers[self._state](line)
         return stop
 
-    def _take_size(self, line: bytes) -> None:
+    def _handle_size(self, line: bytes) -> None:
         size, *extensions = _without_crlf(line).split(b";")
         size = size.strip()
         if not size or len(size) > 16 or not _HEX.issuperset(size):
-            raise _broken("a chunk begins with its size in hex")
+            raise _malformed("a chunk must start with its size in hex")
         length = int(size, 16)
         if self._payload.length is not None and self._decoded + length > self._payload.length:
-            raise _broken(
-                f"x-amz-decoded-content-length is {self._payload.length}, and more bytes came"
+            raise _malformed(
+                f"x-amz-decoded-content-length is {self._payload.length}, found more bytes"
             )
         self._chunk_signature = ""
         for extension in extensions:
@@ -130,9 +133,9 @@ class ChunkedDecoder:
         self._check_chunk()
         self._state = State.TRAILER
 
-    def _take_data_end(self, line: bytes) -> None:
+    def _handle_data_end(self, line: bytes) -> None:
         if line != b"\r\n":
-            raise _broken("a chunk is followed by CR LF")
+            raise _malformed("a chunk must be followed by CR LF")
         self._check_chunk()
         self._state = State.SIZE
 
@@ -148,14 +151,14 @@ class ChunkedDecoder:
         self._previous = following
         self._chunk_hash = hashlib.sha256()
 
-    def _take_trailer(self, line: bytes) -> None:
+    def _handle_trailer(self, line: bytes) -> None:
         # The AWS documentation ends trailers with LF, the SDKs with CR LF.
         line = line.rstrip(b"\r\n")
         if not line:
             self._state = State.DONE
             return
         if not self._payload.trailer:
-            raise _broken("there are trailers in a mode that has none")
+            raise _malformed("it has trailers, which its x-amz-content-sha256 does not allow")
         name, colon, value = line.partition(b":")
         key = name.strip().decode("latin-1").lower()
         text = value.strip().decode("latin-1")
@@ -166,27 +169,27 @@ class ChunkedDecoder:
         elif key in self.trailers or key not in self._payload.announced:
             raise S3Error(
                 "MalformedTrailerError",
-                f"The trailer {key} came twice or was not announced in x-amz-trailer.",
+                f"The trailer {key} is duplicate, or not announced in x-amz-trailer.",
             )
         else:
             self.trailers[key] = text
 
-    def _take_rest(self, line: bytes) -> None:
-        """Take what may stand behind the end: the signature of the trailers, an empty line."""
+    def _handle_rest(self, line: bytes) -> None:
+        """Handle a line after the end: the signature of the trailers, or one empty line."""
         if line.startswith(SIGNATURE_TRAILER.encode()) and self._trailer_signature is None:
-            # As documented, an empty line stands between the trailers and their signature.
+            # The AWS documentation has an empty line between the trailers and their signature.
             self._state = State.TRAILER
-            self._take_trailer(line)
+            self._handle_trailer(line)
         elif line != b"\r\n" or self._ended:
-            raise _broken("there are bytes behind its end")
+            raise _malformed("bytes follow its end")
         self._ended = True
 
 
 def _without_crlf(line: bytes) -> bytes:
     if not line.endswith(b"\r\n"):
-        raise _broken("a line ends with CR LF")
+        raise _malformed("a line must end with CR LF")
     return line[:-2]
 
 
-def _broken(what: str) -> S3Error:
-    return S3Error("IncompleteBody", f"The aws-chunked body is malformed: {what}.")
+def _malformed(reason: str) -> S3Error:
+    return S3Error("IncompleteBody", f"The aws-chunked body is malformed: {reason}.")

@@ -1,4 +1,4 @@
-"""Checksums as S3 names them: the algorithms, their values, and a whole's from its parts'."""
+"""Checksums of the S3 API: algorithms, values, and checksums of multipart objects."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ PREFIX = "x-amz-checksum-"
 
 
 class Running(Protocol):
-    """A digest that is fed piece by piece."""
+    """A digest in progress."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
     def digest(self) -> bytes: ...
@@ -44,16 +44,16 @@ class _RunningCrc:
 
 @attrs.frozen
 class Algorithm:
-    """One of S3's checksum algorithms."""
+    """A checksum algorithm of S3."""
 
     name: str
     size: int
     """Bytes of a value."""
     new: Callable[[], Running]
     types: tuple[str, ...]
-    """What a multipart object's may be; the first is the default."""
+    """The checksum types allowed for a multipart object; the first one is the default."""
     combine: Callable[[int, int, int], int] | None = None
-    """Of a CRC: the value of A followed by B, from the values of A and B and the length of B."""
+    """For a CRC: return the CRC of A + B from the CRCs of A and B and the length of B."""
 
     @property
     def header(self) -> str:
@@ -82,7 +82,7 @@ BY_HEADER = {PREFIX + name.lower(): each for name, each in ALGORITHMS.items()}
 
 
 def algorithm_named(name: str) -> str:
-    """Return the name as S3 spells it; raises InvalidRequest for what is no algorithm."""
+    """Return the name of an algorithm in S3's spelling; raises InvalidRequest."""
     found = ALGORITHMS.get(name.upper())
     if found is None:
         raise S3Error(
@@ -94,12 +94,12 @@ def algorithm_named(name: str) -> str:
 
 
 def encode(digest: bytes) -> str:
-    """Return a digest as S3 writes it."""
+    """Return a digest in Base64."""
     return base64.b64encode(digest).decode()
 
 
 def decode(algorithm: Algorithm, value: str) -> bytes:
-    """Return the digest that a client wrote; raises InvalidRequest if it cannot be one."""
+    """Return the digest of a value in Base64; raises InvalidRequest."""
     try:
         digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
@@ -110,7 +110,7 @@ def decode(algorithm: Algorithm, value: str) -> bytes:
 
 
 def checksum_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> Checksum:
-    """Return the checksum of bytes, for a copy that asks for another algorithm."""
+    """Return the checksum of bytes, for a copy in another algorithm than its source."""
     running = ALGORITHMS[algorithm].new()
     for piece in pieces:
         running.update(piece)
@@ -118,7 +118,7 @@ def checksum_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> Checksu
 
 
 def composite(algorithm: str, values: Iterable[str]) -> Checksum:
-    """Return the checksum of the parts' checksums, as multipart objects have it."""
+    """Return the composite checksum of a multipart object: that of its parts' checksums."""
     running = ALGORITHMS[algorithm].new()
     count = 0
     for value in values:
@@ -128,13 +128,13 @@ def composite(algorithm: str, values: Iterable[str]) -> Checksum:
 
 
 def combine(algorithm: str, parts: Iterable[tuple[str, int]]) -> Checksum:
-    """Return the CRC of an object from (value, length in bytes) of its parts, in order.
+    """Return the CRC of an object from the CRC and the length in bytes of its parts, in order.
 
     No payload is read. Raises ValueError for an algorithm that is not a CRC.
     """
     kind = ALGORITHMS[algorithm]
     if kind.combine is None:
-        raise ValueError(f"{algorithm} of an object does not follow from those of its parts")
+        raise ValueError(f"{algorithm} values of parts cannot be combined")
     total = 0
     for value, length in parts:
         part = int.from_bytes(base64.b64decode(value), "big")
@@ -143,7 +143,7 @@ def combine(algorithm: str, parts: Iterable[tuple[str, int]]) -> Checksum:
 
 
 def sent_checksum(request: Request) -> tuple[Algorithm, bytes] | None:
-    """Return the x-amz-checksum-… header with its digest, None without one."""
+    """Return the algorithm and digest of the ``x-amz-checksum-`` header; None without one."""
     found = [BY_HEADER[name] for name in request.headers.keys() & BY_HEADER.keys()]
     if not found:
         return None
@@ -156,7 +156,7 @@ def sent_checksum(request: Request) -> tuple[Algorithm, bytes] | None:
 
 
 def upload_checksum(request: Request) -> tuple[str | None, str | None]:
-    """Return the (algorithm, type) that CreateMultipartUpload names; refuses unfit pairs."""
+    """Return the algorithm and checksum type of CreateMultipartUpload; raises InvalidRequest."""
     name = request.headers.get("x-amz-checksum-algorithm")
     kind = request.headers.get("x-amz-checksum-type")
     if not name:

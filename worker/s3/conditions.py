@@ -1,4 +1,4 @@
-"""Conditional requests: which condition decides, and what it decides."""
+"""Conditional requests: parsing and evaluation of conditions."""
 
 import calendar
 import enum
@@ -13,14 +13,13 @@ from worker.s3.error_codes import S3Error
 
 ANY = "*"
 
-# An entity tag of a list: quoted (weak or not), or bare as some clients send it. What stands
-# between them is skipped and not matched: a run of 64 KiB of spaces would be gone through once for
-# each of its characters.
+# An entity tag in a list: quoted, possibly weak, or unquoted, as some clients send it. Separators
+# are not matched: with them, 64 KiB of spaces would cost quadratic time.
 _ETAG = re.compile(r'(?:W/)?(?:"([^"]*)"|([^",\s][^,\s]*))')
 
 
 class Verdict(enum.Enum):
-    """What the conditions of a read come to."""
+    """The result of the conditions of a read."""
 
     PROCEED = enum.auto()
     NOT_MODIFIED = enum.auto()
@@ -28,9 +27,9 @@ class Verdict(enum.Enum):
 
 @attrs.frozen
 class Conditions:
-    """The conditions of a request, parsed; what is None was not asked.
+    """The conditions of a request; None for each that it does not have.
 
-    ETags are without quotes; ``("*",)`` matches whatever is there. Moments are seconds since 1970.
+    ETags have no quotes; ``("*",)`` matches every object. Times are seconds since 1970.
     """
 
     if_match: tuple[str, ...] | None = None
@@ -38,41 +37,41 @@ class Conditions:
     if_modified_since: int | None = None
     if_unmodified_since: int | None = None
     if_size: int | None = None
-    """Of deletes: x-amz-if-match-size."""
+    """x-amz-if-match-size, of deletes."""
     if_last_modified: int | None = None
-    """Of deletes: x-amz-if-match-last-modified-time."""
+    """x-amz-if-match-last-modified-time, of deletes."""
 
 
 NONE = Conditions()
 
 
 def etags(value: str) -> tuple[str, ...]:
-    """Return the entity tags of a header without quotes; ``*`` stays ``*``."""
+    """Return the entity tags of a header, without quotes; ``*`` is kept."""
     if value.strip() == ANY:
         return (ANY,)
     return tuple(quoted or bare for quoted, bare in _ETAG.findall(value))
 
 
-def moment(value: str) -> int | None:
-    """Return an HTTP or ISO 8601 date as seconds since 1970, None if it is neither."""
+def parse_date(value: str) -> int | None:
+    """Return the seconds since 1970 of an HTTP or ISO 8601 date, or None."""
     try:
         parsed = parsedate_tz(value)
         if parsed is not None:
             year, month, day, hour, minute, second = parsed[:6]
-            datetime(year, month, day, hour, minute, min(second, 59))  # refuses 32 January
+            datetime(year, month, day, hour, minute, min(second, 59))  # Rejects 32 January.
             seconds = calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0))
             seconds -= parsed[9] or 0
         else:
             iso = value.strip().replace("Z", "+00:00")
             seconds = int(datetime.fromisoformat(iso).timestamp())
-        datetime.fromtimestamp(seconds, UTC)  # refuses what a zone moves beyond the year 9999
+        datetime.fromtimestamp(seconds, UTC)  # Rejects dates after the year 9999 in UTC.
     except (ValueError, IndexError, OverflowError, TypeError):
         return None
     return seconds
 
 
 def read_conditions(headers: Mapping[str, str]) -> Conditions:
-    """Return the conditions of a GET or HEAD; dates that are none are ignored."""
+    """Return the conditions of a GET or HEAD; invalid dates are ignored (RFC 9110, 13.1.3)."""
     return _timed(headers, "if-")
 
 
@@ -91,15 +90,16 @@ def _timed(headers: Mapping[str, str], prefix: str) -> Conditions:
     return Conditions(
         if_match=None if match is None else etags(match),
         if_none_match=None if none_match is None else etags(none_match),
-        if_modified_since=None if modified is None else moment(modified),
-        if_unmodified_since=None if unmodified is None else moment(unmodified),
+        if_modified_since=None if modified is None else parse_date(modified),
+        if_unmodified_since=None if unmodified is None else parse_date(unmodified),
     )
 
 
 def write_conditions(headers: Mapping[str, str]) -> Conditions:
-    """Return If-Match and If-None-Match of a PUT, a completion or a copy's target.
+    """Return If-Match and If-None-Match of PutObject, CompleteMultipartUpload or CopyObject.
 
-    As in S3, If-None-Match takes ``*`` alone and If-Match an ETag, not both; else NotImplemented.
+    As in S3, the value of If-None-Match must be ``*``, and only one of them is allowed; otherwise
+    raises NotImplemented.
     """
     match = headers.get("if-match")
     none_match = headers.get("if-none-match")
@@ -109,14 +109,14 @@ def write_conditions(headers: Mapping[str, str]) -> Conditions:
         raise S3Error(
             "NotImplemented",
             "A header you provided implies functionality that is not implemented: "
-            "If-None-Match of a write takes * alone.",
+            "If-None-Match of a write must be *.",
             Header="If-None-Match",
         )
     if match is not None and none_match is not None:
         raise S3Error(
             "NotImplemented",
             "A header you provided implies functionality that is not implemented: "
-            "a write takes If-Match or If-None-Match, not both.",
+            "a write can have If-Match or If-None-Match, not both.",
             Header="If-Match, If-None-Match",
         )
     if match is not None:
@@ -125,13 +125,13 @@ def write_conditions(headers: Mapping[str, str]) -> Conditions:
 
 
 def delete_conditions(headers: Mapping[str, str]) -> Conditions:
-    """Return If-Match, x-amz-if-match-size and -last-modified-time of a DELETE."""
+    """Return If-Match, x-amz-if-match-size and x-amz-if-match-last-modified-time of a DELETE."""
     match = headers.get("if-match")
     size = headers.get("x-amz-if-match-size")
     modified = headers.get("x-amz-if-match-last-modified-time")
     if match is None and size is None and modified is None:
         return NONE
-    if_last_modified = None if modified is None else moment(modified)
+    if_last_modified = None if modified is None else parse_date(modified)
     if modified is not None and if_last_modified is None:
         raise S3Error("InvalidArgument", ArgumentName="x-amz-if-match-last-modified-time")
     if size is not None and not (size.isascii() and size.isdigit() and len(size) <= 20):
@@ -144,10 +144,10 @@ def delete_conditions(headers: Mapping[str, str]) -> Conditions:
 
 
 def check_read(conditions: Conditions, *, etag: str, modified: int) -> Verdict:
-    """Return whether a read goes on or is answered 304; raises PreconditionFailed.
+    """Evaluate the conditions of a read; raises PreconditionFailed.
 
-    If-Match goes before If-Unmodified-Since, and If-None-Match before If-Modified-Since
-    (RFC 9110, 13.2.2). *modified* is in milliseconds, of which HTTP sees whole seconds.
+    If-Match takes precedence over If-Unmodified-Since, and If-None-Match over If-Modified-Since
+    (RFC 9110, 13.2.2). *modified* is in milliseconds; HTTP compares whole seconds.
     """
     if conditions is NONE:
         return Verdict.PROCEED
@@ -166,7 +166,7 @@ def check_read(conditions: Conditions, *, etag: str, modified: int) -> Verdict:
 
 
 def check_copy(conditions: Conditions, *, etag: str, modified: int) -> None:
-    """Refuse (PreconditionFailed) a copy whose source is not as it was asked to be."""
+    """Evaluate the conditions on the source of a copy; raises PreconditionFailed."""
     if check_read(conditions, etag=etag, modified=modified) is Verdict.NOT_MODIFIED:
         tagged = conditions.if_none_match is not None
         raise failed(
@@ -175,9 +175,9 @@ def check_copy(conditions: Conditions, *, etag: str, modified: int) -> None:
 
 
 def check_write(conditions: Conditions, current_etag: str | None) -> None:
-    """Refuse a write unless what is there now allows it; *current_etag* None if nothing is.
+    """Evaluate the conditions of a write; *current_etag* is None if the object does not exist.
 
-    If-Match of a key that is not there is NoSuchKey; all else that fails PreconditionFailed.
+    Raises PreconditionFailed; NoSuchKey for If-Match without an object.
     """
     if conditions.if_match is not None:
         if current_etag is None:
@@ -195,10 +195,9 @@ def check_write(conditions: Conditions, current_etag: str | None) -> None:
 def check_delete(
     conditions: Conditions, *, etag: str, modified: int, size: int, present: bool = True
 ) -> None:
-    """Refuse a delete unless the object is as it must be.
+    """Evaluate the conditions of a delete; raises PreconditionFailed.
 
-    Of an object that is not *present* every condition fails, with NoSuchKey; without conditions
-    there is nothing against deleting it.
+    Without an object (*present* is false) every condition raises NoSuchKey.
     """
     if conditions == NONE:
         return
@@ -213,7 +212,7 @@ def check_delete(
 
 
 def failed(condition: str) -> S3Error:
-    """Return PreconditionFailed, naming the condition as AWS does."""
+    """Return PreconditionFailed with the name of the condition, as AWS does."""
     return S3Error("PreconditionFailed", Condition=condition)
 
 

@@ -1,4 +1,4 @@
-"""Copies: where from, and what goes over."""
+"""Copies: the source of a copy, and the metadata of its target."""
 
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
@@ -10,8 +10,8 @@ from worker.s3.checksums import algorithm_named
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import (
     ObjectMetadata,
+    check_supported,
     parse_tagging_header,
-    refuse_unsupported,
     stored_headers,
     user_metadata,
 )
@@ -30,10 +30,10 @@ class CopySource:
 
 
 def copy_source(request: Request) -> CopySource:
-    """Return what x-amz-copy-source names; raises InvalidArgument, NoSuchVersion.
+    """Parse x-amz-copy-source; raises InvalidArgument and KeyTooLongError.
 
-    With or without a slash in front, percent-encoded once, ``+`` for a space; the version is
-    taken off before anything is decoded.
+    The value may start with a slash. It is percent-encoded, and ``+`` is a space. The version is
+    removed before the rest is decoded.
     """
     value = request.headers.get(HEADER, "")
     name, _, version = value.partition("?versionId=")
@@ -46,7 +46,9 @@ def copy_source(request: Request) -> CopySource:
     bucket, _, key = path.removeprefix("/").partition("/")
     if bucket.startswith("arn:"):
         raise invalid_argument(
-            HEADER, value, "Copy sources are the buckets of this job; access points are not here."
+            HEADER,
+            value,
+            "The source must be in a bucket of this job; access points are not supported.",
         )
     if not bucket or not key or "\x00" in key:
         raise invalid_argument(
@@ -67,7 +69,7 @@ def copied_metadata(
     The metadata is chosen by the two directives; without an algorithm, the copy has the checksum of
     its source. Raises InvalidRequest for a copy onto itself that changes nothing.
     """
-    refuse_unsupported(request)
+    check_supported(request)
     metadata_directive = _directive(request, "metadata")
     tagging_directive = _directive(request, "tagging")
     if (

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from worker.errors import Conflict, Denied, Invalid, NotFound, Unavailable, WorkerError
-
-# code: (status, message). The messages are those of AWS S3, by which people search the web; where
-# the user can do something about it, whoever raises the error gives a message that says what.
+# The messages are those of AWS, since users search the web for them. An error that has a remedy is
+# raised with a message that names it.
 CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
     {
         "AccessControlListNotSupported": (400, "The bucket does not allow ACLs"),
@@ -27,20 +25,9 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "received.",
         ),
         "BadRequest": (400, "An error occurred when parsing the HTTP request."),
-        "BucketAlreadyExists": (
-            409,
-            "The requested bucket name is not available. Please select a different name and try "
-            "again.",
-        ),
         "BucketAlreadyOwnedByYou": (
             409,
             "Your previous request to create the named bucket succeeded and you already own it.",
-        ),
-        "BucketNotEmpty": (409, "The bucket you tried to delete is not empty"),
-        "ConditionalRequestConflict": (
-            409,
-            "The conditional request cannot succeed due to a conflicting operation against this "
-            "resource.",
         ),
         "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size."),
         "EntityTooSmall": (
@@ -58,12 +45,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "InvalidArgument": (400, "Invalid Argument"),
         "InvalidBucketName": (400, "The specified bucket is not valid."),
-        "InvalidChunkSizeError": (
-            403,
-            "Only the last chunk is allowed to have a size less than 8192 bytes",
-        ),
         "InvalidDigest": (400, "The Content-MD5 you specified was invalid."),
-        "InvalidLocationConstraint": (400, "The specified location-constraint is not valid"),
         "InvalidPart": (
             400,
             "One or more of the specified parts could not be found.  The part may not have been "
@@ -80,10 +62,6 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         "InvalidTag": (400, "The tag provided was not a valid tag."),
         "InvalidURI": (400, "Couldn't parse the specified URI."),
         "KeyTooLongError": (400, "Your key is too long"),
-        "MalformedPOSTRequest": (
-            400,
-            "The body of your POST request is not well-formed multipart/form-data.",
-        ),
         "MalformedTrailerError": (
             400,
             "The request contained trailing data that was not well-formed or did not conform to "
@@ -101,8 +79,6 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
         "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),
-        "MissingRequestBodyError": (400, "Request Body is empty"),
-        "MissingSecurityHeader": (400, "Your request was missing a required header"),
         "NoSuchBucket": (404, "The specified bucket does not exist"),
         "NoSuchBucketPolicy": (404, "The bucket policy does not exist"),
         "NoSuchConfiguration": (404, "The specified configuration does not exist."),
@@ -150,11 +126,6 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "Your request header and query parameters used to make the request exceed the maximum "
             "allowed size.",
         ),
-        "RequestTimeout": (
-            400,
-            "Your socket connection to the server was not read from or written to within the "
-            "timeout period. Idle connections will be closed.",
-        ),
         "RequestTimeTooSkewed": (
             403,
             "The difference between the request time and the current time is too large.",
@@ -169,32 +140,22 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "The request signature we calculated does not match the signature you provided. Check "
             "your key and signing method.",
         ),
-        "SlowDown": (503, "Please reduce your request rate."),
-        "UnexpectedContent": (400, "This request does not support content"),
         "XAmzContentSHA256Mismatch": (
             400,
             "The provided 'x-amz-content-sha256' header does not match what was computed.",
         ),
     }
 )
-
-# What a meaning of the program is to an S3 client; the first class that fits decides.
-MEANINGS: tuple[tuple[type[WorkerError], str], ...] = (
-    (NotFound, "NoSuchKey"),
-    (Denied, "AccessDenied"),
-    (Conflict, "OperationAborted"),
-    (Invalid, "InvalidRequest"),
-    (Unavailable, "ServiceUnavailable"),
-    (WorkerError, "InternalError"),
-)
+"""Status and message by error code."""
 
 
 class S3Error(Exception):
-    """An answer of S3 that is an error: a code of the table, its status, a message and more facts.
+    """An error response of S3: a code of the catalogue with its status, message and fields.
 
-    *fields* become elements of the error document, in the order given and spelled as given
-    (``Key``, ``ArgumentName``, …); *headers* are added to the response. Without *message*, the
-    table's. It is no ``WorkerError``: a code is the protocol's word, not a meaning.
+    *fields* and further keyword arguments become elements of the error document, in this order
+    (``Key``, ``ArgumentName``, …). *headers* are added to the response. *message* and *status*
+    default to those of the catalogue. S3Error is not a WorkerError, whose classes have a meaning
+    outside the protocol.
     """
 
     def __init__(
@@ -220,14 +181,5 @@ class S3Error(Exception):
 
 
 def invalid_argument(name: str, value: str, message: str) -> S3Error:
-    """Return InvalidArgument with the argument's name and value, as AWS gives them."""
+    """Return InvalidArgument with the name and value of the argument, as AWS does."""
     return S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)
-
-
-def translate(error: WorkerError) -> S3Error:
-    """Return the S3 error that says to a client what *error* means.
-
-    The text of an error that is ours alone to mend is not shown: it may name paths of the agent.
-    """
-    code = next(code for meaning, code in MEANINGS if isinstance(error, meaning))
-    return S3Error(code, None if code in ("InternalError", "ServiceUnavailable") else str(error))

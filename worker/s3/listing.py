@@ -1,4 +1,4 @@
-"""Listings: pages of a sorted key space, common prefixes folded by seeking past them."""
+"""Listings: pages of sorted keys, with common prefixes that are skipped by seeking."""
 
 import base64
 import binascii
@@ -17,13 +17,13 @@ VERSIONS = "versions"
 MAX_PAGE = 1000
 MAX_NUMBER = 2**31 - 1
 
-# How many keys of a folder that is already on the page are read before seeking past the rest:
-# small folders are passed quicker so, and a big one costs a handful of reads.
-PATIENCE = 8
+MAX_SKIPPED = 8
+"""Keys below a common prefix that are read before the listing seeks past it. Reading on is faster
+for a few keys, and a seek costs the same for any number."""
 
 
 Source = Callable[[str], Iterable[Entry]]
-"""``source(start)`` yields what has a key at or after *start*, lazily, ordered by UTF-8 bytes."""
+"""``source(start)`` lazily yields the entries from the key *start* on, sorted by UTF-8 bytes."""
 
 
 def after(key: str) -> str:
@@ -32,33 +32,33 @@ def after(key: str) -> str:
 
 
 def past(prefix: str) -> str | None:
-    """Return the smallest string greater than all that begin with *prefix*; None if none is."""
+    """Return the smallest string greater than all strings with *prefix*; None if there is none."""
     while prefix:
         last = ord(prefix[-1])
         prefix = prefix[:-1]
         if last < 0x10FFFF:
-            # The surrogates are not characters: what follows U+D7FF is U+E000.
+            # Surrogates are not characters: U+E000 follows U+D7FF.
             return prefix + chr(0xE000 if last == 0xD7FF else last + 1)
     return None
 
 
 @attrs.frozen
 class ListQuery:
-    """A listing that was asked for."""
+    """The parameters of ListObjects, ListObjectsV2 or ListObjectVersions."""
 
     kind: str
     """V1, V2 or VERSIONS."""
     prefix: str
     delimiter: str
-    """Empty for none."""
+    """Empty if there is none."""
     limit: int
     """max-keys, at most 1,000."""
     start: str | None
-    """Keys at or after this one are wanted, whatever marker or token said it; None: no key is."""
+    """The first key that may be listed, as derived from a marker or token; None lists no key."""
     url: bool
-    """Whether names in the answer are percent-encoded."""
+    """Whether keys in the response are percent-encoded (``encoding-type=url``)."""
     marker: str = ""
-    """V1's marker or the key-marker of versions, as sent."""
+    """``marker`` or ``key-marker``, as sent."""
     version_marker: str = ""
     start_after: str | None = None
     token: str | None = None
@@ -67,14 +67,14 @@ class ListQuery:
 
 @attrs.frozen
 class Page:
-    """One page: keys and common prefixes, each in order."""
+    """A page of keys and common prefixes, both sorted."""
 
     items: tuple[Entry, ...]
     prefixes: tuple[str, ...]
     next: str | None
-    """Where the next page starts; None when this is the last."""
+    """The first key of the next page; None for the last page."""
     last: str
-    """The last key or common prefix of the page: V1's NextMarker."""
+    """The last key or common prefix of the page, which is NextMarker."""
     last_is_key: bool = True
 
     @property
@@ -84,7 +84,7 @@ class Page:
 
 
 def parse_list(request: Request, kind: str) -> ListQuery:
-    """Return the listing that a request asks for; raises InvalidArgument."""
+    """Parse the parameters of a listing of *kind*; raises InvalidArgument."""
     params = request.params
     prefix = params.get("prefix", "")
     delimiter = params.get("delimiter", "")
@@ -129,9 +129,9 @@ def parse_list(request: Request, kind: str) -> ListQuery:
 
 
 def _beyond(marker: str, prefix: str, delimiter: str) -> str | None:
-    """Return where keys after *marker* start; None when nothing can be after it.
+    """Return the smallest key after *marker*; None if there is none.
 
-    A marker that is a common prefix stands for all that was folded into it.
+    A marker that is a common prefix is after all keys below it.
     """
     if not marker:
         return ""
@@ -143,26 +143,25 @@ def _beyond(marker: str, prefix: str, delimiter: str) -> str | None:
 
 
 def page(source: Source, query: ListQuery) -> Page:
-    """Return the next *limit* keys and common prefixes of a listing.
+    """Return a page of up to *limit* keys and common prefixes.
 
-    Keys are read only as far as needed: below a common prefix a handful, then the source is asked
-    again for what lies behind it.
+    Few keys below a common prefix are read; then *source* is called again to seek past it.
     """
     items: list[Entry] = []
     prefixes: list[str] = []
     prefix, delimiter = query.prefix, query.delimiter
     start = query.start
     last, last_is_key = "", True
-    room = query.limit
+    free = query.limit
     while start is not None and query.limit > 0:
         seek: str | None = None
         folded = ""
-        patience = 0
+        left = 0
         for item in source(start):
             key = item.key
             if folded and key.startswith(folded):
-                patience -= 1
-                if patience < 0:
+                left -= 1
+                if left < 0:
                     seek = past(folded)
                     break
                 continue
@@ -170,7 +169,7 @@ def page(source: Source, query: ListQuery) -> Page:
             if not key.startswith(prefix):
                 break
             found = key.find(delimiter, len(prefix)) if delimiter else -1
-            if room == 0:
+            if free == 0:
                 return Page(
                     tuple(items),
                     tuple(prefixes),
@@ -178,7 +177,7 @@ def page(source: Source, query: ListQuery) -> Page:
                     last,
                     last_is_key,
                 )
-            room -= 1
+            free -= 1
             if found < 0:
                 items.append(item)
                 last, last_is_key = key, True
@@ -186,14 +185,14 @@ def page(source: Source, query: ListQuery) -> Page:
                 folded = last = key[: found + len(delimiter)]
                 last_is_key = False
                 prefixes.append(folded)
-                patience = PATIENCE
+                left = MAX_SKIPPED
         start = seek
     return Page(tuple(items), tuple(prefixes), None, last, last_is_key)
 
 
 @attrs.frozen
 class UploadsQuery:
-    """A listing of multipart uploads that was asked for."""
+    """The parameters of ListMultipartUploads."""
 
     prefix: str
     delimiter: str
@@ -205,7 +204,7 @@ class UploadsQuery:
 
 @attrs.frozen
 class UploadsPage:
-    """One page of uploads and common prefixes."""
+    """A page of uploads and common prefixes."""
 
     uploads: tuple[Upload, ...]
     prefixes: tuple[str, ...]
@@ -215,21 +214,21 @@ class UploadsPage:
 
 
 def parse_uploads(request: Request) -> UploadsQuery:
-    """Return the listing of uploads that a request asks for; raises InvalidArgument."""
+    """Parse the parameters of ListMultipartUploads; raises InvalidArgument."""
     params = request.params
     return UploadsQuery(
         prefix=params.get("prefix", ""),
         delimiter=params.get("delimiter", ""),
         limit=min(_number(params, "max-uploads", "max-uploads"), MAX_PAGE),
         key_marker=params.get("key-marker", ""),
-        # Without a key marker S3 ignores it.
+        # S3 ignores it without a key marker.
         id_marker=params.get("upload-id-marker", "") if params.get("key-marker") else "",
         url=_encoding(params),
     )
 
 
 def uploads_page(uploads: Iterable[Upload], query: UploadsQuery) -> UploadsPage:
-    """Return one page of *uploads*, which must be sorted by key and then by id."""
+    """Return a page of *uploads*, which must be sorted by key and id."""
     found: list[Upload] = []
     prefixes: list[str] = []
     start = _beyond(query.key_marker, query.prefix, query.delimiter)
@@ -257,7 +256,7 @@ def uploads_page(uploads: Iterable[Upload], query: UploadsQuery) -> UploadsPage:
 
 @attrs.frozen
 class PartsQuery:
-    """A listing of the parts of an upload that was asked for."""
+    """The parameters of ListParts."""
 
     marker: int
     limit: int
@@ -265,14 +264,14 @@ class PartsQuery:
 
 @attrs.frozen
 class PartsPage:
-    """One page of parts."""
+    """A page of parts."""
 
     parts: tuple[StoredPart, ...]
     truncated: bool
 
 
 def parse_parts(request: Request) -> PartsQuery:
-    """Return the page of ListParts that a request asks for; raises InvalidArgument."""
+    """Parse the parameters of ListParts; raises InvalidArgument."""
     params = request.params
     return PartsQuery(
         marker=_number(params, "part-number-marker", "partNumberMarker", default=0),
@@ -281,7 +280,7 @@ def parse_parts(request: Request) -> PartsQuery:
 
 
 def parts_page(parts: Iterable[StoredPart], query: PartsQuery) -> PartsPage:
-    """Return one page of *parts*, which must be sorted by number."""
+    """Return a page of *parts*, which must be sorted by number."""
     found: list[StoredPart] = []
     for part in parts:
         if part.number <= query.marker:
@@ -317,8 +316,8 @@ def _encoding(params: Mapping[str, str]) -> bool:
     return bool(value)
 
 
-# A token says where the next page starts and nothing else, so that it holds in every process and
-# after every change of the bucket. The digit in front is its version.
+# A token contains only the first key of the next page, so it is valid in every process and after
+# every change of the bucket. Its first digit is the version of the format.
 def _token(start: str) -> str:
     return "1" + base64.urlsafe_b64encode(start.encode()).decode().rstrip("=")
 

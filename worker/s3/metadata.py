@@ -13,13 +13,13 @@ MAX_TAGS = 10
 MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
 
-# Letters, digits and spaces of any script, and + - = . _ : / @; but no control characters, of
-# which some count as spaces here, and none could be given back in XML.
+# Letters, digits and spaces of any script, and + - = . _ : / @. Control characters, some of which
+# \s matches, are excluded, since XML cannot represent them.
 _TAG = re.compile(r"(?:[\w+\-=.:/@]|[^\S\x00-\x1f\x7f-\x9f])*")
 
 
 def parse_tagging_header(value: str) -> dict[str, str]:
-    """Return the tags of an x-amz-tagging header: ``a=1&b=2``, percent-encoded."""
+    """Parse the x-amz-tagging header, such as ``a=1&b=2``; raises S3Error."""
     try:
         pairs = parse_qsl(
             value.encode("latin-1").decode(),
@@ -40,7 +40,10 @@ def parse_tagging_header(value: str) -> dict[str, str]:
 
 
 def check_tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the tags, at most ten and each once; raises InvalidTag or BadRequest."""
+    """Return valid tags as a mapping; raises InvalidTag or BadRequest.
+
+    At most ten, with distinct keys of at most 128 and values of at most 256 characters.
+    """
     tags: dict[str, str] = {}
     for key, value in pairs:
         if not key or len(key) > MAX_TAG_KEY or not _TAG.fullmatch(key):
@@ -96,14 +99,14 @@ STORAGE_CLASSES = frozenset(
 
 _SSE = "x-amz-server-side-encryption"
 _NO_ENCRYPTION = (
-    "A header you provided implies functionality that is not implemented: objects are not "
-    "encrypted with keys of their own here."
+    "A header you provided implies functionality that is not implemented: this gateway does not "
+    "encrypt objects with keys of their own."
 )
 _NO_LOCK = "Bucket is missing Object Lock Configuration"
 
-# Headers that would change what an object is. To let them pass unheeded would be a lie, so they
-# are refused; x-amz-acl, the storage class and encryption "AES256" change nothing a job can see.
-REFUSED_HEADERS: Mapping[str, tuple[str, str]] = {
+# Headers whose effect a client relies on are rejected, not ignored. x-amz-acl, the storage class
+# and the encryption "AES256" have no effect that a job could observe.
+REJECTED_HEADERS: Mapping[str, tuple[str, str]] = {
     f"{_SSE}-customer-algorithm": ("NotImplemented", _NO_ENCRYPTION),
     f"{_SSE}-customer-key": ("NotImplemented", _NO_ENCRYPTION),
     f"{_SSE}-aws-kms-key-id": ("NotImplemented", _NO_ENCRYPTION),
@@ -116,10 +119,10 @@ REFUSED_HEADERS: Mapping[str, tuple[str, str]] = {
 
 @attrs.frozen
 class ObjectMetadata:
-    """What is stored with an object besides its bytes.
+    """The stored headers, user metadata and tags of an object.
 
-    Values are header text, one character a byte (Latin-1), so that they are given back exactly as
-    they came, be they UTF-8, RFC 2047 or anything else. Tags are plain text.
+    Header values are decoded as Latin-1, so that they are returned exactly as they were sent, in
+    any encoding. Tags are Unicode text.
     """
 
     headers: Mapping[str, str]
@@ -128,8 +131,8 @@ class ObjectMetadata:
 
 
 def object_metadata(request: Request) -> ObjectMetadata:
-    """Return what PutObject, CreateMultipartUpload or a copy with REPLACE says of the object."""
-    refuse_unsupported(request)
+    """Return the metadata in the headers of PutObject, CreateMultipartUpload or CopyObject."""
+    check_supported(request)
     tags = request.headers.get("x-amz-tagging")
     return ObjectMetadata(
         stored_headers(request),
@@ -138,10 +141,10 @@ def object_metadata(request: Request) -> ObjectMetadata:
     )
 
 
-def refuse_unsupported(request: Request) -> None:
-    """Refuse headers of a write that ask for what is not done here."""
+def check_supported(request: Request) -> None:
+    """Reject headers of a write that require unsupported features; raises S3Error."""
     headers = request.headers
-    for name, (code, message) in REFUSED_HEADERS.items():
+    for name, (code, message) in REJECTED_HEADERS.items():
         if name in headers:
             raise S3Error(code, message, Header=name)
     encryption = headers.get(_SSE)
@@ -155,9 +158,9 @@ def refuse_unsupported(request: Request) -> None:
 
 
 def stored_headers(request: Request) -> dict[str, str]:
-    """Return the headers that come back with the object, by lower-case name.
+    """Return the headers that are stored with an object, by lower-case name.
 
-    ``aws-chunked`` is the framing of the request and no encoding of the object.
+    ``aws-chunked`` is removed from Content-Encoding: it describes the request, not the object.
     """
     sent = request.headers
     found = {name: sent[name] for name in STORED_HEADERS if sent.get(name)}
@@ -177,7 +180,7 @@ def stored_headers(request: Request) -> dict[str, str]:
 
 
 def user_metadata(request: Request) -> dict[str, str]:
-    """Return the x-amz-meta-… headers without that prefix; raises MetadataTooLarge."""
+    """Return the ``x-amz-meta-`` headers without this prefix; raises MetadataTooLarge."""
     found = {
         name[len(META) :]: value
         for name, value in request.headers.items()

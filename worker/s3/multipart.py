@@ -1,4 +1,4 @@
-"""Multipart uploads: ids, the numbers of parts, and what makes a completion right."""
+"""Multipart uploads: ids, part numbers, and the validation of a completion."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ MAX_PART_NUMBER = 10_000
 
 @attrs.frozen
 class ListedPart:
-    """A part as the body of CompleteMultipartUpload names it."""
+    """A part in the body of CompleteMultipartUpload."""
 
     number: int
     etag: str
@@ -38,7 +38,7 @@ class ListedPart:
 
 @attrs.frozen
 class Completion:
-    """What an upload comes to."""
+    """The object that an upload is completed to."""
 
     parts: tuple[StoredPart, ...]
     size: int
@@ -47,13 +47,13 @@ class Completion:
 
 
 def upload_id(now: int, random: bytes) -> str:
-    """Return the id of a new upload, begun at *now* (milliseconds); ids sort by time."""
+    """Return a new upload id; *now* is in milliseconds, and ids sort by it."""
     packed = now.to_bytes(6, "big") + random
     return base64.b32hexencode(packed).decode().rstrip("=").lower()
 
 
 def part_number(request: Request) -> int:
-    """Return the partNumber of the query, 1 to 10,000; raises InvalidArgument."""
+    """Return the query parameter partNumber, 1 to 10,000; raises InvalidArgument."""
     value = request.params.get("partNumber", "")
     if value.isascii() and value.isdigit() and len(value) <= 20:
         number = int(value)
@@ -67,7 +67,7 @@ def part_number(request: Request) -> int:
 
 
 def etag_of(part_etags: Sequence[str]) -> str:
-    """Return the ETag of an object made of parts: the MD5 of their MD5s and their number."""
+    """Return the ETag of a multipart object: the MD5 of its parts' MD5s, and their number."""
     digests = b"".join(bytes.fromhex(etag) for etag in part_etags)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_etags)}"
 
@@ -78,10 +78,10 @@ def complete(
     upload: Upload,
     request: Request,
 ) -> Completion:
-    """Return the object that the listed parts make; raises S3Error if they make none.
+    """Return the object of the *listed* parts; raises S3Error if the list is invalid.
 
-    *have* are the parts that were uploaded, by number. The headers of *request* may state the
-    size and the checksum of the whole, which are compared.
+    *have* are the uploaded parts by number. A size or checksum in the headers of *request* is
+    compared with that of the object.
     """
     _check_order(listed)
     parts = tuple(_found(each, have, upload) for each in listed)
@@ -114,8 +114,8 @@ def _found(listed: ListedPart, have: Mapping[int, StoredPart], upload: Upload) -
         raise _invalid_part(listed, upload)
     for algorithm, value in listed.checksums.items():
         stored = part.checksum
-        # A checksum of another algorithm than was stored cannot be compared; SDKs that compute
-        # several send those too.
+        # A checksum in another algorithm than the stored one cannot be compared. Some SDKs send
+        # several.
         if stored is not None and stored.algorithm == algorithm and stored.value != value:
             raise _invalid_part(listed, upload)
     return part
@@ -174,7 +174,7 @@ def _check_whole(request: Request, checksum: Checksum) -> None:
             "must use the same checksum mode.",
         )
     value = request.headers.get(PREFIX + checksum.algorithm.lower())
-    # Of a composite checksum SDKs may leave out the number behind the dash.
+    # SDKs may omit the number of parts at the end of a composite checksum.
     if value is not None and value not in (checksum.value, checksum.value.partition("-")[0]):
         raise S3Error(
             "BadDigest",

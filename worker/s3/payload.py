@@ -30,7 +30,7 @@ EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 
 @attrs.frozen
 class Framing:
-    """What a STREAMING-… mode of x-amz-content-sha256 means."""
+    """The meaning of a ``STREAMING-…`` value of x-amz-content-sha256."""
 
     signed: bool
     trailer: bool
@@ -53,29 +53,30 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 
 @attrs.frozen
 class Payload:
-    """What the headers say of a body before a byte of it is read."""
+    """The length and encoding of a body, as the headers declare them."""
 
     mode: str
-    """x-amz-content-sha256 as sent; UNSIGNED-PAYLOAD when it was not."""
+    """x-amz-content-sha256 as sent; UNSIGNED-PAYLOAD without that header."""
     length: int | None
-    """Bytes of the content, decoded when framed; None when the request does not say."""
+    """Bytes of the decoded content; None if no header declares it."""
     framed: bool = False
-    """Whether the body is aws-chunked, and so must go through a ChunkedDecoder."""
+    """Whether the body is aws-chunked, and must be decoded by a ChunkedDecoder."""
     signed: bool = False
-    """Whether each chunk carries a signature."""
+    """Whether each chunk has a signature."""
     trailer: bool = False
-    """Whether trailers may stand behind the last chunk."""
+    """Whether trailers may follow the last chunk."""
     announced: tuple[str, ...] = ()
-    """The trailers of x-amz-trailer, in lower case."""
+    """The names in x-amz-trailer, in lower case."""
     sha256: bytes | None = None
-    """The digest that x-amz-content-sha256 promises."""
+    """The digest in x-amz-content-sha256."""
 
 
 def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payload:
-    """Return how the body comes; raises S3Error for headers that cannot be or contradict.
+    """Parse the headers of a body; raises S3Error if they are invalid or contradictory.
 
-    *streaming_allowed* is whether the operation takes STREAMING-…; PutObject and UploadPart do.
-    What counts is x-amz-content-sha256; some clients frame without ``Content-Encoding``.
+    *streaming_allowed* tells whether the operation accepts ``STREAMING-…``; PutObject and
+    UploadPart do. Only x-amz-content-sha256 selects the framing, since some clients send framed
+    bodies without ``Content-Encoding``.
     """
     headers = request.headers
     length = _length("Content-Length", headers.get("content-length"))
@@ -83,7 +84,7 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
         raise _too_large(length)
     mode = headers.get("x-amz-content-sha256", "")
     if not mode:
-        # A presigned request may carry it in its query (AWS SDK for JavaScript).
+        # The AWS SDK for JavaScript sends it as a query parameter of a presigned URL.
         mode = request.params.get("X-Amz-Content-Sha256", UNSIGNED)
     if mode == UNSIGNED:
         return Payload(UNSIGNED, length)
@@ -93,7 +94,7 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
     if not streaming_allowed:
         raise S3Error(
             "InvalidRequest",
-            f"{mode} is for PutObject and UploadPart; send the digest of the body here.",
+            f"{mode} is valid for PutObject and UploadPart only; send the digest of the body.",
         )
     decoded = _length("x-amz-decoded-content-length", headers.get("x-amz-decoded-content-length"))
     if decoded is None:
@@ -116,14 +117,14 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
 def _length(name: str, value: str | None) -> int | None:
     if value is None:
         return None
-    # A length that was sent twice and agrees is one length (RFC 9110, 8.6).
+    # Repeated equal lengths are one length (RFC 9110, 8.6).
     first, *others = (each.strip() for each in value.split(","))
     if any(other != first for other in others) or not (
         first.isascii() and first.isdigit() and len(first) <= 20
     ):
         raise S3Error(
             "BadRequest",
-            f"{name} must be a number of bytes, without sign; found {value[:40]!r}.",
+            f"{name} must be a number of bytes without a sign; found {value[:40]!r}.",
         )
     return int(first)
 
@@ -164,12 +165,11 @@ def _too_large(length: int) -> S3Error:
 
 
 class Digests:
-    """The digests of one body: MD5 (the ETag), SHA-256 (the store) and a checksum, always.
+    """Running digests of one body: MD5 (the ETag), SHA-256 (for the store), and a checksum.
 
-    ``update`` feeds all of them. ``update_md5`` and ``update_others`` are its two halves of about
-    equal cost, for two threads: each half must see every piece once and in order. All but the
-    bookkeeping runs without the interpreter's lock. After the last byte call ``verify``; then the
-    values are what is to be stored.
+    ``update`` feeds all of them. ``update_md5`` and ``update_others`` each do half of that work,
+    for two threads; each must be called with every piece once and in order. Hashing runs without
+    the GIL. Call ``verify`` after the last byte; then the values may be stored.
     """
 
     def __init__(
@@ -198,12 +198,12 @@ class Digests:
     def of_request(
         cls, request: Request, payload: Payload, *, algorithm: str | None = None
     ) -> "Digests":
-        """Return the digests that this request's body needs; raises S3Error for bad headers.
+        """Return the digests that a request requires; raises S3Error for invalid headers.
 
-        *algorithm* is that of the multipart upload which the body is a part of, if it has one.
+        For a part, *algorithm* is that of its multipart upload, if that has one.
         """
         headers = request.headers
-        # What a completion says is about the object, not about the list of parts in its body.
+        # The checksum of CompleteMultipartUpload is that of the object, not of the request body.
         completes = request.method == "POST" and "uploadId" in request.params
         sent = None if completes else sent_checksum(request)
         named = [sent[0].name] if sent else []
@@ -215,15 +215,15 @@ class Digests:
                 "allowed.",
             )
         if not completes:
-            _check_announcement(headers.get("x-amz-sdk-checksum-algorithm"), named)
+            _check_algorithm_header(headers.get("x-amz-sdk-checksum-algorithm"), named)
         if algorithm is not None and named and named[0] != algorithm:
             raise S3Error(
                 "InvalidRequest",
                 f"Checksum Type mismatch occurred, expected checksum Type: {algorithm.lower()}, "
                 f"actual checksum Type: {named[0].lower()}",
             )
-        # A part of an upload that named no algorithm is stored with the default one, whatever it
-        # came with, so that the CRC of the whole can be made from its parts'.
+        # The parts of an upload without an algorithm are stored with the default one, so that the
+        # CRC of the object can be combined from theirs.
         is_part = "partNumber" in request.params
         chosen = named[0] if named and not is_part else DEFAULT_ALGORITHM
         return cls(
@@ -235,24 +235,24 @@ class Digests:
         )
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take the next piece of the body."""
+        """Add the next piece of the body to all digests."""
         self._md5.update(data)
         for running in self._running.values():
             running.update(data)
         self.size += len(data)
 
     def update_md5(self, data: bytes | memoryview) -> None:
-        """Take the next piece for the MD5 alone."""
+        """Add the next piece to the MD5 only."""
         self._md5.update(data)
 
     def update_others(self, data: bytes | memoryview) -> None:
-        """Take the next piece for all but the MD5."""
+        """Add the next piece to all digests except the MD5."""
         for running in self._running.values():
             running.update(data)
         self.size += len(data)
 
     def verify(self, trailers: Mapping[str, str] | None = None) -> None:
-        """Compare with everything the client said of the body, in its headers and *trailers*.
+        """Compare the digests with those in the headers and in *trailers*.
 
         Raises XAmzContentSHA256Mismatch, BadDigest, InvalidRequest or MalformedTrailerError.
         """
@@ -276,7 +276,7 @@ class Digests:
             if value is None:
                 raise S3Error(
                     "MalformedTrailerError",
-                    f"The trailer {announced.header} was announced and did not come.",
+                    f"The trailer {announced.header} is announced in x-amz-trailer and missing.",
                 )
             self._compare(announced, decode(announced, value))
 
@@ -289,7 +289,7 @@ class Digests:
 
     @property
     def etag(self) -> str:
-        """The MD5 in hex."""
+        """The MD5, in hex."""
         return self._md5.hexdigest()
 
     @property
@@ -299,21 +299,21 @@ class Digests:
 
     @property
     def checksum(self) -> Checksum:
-        """The checksum to store: the upload's algorithm, else the client's, else CRC64NVME.
+        """The checksum to store, in the algorithm of the upload or else of the client.
 
-        Of a part of an upload that named no algorithm it is CRC64NVME, whatever the client sent.
+        CRC64NVME if neither has one, and for each part of an upload without an algorithm.
         """
         name = self._algorithm.name
         return Checksum(name, encode(self._running[name].digest()))
 
     @property
     def answered(self) -> Checksum:
-        """The checksum to tell the client: of the algorithm that it used, else the stored one."""
+        """The checksum of the response: in the client's algorithm, else the stored one."""
         used = (*self._expected, *(each.name for each in self._announced), self._algorithm.name)
         return Checksum(used[0], encode(self._running[used[0]].digest()))
 
 
-def _check_announcement(value: str | None, named: list[str]) -> None:
+def _check_algorithm_header(value: str | None, named: list[str]) -> None:
     if not value:
         return
     if value.upper() not in ALGORITHMS:

@@ -8,7 +8,7 @@ from time import gmtime
 import attrs
 
 from worker.model import Checksum, Entry
-from worker.s3.conditions import Verdict, check_read, etags, moment, read_conditions
+from worker.s3.conditions import Verdict, check_read, etags, parse_date, read_conditions
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.listing import MAX_PAGE, PartsQuery
 from worker.s3.metadata import DEFAULT_CONTENT_TYPE
@@ -16,7 +16,7 @@ from worker.s3.multipart import part_number
 from worker.s3.request import Request
 from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
 
-# Possessive throughout: 64 KiB of spaces would else be tried in every division.
+# Possessive quantifiers: with backtracking, 64 KiB of spaces would cost quadratic time.
 _RANGE = re.compile(
     r"bytes\s*+=\s*+([0-9]{0,20}+)\s*+-\s*+([0-9]{0,20}+)\s*+", re.IGNORECASE | re.ASCII
 )
@@ -25,22 +25,22 @@ _COPY_RANGE = re.compile(r"bytes=([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 
 @attrs.frozen
 class Span:
-    """The bytes from *start* up to *stop*."""
+    """A range of bytes from *start* up to *stop*."""
 
     start: int
     stop: int
 
     @property
     def length(self) -> int:
-        """How many bytes it holds."""
+        """The number of bytes."""
         return self.stop - self.start
 
 
 def select_range(header: str | None, size: int) -> Span | None:
-    """Return the span that a Range header asks for, None for the whole object.
+    """Return the span of a Range header; None for the whole object.
 
-    As in S3, several ranges and what is no range are ignored; a range the object does not reach,
-    and any range of an empty object, is InvalidRange (416).
+    As in S3, a header with several ranges and an invalid one are ignored. Raises InvalidRange (416)
+    for a range beyond the end, and for every range of an empty object.
     """
     if header is None:
         return None
@@ -69,10 +69,10 @@ def select_range(header: str | None, size: int) -> Span | None:
 
 
 def copy_source_range(header: str | None, size: int) -> Span:
-    """Return the span of x-amz-copy-source-range, the whole without one.
+    """Return the span of x-amz-copy-source-range; without one, that of the whole source.
 
-    It must be ``bytes=first-last`` (InvalidArgument) and lie within the source (InvalidRange); it
-    is never cut to fit.
+    Raises InvalidArgument unless it has the form ``bytes=first-last``, and InvalidRange unless it
+    is within the source.
     """
     if header is None:
         return Span(0, size)
@@ -97,7 +97,7 @@ def copy_source_range(header: str | None, size: int) -> Span:
 
 CONDITIONAL = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
 
-# Query parameters that put a header of their own in the place of a stored one.
+# Query parameters that override stored headers.
 OVERRIDES: Mapping[str, str] = {
     "response-cache-control": "cache-control",
     "response-content-disposition": "content-disposition",
@@ -114,19 +114,19 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 @attrs.frozen
 class Reading:
-    """The answer to a GET or HEAD but for its bytes, its date and its ids."""
+    """Status, headers and range of the response to GetObject or HeadObject."""
 
     status: int
     """200, 206 or 304."""
     headers: list[tuple[bytes, bytes]]
     start: int
     stop: int
-    """The bytes of the object to send; none for 304, and none are sent for HEAD."""
+    """The bytes of the object to send, from *start* up to *stop*; HEAD sends none."""
 
 
 @lru_cache(maxsize=4096)
 def http_date(seconds: int) -> bytes:
-    """Return ``Wed, 21 Oct 2015 07:28:00 GMT``."""
+    """Return an HTTP date, such as ``Wed, 21 Oct 2015 07:28:00 GMT``."""
     year, month, day, hour, minute, second, weekday, _, _ = gmtime(seconds)
     return (
         f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} "
@@ -134,58 +134,58 @@ def http_date(seconds: int) -> bytes:
     ).encode()
 
 
-def read(request: Request, facts: Entry) -> Reading:
-    """Return how a GetObject or HeadObject is answered; raises S3Error (304 is no error)."""
-    asked = request.headers
+def read(request: Request, entry: Entry) -> Reading:
+    """Evaluate GetObject or HeadObject for the object *entry*; raises S3Error."""
+    sent = request.headers
     verdict = Verdict.PROCEED
-    if not CONDITIONAL.isdisjoint(asked):
-        conditions = read_conditions(asked)
-        verdict = check_read(conditions, etag=facts.etag, modified=facts.modified)
+    if not CONDITIONAL.isdisjoint(sent):
+        conditions = read_conditions(sent)
+        verdict = check_read(conditions, etag=entry.etag, modified=entry.modified)
     headers = [
-        (b"etag", b'"%s"' % facts.etag.encode()),
-        (b"last-modified", http_date(facts.modified // 1000)),
+        (b"etag", b'"%s"' % entry.etag.encode()),
+        (b"last-modified", http_date(entry.modified // 1000)),
     ]
     if verdict is Verdict.NOT_MODIFIED:
         for name in ("cache-control", "expires"):
-            if name in facts.headers:
-                headers.append((name.encode(), facts.headers[name].encode("latin-1")))
+            if name in entry.headers:
+                headers.append((name.encode(), entry.headers[name].encode("latin-1")))
         return Reading(304, headers, 0, 0)
 
-    size = facts.size
+    size = entry.size
     span: Span | None = None
     part: int | None = None
     if "partNumber" in request.params:
-        part, span = _part(request, facts)
-    elif "range" in asked and _range_holds(asked, facts):
-        span = select_range(asked["range"], size)
+        part, span = _part(request, entry)
+    elif "range" in sent and _range_applies(sent, entry):
+        span = select_range(sent["range"], size)
 
     headers.append((b"accept-ranges", b"bytes"))
-    _describe(headers, request, facts)
+    _describe(headers, request, entry)
     if part is not None:
-        headers.append((b"x-amz-mp-parts-count", b"%d" % len(facts.parts)))
-    if asked.get("x-amz-checksum-mode", "").upper() == "ENABLED":
-        _add_checksum(headers, facts, span, part)
+        headers.append((b"x-amz-mp-parts-count", b"%d" % len(entry.parts)))
+    if sent.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        _add_checksum(headers, entry, span, part)
     if span is None:
         headers.append((b"content-length", b"%d" % size))
         return Reading(200, headers, 0, size)
     headers.append((b"content-length", b"%d" % span.length))
-    if span.length:  # of no bytes there is no way to say which
+    if span.length:  # A Content-Range cannot describe zero bytes.
         headers.append((b"content-range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, size)))
     return Reading(206, headers, span.start, span.stop)
 
 
-def _describe(headers: list[tuple[bytes, bytes]], request: Request, facts: Entry) -> None:
-    described = facts.headers
+def _describe(headers: list[tuple[bytes, bytes]], request: Request, entry: Entry) -> None:
+    described = entry.headers
     if request.params:
         described = _overridden(request, described)
     if "content-type" not in described:
         headers.append((b"content-type", DEFAULT_CONTENT_TYPE.encode()))
     for name, value in described.items():
         headers.append((name.encode(), value.encode("latin-1")))
-    for name, value in facts.metadata.items():
+    for name, value in entry.metadata.items():
         headers.append((b"x-amz-meta-" + name.encode("latin-1"), value.encode("latin-1")))
-    if facts.tags:
-        headers.append((b"x-amz-tagging-count", b"%d" % len(facts.tags)))
+    if entry.tags:
+        headers.append((b"x-amz-tagging-count", b"%d" % len(entry.tags)))
 
 
 def _overridden(request: Request, stored: Mapping[str, str]) -> Mapping[str, str]:
@@ -193,55 +193,59 @@ def _overridden(request: Request, stored: Mapping[str, str]) -> Mapping[str, str
         header: request.params[name] for name, header in OVERRIDES.items() if name in request.params
     }
     for name, value in found.items():
-        # A line break would let a URL write headers of its own.
+        # A line break would allow a URL to add headers.
         if _CONTROL.search(value):
             raise invalid_argument(
                 f"response-{name}", value, "Header value cannot have control characters."
             )
     if not found:
         return stored
-    # Stored values are header text already; these are text, sent as UTF-8.
-    sent = {name: value.encode().decode("latin-1") for name, value in found.items()}
+    # Stored values are decoded as Latin-1; these are Unicode text, which is sent as UTF-8. White
+    # space at the ends is no part of a field value (RFC 9110, 5.5).
+    sent = {name: value.strip(" \t").encode().decode("latin-1") for name, value in found.items()}
     return {**stored, **sent}
 
 
-def _range_holds(asked: Mapping[str, str], facts: Entry) -> bool:
-    """Return whether If-Range, when there is one, lets the range count (RFC 9110, 13.1.5)."""
-    held = asked.get("if-range")
-    if held is None:
+def _range_applies(sent: Mapping[str, str], entry: Entry) -> bool:
+    """Evaluate If-Range (RFC 9110, 13.1.5)."""
+    condition = sent.get("if-range")
+    if condition is None:
         return True
-    when = None if held.lstrip().startswith(('"', "W/")) else moment(held)
-    return facts.modified // 1000 == when if when is not None else facts.etag in etags(held)
+    is_etag = condition.lstrip().startswith(('"', "W/"))
+    date = None if is_etag else parse_date(condition)
+    if date is not None:
+        return entry.modified // 1000 == date
+    return entry.etag in etags(condition)
 
 
-def _part(request: Request, facts: Entry) -> tuple[int | None, Span | None]:
-    """Return the part that partNumber names (None: the object has no parts) and its bytes."""
+def _part(request: Request, entry: Entry) -> tuple[int | None, Span | None]:
+    """Return the number and span of the part in partNumber; no number without multipart upload."""
     number = part_number(request)
     if "range" in request.headers:
         raise S3Error(
             "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
         )
-    if not facts.parts:
+    if not entry.parts:
         if number > 1:
             raise S3Error("InvalidPartNumber", PartNumberRequested=number, ActualPartCount=1)
-        return None, Span(0, facts.size) if facts.size else None
-    if number > len(facts.parts):
-        raise S3Error("InvalidPart", PartNumberRequested=number, ActualPartCount=len(facts.parts))
-    # S3 counts the parts that the object has, whatever numbers they were uploaded under.
-    start = sum(part.size for part in facts.parts[: number - 1])
-    size = facts.parts[number - 1].size
-    return number, Span(start, start + size) if facts.size else None
+        return None, Span(0, entry.size) if entry.size else None
+    if number > len(entry.parts):
+        raise S3Error("InvalidPart", PartNumberRequested=number, ActualPartCount=len(entry.parts))
+    # S3 counts the parts of the object, regardless of the numbers that they were uploaded with.
+    start = sum(part.size for part in entry.parts[: number - 1])
+    size = entry.parts[number - 1].size
+    return number, Span(start, start + size) if entry.size else None
 
 
 def _add_checksum(
-    headers: list[tuple[bytes, bytes]], facts: Entry, span: Span | None, part: int | None
+    headers: list[tuple[bytes, bytes]], entry: Entry, span: Span | None, part: int | None
 ) -> None:
-    checksum: Checksum | None = facts.checksum
+    checksum: Checksum | None = entry.checksum
     kind = None if checksum is None else checksum.type
     if part is not None:
-        checksum = facts.parts[part - 1].checksum
-    elif span is not None and span.length != facts.size:
-        # The checksum of the whole says nothing about a piece of it; SDKs would refuse the bytes.
+        checksum = entry.parts[part - 1].checksum
+    elif span is not None and span.length != entry.size:
+        # SDKs would compare the checksum of the object with that of the range.
         return
     if checksum is None or kind is None:
         return
@@ -257,7 +261,7 @@ ATTRIBUTES_HEADER = "x-amz-object-attributes"
 
 
 def requested_attributes(request: Request) -> frozenset[str]:
-    """Return the attributes that the request asks for; raises InvalidArgument, InvalidRequest."""
+    """Parse x-amz-object-attributes; raises InvalidArgument and InvalidRequest."""
     value = request.headers.get(ATTRIBUTES_HEADER, "")
     names = frozenset(name.strip() for name in value.split(",") if name.strip())
     if not names:
@@ -272,27 +276,27 @@ def requested_attributes(request: Request) -> frozenset[str]:
     return names
 
 
-def attributes(request: Request, facts: Entry) -> bytes:
-    """Return the document with the attributes that the request asks for."""
+def attributes(request: Request, entry: Entry) -> bytes:
+    """Return the document with the requested attributes of the object *entry*."""
     names = requested_attributes(request)
     page = _attribute_parts_query(request)
     inside = ""
     if "ETag" in names:
-        inside += f"<ETag>{facts.etag}</ETag>"  # without quotes, here alone
-    if "Checksum" in names and facts.checksum is not None:
-        inside += f"<Checksum>{checksum_elements(facts.checksum, with_type=True)}</Checksum>"
-    if "ObjectParts" in names and facts.parts:
-        inside += _attribute_parts(facts, page)
+        inside += f"<ETag>{entry.etag}</ETag>"  # Without quotes, in this document only.
+    if "Checksum" in names and entry.checksum is not None:
+        inside += f"<Checksum>{checksum_elements(entry.checksum, with_type=True)}</Checksum>"
+    if "ObjectParts" in names and entry.parts:
+        inside += _attribute_parts(entry, page)
     if "StorageClass" in names:
         inside += STORAGE_CLASS
     if "ObjectSize" in names:
-        inside += f"<ObjectSize>{facts.size}</ObjectSize>"
+        inside += f"<ObjectSize>{entry.size}</ObjectSize>"
     return document("GetObjectAttributesResponse", inside)
 
 
-def _attribute_parts(facts: Entry, page: PartsQuery) -> str:
-    # As on GET, the parts are counted from one whatever numbers they were uploaded under.
-    numbered = list(enumerate(facts.parts, start=1))
+def _attribute_parts(entry: Entry, page: PartsQuery) -> str:
+    # As for GetObject, the parts are counted from 1, regardless of their numbers in the upload.
+    numbered = list(enumerate(entry.parts, start=1))
     following = numbered[page.marker :]
     shown = following[: page.limit]
     truncated = len(following) > len(shown) and page.limit > 0
@@ -303,7 +307,7 @@ def _attribute_parts(facts: Entry, page: PartsQuery) -> str:
     )
     last = shown[-1][0] if shown else 0
     return (
-        f"<ObjectParts><PartsCount>{len(facts.parts)}</PartsCount>"
+        f"<ObjectParts><PartsCount>{len(entry.parts)}</PartsCount>"
         f"<PartNumberMarker>{page.marker}</PartNumberMarker>"
         f"<NextPartNumberMarker>{last}</NextPartNumberMarker>"
         f"<MaxParts>{page.limit}</MaxParts>"

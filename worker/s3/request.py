@@ -1,4 +1,4 @@
-"""One HTTP request as S3 sees it: its address, its query and its headers, taken apart once."""
+"""A request as S3 interprets it: bucket, key, query parameters and headers."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -8,15 +8,16 @@ import attrs
 
 from worker.s3.error_codes import S3Error, invalid_argument
 
-MAX_KEY = 1024  # bytes of UTF-8
+MAX_KEY = 1024
+"""Bytes of UTF-8."""
 MAX_QUERY_PAIRS = 256
 
 SERVICE = "service"
 BUCKET = "bucket"
 OBJECT = "object"
 
-# Headers that some SDKs move into the query of a presigned URL. Digests are not among them: those
-# SDKs put there what they computed of the body they did not have.
+# Headers that some SDKs move into the query of a presigned URL. Digests are not among them: these
+# SDKs compute the digest of an empty body, since they do not have the real one.
 HOISTED = ("x-amz-meta-", "x-amz-tagging", "x-amz-acl", "x-amz-storage-class")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -25,38 +26,39 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 @attrs.frozen(eq=False)
 class Request:
-    """A request of which the address was understood; nothing else has been judged.
+    """A request with a valid target; its method, parameters and headers are not validated.
 
-    Header values are text in Latin-1, one character a byte, so that signatures and user metadata
-    see exactly what was sent. ``method`` is upper case.
+    Header values are decoded as Latin-1, one character for each byte, so that signatures and user
+    metadata are exactly what the client sent.
     """
 
     method: str
+    """Upper case."""
     path: str
-    """The path as sent, still percent-encoded, without the query; in Latin-1."""
+    """The path as sent, percent-encoded, without the query; decoded as Latin-1."""
     query_string: str
-    """The query as sent, without the ``?``; in Latin-1."""
+    """The query as sent, without the ``?``; decoded as Latin-1."""
     host: str
-    """The Host as sent, with its port if there is one; empty if there is none."""
+    """The Host header as sent, with its port if it has one; empty without one."""
     bucket: str | None
     key: str | None
-    """Percent-decoded once and otherwise untouched: ``//``, ``.`` and ``..`` are plain text."""
+    """Percent-decoded once; ``//``, ``.`` and ``..`` have no special meaning."""
     level: str
-    """``service``, ``bucket`` or ``object``: what the address names."""
+    """``service``, ``bucket`` or ``object``, as the target names."""
     virtual: bool
-    """Whether the bucket came from the host and not from the path."""
+    """Whether the bucket is named in the host (virtual-hosted style)."""
     query: tuple[tuple[str, str], ...]
-    """The query decoded, in the order sent."""
+    """The decoded query parameters in order."""
     params: Mapping[str, str]
-    """The query by name; of a name given twice, the first."""
+    """The query parameters by name; the first one of each name."""
     headers: Mapping[str, str]
-    """By lower-case name; a header that was sent twice is joined with commas."""
+    """By lower-case name; headers of the same name are joined with commas."""
     hoisted: frozenset[str] = frozenset()
-    """Those of ``headers`` that a presigned URL carried in its query."""
+    """The names in *headers* that were sent as query parameters of a presigned URL."""
 
     @property
     def resource(self) -> str:
-        """What error documents call the Resource: ``/bucket/key``, decoded."""
+        """The Resource element of an error document: ``/bucket/key``, decoded."""
         if self.bucket is None:
             return "/"
         return f"/{self.bucket}" if self.key is None else f"/{self.bucket}/{self.key}"
@@ -70,11 +72,10 @@ def parse(
     *,
     buckets: Collection[str],
 ) -> Request:
-    """Return the request that was sent; raises only S3Error.
+    """Parse a request; raises no other error than S3Error.
 
-    *raw_path* is the target up to the ``?`` as it came over the wire, absolute form included.
-    *buckets* are the names that exist: only ``NAME.anything`` of one of them is the
-    virtual-host style.
+    *raw_path* is the request target as sent, up to the ``?``; it may be in absolute form. *buckets*
+    are the existing buckets: a host ``NAME.domain`` is virtual-hosted style only for their names.
     """
     by_name = _headers(headers)
     host = by_name.get("host", "")
@@ -125,7 +126,7 @@ def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     by_name: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
-        # Not all that is white space in Latin-1: UTF-8 has letters that end in such a byte.
+        # Not all white space of Latin-1: characters of UTF-8 may end in such a byte.
         value = raw_value.strip(b" \t").decode("latin-1")
         by_name[name] = f"{by_name[name]},{value}" if name in by_name else value
     return by_name
@@ -138,7 +139,7 @@ def _hoist(params: Mapping[str, str], headers: dict[str, str]) -> frozenset[str]
         if name.lower().startswith(HOISTED) and name.lower() not in headers
     }
     for name, value in found.items():
-        # A header could not have held it, and the answer to a GET could not give it back.
+        # It cannot be sent as a header, so a GET could not return it.
         if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
             raise invalid_argument(name, value, "This cannot be a header.")
     headers.update(found)
@@ -146,7 +147,7 @@ def _hoist(params: Mapping[str, str], headers: dict[str, str]) -> frozenset[str]
 
 
 def _absolute(target: bytes, host: str) -> tuple[str, bytes]:
-    """Return host and path of a target that does not begin with a slash (RFC 9112, 3.2)."""
+    """Return host and path of a target in absolute or asterisk form (RFC 9112, 3.2)."""
     if target == b"*":  # OPTIONS of the server itself
         return host, b"/"
     scheme, found, rest = target.partition(b"://")
@@ -157,13 +158,13 @@ def _absolute(target: bytes, host: str) -> tuple[str, bytes]:
 
 
 def _virtual_bucket(name: str, buckets: Collection[str]) -> str | None:
-    """Return the bucket that the host *name* starts with, or None."""
+    """Return the bucket that the host *name* starts with; None if there is none."""
     position = name.find(".")
     while position > 0:
         label = name[:position]
         if label in buckets:
             return label
-        # Hosts have no case, and some clients lower them; names of buckets may have upper case.
+        # Host names are case-insensitive, and some clients send them in lower case.
         for bucket in buckets:
             if bucket.lower() == label.lower():
                 return bucket
@@ -173,7 +174,7 @@ def _virtual_bucket(name: str, buckets: Collection[str]) -> str | None:
 
 def _decode_path(raw_path: bytes) -> str:
     if b"%" in raw_path:
-        _refuse_broken_escapes(raw_path)
+        _check_escapes(raw_path)
         raw_path = unquote_to_bytes(raw_path)
     try:
         path = raw_path.decode()
@@ -186,13 +187,13 @@ def _decode_path(raw_path: bytes) -> str:
     if "\x00" in path:
         raise S3Error(
             "InvalidURI",
-            "Couldn't parse the specified URI: a key cannot hold the character U+0000.",
+            "Couldn't parse the specified URI: a key cannot contain the character U+0000.",
             URI=path.replace("\x00", "%00"),
         )
     return path
 
 
-def _refuse_broken_escapes(raw_path: bytes) -> None:
+def _check_escapes(raw_path: bytes) -> None:
     for piece in raw_path.split(b"%")[1:]:
         if len(piece) < 2 or piece[0] not in _HEX or piece[1] not in _HEX:
             raise S3Error(

@@ -30,7 +30,7 @@ class Credentials:
 
 @attrs.frozen
 class Signed:
-    """A signature that was found right, and what the signatures of chunks go on from."""
+    """A verified signature, from which the signatures of chunks and trailers are derived."""
 
     access_key: str
     timestamp: str = ""
@@ -39,11 +39,11 @@ class Signed:
     key: bytes = attrs.field(default=b"", repr=False)
 
     def chunk(self, sha256: str) -> "Signed":
-        """Return the signature of the next chunk, whose bytes have that digest."""
+        """Return the signature of the next chunk, whose content has the digest *sha256*."""
         return self._next("AWS4-HMAC-SHA256-PAYLOAD", f"{EMPTY_SHA256}\n{sha256}")
 
     def trailer(self, trailers: Mapping[str, str]) -> "Signed":
-        """Return the signature of the trailers, after the last chunk's."""
+        """Return the signature of the trailers, which follows that of the last chunk."""
         canonical = "".join(f"{name}:{value}\n" for name, value in sorted(trailers.items()))
         return self._next(
             "AWS4-HMAC-SHA256-TRAILER", hashlib.sha256(canonical.encode("latin-1")).hexdigest()
@@ -56,7 +56,7 @@ class Signed:
 
 @attrs.frozen
 class Scope:
-    """The credential of a signature: who, and for what."""
+    """The parts of a SigV4 credential: an access key and a credential scope."""
 
     access_key: str
     date: str
@@ -70,26 +70,25 @@ class Scope:
 
 @attrs.frozen
 class Claim:
-    """What a request says of its signature, not yet believed."""
+    """The unverified signature of a request, with the values that it was made from."""
 
     scope: Scope
     timestamp: str
     signed_headers: tuple[str, ...]
     signature: str = attrs.field(repr=False)
     payload: str
-    """The last line of the canonical request."""
-    in_query: bool
+    """The last line of the canonical request: a digest, or a constant such as UNSIGNED-PAYLOAD."""
 
 
 def parse_scope(credential: str) -> Scope | None:
-    """Return the parts of ``KEY/date/region/service/aws4_request``; keys may hold slashes."""
+    """Parse ``KEY/date/region/service/aws4_request``; the key may contain slashes."""
     parts = credential.rsplit("/", 4)
     return Scope(*parts) if len(parts) == 5 and parts[0] else None
 
 
 @lru_cache(maxsize=256)
 def parse_timestamp(value: str) -> int | None:
-    """Return ``20130524T000000Z`` as seconds since 1970, None if it is not that."""
+    """Return the seconds since 1970 of a time such as ``20130524T000000Z``, or None."""
     if len(value) != 16:
         return None
     try:
@@ -100,7 +99,7 @@ def parse_timestamp(value: str) -> int | None:
 
 @lru_cache(maxsize=64)
 def signing_key(secret_key: str, date: str, region: str, service: str) -> bytes:
-    """Return the key that a day's signatures are made with."""
+    """Return the signing key of a day, region and service."""
     key = b"AWS4" + secret_key.encode()
     for part in (date, region, service, TERMINATOR):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -108,22 +107,22 @@ def signing_key(secret_key: str, date: str, region: str, service: str) -> bytes:
 
 
 def sign(key: bytes, text: str) -> str:
-    """Return the signature of a text, in hex."""
+    """Return the signature of a string to sign, in hex."""
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 def same(expected: str, given: str) -> bool:
-    """Whether two signatures are the same, in a time that does not tell how nearly."""
+    """Compare two signatures in constant time."""
     return hmac.compare_digest(expected.encode(), given.encode())
 
 
 def canonical_request(
     request: Request, claim: Claim, *, host: str | None = None, path: str | None = None
 ) -> str:
-    """Return the canonical form of a request, by which client and server sign the same text.
+    """Return the canonical request (SigV4, "Create a canonical request").
 
-    The path is decoded once and encoded again with only ``A-Za-z0-9-_.~/`` bare: this is what
-    every client agrees with, whatever it escapes on the wire.
+    The path is percent-decoded once and encoded again except ``A-Za-z0-9-_.~/``, since clients
+    differ in what they encode in the request target. *host* and *path* replace those sent.
     """
     if path is None:
         path = quote(unquote_to_bytes(request.path.encode("latin-1")), safe="/~")
@@ -138,7 +137,7 @@ def canonical_request(
 
 
 def canonical_query(query: Iterable[tuple[str, str]]) -> str:
-    """Return the query sorted and encoded, without the signature itself."""
+    """Return the canonical query string: sorted, encoded, without the signature."""
     pairs = sorted(
         (quote(name, safe="~"), quote(value, safe="~"))
         for name, value in query
@@ -148,54 +147,49 @@ def canonical_query(query: Iterable[tuple[str, str]]) -> str:
 
 
 def string_to_sign(claim: Claim, canonical: str) -> str:
-    """Return the text that is signed in the end."""
+    """Return the string to sign of a canonical request."""
     digest = hashlib.sha256(canonical.encode("latin-1", "replace")).hexdigest()
     return f"{ALGORITHM}\n{claim.timestamp}\n{claim.scope}\n{digest}"
 
 
-def check(
-    request: Request, claim: Claim, credentials: Credentials, *, port: int | None = None
-) -> Signed:
-    """Return the signature that a claim makes, if it is right; raises SignatureDoesNotMatch.
+def check(request: Request, claim: Claim, credentials: Credentials) -> Signed:
+    """Verify the signature of a claim; raises SignatureDoesNotMatch.
 
-    Some clients sign a Host with its port and send it without, or the other way round, and some
-    sign the path just as they send it: those are tried when the textbook form does not fit.
+    Some clients sign the Host without its port, or the path exactly as they send it. These forms
+    are accepted as well.
     """
     scope = claim.scope
     key = signing_key(credentials.secret_key, scope.date, scope.region, scope.service)
-    textbook = canonical_request(request, claim)
-    for canonical in _forms(request, claim, textbook, port):
+    standard = canonical_request(request, claim)
+    for canonical in _forms(request, claim, standard):
         expected = sign(key, string_to_sign(claim, canonical))
         if same(expected, claim.signature.lower()):
             return Signed(scope.access_key, claim.timestamp, str(scope), expected, key)
-    text = string_to_sign(claim, textbook)
-    # AWS gives the signature that was provided, too. The client has it, and an error is no place
-    # for one: errors reach logs.
+    text = string_to_sign(claim, standard)
+    # AWS returns the provided signature as well. It is left out, since clients log error documents.
     raise S3Error(
         "SignatureDoesNotMatch",
         AWSAccessKeyId=scope.access_key,
         StringToSign=text,
         StringToSignBytes=text.encode().hex(" "),
-        CanonicalRequest=textbook,
-        CanonicalRequestBytes=textbook.encode("utf-8", "replace").hex(" "),
+        CanonicalRequest=standard,
+        CanonicalRequestBytes=standard.encode("utf-8", "replace").hex(" "),
     )
 
 
-def _forms(request: Request, claim: Claim, textbook: str, port: int | None) -> Iterable[str]:
-    yield textbook
+def _forms(request: Request, claim: Claim, standard: str) -> Iterable[str]:
+    yield standard
     hosts: list[str | None] = [None]
     name, colon, digits = request.host.rpartition(":")
     if colon and digits.isdigit():
         hosts.append(name)
-    elif port is not None:
-        hosts.append(f"{request.host}:{port}")
     for path in (None, request.path):
         for host in hosts:
             if path is not None or host is not None:
                 yield canonical_request(request, claim, host=host, path=path)
 
 
-# The parameters that are part of the resource which is signed.
+# The query parameters that SigV2 signs as part of the resource.
 SUBRESOURCES = frozenset(
     {
         "accelerate",
@@ -232,7 +226,7 @@ SUBRESOURCES = frozenset(
 
 
 def string_to_sign_v2(request: Request, date: str) -> str:
-    """Return the text that a V2 signature signs; *date* is the Date line, or Expires."""
+    """Return the string to sign of SigV2; *date* is the Date header, or the Expires parameter."""
     headers = request.headers
     amz = "".join(
         f"{name}:{' '.join(value.split())}\n"
@@ -252,12 +246,12 @@ def _resource_v2(request: Request) -> str:
     sub = sorted((name, value) for name, value in request.query if name in SUBRESOURCES)
     if not sub:
         return path
-    # A parameter without a value stands there without an equals sign.
+    # A parameter without a value has no equals sign.
     return f"{path}?" + "&".join(f"{name}={value}" if value else name for name, value in sub)
 
 
 def check_v2(request: Request, credentials: Credentials, *, date: str, signature: str) -> Signed:
-    """Return the signature if it is right; raises SignatureDoesNotMatch."""
+    """Verify a SigV2 signature; raises SignatureDoesNotMatch."""
     text = string_to_sign_v2(request, date)
     digest = hmac.digest(
         credentials.secret_key.encode(), text.encode("latin-1", "replace"), hashlib.sha1

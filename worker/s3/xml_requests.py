@@ -5,7 +5,7 @@ from xml.parsers import expat
 
 import attrs
 
-from worker.s3.conditions import Conditions, etags, moment
+from worker.s3.conditions import Conditions, etags, parse_date
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import check_tags
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
@@ -13,10 +13,11 @@ from worker.s3.request import Request
 from worker.s3.xml_responses import OWNER_ID
 
 MAX_DEPTH = 8
-MAX_ELEMENTS = 120_000  # 10,000 parts of eight elements, and room to spare
+MAX_ELEMENTS = 120_000
+"""10,000 parts of eight elements are valid."""
 PIECE = 1 << 16
 MAX_TAG = 4 * PIECE
-"""Bytes of one tag: one of megabytes, all attributes, would keep the process for seconds."""
+"""Bytes of one tag: parsing megabytes of attributes would block the event loop for seconds."""
 
 MAX_DELETE = 1000
 
@@ -29,31 +30,31 @@ CHECKSUM_ELEMENTS = {
 
 @attrs.define
 class Element:
-    """An element that was read: its local name, its text and what is inside."""
+    """A parsed element: its local name, its text and its child elements."""
 
     name: str
     text: str = ""
     children: list["Element"] = attrs.field(factory=list)
 
     def all(self, name: str) -> Iterator["Element"]:
-        """Yield the children of that name."""
+        """Yield the children with a name."""
         return (child for child in self.children if child.name == name)
 
     def get(self, name: str) -> str | None:
-        """Return the text of the first child of that name, None without one."""
+        """Return the text of the first child with a name, or None."""
         return next((child.text for child in self.all(name)), None)
 
 
 def malformed(message: str | None = None) -> S3Error:
-    """Return MalformedXML, with a sentence that says what is missing if there is one."""
+    """Return MalformedXML; *message* replaces the default message."""
     return S3Error("MalformedXML", message)
 
 
 def parse_xml(body: bytes, root: str) -> Element:
-    """Return the document, whose outermost element must be *root*; raises only S3Error.
+    """Parse a document with the root element *root*; raises no other error than S3Error.
 
-    Namespaces are ignored, as S3 ignores them; a document type is refused, so that no entity can
-    grow or reach for a file.
+    Namespaces are ignored, as in S3. A document type is rejected: its entities could expand without
+    bound, or read files.
     """
     reader = _Reader()
     parser = expat.ParserCreate(namespace_separator=" ")
@@ -69,7 +70,7 @@ def parse_xml(body: bytes, root: str) -> Element:
                 raise malformed()
         parser.Parse(b"", True)
     except (expat.ExpatError, LookupError, ValueError):
-        # LookupError and ValueError: an encoding that the declaration names and Python lacks.
+        # LookupError and ValueError: the declared encoding is unknown.
         raise malformed() from None
     found = reader.root
     if found is None or found.name != root:
@@ -81,8 +82,7 @@ class _Reader:
     def __init__(self) -> None:
         self.root: Element | None = None
         self._open: list[Element] = []
-        # The texts of those, in pieces: text added to text, again and again, takes minutes when it
-        # is long and much divided.
+        # The text of each, in pieces: concatenation would cost quadratic time.
         self._texts: list[list[str]] = []
         self._count = 0
 
@@ -118,8 +118,8 @@ class ObjectToDelete:
     conditions: Conditions
 
     @property
-    def refusal(self) -> S3Error | None:
-        """The error of a version that cannot be: objects here have none but ``null``."""
+    def rejection(self) -> S3Error | None:
+        """The error for a version other than ``null``, the only one of an object; else None."""
         if self.version in (None, "", "null"):
             return None
         return S3Error("NoSuchVersion", Key=self.key, VersionId=self.version)
@@ -134,7 +134,7 @@ class DeleteRequest:
 
 
 def parse_delete(body: bytes) -> DeleteRequest:
-    """Return what is to be deleted, 1 to 1,000 objects; raises MalformedXML."""
+    """Parse the body of DeleteObjects, with 1 to 1,000 objects; raises MalformedXML."""
     root = parse_xml(body, "Delete")
     objects = tuple(_to_delete(found) for found in root.all("Object"))
     if not objects or len(objects) > MAX_DELETE:
@@ -157,13 +157,13 @@ def _to_delete(found: Element) -> ObjectToDelete:
         Conditions(
             if_match=None if etag is None else etags(etag),
             if_size=None if size is None else _number(size),
-            if_last_modified=None if modified is None else _moment(modified),
+            if_last_modified=None if modified is None else _date(modified),
         ),
     )
 
 
 def parse_complete(body: bytes) -> tuple[ListedPart, ...]:
-    """Return the parts in the order listed, at least one; raises MalformedXML."""
+    """Parse the body of CompleteMultipartUpload, with at least one part; raises MalformedXML."""
     root = parse_xml(body, "CompleteMultipartUpload")
     parts = tuple(_listed_part(found) for found in root.all("Part"))
     if not parts or len(parts) > MAX_PART_NUMBER:
@@ -190,7 +190,7 @@ def _listed_part(found: Element) -> ListedPart:
 
 
 def parse_tagging(body: bytes) -> dict[str, str]:
-    """Return the tags of PutObjectTagging; raises MalformedXML, InvalidTag, BadRequest."""
+    """Parse the body of PutObjectTagging; raises MalformedXML, InvalidTag and BadRequest."""
     root = parse_xml(body, "Tagging")
     tag_set = next(root.all("TagSet"), None)
     if tag_set is None:
@@ -205,9 +205,10 @@ def parse_tagging(body: bytes) -> dict[str, str]:
 
 
 def check_acl(request: Request, body: bytes) -> None:
-    """Refuse the access rights of PutObjectAcl, unless they are those that every object has.
+    """Reject an ACL in PutObjectAcl other than that of every object.
 
-    s3cmd reads the rights of what it copies and writes them to the copy.
+    The latter is accepted, since s3cmd copies the ACL of an object with the object. Raises
+    AccessControlListNotSupported.
     """
     canned = request.headers.get("x-amz-acl")
     granted = any(name.startswith("x-amz-grant-") for name in request.headers)
@@ -234,8 +235,8 @@ def _number(value: str) -> int:
     return int(digits)
 
 
-def _moment(value: str) -> int:
-    found = moment(value)
+def _date(value: str) -> int:
+    found = parse_date(value)
     if found is None:
         raise malformed()
     return found

@@ -22,10 +22,10 @@ from worker.s3.listing import (
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
-# The characters that text cannot hold as they are. A bare carriage return would come back as a
-# line feed, so it and its like are written as references.
+# Characters that are escaped in text. A parser would normalize a literal carriage return to a line
+# feed, so control characters become character references.
 _SPECIAL = re.compile("[&<>\"'\t\n\r\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_UNCARRIED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_UNREPRESENTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _URL_PLAIN = re.compile(r"[A-Za-z0-9_.\-~/]*")
 
 
@@ -34,8 +34,8 @@ def _reference(match: re.Match[str]) -> str:
     named = _NAMED.get(character)
     if named is not None:
         return named
-    # XML 1.0 has no way to say these, not even as references; a client that needs such keys asks
-    # for encoding-type=url. A document that no parser takes would hide all other keys too.
+    # XML 1.0 cannot represent these, even as references. A client that needs such keys requests
+    # encoding-type=url. A document that is not well-formed would hide all other keys.
     if character < " " or character > "\x9f":
         return "\ufffd"
     return f"&#{ord(character)};"
@@ -54,17 +54,17 @@ _NAMED = {
 
 
 def text(value: str) -> str:
-    """Return *value* as the text of an element; characters XML cannot carry become U+FFFD."""
+    """Escape *value* as text; characters that XML 1.0 cannot represent become U+FFFD."""
     return _SPECIAL.sub(_reference, value)
 
 
-def carries(value: str) -> bool:
-    """Whether XML 1.0 has a form for every character of *value*."""
-    return _UNCARRIED.search(value) is None
+def is_representable(value: str) -> bool:
+    """Whether XML 1.0 can represent every character of *value*."""
+    return _UNREPRESENTABLE.search(value) is None
 
 
 def url_text(value: str) -> str:
-    """Return *value* as ``encoding-type=url`` wants it: percent-encoded but for slashes."""
+    """Percent-encode *value* except slashes, as ``encoding-type=url`` requires."""
     return value if _URL_PLAIN.fullmatch(value) else quote(value, safe="/", errors="replace")
 
 
@@ -74,12 +74,12 @@ def element(name: str, value: str) -> str:
 
 
 def optional(name: str, value: str | None) -> str:
-    """Return the element, or nothing when there is no value."""
+    """Return the element; an empty string without a value."""
     return "" if value is None else element(name, value)
 
 
 def document(name: str, content: str) -> bytes:
-    """Return a whole document in S3's namespace."""
+    """Return a document in the namespace of S3."""
     return f'{HEAD}<{name} xmlns="{NAMESPACE}">{content}</{name}>'.encode()
 
 
@@ -89,7 +89,7 @@ STORAGE_CLASS = "<StorageClass>STANDARD</StorageClass>"
 
 
 def timestamp(milliseconds: int) -> str:
-    """Return ``2009-10-12T17:50:30.000Z``."""
+    """Return an ISO 8601 time, such as ``2009-10-12T17:50:30.000Z``."""
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
@@ -99,8 +99,8 @@ def _second(seconds: int) -> str:
 
 
 def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:
-    """Return the error document; the ids must be those of the response's headers."""
-    facts = {
+    """Return the document of an error, with the ids of the response's headers."""
+    fields = {
         "Code": fault.code,
         "Message": fault.message,
         **fault.fields,
@@ -108,13 +108,13 @@ def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> by
         "RequestId": request_id,
         "HostId": host_id,
     }
-    # The one document of S3 without a namespace.
-    inside = "".join(element(name, value) for name, value in facts.items())
+    # Error documents have no namespace.
+    inside = "".join(element(name, value) for name, value in fields.items())
     return f"{HEAD}<Error>{inside}</Error>".encode()
 
 
 def list_buckets(buckets: Iterable[tuple[str, int]], *, prefix: str | None = None) -> bytes:
-    """Return ListBuckets of (name, created in milliseconds), in the order of their names."""
+    """Return ListBuckets of pairs of name and creation time in milliseconds, sorted by name."""
     rows = "".join(
         f"<Bucket>{element('Name', name)}<CreationDate>{timestamp(created)}</CreationDate></Bucket>"
         for name, created in sorted(buckets)
@@ -133,7 +133,7 @@ def list_page(bucket: str, query: ListQuery, page: Page) -> bytes:
     if page.next is not None and query.kind != V2:
         _check_marker(page.last, url=query.url)
     head = [f"<Name>{text(bucket)}</Name>"]
-    # V1 leaves its prefix as it is even when all else is encoded; clients do not decode it.
+    # ListObjects does not encode its prefix, even if it encodes keys; clients do not decode it.
     head.append(
         f"<Prefix>{text(query.prefix) if query.kind == V1 else name(query.prefix)}</Prefix>"
     )
@@ -172,15 +172,15 @@ def list_page(bucket: str, query: ListQuery, page: Page) -> bytes:
 
 
 def _check_marker(marker: str, *, url: bool) -> None:
-    """Refuse to let a listing go on from a name that the client would get changed.
+    """Reject a marker of the next page that XML cannot represent.
 
-    It would send the changed one back, and all keys between the two would be missed in silence.
+    The client would send back the replaced name, and silently miss all keys between the two.
     """
-    if not url and not carries(marker):
+    if not url and not is_representable(marker):
         raise S3Error(
             "InvalidRequest",
-            "The page ends with a name that XML 1.0 cannot carry; ask again with "
-            "encoding-type=url, or with ListObjectsV2.",
+            "The page ends with a key that XML 1.0 cannot represent; repeat the request with "
+            "encoding-type=url, or use ListObjectsV2.",
             Key=marker,
         )
 
@@ -212,7 +212,7 @@ def _checksum_kind(checksum: Checksum | None) -> str:
 
 
 def checksum_elements(checksum: Checksum | None, *, with_type: bool) -> str:
-    """Return ``<ChecksumCRC32>…</ChecksumCRC32>``, with its type behind it when asked."""
+    """Return an element such as ChecksumCRC32, followed by ChecksumType if *with_type* is set."""
     if checksum is None:
         return ""
     kind = f"<ChecksumType>{checksum.type}</ChecksumType>" if with_type else ""
@@ -283,7 +283,7 @@ def list_parts(bucket: str, upload: Upload, query: PartsQuery, page: PartsPage) 
 
 
 def initiated(bucket: str, key: str, upload_id: str) -> bytes:
-    """Return the answer to CreateMultipartUpload."""
+    """Return the response to CreateMultipartUpload."""
     return document(
         "InitiateMultipartUploadResult",
         element("Bucket", bucket) + element("Key", key) + element("UploadId", upload_id),
@@ -293,7 +293,7 @@ def initiated(bucket: str, key: str, upload_id: str) -> bytes:
 def completed(
     bucket: str, key: str, *, etag: str, checksum: Checksum | None, location: str
 ) -> bytes:
-    """Return the answer to CompleteMultipartUpload; *location* is the object's URL."""
+    """Return the response to CompleteMultipartUpload; *location* is the URL of the object."""
     return document(
         "CompleteMultipartUploadResult",
         f"{element('Location', location)}{element('Bucket', bucket)}{element('Key', key)}"
@@ -302,7 +302,7 @@ def completed(
 
 
 def copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
-    """Return the answer to CopyObject."""
+    """Return the response to CopyObject."""
     return document(
         "CopyObjectResult",
         f"<LastModified>{timestamp(modified)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
@@ -311,7 +311,7 @@ def copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
 
 
 def part_copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
-    """Return the answer to UploadPartCopy."""
+    """Return the response to UploadPartCopy."""
     return document(
         "CopyPartResult",
         f"<LastModified>{timestamp(modified)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
@@ -320,7 +320,7 @@ def part_copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes
 
 
 def deleted(results: Iterable[tuple[str, S3Error | None]], *, quiet: bool) -> bytes:
-    """Return the answer to DeleteObjects: each key with its error, None for one that is gone."""
+    """Return the response to DeleteObjects: each key with its error, or None if it was deleted."""
     rows = []
     for key, fault in results:
         if fault is not None:
@@ -334,7 +334,7 @@ def deleted(results: Iterable[tuple[str, S3Error | None]], *, quiet: bool) -> by
 
 
 def tagging(tags: Mapping[str, str]) -> bytes:
-    """Return the answer to GetObjectTagging."""
+    """Return the response to GetObjectTagging."""
     rows = "".join(
         f"<Tag>{element('Key', key)}{element('Value', value)}</Tag>" for key, value in tags.items()
     )
