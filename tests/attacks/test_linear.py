@@ -5,7 +5,7 @@ of the test ends it, so no clock is read.
 """
 
 import pytest
-from s3.scene import a_request
+from s3.protocol_builders import a_request
 
 from worker.s3 import conditions, copying, listing, metadata, reads, request, xml_requests
 from worker.s3.authentication import verify

@@ -1,10 +1,4 @@
-"""Feeds the protocol what nobody sends, for as long as it is told.
-
-    python tests/s3/fuzz_protocol.py --seconds 600 [--seed 7]
-
-Each round takes a sound request or document apart at random and puts it together wrongly. Whatever
-comes of it, the answer is a value or an S3Error, in time, and its error document is well-formed.
-"""
+"""Fuzzer of the S3 protocol, without a server: mutated requests, bodies and documents."""
 
 import argparse
 import random
@@ -116,14 +110,14 @@ SPICE = [
 
 
 class Fuzzer:
-    """One endless run of wrong things."""
+    """A sequence of mutated input, determined by its seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.outcomes: Counter[str] = Counter()
 
-    def spoil(self, data: bytes) -> bytes:
-        """Return *data* with a few things cut out, doubled, exchanged or put in."""
+    def mutate(self, data: bytes) -> bytes:
+        """Return *data* with bytes removed, duplicated, replaced or inserted."""
         for _ in range(self.random.choice([0, 0, 1, 1, 2, 4])):
             at = self.random.randint(0, len(data))
             to = min(len(data), at + self.random.randint(0, 8))
@@ -134,7 +128,7 @@ class Fuzzer:
         return data
 
     def attempt(self, what: str, act: Callable[[], object]) -> object:
-        """Return what comes of it, None if it was refused."""
+        """Return the result of *act*, or None if it raises S3Error."""
         started = time.monotonic()
         try:
             result = act()
@@ -150,18 +144,18 @@ class Fuzzer:
         return result
 
     def request(self) -> None:
-        """Read a request, route it, and ask everything of it that an operation would."""
+        """Parse a request, route it, and evaluate everything that an operation could."""
         choose = self.random
         headers = [
-            (self.spoil(name) if choose.random() < 0.05 else name, self.spoil(value))
+            (self.mutate(name) if choose.random() < 0.05 else name, self.mutate(value))
             for name, value in choose.sample(HEADERS, choose.randint(0, 12))
         ]
         found = self.attempt(
             "request",
             lambda: parse(
                 choose.choice(METHODS),
-                self.spoil(choose.choice(TARGETS)),
-                self.spoil(choose.choice(QUERIES)),
+                self.mutate(choose.choice(TARGETS)),
+                self.mutate(choose.choice(QUERIES)),
                 headers,
                 buckets=("out", "labresults"),
             ),
@@ -201,7 +195,7 @@ class Fuzzer:
     def framed(
         self, form: Payload | None = None, signed: Signed | None = None, digests: Any = None
     ) -> None:
-        """Take the framing off a body that is cut anywhere."""
+        """Decode a mutated aws-chunked body in random pieces."""
         mode = self.random.choice(list(FRAMINGS))
         if form is None or not form.framed:
             framing = FRAMINGS[mode]
@@ -213,7 +207,7 @@ class Fuzzer:
                 trailer=framing.trailer,
                 announced=("x-amz-checksum-crc32",) if framing.trailer else (),
             )
-        body = self.spoil(self.random.choice(FRAMED))
+        body = self.mutate(self.random.choice(FRAMED))
 
         def decode() -> None:
             decoder = ChunkedDecoder(form, signed)
@@ -231,8 +225,8 @@ class Fuzzer:
         self.attempt("framed body", decode)
 
     def document(self) -> None:
-        """Read a document as each of those that clients send."""
-        body = self.spoil(self.random.choice(DOCUMENTS))
+        """Parse a mutated document with each parser."""
+        body = self.mutate(self.random.choice(DOCUMENTS))
         for reader in (
             xml_requests.parse_delete,
             xml_requests.parse_complete,
@@ -241,14 +235,14 @@ class Fuzzer:
             self.attempt(reader.__name__, partial(reader, body))
 
     def round(self) -> None:
-        """Do one of each."""
+        """Fuzz each kind of input once."""
         self.request()
         self.framed()
         self.document()
 
 
 def main() -> None:
-    """Run for the time given; an exception that is no S3Error ends it, with the seed to repeat."""
+    """Fuzz for a number of seconds; an exception other than S3Error ends it and prints the seed."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--seconds", type=float, default=600)
     arguments.add_argument("--seed", type=int, default=random.randrange(2**32))

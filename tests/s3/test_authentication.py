@@ -1,4 +1,4 @@
-"""Signatures of requests: published vectors, botocore as a second signer, and every refusal."""
+"""Signature verification: published vectors, botocore as a second signer, and rejections."""
 
 import datetime
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from s3.scene import a_request, refused, vectors
+from s3.protocol_builders import a_request, refused, vectors
 
 from worker.s3 import signing
 from worker.s3.authentication import verify
@@ -34,23 +34,22 @@ def _parsed(vector, *, buckets):
 
 
 @pytest.mark.parametrize("vector", V4["requests"], ids=lambda vector: vector["name"])
-def test_agrees_with_the_published_signatures_of_version_4(vector):
-    """The examples of the S3 documentation verify."""
+def test_published_sigv4_examples_verify(vector):
+    """From the S3 documentation."""
     request = _parsed(vector, buckets=["examplebucket"])
 
     assert V4["access_key"] == verify(request, PAIR, now=V4["now"]).access_key
 
 
 @pytest.mark.parametrize("vector", V2["requests"], ids=lambda vector: vector["name"])
-def test_agrees_with_the_published_signatures_of_version_2(vector):
-    """The examples of the older S3 documentation verify."""
+def test_published_sigv2_examples_verify(vector):
+    """From the older S3 documentation."""
     request = _parsed(vector, buckets=["johnsmith"])
 
     assert V2["access_key"] == verify(request, PAIR, now=vector["now"]).access_key
 
 
-def test_makes_the_published_canonical_request():
-    """The canonical request is that of the documentation, letter by letter."""
+def test_the_canonical_request_is_that_of_the_documentation():
     vector = V4["requests"][0]
     with refused("SignatureDoesNotMatch") as error:
         verify(
@@ -67,8 +66,8 @@ def _moment():
     return datetime.datetime.now(datetime.UTC).timestamp()
 
 
-def _signed(signer, method, url, headers=None, data=b""):
-    """Return what botocore sends, as we parse it."""
+def _signed_by_botocore(signer, method, url, headers=None, data=b""):
+    """Return the parsed request that botocore sends."""
     sent = AWSRequest(method=method, url=url, headers=headers or {}, data=data)
     signer.add_auth(sent)
     prepared = sent.prepare()
@@ -98,15 +97,15 @@ PARAMS = st.dictionaries(
 @pytest.mark.parametrize("signer", [S3SigV4Auth, S3SigV4QueryAuth], ids=["header", "presigned"])
 @settings(max_examples=50, deadline=None)
 @given(key=KEYS, params=PARAMS)
-def test_agrees_with_botocore(signer, key, params):
-    """Whatever key and query another signer signs, the signature is found right."""
+def test_sigv4_of_botocore_verifies(signer, key, params):
+    """For any key and query."""
     from botocore.utils import percent_encode, percent_encode_sequence
 
     url = f"http://{HOST}/out/{percent_encode(key, safe='/~')}"
     if params:
         url += f"?{percent_encode_sequence(params)}"
 
-    request = _signed(signer(BOTO, "s3", "eu-central-1"), "GET", url)
+    request = _signed_by_botocore(signer(BOTO, "s3", "eu-central-1"), "GET", url)
 
     assert PAIR.access_key == verify(request, PAIR, now=_moment()).access_key
 
@@ -116,9 +115,9 @@ def test_agrees_with_botocore(signer, key, params):
     "target",
     ["/out/a%20b", "/out?acl", "/out?uploads&prefix=a", "/out/k?partNumber=1&uploadId=x"],
 )
-def test_agrees_with_botocore_in_version_2(signer, target):
-    """Old clients' signatures verify, in the header and in the query."""
-    request = _signed(signer(BOTO), "GET", f"http://{HOST}{target}")
+def test_sigv2_of_botocore_verifies(signer, target):
+    """In a header and in a presigned URL."""
+    request = _signed_by_botocore(signer(BOTO), "GET", f"http://{HOST}{target}")
 
     assert PAIR.access_key == verify(request, PAIR, now=_moment()).access_key
 
@@ -205,8 +204,7 @@ def _claims(
         ),
     ],
 )  # fmt: skip
-def test_refuses_headers(headers, code):
-    """Each way in which a signature can be wrong has the code that AWS gives."""
+def test_a_wrong_authorization_header_has_the_error_code_of_aws(headers, code):
     with refused(code):
         verify(a_request("GET", "/out/k", headers), PAIR, now=NOW)
 
@@ -257,14 +255,12 @@ def _url(**changes):
                      "InvalidAccessKeyId", id="V2 of another key"),
     ],
 )  # fmt: skip
-def test_refuses_presigned_urls(target, now, code):
-    """An URL is valid in its time, for its key, as it was signed."""
+def test_a_presigned_url_is_valid_only_in_its_time_and_for_its_key(target, now, code):
     with refused(code):
         verify(a_request("GET", target), PAIR, now=now)
 
 
-def test_refuses_two_signatures():
-    """A request is signed once: in its header or in its query."""
+def test_a_request_with_two_signatures_is_rejected():
     with refused("InvalidArgument"):
         verify(a_request("GET", _url(), _claims()), PAIR, now=NOW)
 
@@ -292,15 +288,15 @@ def test_the_host_may_be_signed_without_its_port():
     assert PAIR.access_key == verify(request, PAIR, now=NOW).access_key
 
 
-def test_takes_a_path_signed_as_it_was_sent():
-    """A client that signs the characters it sends, unescaped, is understood too."""
+def test_the_path_may_be_signed_as_it_was_sent():
+    """Some clients do not encode it for the canonical request."""
     request = _hand_signed(host="h", path="/out/a!b", sent_path="/out/a!b")
 
     assert PAIR.access_key == verify(request, PAIR, now=NOW).access_key
 
 
-def test_an_error_never_gives_the_signature_or_the_secret():
-    """What is told to compare is what was signed, not the signature."""
+def test_an_error_contains_neither_the_signature_nor_the_secret_key():
+    """It contains the canonical request and the string to sign."""
     with refused("SignatureDoesNotMatch") as error:
         verify(a_request("GET", "/out/k", _claims(signature="ab" * 32)), PAIR, now=NOW)
 
@@ -326,8 +322,8 @@ def test_an_error_never_gives_the_signature_or_the_secret():
     ),
     query=st.sampled_from(["", "X-Amz-Signature=é", "AWSAccessKeyId=ü&Signature=ÿ&Expires=9"]),
 )  # fmt: skip
-def test_never_raises_anything_but_an_s3_error(authorization, query):
-    """Whatever stands in the headers, verification ends in an S3 error or a signature."""
+def test_verification_raises_only_s3_errors(authorization, query):
+    """For any header values."""
     headers = {**_claims(), "authorization": authorization}
     with pytest.raises(S3Error):
         verify(a_request("GET", f"/out/k?{query}", headers), PAIR, now=NOW)

@@ -1,11 +1,11 @@
-"""The aws-chunked framing: every cut of the input, every mode, and what is broken in it."""
+"""The aws-chunked decoder: published examples, every division of the input, malformed framing."""
 
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.scene import a_request, refused, vectors
+from s3.protocol_builders import a_request, refused, vectors
 
 from worker.s3.authentication import verify
 from worker.s3.aws_chunked import MAX_LINE, ChunkedDecoder
@@ -52,8 +52,8 @@ def _decode(decoder, pieces):
 
 @pytest.mark.parametrize("vector", VECTORS["uploads"], ids=lambda vector: vector["name"])
 @pytest.mark.parametrize("step", [1, 7, 4096, 10**6])
-def test_agrees_with_the_published_uploads(vector, step):
-    """The examples of the S3 documentation decode, with every signature verified."""
+def test_published_examples_decode_and_verify(vector, step):
+    """From the S3 documentation."""
     request, body = _published(vector)
     signed = verify(request, PAIR, now=VECTORS["now"])
     decoder = ChunkedDecoder(parse_payload(request), signed)
@@ -80,8 +80,7 @@ CHUNKS, TRAILING = VECTORS["uploads"]
         pytest.param(TRAILING, b"sOO8/Q", b"sOO8/A", id="another trailer"),
     ],
 )
-def test_refuses_what_was_not_signed(vector, before, after):
-    """A byte, a chunk or a trailer that was changed on the way is SignatureDoesNotMatch."""
+def test_a_changed_byte_chunk_or_trailer_is_signature_does_not_match(vector, before, after):
     request, body = _published(vector)
     signed = verify(request, PAIR, now=VECTORS["now"])
 
@@ -89,8 +88,7 @@ def test_refuses_what_was_not_signed(vector, before, after):
         _decode(ChunkedDecoder(parse_payload(request), signed), [body.replace(before, after, 1)])
 
 
-def test_reads_signatures_and_judges_none_without_authentication():
-    """With authentication off the framing is taken off all the same."""
+def test_signatures_are_not_verified_without_authentication():
     request, body = _published(TRAILING)
     body = body.replace(b"chunk-signature=b474", b"chunk-signature=0000")
 
@@ -108,8 +106,7 @@ def _framed(chunks, trailers=None, *, end=b"\r\n"):
     with_trailer=st.booleans(),
     cuts=st.lists(st.integers(0, 300), max_size=20),
 )
-def test_every_cut_gives_the_same(chunks, with_trailer, cuts):
-    """However the network cuts the body, its content and trailers are the same."""
+def test_the_result_does_not_depend_on_how_the_input_is_divided(chunks, with_trailer, cuts):
     trailers = {TRAILER: "AAAAAA=="} if with_trailer else {}
     body = _framed(chunks, trailers)
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
@@ -125,8 +122,8 @@ WHOLE = _framed([b"ab", b"c"], {TRAILER: "x"})
 
 
 @pytest.mark.parametrize("cut", range(len(WHOLE)))
-def test_a_body_cut_short_is_incomplete(cut):
-    """Wherever a body breaks off, it is not taken for the whole."""
+def test_a_truncated_body_is_incomplete(cut):
+    """At every byte."""
     decoder = _decoder(3, announced=(TRAILER,))
 
     with refused("IncompleteBody"):
@@ -166,32 +163,28 @@ HELLO = b"5\r\nhello\r\n0\r\n"
         ),
     ],
 )
-def test_refuses_broken_framing(body, code):
-    """Framing that is not what it must be is refused, and never stored in an object."""
+def test_malformed_framing_is_rejected(body, code):
     with refused(code):
         _decode(_decoder(5, announced=(TRAILER,)), [body])
 
 
-def test_refuses_trailers_in_a_mode_without():
-    """Only the modes that end in -TRAILER have them."""
+def test_trailers_require_a_mode_with_trailers():
     decoder = _decoder(0, mode="STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
 
     with refused("IncompleteBody"):
         _decode(decoder, [b"0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"])
 
 
-def test_takes_a_trailer_mode_without_trailers():
-    """A client that announced none need not send any."""
+def test_a_mode_with_trailers_does_not_require_any():
     assert b"hello" == _decode(_decoder(5), [_framed([b"hello"])])
 
 
-def test_takes_one_more_empty_line():
-    """Some clients end the trailers they do not have with a line of their own."""
+def test_one_empty_line_may_follow_the_end():
+    """Some clients send it in place of trailers."""
     assert b"hello" == _decode(_decoder(5), [_framed([b"hello"], end=b"\r\n\r\n")])
 
 
-def test_hands_out_content_without_a_copy():
-    """A large chunk is handed out as views of what came in."""
+def test_content_is_returned_as_views_of_the_input():
     data = b"5\r\nhello\r\n"
 
     (piece,) = _decoder(5).feed(data)
@@ -200,7 +193,7 @@ def test_hands_out_content_without_a_copy():
 
 
 @given(pieces=st.lists(st.binary(max_size=20), max_size=8))
-def test_never_raises_anything_but_an_s3_error(pieces):
-    """Whatever comes, the decoder decodes it or refuses it."""
+def test_decoding_raises_only_s3_errors(pieces):
+    """For any input."""
     with pytest.raises(S3Error):
         _decode(_decoder(10**6, announced=(TRAILER,)), pieces)

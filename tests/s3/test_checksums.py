@@ -1,4 +1,4 @@
-"""Checksums: known values, wholes made from parts, and what clients may say of them."""
+"""Checksums: published values, checksums of multipart objects, and headers of uploads."""
 
 import base64
 import hashlib
@@ -7,7 +7,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.scene import a_request, refused, vectors
+from s3.protocol_builders import a_request, refused, vectors
 
 from worker.model import Checksum
 from worker.s3.checksums import ALGORITHMS, checksum_of, combine, composite, upload_checksum
@@ -16,37 +16,34 @@ CRCS = ("CRC32", "CRC32C", "CRC64NVME")
 
 
 @pytest.mark.parametrize(("algorithm", "text", "value"), vectors("checksums")["values"])
-def test_computes_the_published_values(algorithm, text, value):
-    """Each algorithm gives the check value of its catalogue."""
+def test_each_algorithm_has_the_published_check_value(algorithm, text, value):
     assert Checksum(algorithm, value) == checksum_of(algorithm, [text.encode()])
 
 
 @pytest.mark.parametrize("algorithm", CRCS)
 @given(pieces=st.lists(st.binary(max_size=50), max_size=6))
-def test_combines_the_crcs_of_parts(algorithm, pieces):
-    """The CRC of a whole follows from those of its parts and their lengths."""
+def test_crcs_of_parts_combine_to_the_crc_of_the_object(algorithm, pieces):
     parts = [(checksum_of(algorithm, [piece]).value, len(piece)) for piece in pieces]
 
     assert checksum_of(algorithm, pieces) == combine(algorithm, parts)
 
 
 @pytest.mark.parametrize("algorithm", CRCS)
-def test_combines_parts_of_the_size_of_real_ones(algorithm):
-    """Also of parts of megabytes, and of different lengths."""
+def test_crcs_of_parts_of_megabytes_combine(algorithm):
+    """Of different lengths."""
     pieces = [bytes(5 * 2**20), b"x" * 3_000_001, b"end"]
     parts = [(checksum_of(algorithm, [piece]).value, len(piece)) for piece in pieces]
 
     assert checksum_of(algorithm, pieces) == combine(algorithm, parts)
 
 
-def test_a_sha_of_a_whole_cannot_be_combined():
+def test_sha_values_cannot_be_combined():
     """SHA-1 and SHA-256 of multipart objects are composite."""
     with pytest.raises(ValueError, match="SHA256"):
         combine("SHA256", [])
 
 
-def test_composite_is_the_digest_of_digests():
-    """A client can check a composite checksum with what it knows of the parts."""
+def test_a_composite_checksum_is_the_digest_of_the_digests():
     parts = [b"a", b"b", b"c"]
     shas = b"".join(hashlib.sha256(part).digest() for part in parts)
     crcs = b"".join(zlib.crc32(part).to_bytes(4, "big") for part in parts)
@@ -62,8 +59,7 @@ def _composite(algorithm, parts):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_algorithm_has_its_header(algorithm):
-    """Headers are spelled like the algorithm, in lower case."""
+def test_headers_have_the_name_of_the_algorithm_in_lower_case(algorithm):
     assert f"x-amz-checksum-{algorithm.lower()}" == ALGORITHMS[algorithm].header
 
 
@@ -80,8 +76,7 @@ def test_every_algorithm_has_its_header(algorithm):
     ],
     ids=["none", "CRC32 by default composite", "CRC64NVME is full", "CRC32C full as asked"],
 )
-def test_reads_the_checksum_of_an_upload(headers, expected):
-    """An upload names an algorithm, and each has the type S3 gives it unless told otherwise."""
+def test_an_upload_has_an_algorithm_and_its_default_type(headers, expected):
     assert expected == upload_checksum(a_request("POST", "/out/k?uploads", headers))
 
 
@@ -96,7 +91,6 @@ def test_reads_the_checksum_of_an_upload(headers, expected):
     ],
     ids=["unknown", "type alone", "unknown type", "SHA1 full", "CRC64NVME composite"],
 )
-def test_refuses_an_upload_whose_checksum_cannot_be(headers):
-    """An unknown algorithm, a type alone, or a pair that does not fit is InvalidRequest."""
+def test_an_invalid_algorithm_or_type_of_an_upload_is_rejected(headers):
     with refused("InvalidRequest"):
         upload_checksum(a_request("POST", "/out/k?uploads", headers))

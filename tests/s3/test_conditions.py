@@ -1,9 +1,9 @@
-"""Which condition decides, and what it decides."""
+"""Conditional requests."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.scene import refused
+from s3.protocol_builders import refused
 
 from worker.s3.conditions import (
     NONE,
@@ -39,8 +39,8 @@ OTHER = '"0123"'
         pytest.param("", (), id="nothing"),
     ],
 )
-def test_reads_entity_tags(value, expected):
-    """ETags come in a list or alone, with quotes and without: they are the same tags."""
+def test_entity_tags_are_parsed(value, expected):
+    """In lists or alone, quoted or not."""
     assert expected == etags(value)
 
 
@@ -57,14 +57,13 @@ def test_reads_entity_tags(value, expected):
         pytest.param("", None, id="nothing"),
     ],
 )
-def test_reads_dates(value, expected):
-    """The three forms of HTTP, and ISO 8601; what is no date is none."""
+def test_http_and_iso_8601_dates_are_parsed(value, expected):
+    """Everything else is None."""
     assert expected == parse_date(value)
 
 
 @given(st.text(max_size=40))
-def test_no_date_is_an_accident(value):
-    """Whatever is written for a date is read or ignored."""
+def test_any_text_is_a_date_or_none(value):
     assert parse_date(value) is None or isinstance(parse_date(value), int)
 
 
@@ -91,8 +90,8 @@ def _read(**headers):
         ),
     ],
 )
-def test_reads_what_is_as_wanted(headers):
-    """Conditions that hold, and those that another one overrules, let a read go on."""
+def test_a_read_whose_conditions_hold_proceeds(headers):
+    """A condition of lower precedence is not evaluated."""
     assert Verdict.PROCEED is _read(**headers)
 
 
@@ -108,8 +107,7 @@ def test_reads_what_is_as_wanted(headers):
         pytest.param({"if_match": ETAG, "if_none_match": ETAG}, id="both"),
     ],
 )
-def test_tells_what_is_not_modified(headers):
-    """A client that has the object already is told so."""
+def test_an_unmodified_object_is_not_modified(headers):
     assert Verdict.NOT_MODIFIED is _read(**headers)
 
 
@@ -122,8 +120,7 @@ def test_tells_what_is_not_modified(headers):
         ({"if_match": OTHER, "if_none_match": ETAG}, "If-Match"),
     ],
 )
-def test_refuses_to_read_another(headers, condition):
-    """An object that is not the one that was meant is refused, naming the condition."""
+def test_a_read_whose_condition_fails_names_the_condition(headers, condition):
     with refused("PreconditionFailed") as error:
         _read(**headers)
 
@@ -143,8 +140,7 @@ def test_refuses_to_read_another(headers, condition):
         ("unmodified-since", BEFORE, False),
     ],
 )
-def test_checks_the_source_of_a_copy(name, value, holds):
-    """Of a copy's source every condition that fails is 412."""
+def test_a_failed_condition_on_a_copy_source_is_precondition_failed(name, value, holds):
     conditions = copy_conditions({f"x-amz-copy-source-if-{name}": value})
     if holds:
         check_copy(conditions, etag=ETAG, modified=MODIFIED)
@@ -164,8 +160,7 @@ def test_checks_the_source_of_a_copy(name, value, holds):
         ({"if-match": "*"}, ETAG),
     ],
 )
-def test_writes_what_may_be_written(headers, there):
-    """A write goes on when what is there is what the client knows of."""
+def test_a_write_whose_conditions_hold_proceeds(headers, there):
     check_write(write_conditions(headers), there)
 
 
@@ -182,8 +177,7 @@ def test_writes_what_may_be_written(headers, there):
         ),
     ],
 )
-def test_refuses_a_write(headers, there, code):
-    """A write that would take something by surprise is refused as S3 refuses it."""
+def test_a_write_whose_condition_fails_is_rejected(headers, there, code):
     with refused(code):
         check_write(write_conditions(headers), there)
 
@@ -203,8 +197,8 @@ def _delete(headers, *, present=True):
         ({"x-amz-if-match-size": "5", "x-amz-if-match-last-modified-time": AT}, True),
     ],
 )
-def test_deletes_what_is_as_wanted(headers, present):
-    """Without conditions anything may be deleted, there or not."""
+def test_a_delete_whose_conditions_hold_proceeds(headers, present):
+    """Without conditions, of a missing object too."""
     _delete(headers, present=present)
 
 
@@ -219,13 +213,12 @@ def test_deletes_what_is_as_wanted(headers, present):
         ({"x-amz-if-match-last-modified-time": "x"}, True, "InvalidArgument"),
     ],
 )
-def test_refuses_a_delete(headers, present, code):
-    """A delete with a condition that fails leaves the object."""
+def test_a_delete_whose_condition_fails_is_rejected(headers, present, code):
     with refused(code):
         _delete(headers, present=present)
 
 
-def test_no_conditions_are_told_at_once():
-    """Most requests have none, and cost nothing."""
+def test_requests_without_conditions_share_one_value():
+    """So most requests cost nothing."""
     assert read_conditions({}) is NONE
     assert Conditions() == NONE

@@ -1,7 +1,7 @@
-"""Where a copy comes from, and what goes over."""
+"""Copies: the source, the directives and the metadata of the target."""
 
 import pytest
-from s3.scene import a_request, an_object, refused
+from s3.protocol_builders import a_request, an_object, refused
 
 from worker.s3.copying import CopySource, copied_metadata, copy_source
 
@@ -29,8 +29,7 @@ def _source(value):
         pytest.param("labresults/a%3FversionId=x", "a?versionId=x", id="a key that looks so"),
     ],
 )
-def test_reads_the_source(value, key):
-    """A source comes in many spellings, and its version is split off before it is decoded."""
+def test_the_copy_source_is_parsed(value, key):
     assert CopySource("labresults", key) == _source(value)
 
 
@@ -49,8 +48,7 @@ def test_reads_the_source(value, key):
         ("labresults/" + "k" * 1025, "KeyTooLongError"),
     ],
 )
-def test_refuses_a_source(value, code):
-    """What names no object of a bucket is refused."""
+def test_an_invalid_copy_source_is_rejected(value, code):
     with refused(code):
         _source(value)
 
@@ -61,8 +59,7 @@ def _carried(headers=None, *, target="/out/other"):
     return copied_metadata(request, copy_source(request), SOURCE)
 
 
-def test_carries_all_by_default():
-    """Without directives a copy has everything of its source, whatever else is said."""
+def test_a_copy_has_the_metadata_and_tags_of_its_source_by_default():
     found, algorithm = _carried(
         {"x-amz-meta-b": "2", "content-type": "a/b", "x-amz-tagging": "x=y"}
     )
@@ -73,8 +70,8 @@ def test_carries_all_by_default():
     assert algorithm is None
 
 
-def test_replaces_metadata():
-    """REPLACE takes headers and metadata from the request, and leaves the tags."""
+def test_replace_takes_metadata_from_the_request():
+    """Tags are copied."""
     found, _ = _carried({"x-amz-metadata-directive": "REPLACE", "x-amz-meta-b": "2"})
 
     assert {"content-type": "binary/octet-stream"} == found.headers
@@ -82,21 +79,18 @@ def test_replaces_metadata():
     assert SOURCE.tags == found.tags
 
 
-def test_replaces_tags():
-    """The tags have a directive of their own."""
+def test_the_tagging_directive_replaces_tags():
     found, _ = _carried({"x-amz-tagging-directive": "replace", "x-amz-tagging": "colour=blue"})
 
     assert SOURCE.metadata == found.metadata
     assert {"colour": "blue"} == found.tags
 
 
-def test_names_another_checksum():
-    """A copy may be asked to have a checksum that its source has not."""
+def test_a_copy_may_request_another_checksum_algorithm():
     assert "SHA256" == _carried({"x-amz-checksum-algorithm": "sha256"})[1]
 
 
-def test_refuses_a_copy_onto_itself():
-    """A copy onto itself that changes nothing is illegal, as in S3."""
+def test_a_copy_onto_itself_without_a_change_is_rejected():
     with refused("InvalidRequest"):
         _carried(target="/out/key")
 
@@ -105,8 +99,7 @@ def test_refuses_a_copy_onto_itself():
     "headers",
     [{"x-amz-metadata-directive": "REPLACE"}, {"x-amz-storage-class": "STANDARD"}],
 )
-def test_takes_a_copy_onto_itself_that_changes_something(headers):
-    """It is how metadata is changed."""
+def test_a_copy_onto_itself_may_change_metadata(headers):
     assert _carried(headers, target="/out/key")
 
 
@@ -124,7 +117,6 @@ def test_takes_a_copy_onto_itself_that_changes_something(headers):
         ),
     ],
 )
-def test_refuses_what_a_copy_cannot_be(headers, code):
-    """Directives are COPY or REPLACE, and what is not there is not promised."""
+def test_invalid_directives_and_unsupported_headers_are_rejected(headers, code):
     with refused(code):
         _carried(headers)

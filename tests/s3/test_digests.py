@@ -1,11 +1,11 @@
-"""What is promised of a body, and what becomes of a promise that is not kept."""
+"""The digests of a body, and their comparison with those in headers and trailers."""
 
 import base64
 import hashlib
 import threading
 
 import pytest
-from s3.scene import a_request, refused
+from s3.protocol_builders import a_request, refused
 
 from worker.s3.checksums import ALGORITHMS, checksum_of
 from worker.s3.payload import Digests, parse_payload
@@ -27,8 +27,8 @@ def _fed(headers, **options):
     return digests
 
 
-def test_gives_what_is_stored():
-    """Every object has an MD5, a SHA-256, and a CRC64NVME when the client names nothing else."""
+def test_every_object_has_an_md5_a_sha256_and_a_checksum():
+    """CRC64NVME by default."""
     digests = _fed({})
     digests.verify()
 
@@ -39,8 +39,7 @@ def test_gives_what_is_stored():
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_takes_a_checksum_in_a_header(algorithm):
-    """A checksum that the client sent is compared and stored."""
+def test_a_checksum_in_a_header_is_compared_and_stored(algorithm):
     value = checksum_of(algorithm, [BODY])
     headers = {
         f"x-amz-checksum-{algorithm.lower()}": value.value,
@@ -54,8 +53,7 @@ def test_takes_a_checksum_in_a_header(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_takes_a_checksum_in_a_trailer(algorithm):
-    """An announced checksum is computed on the way and compared with what came at the end."""
+def test_a_checksum_in_a_trailer_is_compared_and_stored(algorithm):
     value = checksum_of(algorithm, [BODY])
     name = f"x-amz-checksum-{algorithm.lower()}"
 
@@ -65,8 +63,8 @@ def test_takes_a_checksum_in_a_trailer(algorithm):
     assert value == digests.checksum
 
 
-def test_stores_a_part_of_an_upload_without_algorithm_by_the_default():
-    """SDKs send a checksum with each part of an upload that named none: compared and answered."""
+def test_a_part_of_an_upload_without_an_algorithm_is_stored_with_crc64nvme():
+    """The response has the checksum that the client sent."""
     value = checksum_of("CRC32", [BODY])
 
     digests = _fed({"x-amz-checksum-crc32": value.value}, target="/out/k?partNumber=1&uploadId=u")
@@ -93,16 +91,14 @@ def _trailing(name):
         pytest.param({"x-amz-checksum-crc64nvme": "AAAAAAAAAAA="}, "BadDigest", id="CRC64NVME"),
     ],
 )
-def test_refuses_a_body_that_is_another(headers, code):
-    """A digest that does not fit is told apart by which one it was."""
+def test_each_digest_that_does_not_match_has_its_error_code(headers, code):
     digests = _fed(headers)
 
     with refused(code):
         digests.verify()
 
 
-def test_tells_both_digests_of_a_body():
-    """The error of a wrong payload hash gives the client's and ours to compare."""
+def test_a_payload_hash_mismatch_contains_both_digests():
     with refused("XAmzContentSHA256Mismatch") as error:
         _fed({"x-amz-content-sha256": "ab" * 32}).verify()
 
@@ -119,8 +115,7 @@ def test_tells_both_digests_of_a_body():
         pytest.param({"x-amz-checksum-crc32": "AAAA"}, "InvalidRequest", id="too short"),
     ],
 )
-def test_refuses_trailers(trailers, code):
-    """A trailer that was announced must come and fit."""
+def test_an_announced_trailer_must_be_present_and_match(trailers, code):
     digests = _fed(_trailing("x-amz-checksum-crc32"))
 
     with refused(code):
@@ -159,35 +154,32 @@ def test_refuses_trailers(trailers, code):
         ),
     ],
 )
-def test_refuses_headers_before_the_body(headers, code):
-    """What cannot be right is refused before a byte of the body is read."""
+def test_invalid_digest_headers_are_rejected_before_the_body(headers, code):
     with refused(code):
         _digests(headers)
 
 
-def test_takes_the_algorithm_of_the_upload():
-    """A part without a checksum of its own gets the one its upload named."""
+def test_a_part_without_a_checksum_has_the_algorithm_of_its_upload():
     digests = _fed({}, algorithm="CRC32C")
 
     assert checksum_of("CRC32C", [BODY]) == digests.checksum
 
 
-def test_refuses_a_part_of_another_algorithm():
-    """The parts of an upload all have the algorithm it was created with."""
+def test_a_part_with_another_algorithm_than_its_upload_is_rejected():
     with refused("InvalidRequest"):
         _digests({"x-amz-checksum-crc32": "AAAAAA=="}, algorithm="SHA256")
 
 
-def test_a_completion_states_the_checksum_of_the_object():
-    """What CompleteMultipartUpload says is not about the list in its body."""
+def test_the_checksum_of_a_completion_is_that_of_the_object():
+    """Not that of the request body."""
     headers = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32"}
     digests = _fed(headers, method="POST", target="/out/k?uploadId=1")
 
     digests.verify()
 
 
-def test_two_threads_may_share_the_work():
-    """The MD5 and all the others are independent of each other."""
+def test_the_md5_and_the_other_digests_are_independent():
+    """Two threads may compute them."""
     digests = _digests({"content-md5": MD5, "x-amz-content-sha256": SHA256})
 
     def feed(update):

@@ -1,12 +1,11 @@
-"""The catalogue of errors, and what the program's own errors are to a client."""
+"""The catalogue of S3 error codes."""
 
 import pytest
 
 from worker.s3.error_codes import CATALOGUE, S3Error, invalid_argument
 
 
-def test_takes_status_and_message_from_the_table():
-    """A code has one status and one message, unless the raiser knows better."""
+def test_status_and_message_default_to_the_catalogue():
     error = S3Error("NoSuchKey", Key="a")
 
     assert 404 == error.status
@@ -14,22 +13,19 @@ def test_takes_status_and_message_from_the_table():
     assert {"Key": "a"} == error.fields
 
 
-def test_names_argument_and_value():
-    """InvalidArgument says which argument it was and what it was."""
+def test_invalid_argument_has_the_name_and_value_of_the_argument():
     error = invalid_argument("max-keys", "x", "not a number")
 
     assert {"ArgumentName": "max-keys", "ArgumentValue": "x"} == error.fields
 
 
-def test_has_no_other_code_than_those_of_the_table():
-    """A code without a row is a mistake of ours, found at once."""
+def test_an_unknown_code_is_an_internal_error():
     with pytest.raises(KeyError):
         S3Error("NoSuchCode")
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
-def test_every_row_is_an_error(code):
-    """Every code of the table has a status of its kind and something to say."""
+def test_every_code_has_an_error_status_and_a_message(code):
     status, message = CATALOGUE[code]
 
     assert 400 <= status < 600

@@ -1,12 +1,11 @@
-"""The fuzzing of the protocol, for a moment; ``fuzz_protocol.py`` runs it for as long as wanted."""
+"""A short run of the protocol fuzzer; ``fuzz_protocol.py`` runs longer."""
 
 import pytest
 from s3.fuzz_protocol import Fuzzer
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_but_answers(seed):
-    """Of a hundred wrong requests, bodies and documents each is answered or refused."""
+def test_mutated_input_is_accepted_or_rejected_with_an_s3_error(seed):
     fuzzer = Fuzzer(seed)
     for _ in range(100):
         fuzzer.round()

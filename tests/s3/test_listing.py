@@ -1,9 +1,9 @@
-"""Listings against a sorted list, and how little of a bucket they read."""
+"""Listings compared with a sorted list, and how much of a bucket they read."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from s3.scene import a_part, a_request, an_object, an_upload, refused
+from s3.protocol_builders import a_part, a_request, an_object, an_upload, refused
 
 from worker.s3.listing import (
     MAX_SKIPPED,
@@ -24,8 +24,8 @@ ALPHABET = st.sampled_from("ab/é\ud7ff\U0010ffff")
 KEYS = st.lists(st.text(ALPHABET, min_size=1, max_size=6), max_size=25, unique=True)
 
 
-class Counted:
-    """A source over a sorted list that counts what was read of it."""
+class CountingSource:
+    """A source over a sorted list that counts the entries read from it."""
 
     def __init__(self, keys):
         self.keys = sorted(keys, key=str.encode)
@@ -51,8 +51,8 @@ def _escaped(value):
     return "".join(f"%{byte:02X}" for byte in str(value).encode())
 
 
-def _model(keys, prefix, delimiter):
-    """Return (keys, common prefixes) of the whole listing, as anybody would write it."""
+def _expected(keys, prefix, delimiter):
+    """Return the keys and common prefixes of a whole listing."""
     found, folded = [], []
     for key in sorted(keys, key=str.encode):
         if not key.startswith(prefix):
@@ -79,13 +79,12 @@ def _follow(kind, found):
     delimiter=st.one_of(st.just(""), st.text(ALPHABET, min_size=1, max_size=2)),
     limit=st.integers(1, 5),
 )
-def test_pages_make_the_whole_listing(kind, keys, prefix, delimiter, limit):
-    """Whatever the pages, one behind the other they are the listing, each thing once."""
+def test_pages_of_any_size_add_up_to_the_whole_listing(kind, keys, prefix, delimiter, limit):
     items, prefixes, sizes = [], [], []
     following = {}
     while True:
         query = _query(kind, prefix=prefix, delimiter=delimiter, max_keys=limit, **following)
-        found = page(Counted(keys), query)
+        found = page(CountingSource(keys), query)
         items += [item.key for item in found.items]
         prefixes += found.prefixes
         sizes.append(len(found.items) + len(found.prefixes))
@@ -93,13 +92,12 @@ def test_pages_make_the_whole_listing(kind, keys, prefix, delimiter, limit):
             break
         following = _follow(kind, found)
 
-    assert _model(keys, prefix, delimiter) == (items, prefixes)
+    assert _expected(keys, prefix, delimiter) == (items, prefixes)
     assert all(size == limit for size in sizes[:-1])
 
 
 @given(key=st.text(ALPHABET, max_size=4), others=KEYS)
-def test_the_next_string(key, others):
-    """What comes after a key is after it and before all else; past a prefix is past all of it."""
+def test_after_and_past_are_the_smallest_greater_strings(key, others):
     for other in others:
         assert (other.encode() > key.encode()) == (other.encode() >= after(key).encode())
         limit = past(key)
@@ -107,10 +105,9 @@ def test_the_next_string(key, others):
         assert beyond == (other.encode() > key.encode() and not other.startswith(key))
 
 
-def test_seeks_past_a_folder():
-    """Of a million keys below a common prefix a handful is read."""
+def test_a_listing_seeks_past_the_keys_below_a_common_prefix():
     keys = [f"{folder}/{number:05}" for folder in "abc" for number in range(1000)]
-    source = Counted(keys)
+    source = CountingSource(keys)
 
     found = page(source, _query(V2, delimiter="/"))
 
@@ -119,9 +116,8 @@ def test_seeks_past_a_folder():
     assert source.read <= 3 * (MAX_SKIPPED + 2)
 
 
-def test_reads_no_more_than_a_page():
-    """A page reads its keys and one more, to know whether there is a next."""
-    source = Counted([f"{number:05}" for number in range(5000)])
+def test_a_page_reads_at_most_one_key_more():
+    source = CountingSource([f"{number:05}" for number in range(5000)])
 
     found = page(source, _query(V2, max_keys=10))
 
@@ -129,40 +125,36 @@ def test_reads_no_more_than_a_page():
     assert 11 == source.read
 
 
-def test_a_page_of_nothing_is_the_end():
-    """max-keys=0 is an empty list that is not truncated."""
-    found = page(Counted(["a"]), _query(V2, max_keys=0))
+def test_max_keys_0_is_an_empty_page_that_is_not_truncated():
+    found = page(CountingSource(["a"]), _query(V2, max_keys=0))
 
     assert ((), (), None) == (found.items, found.prefixes, found.next)
 
 
-def test_a_marker_that_is_a_folder_stands_for_all_in_it():
-    """NextMarker may be a common prefix, which does not come back on the next page."""
-    found = page(Counted(["a/1", "a/2", "b"]), _query(V1, delimiter="/", marker="a/"))
+def test_a_marker_that_is_a_common_prefix_is_after_all_keys_below_it():
+    found = page(CountingSource(["a/1", "a/2", "b"]), _query(V1, delimiter="/", marker="a/"))
 
     assert (["b"], ()) == ([item.key for item in found.items], found.prefixes)
 
 
-def test_a_token_goes_before_start_after():
-    """Some clients send start-after with every page."""
-    first = page(Counted("abcd"), _query(V2, max_keys=2, start_after="a"))
+def test_a_continuation_token_takes_precedence_over_start_after():
+    """Some clients send both."""
+    first = page(CountingSource("abcd"), _query(V2, max_keys=2, start_after="a"))
 
     query = _query(V2, continuation_token=first.token, start_after="a")
 
-    assert ["d"] == [item.key for item in page(Counted("abcd"), query).items]
+    assert ["d"] == [item.key for item in page(CountingSource("abcd"), query).items]
     assert "a" == query.start_after
 
 
-def test_an_empty_token_is_none():
-    """V2 takes an empty token for the start, and echoes it."""
+def test_an_empty_continuation_token_starts_at_the_beginning():
     assert ("", "") == (
         _query(V2, continuation_token="").start,
         _query(V2, continuation_token="").token,
     )
 
 
-def test_caps_the_page():
-    """No page is longer than 1,000, whatever was asked for."""
+def test_a_page_has_at_most_1000_keys():
     assert 1000 == _query(V2, max_keys=5000).limit
 
 
@@ -179,8 +171,7 @@ def test_caps_the_page():
         (VERSIONS, {"version_id_marker": "x"}),
     ],
 )
-def test_refuses(kind, params):
-    """What cannot be listed is InvalidArgument."""
+def test_invalid_parameters_are_rejected(kind, params):
     with refused("InvalidArgument"):
         _query(kind, **params)
 
@@ -194,8 +185,7 @@ def _uploads(**params):
     return [(each.key, each.id) for each in found.uploads], list(found.prefixes), found
 
 
-def test_lists_uploads_in_pages():
-    """Uploads of one key are told apart by their ids, also between two pages."""
+def test_uploads_of_one_key_are_paged_by_id():
     first, _, found = _uploads(max_uploads=1)
     second, _, _ = _uploads(key_marker=found.next_key, upload_id_marker=found.next_id)
 
@@ -204,13 +194,11 @@ def test_lists_uploads_in_pages():
     assert found.truncated
 
 
-def test_a_key_marker_alone_skips_the_key():
-    """Without an upload id, what comes after the key is wanted."""
+def test_a_key_marker_without_an_id_skips_all_uploads_of_the_key():
     assert [("a/2", "1"), ("b", "3")] == _uploads(key_marker="a/1")[0]
 
 
-def test_folds_uploads():
-    """Uploads are folded under a delimiter as keys are."""
+def test_uploads_below_a_delimiter_are_common_prefixes():
     assert ([("b", "3")], ["a/"]) == _uploads(delimiter="/")[:2]
     assert ([("a/1", "2"), ("a/1", "5"), ("a/2", "1")], []) == _uploads(delimiter="/", prefix="a/")[
         :2
@@ -233,14 +221,12 @@ PARTS = [a_part(number, 10) for number in (1, 3, 7)]
         ("part-number-marker=9", [], False),
     ],
 )
-def test_lists_parts_in_pages(query, numbers, truncated):
-    """Parts come by number, after the marker."""
+def test_parts_are_paged_by_number(query, numbers, truncated):
     found = parts_page(PARTS, parse_parts(a_request("GET", f"/out/k?uploadId=1&{query}")))
 
     assert (numbers, truncated) == ([part.number for part in found.parts], found.truncated)
 
 
-def test_refuses_a_part_number_marker_that_is_none():
-    """A marker is a number."""
+def test_an_invalid_part_number_marker_is_rejected():
     with refused("InvalidArgument"):
         parse_parts(a_request("GET", "/out/k?uploadId=1&part-number-marker=x"))

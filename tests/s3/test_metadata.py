@@ -1,7 +1,7 @@
-"""What a client says of an object in headers."""
+"""Object metadata in request headers."""
 
 import pytest
-from s3.scene import a_request, refused
+from s3.protocol_builders import a_request, refused
 
 from worker.s3.metadata import object_metadata
 
@@ -10,8 +10,8 @@ def _described(headers):
     return object_metadata(a_request("PUT", "/out/k", headers))
 
 
-def test_keeps_headers_metadata_and_tags():
-    """What comes back with the object is kept, and nothing else."""
+def test_stored_headers_metadata_and_tags_are_parsed():
+    """Other headers are not stored."""
     found = _described(
         {
             "content-type": "text/csv",
@@ -30,8 +30,7 @@ def test_keeps_headers_metadata_and_tags():
     assert {"a": "1", "b": ""} == found.tags
 
 
-def test_gives_a_type_to_what_has_none():
-    """S3's default is binary/octet-stream."""
+def test_the_default_content_type_is_binary_octet_stream():
     assert {"content-type": "binary/octet-stream"} == _described({}).headers
 
 
@@ -46,24 +45,22 @@ def test_gives_a_type_to_what_has_none():
         ("", None),
     ],
 )
-def test_takes_the_framing_off_the_encoding(sent, kept):
-    """aws-chunked is how it was sent; other codings are what was sent."""
+def test_aws_chunked_is_not_stored_as_a_content_encoding(sent, kept):
     assert kept == _described({"content-encoding": sent}).headers.get("content-encoding")
 
 
 @pytest.mark.parametrize("value", ["ü", "=?UTF-8?Q?=C3=BC?=", "a  b", "€ and more"])
-def test_keeps_metadata_byte_for_byte(value):
-    """UTF-8 and RFC 2047 come back as they came."""
+def test_metadata_is_stored_byte_for_byte(value):
+    """UTF-8 and RFC 2047 are not decoded."""
     assert value.encode() == _described({"x-amz-meta-a": value}).metadata["a"].encode("latin-1")
 
 
-def test_takes_two_kibibytes_of_metadata():
-    """Names and values together may be 2 KiB."""
+def test_metadata_may_have_2_kib():
+    """Names and values together."""
     assert 2047 == len(_described({"x-amz-meta-a": "v" * 2047}).metadata["a"])
 
 
-def test_refuses_more_metadata():
-    """One byte more is MetadataTooLarge, with both numbers."""
+def test_more_metadata_is_metadata_too_large():
     with refused("MetadataTooLarge") as error:
         _described({"x-amz-meta-a": "v" * 2048})
 
@@ -81,7 +78,6 @@ def test_refuses_more_metadata():
         ({"x-amz-tagging": "a=1&a=2"}, "InvalidArgument"),
     ],
 )
-def test_refuses_what_is_not_honoured(headers, code):
-    """A header that would change what an object is must not pass unheeded."""
+def test_headers_of_unsupported_features_are_rejected(headers, code):
     with refused(code):
         _described(headers)

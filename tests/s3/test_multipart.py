@@ -1,10 +1,10 @@
-"""What makes a completion right, and what it comes to."""
+"""The validation of a completion, and the object that it creates."""
 
 import base64
 import hashlib
 
 import pytest
-from s3.scene import a_part, a_request, an_upload, refused
+from s3.protocol_builders import a_part, a_request, an_upload, refused
 
 from worker.model import Checksum
 from worker.s3.checksums import checksum_of
@@ -44,8 +44,8 @@ def _complete(listed, have, upload=None, headers=None):
     return complete(listed, have, upload or an_upload(), request)
 
 
-def test_makes_an_object_of_the_parts_listed():
-    """Size, ETag and checksum follow from the parts; not a byte is read."""
+def test_size_etag_and_checksum_follow_from_the_listed_parts():
+    """No payload is read."""
     have = _parts()
     md5s = b"".join(hashlib.md5(content).digest() for content in CONTENTS.values())
 
@@ -57,8 +57,7 @@ def test_makes_an_object_of_the_parts_listed():
     assert checksum_of("CRC64NVME", CONTENTS.values()) == found.checksum
 
 
-def test_leaves_out_parts_that_are_not_listed():
-    """Parts that were uploaded and not listed are not in the object."""
+def test_parts_that_are_not_listed_are_dropped():
     have = _parts()
 
     found = _complete(_listed(have, (1, 9)), have)
@@ -67,8 +66,8 @@ def test_leaves_out_parts_that_are_not_listed():
     assert found.etag.endswith("-2")
 
 
-def test_takes_one_part_of_any_size():
-    """The last part may be small, and may be the only one, and empty."""
+def test_the_last_part_may_have_any_size():
+    """Also 0 bytes."""
     have = {1: a_part(1, 0, checksum=checksum_of("CRC64NVME", []))}
 
     found = _complete([ListedPart(1, have[1].etag)], have)
@@ -77,8 +76,7 @@ def test_takes_one_part_of_any_size():
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256"])
-def test_makes_a_composite_checksum(algorithm):
-    """Uploads with a composite checksum get that of their parts' digests."""
+def test_a_composite_upload_has_the_checksum_of_its_parts_checksums(algorithm):
     have = _parts(algorithm)
     digests = b"".join(base64.b64decode(part.checksum.value) for part in have.values())
     upload = an_upload(algorithm=algorithm, checksum_type="COMPOSITE")
@@ -90,8 +88,7 @@ def test_makes_a_composite_checksum(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])
-def test_makes_a_checksum_of_the_whole(algorithm):
-    """Uploads with a full-object CRC get the CRC of all bytes, without the parts' in the list."""
+def test_a_full_object_upload_has_the_crc_of_all_bytes(algorithm):
     have = _parts(algorithm)
     upload = an_upload(algorithm=algorithm, checksum_type="FULL_OBJECT")
 
@@ -174,22 +171,19 @@ SMALL = {1: a_part(1, 5, checksum=HAVE[9].checksum), 9: HAVE[9]}
         ),
     ],
 )
-def test_refuses(listed, have, upload, headers, code):
-    """What does not make an object is refused, and says which part it was."""
+def test_an_invalid_completion_is_rejected(listed, have, upload, headers, code):
     with refused(code):
         _complete(listed, have, upload, headers)
 
 
-def test_names_the_part_that_is_not_there():
-    """InvalidPart says upload, number and ETag."""
+def test_invalid_part_names_upload_number_and_etag():
     with refused("InvalidPart") as error:
         _complete([ListedPart(2, "abc")], HAVE)
 
     assert {"UploadId": "upload", "PartNumber": "2", "ETag": "abc"} == error().fields
 
 
-def test_takes_what_is_said_of_the_whole():
-    """Size and checksum of the whole may be stated, and are compared."""
+def test_a_size_and_checksum_of_the_object_are_compared():
     have = _parts()
     value = checksum_of("CRC64NVME", CONTENTS.values()).value
     headers = {
@@ -201,8 +195,7 @@ def test_takes_what_is_said_of_the_whole():
     assert value == _complete(_listed(have), have, headers=headers).checksum.value
 
 
-def test_ids_sort_by_time():
-    """Uploads of one key are listed in the order they were begun."""
+def test_upload_ids_sort_by_time():
     ids = [upload_id(now, bytes(range(18))) for now in (0, 1, 255, 256, 1_700_000_000_000)]
 
     assert sorted(ids) == ids
@@ -210,13 +203,11 @@ def test_ids_sort_by_time():
 
 
 @pytest.mark.parametrize("value", ["0", "10001", "-1", "1.5", "x", "", "9" * 30, "²"])
-def test_refuses_a_part_number(value):
-    """Parts are numbered from 1 to 10,000."""
+def test_part_numbers_beyond_1_to_10000_are_rejected(value):
     with refused("InvalidArgument"):
         part_number(a_request("PUT", f"/out/k?uploadId=1&partNumber={value}"))
 
 
 @pytest.mark.parametrize("value", ["1", "10000", "007"])
-def test_takes_a_part_number(value):
-    """Both ends are numbers of parts."""
+def test_part_numbers_1_and_10000_are_valid(value):
     assert int(value) == part_number(a_request("PUT", f"/out/k?partNumber={value}"))

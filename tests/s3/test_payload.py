@@ -1,7 +1,7 @@
-"""How a body comes, by its headers."""
+"""The headers that describe a body."""
 
 import pytest
-from s3.scene import a_request, refused
+from s3.protocol_builders import a_request, refused
 
 from worker.s3.payload import FRAMINGS, parse_payload
 
@@ -13,28 +13,27 @@ def _payload(headers, *, target="/out/k", streaming_allowed=True):
     return parse_payload(a_request("PUT", target, headers), streaming_allowed=streaming_allowed)
 
 
-def test_a_plain_body_has_the_length_of_its_header():
-    """Without x-amz-content-sha256 a body is what HTTP says it is."""
+def test_a_plain_body_has_the_length_of_content_length():
     found = _payload({"content-length": "5"})
 
     assert (5, False, None) == (found.length, found.framed, found.sha256)
 
 
-def test_a_body_may_come_without_a_length():
-    """A body chunked by HTTP ends when it ends."""
+def test_a_body_may_have_no_length():
+    """It is chunked by HTTP."""
     assert _payload({"transfer-encoding": "chunked"}).length is None
 
 
-def test_a_digest_may_stand_in_the_query():
-    """Presigned URLs of some SDKs carry it there."""
+def test_the_payload_hash_may_be_a_query_parameter():
+    """Some SDKs put it into presigned URLs."""
     found = _payload({}, target="/out/k?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD")
 
     assert not found.framed
 
 
 @pytest.mark.parametrize("mode", FRAMINGS)
-def test_the_digest_says_that_a_body_is_framed(mode):
-    """It is x-amz-content-sha256 that counts, not Content-Encoding."""
+def test_x_amz_content_sha256_selects_the_framing(mode):
+    """Content-Encoding does not."""
     found = _payload({**DECODED, "x-amz-content-sha256": mode, "content-length": "100"})
 
     assert (True, 5) == (found.framed, found.length)
@@ -79,18 +78,16 @@ def test_the_digest_says_that_a_body_is_framed(mode):
         ),
     ],
 )
-def test_refuses_what_cannot_be(headers, code):
-    """Headers that contradict or make no sense are refused before the body is read."""
+def test_invalid_or_contradictory_headers_are_rejected(headers, code):
     with refused(code):
         _payload(headers)
 
 
-def test_a_length_that_was_sent_twice_is_one():
-    """Proxies repeat headers; lengths that agree are no harm."""
+def test_repeated_equal_lengths_are_one_length():
+    """Proxies repeat headers."""
     assert 5 == _payload({"content-length": "5, 5"}).length
 
 
-def test_framing_is_for_objects():
-    """Documents are sent plain."""
+def test_documents_cannot_be_framed():
     with refused("InvalidRequest"):
         _payload({**TRAILER_MODE, **DECODED}, streaming_allowed=False)

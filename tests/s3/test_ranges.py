@@ -1,9 +1,9 @@
-"""Which bytes of an object a request wants."""
+"""Ranges of GetObject and UploadPartCopy."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.scene import refused
+from s3.protocol_builders import refused
 
 from worker.s3.error_codes import S3Error
 from worker.s3.reads import Span, copy_source_range, select_range
@@ -28,8 +28,7 @@ from worker.s3.reads import Span, copy_source_range, select_range
         pytest.param("bytes=" + "9" * 30 + "-", None, id="too many digits are ignored"),
     ],
 )
-def test_selects(header, expected):
-    """A range that S3 knows is taken, and what it does not know is ignored."""
+def test_a_range_is_parsed_or_ignored_as_in_s3(header, expected):
     assert expected == select_range(header, 10)
 
 
@@ -44,8 +43,7 @@ def test_selects(header, expected):
         ("bytes=-5", 0),
     ],
 )
-def test_refuses_what_the_object_does_not_have(header, size):
-    """A range beyond the end, and any range of an empty object, is 416 with the size."""
+def test_a_range_beyond_the_end_is_invalid_range_with_the_size(header, size):
     with refused("InvalidRange") as error:
         select_range(header, size)
 
@@ -54,8 +52,8 @@ def test_refuses_what_the_object_does_not_have(header, size):
 
 
 @given(st.text(max_size=20), st.integers(1, 100))
-def test_a_span_lies_in_the_object(text, size):
-    """Whatever was asked for, what is given is there."""
+def test_a_span_is_within_the_object(text, size):
+    """For any header."""
     for header in (text, f"bytes={text}"):
         try:
             span = select_range(header, size)
@@ -69,8 +67,7 @@ def test_a_span_lies_in_the_object(text, size):
     ("header", "expected"),
     [(None, Span(0, 10)), ("bytes=0-9", Span(0, 10)), ("bytes=3-3", Span(3, 4))],
 )
-def test_copies_a_range(header, expected):
-    """A part is copied from a range of its source, or from all of it."""
+def test_the_range_of_a_copy_defaults_to_the_whole_source(header, expected):
     assert expected == copy_source_range(header, 10)
 
 
@@ -87,7 +84,6 @@ def test_copies_a_range(header, expected):
         ("", "InvalidArgument"),
     ],
 )
-def test_refuses_a_range_of_a_source(header, code):
-    """A copied range is never cut to fit."""
+def test_a_copy_range_must_be_within_the_source(header, code):
     with refused(code):
         copy_source_range(header, 10)

@@ -1,7 +1,7 @@
-"""GET and HEAD of an object, decided before a byte is read."""
+"""GetObject and HeadObject: conditions, ranges, parts and response headers."""
 
 import pytest
-from s3.scene import a_request, an_object, refused
+from s3.protocol_builders import a_request, an_object, refused
 
 from worker.model import Checksum, Part
 from worker.s3.reads import http_date, read
@@ -28,8 +28,7 @@ def _read(facts, headers=None, query=""):
     return found, dict(found.headers)
 
 
-def test_gives_all_that_is_known_of_an_object():
-    """The whole of an object comes with its headers, metadata, ETag, date and number of tags."""
+def test_the_response_has_the_stored_headers_metadata_etag_and_date():
     found, headers = _read(WHOLE)
 
     assert (200, 0, 10) == (found.status, found.start, found.stop)
@@ -45,13 +44,11 @@ def test_gives_all_that_is_known_of_an_object():
     } == headers
 
 
-def test_gives_a_type_to_what_has_none():
-    """An object without a content type is what S3 says it is."""
+def test_the_default_content_type_is_binary_octet_stream():
     assert b"binary/octet-stream" == _read(an_object(headers={}))[1][b"content-type"]
 
 
-def test_gives_a_range():
-    """A part of an object comes with 206, its place and its length."""
+def test_a_range_is_206_with_content_range():
     found, headers = _read(WHOLE, {"range": "bytes=2-4"})
 
     assert (206, 2, 5) == (found.status, found.start, found.stop)
@@ -59,8 +56,7 @@ def test_gives_a_range():
     assert b"3" == headers[b"content-length"]
 
 
-def test_tells_that_nothing_changed():
-    """304 has the ETag and the date, and no bytes."""
+def test_304_has_the_etag_and_the_date():
     found, headers = _read(WHOLE, {"if-none-match": "*", "range": "bytes=0-1"})
 
     assert (304, 0, 0) == (found.status, found.start, found.stop)
@@ -76,13 +72,11 @@ def test_tells_that_nothing_changed():
         pytest.param("Tue, 14 Nov 2023 22:13:19 GMT", 200, id="another date"),
     ],
 )
-def test_a_range_of_what_changed_is_all_of_it(held, status):
-    """If-Range asks for a piece of one object, or for the whole of its successor."""
+def test_if_range_of_another_object_returns_the_whole_object(held, status):
     assert status == _read(WHOLE, {"range": "bytes=0-1", "if-range": held})[0].status
 
 
-def test_lets_a_url_override_headers():
-    """A link may say under which name and type the object is to be saved."""
+def test_query_parameters_override_stored_headers():
     query = "response-content-type=a/b&response-content-disposition=f%C3%BC&response-expires=x"
 
     headers = _read(WHOLE, query=query)[1]
@@ -93,29 +87,31 @@ def test_lets_a_url_override_headers():
     assert b"no-cache" == headers[b"cache-control"]
 
 
-def test_refuses_to_split_the_response():
-    """A line break in an override would begin another header."""
+def test_white_space_around_an_override_is_removed():
+    """It cannot be part of a header value (RFC 9110, 5.5)."""
+    assert b"a/b" == _read(WHOLE, query="response-content-type=%09a/b%20")[1][b"content-type"]
+
+
+def test_an_override_with_a_line_break_is_rejected():
     with refused("InvalidArgument"):
         _read(WHOLE, query="response-content-type=a%0D%0Ax-evil:1")
 
 
-def test_gives_the_checksum_to_those_who_ask():
-    """Checksums come with x-amz-checksum-mode alone."""
+def test_the_checksum_is_returned_with_checksum_mode():
     headers = _read(WHOLE, {"x-amz-checksum-mode": "ENABLED"})[1]
 
     assert b"AAAAAA==" == headers[b"x-amz-checksum-crc32"]
     assert b"FULL_OBJECT" == headers[b"x-amz-checksum-type"]
 
 
-def test_gives_no_checksum_with_a_range():
-    """The checksum of the whole would make a client refuse the piece."""
+def test_a_range_has_no_checksum():
+    """SDKs would compare it with the range."""
     headers = _read(WHOLE, {"x-amz-checksum-mode": "ENABLED", "range": "bytes=0-1"})[1]
 
     assert b"x-amz-checksum-crc32" not in headers
 
 
-def test_gives_a_part():
-    """A part comes with its own checksum, the number of parts, and the ETag of the whole."""
+def test_a_part_has_its_checksum_and_the_number_of_parts():
     found, headers = _read(PARTS, {"x-amz-checksum-mode": "enabled"}, "partNumber=2")
 
     assert (206, 10, 20) == (found.status, found.start, found.stop)
@@ -125,24 +121,23 @@ def test_gives_a_part():
     assert b"COMPOSITE" == headers[b"x-amz-checksum-type"]
 
 
-def test_a_plain_object_is_its_own_first_part():
-    """partNumber=1 works on every object; one without parts has no number of them."""
+def test_part_1_of_an_object_without_parts_is_the_object():
     found, headers = _read(WHOLE, query="partNumber=1")
 
     assert (206, 0, 10) == (found.status, found.start, found.stop)
     assert b"x-amz-mp-parts-count" not in headers
 
 
-def test_the_first_part_of_nothing_is_all_of_it():
-    """An empty object has no range that could be named, and is given whole."""
+def test_part_1_of_an_empty_object_is_200():
+    """It has no range."""
     found, headers = _read(an_object(size=0), query="partNumber=1")
 
     assert (200, 0, 0) == (found.status, found.start, found.stop)
     assert b"0" == headers[b"content-length"]
 
 
-def test_an_object_of_one_empty_part_has_a_part():
-    """Some clients upload an empty file as one empty part, and read that part again."""
+def test_an_object_of_one_empty_part_has_one_part():
+    """Some clients upload empty files like this."""
     found, headers = _read(an_object(size=0, parts=(Part(1, 0),)), query="partNumber=1")
 
     assert (200, b"1") == (found.status, headers[b"x-amz-mp-parts-count"])
@@ -161,12 +156,10 @@ def test_an_object_of_one_empty_part_has_a_part():
         pytest.param(WHOLE, {"if-match": '"x"'}, "", "PreconditionFailed", id="another object"),
     ],
 )
-def test_refuses(facts, headers, query, code):
-    """What cannot be read is refused with its own code."""
+def test_an_unsatisfiable_read_is_rejected(facts, headers, query, code):
     with refused(code):
         _read(facts, headers, query)
 
 
-def test_writes_dates_as_http_does():
-    """Dates are in English and in GMT, whatever the locale."""
+def test_dates_are_http_dates_in_any_locale():
     assert b"Thu, 01 Jan 1970 00:00:00 GMT" == http_date(0)

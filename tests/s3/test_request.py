@@ -1,9 +1,9 @@
-"""How raw HTTP targets become a bucket and a key."""
+"""Request targets, hosts, queries and headers."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.scene import a_request, refused
+from s3.protocol_builders import a_request, refused
 
 from worker.s3.error_codes import S3Error
 from worker.s3.request import parse
@@ -35,8 +35,7 @@ from worker.s3.request import parse
         pytest.param("/unknown/k", "unknown", "k", id="a bucket that does not exist"),
     ],
 )
-def test_takes_a_target_apart(target, bucket, key):
-    """A path is decoded once, and nothing in it is normalised."""
+def test_a_path_is_decoded_once_and_not_normalized(target, bucket, key):
     request = a_request("GET", target)
 
     assert (bucket, key) == (request.bucket, request.key)
@@ -59,14 +58,12 @@ def test_takes_a_target_apart(target, bucket, key):
         pytest.param("/out/" + "%C3%BC" * 513, "KeyTooLongError", id="1,026 bytes, 513 letters"),
     ],
 )
-def test_refuses_what_is_no_address(target, code):
-    """A target that cannot be understood is an S3 error with its own code."""
+def test_an_invalid_target_has_its_error_code(target, code):
     with refused(code):
         a_request("GET", target)
 
 
-def test_takes_a_key_of_1024_bytes():
-    """The longest key of S3 is 1,024 bytes of UTF-8."""
+def test_a_key_may_have_1024_bytes_of_utf_8():
     assert "ü" * 512 == a_request("GET", "/out/" + "%C3%BC" * 512).key
 
 
@@ -83,35 +80,33 @@ def test_takes_a_key_of_1024_bytes():
         pytest.param("", "labresults", "k", id="no host"),
     ],
 )
-def test_finds_the_bucket_in_the_host(host, bucket, key):
-    """Virtual-host style is for the names that exist, and for nothing else."""
+def test_a_host_is_virtual_hosted_style_only_for_existing_buckets(host, bucket, key):
     request = a_request("GET", "/labresults/k", {"host": host})
 
     assert (bucket, key) == (request.bucket, request.key)
 
 
-def test_keeps_leading_slashes_in_virtual_host_style():
-    """With the bucket in the host, the path but for its first slash is the key."""
+def test_a_key_may_start_with_slashes_in_virtual_hosted_style():
     assert "/a" == a_request("GET", "//a", {"host": "out.localhost"}).key
 
 
-def test_an_address_is_no_bucket_even_if_one_is_called_so():
-    """A bucket named 127 does not shadow 127.0.0.1."""
+def test_an_ip_address_does_not_name_a_bucket():
+    """Even if one is called 127."""
     request = a_request("GET", "/127/k", {"host": "127.0.0.1:1"}, buckets=("127",))
 
     assert ("127", "k") == (request.bucket, request.key)
 
 
-def test_decodes_a_query():
-    """A plus is a space there, a bare name has an empty value, and the first of a name counts."""
+def test_the_first_value_of_a_query_parameter_is_used():
+    """A plus is a space, and a name without equals sign has an empty value."""
     request = a_request("GET", "/out?prefix=a+b%2Bc&acl&prefix=second&=x")
 
     assert (("prefix", "a b+c"), ("acl", ""), ("prefix", "second"), ("", "x")) == request.query
     assert "a b+c" == request.params["prefix"]
 
 
-def test_joins_repeated_headers():
-    """A header that was sent twice reads as a list, and names have no case."""
+def test_repeated_headers_are_joined():
+    """Names are case-insensitive."""
     headers = [(b"Host", b"h"), (b"X-Amz-Meta-A", b" 1 "), (b"x-amz-meta-a", b"2")]
 
     request = parse("put", b"/out/k", b"", headers, buckets=["out"])
@@ -120,8 +115,8 @@ def test_joins_repeated_headers():
     assert "PUT" == request.method
 
 
-def test_takes_metadata_from_the_query_of_a_presigned_url():
-    """Some SDKs put headers into the URL that they sign; checksums among those do not count."""
+def test_metadata_may_be_query_parameters_of_a_presigned_url():
+    """Checksums may not."""
     request = a_request(
         "PUT", "/out/k?X-Amz-Signature=1&x-amz-meta-a=ü&x-amz-checksum-crc32=AAAAAA%3D%3D"
     )
@@ -135,8 +130,8 @@ def test_takes_metadata_from_the_query_of_a_presigned_url():
     query=st.binary(max_size=60),
     headers=st.lists(st.tuples(st.binary(max_size=10), st.binary(max_size=20)), max_size=4),
 )
-def test_never_raises_anything_but_an_s3_error(path, query, headers):
-    """Whatever the bytes of a request are, there is an answer to them."""
+def test_parsing_raises_only_s3_errors(path, query, headers):
+    """For any bytes."""
     for raw in (path, b"/out/" + path):
         try:
             request = parse("GET", raw, query, headers, buckets=["out"])
@@ -149,15 +144,14 @@ def test_never_raises_anything_but_an_s3_error(path, query, headers):
 @given(
     key=st.text(st.characters(exclude_characters="\x00", codec="utf-8"), min_size=1, max_size=200)
 )
-def test_every_key_comes_back(key):
-    """What a client percent-encodes, however much of it, is the key."""
+def test_every_percent_encoded_key_is_decoded(key):
     every_byte = "".join(f"%{byte:02X}" for byte in key.encode())
 
     assert key == a_request("GET", f"/out/{every_byte}").key
 
 
-def test_keeps_every_byte_of_a_value():
-    """White space around a value is space and tab; letters of UTF-8 may end in 85 or A0."""
+def test_only_spaces_and_tabs_around_a_value_are_removed():
+    """Characters of UTF-8 may end in 85 or A0."""
     request = parse("GET", b"/out", b"", [(b"x-amz-meta-a", "\t voilà ".encode())], buckets=[])
 
     assert "voilà" == request.headers["x-amz-meta-a"].encode("latin-1").decode()
@@ -174,7 +168,6 @@ def test_keeps_every_byte_of_a_value():
         pytest.param("x-amz-meta-%C3%BC=1", id="a name that is Latin-1"),
     ],
 )
-def test_refuses_metadata_that_no_header_could_hold(pair):
-    """What a query cannot have moved there from a header would break the answer to every GET."""
+def test_a_query_parameter_that_cannot_be_a_header_is_rejected(pair):
     with refused("InvalidArgument"):
         a_request("PUT", f"/out/k?X-Amz-Signature=1&{pair}")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from s3.scene import a_request, refused
+from s3.protocol_builders import a_request, refused
 
 from worker.s3.canned_responses import DOCUMENTS, REJECTIONS, respond
 from worker.s3.error_codes import CATALOGUE

@@ -1,7 +1,7 @@
-"""The rules for tags."""
+"""Tags in headers, and the limits of tags."""
 
 import pytest
-from s3.scene import refused
+from s3.protocol_builders import refused
 
 from worker.s3.metadata import check_tags, parse_tagging_header
 
@@ -18,8 +18,7 @@ from worker.s3.metadata import check_tags, parse_tagging_header
         ("a=b%3Dc", {"a": "b=c"}),
     ],
 )
-def test_reads_a_header(value, tags):
-    """Tags in a header look like a query."""
+def test_a_tagging_header_is_parsed_like_a_query(value, tags):
     assert tags == parse_tagging_header(value)
 
 
@@ -33,14 +32,12 @@ def test_reads_a_header(value, tags):
         ("&".join(f"k{n}=v" for n in range(200)), "InvalidArgument"),
     ],
 )
-def test_refuses_a_header(value, code):
-    """A header that is no set of tags is refused."""
+def test_an_invalid_tagging_header_is_rejected(value, code):
     with refused(code):
         parse_tagging_header(value)
 
 
-def test_takes_ten_tags():
-    """Ten tags of the longest names and values are allowed."""
+def test_ten_tags_of_the_longest_keys_and_values_are_valid():
     tags = {f"{number}" * 128: "v" * 256 for number in range(10)}
 
     assert tags == check_tags(tags.items())
@@ -60,7 +57,6 @@ def test_takes_ten_tags():
         pytest.param([("a", "\x1c")], "InvalidTag", id="a control character that is a space"),
     ],
 )
-def test_refuses_tags(pairs, code):
-    """Each rule of tags is kept."""
+def test_tags_beyond_a_limit_are_rejected(pairs, code):
     with refused(code):
         check_tags(pairs)

@@ -1,11 +1,11 @@
-"""XML in and out: any text round, and nothing that can hurt."""
+"""XML text in both directions, and hostile documents."""
 
 import xml.etree.ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.scene import refused
+from s3.protocol_builders import refused
 
 from worker.s3.error_codes import S3Error
 from worker.s3.xml_requests import MAX_DEPTH, parse_xml
@@ -19,8 +19,8 @@ CARRIED = st.characters(
 
 
 @given(st.text(CARRIED))
-def test_text_comes_back(value):
-    """What is written is read again by us and by others, carriage returns and all."""
+def test_text_round_trips(value):
+    """Also through another parser; carriage returns too."""
     written = document("Root", element("Key", value))
 
     assert value == parse_xml(written, "Root").get("Key")
@@ -28,16 +28,15 @@ def test_text_comes_back(value):
 
 
 @given(st.text())
-def test_every_document_can_be_read(value):
-    """Characters that XML cannot carry hide no other: the document is well-formed."""
+def test_every_document_is_well_formed(value):
+    """For any text."""
     found = parse_xml(document("Root", element("Key", value)), "Root").get("Key")
 
     assert found is not None
     assert len(found) == len(value)
 
 
-def test_what_cannot_be_carried_is_replaced():
-    """Control characters have no form in XML 1.0; encoding-type is for those who need them."""
+def test_characters_that_xml_cannot_represent_are_replaced():
     assert "a\ufffdb" == text("a\x01b")
     assert "&lt;&amp;&gt;&quot;&apos;&#13;" == text("<&>\"'\r")
 
@@ -46,8 +45,7 @@ def test_what_cannot_be_carried_is_replaced():
     ("value", "expected"),
     [("a/b-c_d.e~f", "a/b-c_d.e~f"), ("a b+c", "a%20b%2Bc"), ("é\x01", "%C3%A9%01"), ("%", "%25")],
 )
-def test_encodes_for_those_who_ask(value, expected):
-    """encoding-type=url is percent-encoding that leaves slashes."""
+def test_url_encoding_keeps_slashes(value, expected):
     assert expected == url_text(value)
 
 
@@ -69,8 +67,8 @@ def test_encodes_for_those_who_ask(value, expected):
         pytest.param(b"<Root><!-- c --><Key>&#97;</Key></Root>", id="as a reference"),
     ],
 )
-def test_reads_what_clients_write(body):
-    """With and without a namespace, in every form that means the same."""
+def test_equivalent_documents_are_equal(body):
+    """With and without a namespace."""
     assert "a" == parse_xml(body, "Root").get("Key")
 
 
@@ -104,15 +102,14 @@ def test_reads_what_clients_write(body):
         pytest.param(b"<Root>" + b"<a/>" * 200_000 + b"</Root>", id="too many elements"),
     ],
 )
-def test_refuses(body):
-    """What is not the document that was asked for is MalformedXML, at once."""
+def test_other_documents_are_malformed_xml(body):
     with refused("MalformedXML"):
         parse_xml(body, "Root")
 
 
 @given(st.one_of(st.binary(), st.text(st.sampled_from("<>/a&;'\"=! []")).map(str.encode)))
-def test_never_raises_anything_but_an_s3_error(body):
-    """Whatever comes, there is an answer to it."""
+def test_parsing_raises_only_s3_errors(body):
+    """For any bytes."""
     for document_ in (body, b"<Root>" + body + b"</Root>", b"<Root " + body + b"/>"):
         try:
             parse_xml(document_, "Root")

@@ -1,15 +1,14 @@
-"""The documents that clients send, in all their spellings."""
+"""XML request bodies."""
 
 import pytest
-from s3.scene import refused
+from s3.protocol_builders import refused
 
 from worker.s3.conditions import Conditions
 from worker.s3.multipart import ListedPart
 from worker.s3.xml_requests import ObjectToDelete, parse_complete, parse_delete, parse_tagging
 
 
-def test_reads_a_completion():
-    """Numbers, ETags and checksums of the parts, in the order listed."""
+def test_a_completion_is_parsed_in_the_order_listed():
     body = (
         b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         b"<Part><ETag>&quot;abc&quot;</ETag><PartNumber>1</PartNumber>"
@@ -58,14 +57,13 @@ def _completion(*parts):
         ),
     ],
 )
-def test_refuses_a_completion(body, code):
-    """A completion lists 1 to 10,000 parts, each with number and ETag."""
+def test_an_invalid_completion_is_rejected(body, code):
+    """1 to 10,000 parts, each with number and ETag."""
     with refused(code):
         parse_complete(body)
 
 
-def test_reads_what_to_delete():
-    """Keys come untouched, with their conditions."""
+def test_objects_to_delete_are_parsed_with_their_conditions():
     found = parse_delete(
         b"<Delete><Object><Key> a&amp;b </Key></Object>"
         b'<Object><Key>c</Key><ETag>"d"</ETag><Size>5</Size>'
@@ -85,8 +83,7 @@ def test_reads_what_to_delete():
 
 
 @pytest.mark.parametrize(("version", "code"), [("null", None), ("", None), ("x", "NoSuchVersion")])
-def test_knows_one_version(version, code):
-    """Objects have the version null, and no other can be deleted."""
+def test_the_only_version_is_null(version, code):
     body = f"<Delete><Object><Key>a</Key><VersionId>{version}</VersionId></Object></Delete>"
 
     refusal = parse_delete(body.encode()).objects[0].rejection
@@ -108,21 +105,20 @@ def test_knows_one_version(version, code):
         pytest.param(b"<Object><Key>a</Key></Object>" * 1001, id="1,001 objects"),
     ],
 )
-def test_refuses_a_delete(inside):
-    """1 to 1,000 objects are deleted at once."""
+def test_an_invalid_delete_is_rejected(inside):
+    """1 to 1,000 objects."""
     with refused("MalformedXML"):
         parse_delete(b"<Delete>" + inside + b"</Delete>")
 
 
-def test_takes_a_thousand_keys():
-    """The most that S3 takes, with the longest keys."""
+def test_1000_keys_of_1024_bytes_can_be_deleted():
     inside = b"<Object><Key>" + b"k" * 1024 + b"</Key></Object>"
 
     assert 1000 == len(parse_delete(b"<Delete>" + inside * 1000 + b"</Delete>").objects)
 
 
-def test_reads_tags():
-    """Tags have a key and a value, which may be empty."""
+def test_tags_are_parsed():
+    """Values may be empty."""
     body = (
         b"<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag>"
         b"<Tag><Key>b</Key><Value/></Tag></TagSet></Tagging>"
@@ -140,7 +136,6 @@ def test_reads_tags():
         (b"<TagSet><Tag><Key>!</Key><Value>1</Value></Tag></TagSet>", "InvalidTag"),
     ],
 )
-def test_refuses_tags(inside, code):
-    """What is no set of tags is refused."""
+def test_invalid_tags_are_rejected(inside, code):
     with refused(code):
         parse_tagging(b"<Tagging>" + inside + b"</Tagging>")

@@ -1,10 +1,10 @@
-"""The documents that S3 answers with, read by botocore as a client reads them."""
+"""XML response bodies, parsed by botocore."""
 
 import pytest
 from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 from botocore.session import Session
-from s3.scene import a_part, a_request, an_object, an_upload, refused
+from s3.protocol_builders import a_part, a_request, an_object, an_upload, refused
 
 from worker.model import Checksum, Part
 from worker.s3 import listing, xml_responses
@@ -17,8 +17,8 @@ CRC = Checksum("CRC32", "AAAAAA==")
 STRANGE = "a b&<é>+%\"'"
 
 
-def _read(operation, body, *, status=200):
-    """Return what botocore makes of a document."""
+def _parse(operation, body, *, status=200):
+    """Return a document as botocore parses it."""
     shape = MODEL.operation_model(operation).output_shape
     response = {"status_code": status, "headers": {}, "body": body}
     return create_parser("rest-xml").parse(response, shape)
@@ -32,17 +32,15 @@ def _page(kind, keys, **params):
     return xml_responses.list_page("out", asked, found)
 
 
-def test_lists_buckets():
-    """Buckets come with names and dates, in order."""
-    found = _read("ListBuckets", xml_responses.list_buckets([("out", 0), ("in", 1500)]))
+def test_list_buckets_has_names_and_dates_in_order():
+    found = _parse("ListBuckets", xml_responses.list_buckets([("out", 0), ("in", 1500)]))
 
     assert ["in", "out"] == [bucket["Name"] for bucket in found["Buckets"]]
     assert 1 == found["Buckets"][0]["CreationDate"].second
 
 
-def test_lists_objects():
-    """A client gets key, size, ETag, date and kind of checksum of each object."""
-    found = _read("ListObjectsV2", _page(listing.V2, [STRANGE, "b/1"], delimiter="/"))
+def test_list_objects_v2_has_key_size_etag_date_and_checksum():
+    found = _parse("ListObjectsV2", _page(listing.V2, [STRANGE, "b/1"], delimiter="/"))
 
     (item,) = found["Contents"]
     assert (STRANGE, 10, "STANDARD") == (item["Key"], item["Size"], item["StorageClass"])
@@ -55,13 +53,12 @@ def test_lists_objects():
     assert "Owner" not in item
 
 
-def test_echoes_what_was_asked_of_version_2():
-    """Token and start-after come back, and a page that goes on says where."""
+def test_list_objects_v2_returns_token_and_start_after():
     page = _page(
         listing.V2, "abc", continuation_token="", start_after="a", max_keys=1, fetch_owner="true"
     )
 
-    found = _read("ListObjectsV2", page)
+    found = _parse("ListObjectsV2", page)
 
     assert ("", "a", True) == (
         found["ContinuationToken"],
@@ -72,10 +69,9 @@ def test_echoes_what_was_asked_of_version_2():
     assert "worker" == found["Contents"][0]["Owner"]["ID"]
 
 
-def test_echoes_what_was_asked_of_version_1():
-    """V1 gives its marker even when empty, and NextMarker with a delimiter alone."""
-    plain = _read("ListObjects", _page(listing.V1, "abc", max_keys=1))
-    folded = _read("ListObjects", _page(listing.V1, "abc", max_keys=1, delimiter="/"))
+def test_list_objects_has_next_marker_only_with_a_delimiter():
+    plain = _parse("ListObjects", _page(listing.V1, "abc", max_keys=1))
+    folded = _parse("ListObjects", _page(listing.V1, "abc", max_keys=1, delimiter="/"))
 
     assert ("", True) == (plain["Marker"], plain["IsTruncated"])
     assert "NextMarker" not in plain
@@ -83,27 +79,27 @@ def test_echoes_what_was_asked_of_version_1():
     assert "worker" == folded["Contents"][0]["Owner"]["ID"]
 
 
-def test_encodes_names_for_those_who_ask():
-    """encoding-type=url goes for every name but the prefix of V1."""
+def test_encoding_type_url_encodes_all_keys():
+    """Except the prefix of ListObjects."""
     page = _page(listing.V1, ["a b/c d", "a b/e f/g"], encoding_type="url", prefix="a%20b/",
                  delimiter="f/", marker="a%20")  # fmt: skip
 
-    found = _read("ListObjects", page)
+    found = _parse("ListObjects", page)
 
     assert "a%20b/c%20d" == found["Contents"][0]["Key"]
     assert "a%20b/e%20f/" == found["CommonPrefixes"][0]["Prefix"]
     assert ("a b/", "a%20", "f/") == (found["Prefix"], found["Marker"], found["Delimiter"])
     assert (
         "a%20b/"
-        == _read("ListObjectsV2", _page(listing.V2, [], encoding_type="url", prefix="a%20b/"))[
+        == _parse("ListObjectsV2", _page(listing.V2, [], encoding_type="url", prefix="a%20b/"))[
             "Prefix"
         ]
     )
 
 
 @pytest.mark.parametrize("kind", [listing.V1, listing.VERSIONS])
-def test_never_goes_on_from_a_name_that_was_changed(kind):
-    """A marker that XML cannot carry would come back as another, and keys would be missed."""
+def test_a_marker_that_xml_cannot_represent_is_rejected(kind):
+    """The next page would miss keys."""
     with refused("InvalidRequest"):
         _page(kind, ["a\x01", "b"], max_keys=1)
 
@@ -111,17 +107,15 @@ def test_never_goes_on_from_a_name_that_was_changed(kind):
     assert b"<Key>a\xef\xbf\xbd</Key>" in _page(kind, ["a\x01", "b"])
 
 
-def test_lists_versions():
-    """Every object is its own latest version."""
-    found = _read("ListObjectVersions", _page(listing.VERSIONS, "ab", max_keys=1))
+def test_every_object_is_its_latest_version():
+    found = _parse("ListObjectVersions", _page(listing.VERSIONS, "ab", max_keys=1))
 
     (version,) = found["Versions"]
     assert ("a", "null", True) == (version["Key"], version["VersionId"], version["IsLatest"])
     assert ("a", "null") == (found["NextKeyMarker"], found["NextVersionIdMarker"])
 
 
-def test_lists_uploads():
-    """Uploads come with key, id and date."""
+def test_list_multipart_uploads_has_key_id_and_date():
     query = listing.parse_uploads(a_request("GET", "/out?uploads&max-uploads=1"))
     uploads = [
         an_upload("a&b", "1", algorithm="CRC32", checksum_type="COMPOSITE"),
@@ -129,7 +123,7 @@ def test_lists_uploads():
     ]
     body = xml_responses.list_uploads("out", query, listing.uploads_page(uploads, query))
 
-    found = _read("ListMultipartUploads", body)
+    found = _parse("ListMultipartUploads", body)
 
     (upload,) = found["Uploads"]
     assert ("a&b", "1", "CRC32") == (upload["Key"], upload["UploadId"], upload["ChecksumAlgorithm"])
@@ -140,13 +134,12 @@ def test_lists_uploads():
     )
 
 
-def test_lists_parts():
-    """Parts come with number, size, ETag and checksum."""
+def test_list_parts_has_number_size_etag_and_checksum():
     query = listing.parse_parts(a_request("GET", "/out/k?uploadId=1&max-parts=1"))
     parts = [a_part(1, 5, checksum=CRC), a_part(2, 5)]
     page = listing.parts_page(parts, query)
 
-    found = _read("ListParts", xml_responses.list_parts("out", an_upload(), query, page))
+    found = _parse("ListParts", xml_responses.list_parts("out", an_upload(), query, page))
 
     (part,) = found["Parts"]
     assert (1, 5, "AAAAAA==") == (part["PartNumber"], part["Size"], part["ChecksumCRC32"])
@@ -192,31 +185,28 @@ def test_lists_parts():
     ],
     ids=["initiated", "completed", "tagging", "deleted", "deleted quietly"],
 )
-def test_answers(operation, body, expected):
-    """Each document says to a client what it must."""
-    found = _read(operation, body)
+def test_other_responses_have_their_elements(operation, body, expected):
+    found = _parse(operation, body)
     found.pop("ResponseMetadata")
 
     assert expected == found
 
 
 @pytest.mark.parametrize("operation", ["CopyObject", "UploadPartCopy"])
-def test_answers_copies(operation):
-    """The copy of an object or a range has an ETag, a date and a checksum."""
+def test_copy_results_have_etag_date_and_checksum(operation):
     make = xml_responses.copied if operation == "CopyObject" else xml_responses.part_copied
 
-    found = _read(operation, make(etag="abc", modified=1500, checksum=CRC))
+    found = _parse(operation, make(etag="abc", modified=1500, checksum=CRC))
 
     result = found.get("CopyObjectResult") or found["CopyPartResult"]
     assert ('"abc"', "AAAAAA==") == (result["ETag"], result["ChecksumCRC32"])
 
 
-def test_tells_an_error():
-    """Code, message, the facts of that code, the resource and both ids."""
+def test_an_error_has_code_message_fields_resource_and_ids():
     fault = S3Error("NoSuchKey", Key=STRANGE)
     body = xml_responses.error(fault, resource="/out/k\x01", request_id="R", host_id="H")
 
-    found = _read("GetObject", body, status=404)
+    found = _parse("GetObject", body, status=404)
 
     assert {
         "Code": "NoSuchKey",
@@ -228,15 +218,15 @@ def test_tells_an_error():
     assert ("R", "H") == (written.get("RequestId"), written.get("HostId"))
 
 
-def test_tells_the_attributes_of_an_object():
-    """All that GetObjectAttributes can be asked for, the parts in pages."""
+def test_get_object_attributes_has_the_requested_attributes():
+    """Parts are paged."""
     facts = an_object(checksum=CRC, parts=(Part(1, 5, checksum=CRC), Part(4, 5)))
     headers = {
         "x-amz-object-attributes": "ETag,Checksum,ObjectParts, StorageClass,ObjectSize",
         "x-amz-max-parts": "1",
     }
 
-    found = _read("GetObjectAttributes", attributes(a_request("GET", "/out/k", headers), facts))
+    found = _parse("GetObjectAttributes", attributes(a_request("GET", "/out/k", headers), facts))
 
     assert (facts.etag, 10, "STANDARD") == (
         found["ETag"],
@@ -254,7 +244,6 @@ def test_tells_the_attributes_of_an_object():
 
 
 @pytest.mark.parametrize("value", ["", "Owner", "ETag,Owner", ","])
-def test_refuses_attributes(value):
-    """What is asked for must be one of the five."""
+def test_unknown_attributes_are_rejected(value):
     with pytest.raises(S3Error):
         attributes(a_request("GET", "/out/k", {"x-amz-object-attributes": value}), an_object())

@@ -1,4 +1,4 @@
-"""Sets a scene for the protocol's tests in a word: a request, an object, a refusal."""
+"""Builders of the protocol's tests: requests, objects, uploads, and expected errors."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ def a_request(
     *,
     buckets: tuple[str, ...] = BUCKETS,
 ) -> Request:
-    """Return a parsed request for a raw target, with a Host unless one is given."""
+    """Return a parsed request for a raw target; its default Host is localhost."""
     path, _, query = target.partition("?")
     given = {name.lower(): value for name, value in (headers or {}).items()}
     sent = {"host": "localhost:9000", **given}
@@ -69,7 +69,7 @@ def an_upload(key: str = "key", id: str = "upload", **fields: Any) -> Upload:  #
 
 @contextmanager
 def refused(code: str) -> Iterator[Callable[[], S3Error]]:
-    """Expect an S3 error of that code; the function yielded returns it afterwards."""
+    """Expect an S3Error with *code*; the yielded function returns it afterwards."""
     with pytest.raises(S3Error) as caught:
         yield lambda: caught.value
 
