@@ -1,4 +1,4 @@
-"""An index to test on."""
+"""Fixture: an index."""
 
 from pathlib import Path
 

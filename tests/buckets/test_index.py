@@ -1,4 +1,4 @@
-"""The index of the out bucket."""
+"""The index of the output bucket."""
 
 import errno
 import multiprocessing
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from buckets.out_scene import RUN, Refused, assemble, entry, part, refuse
+from buckets.output_builders import RUN, Refused, assemble, entry, part, refuse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +22,7 @@ def must_be_new(there: Entry | None) -> None:
         raise Refused(there.key)
 
 
-def test_an_entry_comes_back_as_it_was_put(index: Index) -> None:
-    """Everything that is known of an object survives the file."""
+def test_an_entry_round_trips(index: Index) -> None:
     full = Entry(
         key="a/ü/\x01 +%\U0001f600",
         size=10,
@@ -42,16 +41,15 @@ def test_an_entry_comes_back_as_it_was_put(index: Index) -> None:
     assert full == index.get(full.key)
 
 
-def test_an_index_is_created_once(tmp_path: Path) -> None:
-    """A second job cannot take the file of a first."""
+def test_creating_an_existing_index_fails(tmp_path: Path) -> None:
     Index.create(tmp_path / "index")
 
     with pytest.raises(IndexExists):
         Index.create(tmp_path / "index")
 
 
-def test_a_full_disk_changes_nothing_and_blocks_nobody(index: Index) -> None:
-    """A change for which there is no room is refused; with room again, the next one succeeds."""
+def test_a_full_disk_rejects_a_change_and_blocks_no_other(index: Index) -> None:
+    """The next change succeeds once there is space."""
     index.put(entry("a"), epoch=0)
     index._connection().execute("PRAGMA max_page_count = 1")
     large = attrs.evolve(entry("b"), metadata={"m": "1" * 100_000})
@@ -66,8 +64,8 @@ def test_a_full_disk_changes_nothing_and_blocks_nobody(index: Index) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 4096, 16384])
-def test_a_disk_without_room_to_open_an_index(tmp_path: Path, left: int) -> None:
-    """Opening one needs room too, for the memory that processes share."""
+def test_opening_an_index_on_a_full_disk_is_unavailable(tmp_path: Path, left: int) -> None:
+    """The shared-memory file needs space."""
     folder = tmp_path / "small"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -107,8 +105,8 @@ def test_a_disk_without_room_to_open_an_index(tmp_path: Path, left: int) -> None
     ],
 )
 @pytest.mark.parametrize("close", ["freeze", "start_epoch", "roll_back"])
-def test_nothing_changes_after_the_output_is_decided(index: Index, change, close: str) -> None:
-    """A request that began before the output was closed changes nothing after it."""
+def test_a_frozen_index_rejects_changes(index: Index, change, close: str) -> None:
+    """Also of requests that started earlier."""
     index.put(entry("old"), epoch=0)
     index.create_upload(Upload("u", "k", 1), epoch=0)
     index.put_part("k", "u", part(1), epoch=0)
@@ -123,8 +121,7 @@ def test_nothing_changes_after_the_output_is_decided(index: Index, change, close
     assert [part(1)] == index.parts("k", "u")
 
 
-def test_a_refused_condition_changes_nothing(index: Index) -> None:
-    """What *decide* raises comes out, and the object stays as it was."""
+def test_an_error_of_the_condition_is_raised_and_changes_nothing(index: Index) -> None:
     index.put(entry("a", "1"), epoch=0)
 
     with pytest.raises(Refused):
@@ -135,8 +132,7 @@ def test_a_refused_condition_changes_nothing(index: Index) -> None:
     assert entry("a", "1") == index.get("a")
 
 
-def test_replace_needs_an_object(index: Index) -> None:
-    """Tags can't be set on what is not there."""
+def test_updating_a_missing_key_raises_key_missing(index: Index) -> None:
     with pytest.raises(KeyMissing):
         index.update("a", lambda there: there, epoch=0)
 
@@ -153,8 +149,8 @@ def _race(path: Path, name: str, barrier, won) -> None:
     index.close()
 
 
-def test_of_many_writers_of_a_new_key_one_wins(tmp_path: Path) -> None:
-    """Conditions are decided in the transaction, also between processes."""
+def test_of_many_processes_that_create_a_key_one_succeeds(tmp_path: Path) -> None:
+    """Conditions are evaluated in the transaction."""
     index = Index.create(tmp_path / "index")
     index.close()
     context = multiprocessing.get_context("spawn")
@@ -186,8 +182,9 @@ CHANGES = st.lists(
 
 @given(CHANGES, KEYS)
 @settings(deadline=None)
-def test_it_behaves_like_a_dict(tmp_path_factory, changes, start: str) -> None:
-    """Any sequence of changes and tries leaves what it leaves in a dict, in the order of keys."""
+def test_any_sequence_of_changes_and_epochs_equals_that_of_a_dict(
+    tmp_path_factory, changes, start: str
+) -> None:
     index = Index.create(tmp_path_factory.mktemp("index") / "index")
     now: dict[str, Entry] = {}
     found: dict[str, Entry] = {}
@@ -210,8 +207,7 @@ def test_it_behaves_like_a_dict(tmp_path_factory, changes, start: str) -> None:
     index.close()
 
 
-def test_listing_goes_on_over_batches(index: Index) -> None:
-    """More objects than one query takes are all listed, once."""
+def test_entries_continue_after_a_batch(index: Index) -> None:
     keys = [f"{n:05d}" for n in range(2500)]
     for key in keys:
         index.put(entry(key), epoch=0)

@@ -1,4 +1,4 @@
-"""Input buckets: a pinned commit, read-only."""
+"""Input buckets: a commit, read-only."""
 
 import pytest
 from buckets.bucket_contract import FILES, BucketContract
@@ -10,7 +10,7 @@ from worker.store.repository import open_store
 
 
 class TestInput(BucketContract):
-    """A commit's tree as a bucket."""
+    """The tree of a commit as a bucket."""
 
     @pytest.fixture(params=["directory", "memory"])
     def store(self, request, tmp_path):
@@ -21,10 +21,8 @@ class TestInput(BucketContract):
         commit = a_commit(store, FILES)
         return InputBucket("labresults", BlobReader(store.backend, tmp_path), store.tree(commit))
 
-    async def test_it_shows_the_pinned_commit_whatever_happens_to_its_branch(
-        self, store, bucket
-    ) -> None:
-        """A commit is immutable, and the bucket is a commit, not a branch."""
+    async def test_it_is_a_snapshot_of_the_pinned_commit(self, store, bucket) -> None:
+        """Moving the branch does not change it."""
         a_commit(store, {"a": b"two"})
 
         assert b"one" == await _first(bucket, "a")

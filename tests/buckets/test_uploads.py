@@ -1,7 +1,7 @@
-"""Multipart uploads of the out bucket."""
+"""Multipart uploads of the output bucket."""
 
 import pytest
-from buckets.out_scene import Refused, assemble, entry, part, refuse
+from buckets.output_builders import Refused, assemble, entry, part, refuse
 
 from worker.buckets.index import Index
 from worker.errors import UploadMissing
@@ -15,16 +15,14 @@ def upload(index: Index) -> Upload:
     return upload
 
 
-def test_parts_come_in_order_and_the_last_of_a_number_counts(index, upload) -> None:
-    """Parts arrive in any order, and may be sent again."""
+def test_parts_are_sorted_and_the_last_one_of_a_number_is_kept(index, upload) -> None:
     for number, etag in ((2, "b"), (10, "c"), (1, "x"), (1, "a")):
         index.put_part("k", upload.id, part(number, etag), epoch=0)
 
     assert [part(1, "a"), part(2, "b"), part(10, "c")] == index.parts("k", upload.id)
 
 
-def test_complete_is_idempotent(index, upload) -> None:
-    """A client that lost the answer asks again, and gets the same one."""
+def test_completion_is_idempotent(index, upload) -> None:
     index.put_part("k", upload.id, part(1, "a"), epoch=0)
     first = index.complete_upload("k", upload.id, make_entry=assemble, epoch=0)
     index.put(entry("k", "later"), epoch=0)
@@ -33,8 +31,7 @@ def test_complete_is_idempotent(index, upload) -> None:
     assert entry("k", "later") == index.get("k")
 
 
-def test_a_refused_completion_leaves_the_upload(index, upload) -> None:
-    """A client may send the part that was wrong again."""
+def test_a_rejected_completion_keeps_the_upload(index, upload) -> None:
     index.put_part("k", upload.id, part(1), epoch=0)
 
     with pytest.raises(Refused):
@@ -45,8 +42,8 @@ def test_a_refused_completion_leaves_the_upload(index, upload) -> None:
 
 
 @pytest.mark.parametrize("key", ["k", "other"])
-def test_an_upload_that_is_not_there_is_missing(index, upload, key: str) -> None:
-    """An upload is known by key and id together."""
+def test_an_unknown_upload_is_missing(index, upload, key: str) -> None:
+    """It is identified by key and id."""
     unknown = upload.id if key == "other" else "unknown"
 
     for call in (
@@ -60,8 +57,7 @@ def test_an_upload_that_is_not_there_is_missing(index, upload, key: str) -> None
             call()
 
 
-def test_aborted_is_gone_with_its_parts(index, upload) -> None:
-    """Nothing of an aborted upload stays."""
+def test_aborting_an_upload_deletes_its_parts(index, upload) -> None:
     index.put_part("k", upload.id, part(1), epoch=0)
     index.abort_upload("k", upload.id, epoch=0)
 
@@ -70,8 +66,8 @@ def test_aborted_is_gone_with_its_parts(index, upload) -> None:
         index.parts("k", upload.id)
 
 
-def test_uploads_are_listed_by_key_and_id(index) -> None:
-    """Many uploads of one key are told apart by their ids, and a listing goes on after one."""
+def test_uploads_are_sorted_by_key_and_id(index) -> None:
+    """A listing can continue after each."""
     for key, upload_id in (("b", "2"), ("a", "9"), ("b", "1"), ("c", "0")):
         index.create_upload(Upload(upload_id, key, 1), epoch=0)
 
@@ -79,8 +75,8 @@ def test_uploads_are_listed_by_key_and_id(index) -> None:
     assert ["2", "0"] == [upload.id for upload in index.uploads("b", "1")]
 
 
-def test_rolling_back_drops_the_uploads_of_the_try(index: Index) -> None:
-    """An upload that a failed try began is gone; one from before is not."""
+def test_rolling_back_deletes_the_uploads_of_the_epoch(index: Index) -> None:
+    """Those of earlier epochs are kept."""
     index.create_upload(Upload("old", "k", 1), epoch=0)
     index.start_epoch()
     epoch = index.epoch()

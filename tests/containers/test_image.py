@@ -137,7 +137,7 @@ def test_sigterm_before_the_commit_is_status_75_and_leaves_no_commit_and_no_blob
     assert before == sorted(os.listdir(volume / "blobs"))
 
 
-@pytest.mark.parametrize("moment", ["step:publish", "write:4", "write:6"])
+@pytest.mark.parametrize("moment", ["step:publish", "write:9", "write:11"])
 def test_sigterm_during_the_commit_is_status_0_and_leaves_the_commit(engine, image, volume, moment):
     job = a_job(AWS, job={"id": an_id()})
     process = run_with_sigterm(engine, image, volume, job, moment)

@@ -1,12 +1,12 @@
-"""Access rights over HTTP: they can be read, and written only as they are."""
+"""Access control lists over HTTP: only that of every object is accepted."""
 
 import pytest
 from botocore.exceptions import ClientError
 from trio.to_thread import run_sync as in_thread
 
 
-async def test_rights_that_were_read_can_be_written_back(gateway):
-    """A client that copies an object's rights with it goes on from there."""
+async def test_the_acl_of_an_object_can_be_put_back(gateway):
+    """Clients copy the ACL with an object."""
     client = gateway.client()
 
     def use():
@@ -28,8 +28,7 @@ async def test_rights_that_were_read_can_be_written_back(gateway):
         pytest.param({"Bucket": "labresults", "ACL": "private"}, "AccessDenied", id="an input"),
     ],
 )
-async def test_other_rights_are_refused(gateway, rights, code):
-    """No object of a job can be anyone's but its own."""
+async def test_other_acls_are_rejected(gateway, rights, code):
     client = gateway.client()
 
     def use():

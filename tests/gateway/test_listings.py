@@ -1,4 +1,4 @@
-"""Listings over HTTP: of buckets, and of objects in all three forms."""
+"""Listings over HTTP."""
 
 import pytest
 from gateways import FILES
@@ -7,8 +7,8 @@ from trio.to_thread import run_sync as in_thread
 KEYS = sorted(FILES, key=str.encode)
 
 
-async def test_the_buckets_are_those_of_the_job(gateway):
-    """Every input and `out`, in the order of their names."""
+async def test_list_buckets_has_every_input_and_out(gateway):
+    """Sorted by name."""
     client = gateway.client()
     buckets = (await in_thread(client.list_buckets))["Buckets"]
 
@@ -17,8 +17,7 @@ async def test_the_buckets_are_those_of_the_job(gateway):
 
 @pytest.mark.parametrize("form", ["list_objects", "list_objects_v2"])
 @pytest.mark.parametrize("size", [1, 3, 1000])
-async def test_every_key_comes_once_in_order(gateway, form, size):
-    """However many go on a page, the pages together are the bucket."""
+async def test_pages_of_any_size_have_every_key_once_in_order(gateway, form, size):
     client = gateway.client()
 
     def use():
@@ -30,8 +29,7 @@ async def test_every_key_comes_once_in_order(gateway, form, size):
     assert KEYS == await in_thread(use)
 
 
-async def test_folders_are_folded(gateway):
-    """Under a delimiter, what lies below a folder is the folder."""
+async def test_keys_below_a_delimiter_are_common_prefixes(gateway):
     client = gateway.client()
 
     def use():
@@ -41,8 +39,7 @@ async def test_folders_are_folded(gateway):
     assert (["a.txt", "two words.txt"], [{"Prefix": "nested/"}]) == await in_thread(use)
 
 
-async def test_versions_have_the_form_of_a_bucket_without_any(gateway):
-    """Each object is its own latest version, called null."""
+async def test_every_object_is_its_latest_version_null(gateway):
     client = gateway.client()
 
     def use():
@@ -52,8 +49,7 @@ async def test_versions_have_the_form_of_a_bucket_without_any(gateway):
     assert (KEYS, {"null"}) == await in_thread(use)
 
 
-async def test_the_output_is_listed_while_it_is_written(gateway):
-    """An object is in the listing as soon as its put was acknowledged."""
+async def test_an_object_is_listed_once_its_put_is_acknowledged(gateway):
     client = gateway.client()
 
     def use():
@@ -66,8 +62,8 @@ async def test_the_output_is_listed_while_it_is_written(gateway):
     assert [1, 2, 3] == await in_thread(use)
 
 
-async def test_etags_of_listings_are_those_of_objects(gateway):
-    """A client that compares a listing with HEAD finds them equal, times to the second."""
+async def test_listings_and_head_have_the_same_etag_and_date(gateway):
+    """Compared to the second."""
     client = gateway.client()
 
     def use():
@@ -96,16 +92,14 @@ async def test_etags_of_listings_are_those_of_objects(gateway):
         ("get_bucket_request_payment", {"Payer": "BucketOwner"}),
     ],
 )
-async def test_a_bucket_answers_for_itself(gateway, operation, expected):
-    """Questions about a bucket get what a plain private one answers."""
+async def test_the_configuration_of_a_bucket_is_canned(gateway, operation, expected):
     client = gateway.client()
     found = await in_thread(lambda: getattr(client, operation)(Bucket="out"))
 
     assert expected == {name: found[name] for name in found if name != "ResponseMetadata"}
 
 
-async def test_a_bucket_is_there(gateway):
-    """HeadBucket is 200 for a bucket of the job."""
+async def test_head_bucket_is_200_for_a_bucket_of_the_job(gateway):
     client = gateway.client()
     answer = await in_thread(lambda: client.head_bucket(Bucket="out"))
 

@@ -1,4 +1,4 @@
-"""Objects over HTTP: read, put, copied, deleted, tagged, as boto3 asks for it."""
+"""Operations on objects over HTTP, with boto3."""
 
 import hashlib
 import time
@@ -16,16 +16,16 @@ from worker.gateway.messages import BucketStatistics
 LARGE = bytes(range(256)) * 4096 * 3 + b"end"
 
 
-def refused(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
-    """Return status and code of the error that a call is answered with."""
+def error_of(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
+    """Return status and code of the error of a call."""
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     response = caught.value.response
     return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
-async def test_a_put_object_is_read_back(gateway):
-    """What was acknowledged is there at once, byte by byte, with the MD5 as its ETag."""
+async def test_an_acknowledged_put_is_readable(gateway):
+    """With the MD5 as its ETag."""
     client = gateway.client()
 
     def use():
@@ -54,8 +54,7 @@ async def test_a_put_object_is_read_back(gateway):
     )
 
 
-async def test_an_input_is_read(gateway):
-    """The files of the commit are the objects of the bucket."""
+async def test_the_files_of_an_input_are_objects(gateway):
     client = gateway.client()
 
     def use():
@@ -64,8 +63,7 @@ async def test_an_input_is_read(gateway):
     assert b"umlaut" == await in_thread(use)
 
 
-async def test_a_bucket_can_be_named_by_the_host(gateway):
-    """The virtual-host style reaches the same objects."""
+async def test_virtual_hosted_style_reaches_the_same_objects(gateway):
     answer = await gateway.ask(
         b"GET /a.txt HTTP/1.1\r\nhost: labresults.localhost\r\nconnection: close\r\n\r\n"
     )
@@ -85,8 +83,7 @@ WRITES = {
 
 
 @pytest.mark.parametrize(("name", "arguments"), WRITES.values(), ids=WRITES)
-async def test_an_input_refuses_writes_and_says_where_to_write(gateway, name, arguments):
-    """A write to an input is denied, and the answer names the bucket that can be written."""
+async def test_a_write_to_an_input_is_denied_and_names_the_output(gateway, name, arguments):
     client = gateway.client()
 
     def use():
@@ -100,8 +97,7 @@ async def test_an_input_refuses_writes_and_says_where_to_write(gateway, name, ar
     assert "`labresults` is a read-only input; write to s3://out" == error["Message"]
 
 
-async def test_an_unknown_bucket_is_refused_with_those_that_exist(gateway):
-    """Who misspells a bucket is told the names."""
+async def test_an_unknown_bucket_is_rejected_with_the_names_of_all_buckets(gateway):
     client = gateway.client()
 
     def use():
@@ -123,15 +119,14 @@ async def test_an_unknown_bucket_is_refused_with_those_that_exist(gateway):
         ("another", (403, "AccessDenied")),
     ],
 )
-async def test_buckets_are_not_created(gateway, bucket, expected):
-    """Of a bucket that is there clients hear that it is theirs, and go on."""
+async def test_create_bucket_of_an_existing_bucket_is_already_owned(gateway, bucket, expected):
+    """Clients continue after this error."""
     client = gateway.client()
 
-    assert expected == await in_thread(lambda: refused(client.create_bucket, Bucket=bucket))
+    assert expected == await in_thread(lambda: error_of(client.create_bucket, Bucket=bucket))
 
 
-async def test_a_large_object_is_streamed_both_ways(gateway):
-    """An object of many pieces comes back as it was sent, also a range of it."""
+async def test_a_large_object_and_its_ranges_round_trip(gateway):
     client = gateway.client()
 
     def use():
@@ -152,28 +147,26 @@ CONDITIONS = {
 
 
 @pytest.mark.parametrize(("condition", "expected"), CONDITIONS.values(), ids=CONDITIONS)
-async def test_a_put_happens_only_under_its_condition(gateway, condition, expected):
-    """What is there stays when the condition does not hold."""
+async def test_a_put_whose_condition_fails_changes_nothing(gateway, condition, expected):
     client = gateway.client()
 
     def use():
         client.put_object(Bucket="out", Key="k", Body=b"old")
-        answer = refused(client.put_object, Bucket="out", Key="k", Body=b"new", **condition)
+        answer = error_of(client.put_object, Bucket="out", Key="k", Body=b"new", **condition)
         return answer, client.get_object(Bucket="out", Key="k")["Body"].read()
 
     assert (expected, b"old") == await in_thread(use)
 
 
-async def test_if_match_on_nothing_is_not_found(gateway):
-    """A put that wants to replace what is not there is NoSuchKey."""
+async def test_if_match_without_an_object_is_no_such_key(gateway):
     client = gateway.client()
     arguments = {"Bucket": "out", "Key": "k", "Body": b"", "IfMatch": "0" * 32}
 
-    assert (404, "NoSuchKey") == await in_thread(lambda: refused(client.put_object, **arguments))
+    assert (404, "NoSuchKey") == await in_thread(lambda: error_of(client.put_object, **arguments))
 
 
-async def test_of_hundreds_who_create_one_key_one_wins(gateway):
-    """Of concurrent `If-None-Match: *` on one key, exactly one succeeds, and its bytes stay."""
+async def test_of_hundreds_of_conditional_creations_one_succeeds(gateway):
+    """`If-None-Match: *` on one key."""
     statuses: dict[int, int] = {}
 
     async def create(number: int) -> None:
@@ -194,8 +187,8 @@ async def test_of_hundreds_who_create_one_key_one_wins(gateway):
     assert read.endswith(b"\r\n\r\n%d" % winner)
 
 
-async def test_a_read_in_flight_keeps_the_old_bytes(gateway):
-    """An overwrite while an object is being read changes nothing for who reads it."""
+async def test_a_read_in_flight_is_a_snapshot(gateway):
+    """An overwrite does not change it."""
     client = gateway.client()
 
     def use():
@@ -222,12 +215,12 @@ WRONG = {
 
 @pytest.mark.parametrize("size", [4, 3_000_000], ids=["small", "large"])
 @pytest.mark.parametrize(("digest", "expected"), WRONG.values(), ids=WRONG)
-async def test_a_body_that_is_not_what_its_digest_says_is_refused(gateway, digest, expected, size):
-    """Every digest that a client sends is compared, and what differs is not stored."""
+async def test_a_body_with_a_wrong_digest_is_rejected(gateway, digest, expected, size):
+    """And not stored."""
     client = gateway.client(request_checksum_calculation="when_required")
     arguments = {"Bucket": "out", "Key": "k", "Body": b"x" * size, **digest}
 
-    assert expected == await in_thread(lambda: refused(client.put_object, **arguments))
+    assert expected == await in_thread(lambda: error_of(client.put_object, **arguments))
     assert gateway.index.get("k") is None
     assert [] == [
         blob
@@ -236,8 +229,7 @@ async def test_a_body_that_is_not_what_its_digest_says_is_refused(gateway, diges
     ]
 
 
-async def test_a_wrong_payload_hash_is_refused_without_any_authentication(gateway):
-    """x-amz-content-sha256 is compared whoever signed, or nobody."""
+async def test_the_payload_hash_is_verified_without_authentication(gateway):
     answer = await gateway.ask(
         b"PUT /out/k HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nconnection: close\r\n"
         b"x-amz-content-sha256: %s\r\n\r\ndata" % (b"0" * 64)
@@ -247,8 +239,7 @@ async def test_a_wrong_payload_hash_is_refused_without_any_authentication(gatewa
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
-async def test_checksums_are_stored_and_given_back(gateway, algorithm):
-    """A checksum that was sent comes back when it is asked for."""
+async def test_a_checksum_is_stored_and_returned_on_request(gateway, algorithm):
     client = gateway.client()
 
     def use():
@@ -262,8 +253,7 @@ async def test_checksums_are_stored_and_given_back(gateway, algorithm):
 
 
 @pytest.mark.parametrize("size", [5, 3_000_000], ids=["small", "large"])
-async def test_aws_chunked_framing_is_taken_off(gateway, size):
-    """A body in signed-looking chunks with a trailer is stored as the object it frames."""
+async def test_an_aws_chunked_body_is_decoded(gateway, size):
     data = b"x" * size
     half = size // 2
     framed = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (data[:half], data[half:]))
@@ -292,8 +282,8 @@ async def test_aws_chunked_framing_is_taken_off(gateway, size):
     )
 
 
-async def test_a_copy_shares_the_bytes_of_its_source(gateway):
-    """Copies within `out` and from an input write no payload and carry the metadata over."""
+async def test_a_copy_shares_the_extents_of_its_source(gateway):
+    """In `out` and from an input; metadata is copied."""
     client = gateway.client()
 
     def use():
@@ -309,8 +299,7 @@ async def test_a_copy_shares_the_bytes_of_its_source(gateway):
     assert gateway.index.get("a").extents == gateway.index.get("b").extents
 
 
-async def test_a_copy_can_get_another_checksum(gateway):
-    """A copy that asks for an algorithm its source was not given has it computed."""
+async def test_a_copy_may_request_another_checksum(gateway):
     client = gateway.client()
 
     def use():
@@ -323,22 +312,21 @@ async def test_a_copy_can_get_another_checksum(gateway):
     assert b64encode(hashlib.sha256(LARGE).digest()).decode() == await in_thread(use)
 
 
-async def test_a_copy_onto_itself_must_change_something(gateway):
-    """As in S3, it is refused unless metadata is replaced."""
+async def test_a_copy_onto_itself_without_a_change_is_rejected(gateway):
     client = gateway.client()
     own = {"Bucket": "out", "Key": "a", "CopySource": "out/a"}
 
     def use():
         client.put_object(Bucket="out", Key="a", Body=b"1")
-        answer = refused(client.copy_object, **own)
+        answer = error_of(client.copy_object, **own)
         client.copy_object(**own, MetadataDirective="REPLACE", Metadata={"n": "2"})
         return answer, client.head_object(Bucket="out", Key="a")["Metadata"]
 
     assert ((400, "InvalidRequest"), {"n": "2"}) == await in_thread(use)
 
 
-async def test_deletes_are_quiet_about_what_is_not_there(gateway):
-    """One or many, present or not: what is asked to be gone is gone, and named."""
+async def test_deleting_a_missing_object_succeeds(gateway):
+    """One or many."""
     client = gateway.client()
 
     def use():
@@ -354,18 +342,17 @@ async def test_deletes_are_quiet_about_what_is_not_there(gateway):
     assert (["b", "never was"], ["c"]) == await in_thread(use)
 
 
-async def test_more_than_a_thousand_deletes_are_refused(gateway):
-    """DeleteObjects takes 1,000 keys; more are MalformedXML, and nothing is deleted."""
+async def test_more_than_1000_keys_are_malformed_xml(gateway):
+    """And nothing is deleted."""
     client = gateway.client()
     many = {"Objects": [{"Key": str(number)} for number in range(1001)]}
 
     assert (400, "MalformedXML") == await in_thread(
-        lambda: refused(client.delete_objects, Bucket="out", Delete=many)
+        lambda: error_of(client.delete_objects, Bucket="out", Delete=many)
     )
 
 
-async def test_tags_are_kept_changed_and_dropped(gateway):
-    """Tags come with the object or later, and are counted where it is read."""
+async def test_tags_are_put_with_the_object_or_later_and_deleted(gateway):
     client = gateway.client()
     name = {"Bucket": "out", "Key": "k"}
 
@@ -387,8 +374,8 @@ async def test_tags_are_kept_changed_and_dropped(gateway):
     ) == await in_thread(use)
 
 
-async def test_attributes_are_given_as_asked(gateway):
-    """GetObjectAttributes gives what was asked for, and the ETag without quotes."""
+async def test_get_object_attributes_returns_the_requested_attributes(gateway):
+    """The ETag has no quotes."""
     client = gateway.client()
 
     def use():
@@ -404,15 +391,14 @@ async def test_attributes_are_given_as_asked(gateway):
     assert "ChecksumSHA1" in found["Checksum"]
 
 
-async def test_what_goes_through_is_counted(gateway):
-    """Requests, refusals and payload bytes are counted by bucket."""
+async def test_requests_rejections_and_payload_bytes_are_counted_by_bucket(gateway):
     client = gateway.client()
 
     def use():
         client.put_object(Bucket="out", Key="k", Body=b"12345")
         client.get_object(Bucket="out", Key="k", Range="bytes=0-1")["Body"].read()
-        refused(client.get_object, Bucket="out", Key="none")
-        refused(client.put_object, Bucket="labresults", Key="k", Body=b"")
+        error_of(client.get_object, Bucket="out", Key="none")
+        error_of(client.put_object, Bucket="labresults", Key="k", Body=b"")
         client.get_object(Bucket="labresults", Key="a.txt")["Body"].read()
 
     await in_thread(use)
@@ -423,21 +409,20 @@ async def test_what_goes_through_is_counted(gateway):
     } == gateway.statistics().buckets
 
 
-async def test_an_output_that_is_decided_takes_no_more(gateway):
-    """A write after the freeze is denied, with the reason; reads go on."""
+async def test_a_frozen_output_denies_writes_and_serves_reads(gateway):
     client = gateway.client()
 
     def use():
         client.put_object(Bucket="out", Key="k", Body=b"1")
         gateway.index.freeze()
-        answer = refused(client.put_object, Bucket="out", Key="k", Body=b"2")
+        answer = error_of(client.put_object, Bucket="out", Key="k", Body=b"2")
         return answer, client.get_object(Bucket="out", Key="k")["Body"].read()
 
     assert ((403, "AccessDenied"), b"1") == await in_thread(use)
 
 
-async def test_a_write_of_an_earlier_try_changes_nothing(gateway):
-    """A put that began before the output went on is refused when it ends."""
+async def test_a_put_of_an_earlier_epoch_is_rejected(gateway):
+    """It started before the epoch ended."""
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(
             b"PUT /out/late HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nconnection: close\r\n"
@@ -456,8 +441,8 @@ async def test_a_write_of_an_earlier_try_changes_nothing(gateway):
     assert gateway.index.get("late") is None
 
 
-async def test_an_object_is_listed_with_the_moment_it_was_written(gateway):
-    """Neither before its upload began nor ahead of the clock: clients decide by such times."""
+async def test_the_date_of_an_object_is_the_time_of_its_put(gateway):
+    """Neither before its upload started nor in the future."""
     client = gateway.client()
 
     def use():

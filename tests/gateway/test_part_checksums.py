@@ -1,4 +1,4 @@
-"""Uploads that name no checksum algorithm, though their parts and sources have checksums."""
+"""Multipart uploads without a checksum algorithm, whose parts or sources have checksums."""
 
 from trio.to_thread import run_sync as in_thread
 
@@ -7,8 +7,8 @@ from worker.s3.checksums import checksum_of
 DATA = b"0123456789" * 600_000
 
 
-async def test_parts_with_checksums_make_an_object_of_an_upload_without(gateway):
-    """boto3 sends a CRC32 with each part and lists no checksum: the whole has a CRC64NVME."""
+async def test_parts_with_crc32_complete_to_a_crc64nvme(gateway):
+    """As boto3 sends them."""
     client = gateway.client()
 
     def use():
@@ -25,8 +25,7 @@ async def test_parts_with_checksums_make_an_object_of_an_upload_without(gateway)
     assert ([part, part], checksum_of("CRC64NVME", [DATA, DATA]).value) == await in_thread(use)
 
 
-async def test_a_whole_source_with_another_checksum_can_be_a_part(gateway):
-    """A part copied from an object that was stored with its CRC32 fits any upload."""
+async def test_a_copied_part_may_have_a_source_with_another_checksum(gateway):
     client = gateway.client()
 
     def use():

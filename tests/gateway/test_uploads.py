@@ -1,4 +1,4 @@
-"""Multipart uploads over HTTP, as boto3 makes them."""
+"""Multipart uploads over HTTP, with boto3."""
 
 import hashlib
 import io
@@ -16,15 +16,15 @@ LARGE = bytes(range(256)) * 4096 * 12 + b"end"
 CONFIG = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
 
 
-def code(call, **arguments):
-    """Return the code of the error that a call is answered with."""
+def error_code_of(call, **arguments):
+    """Return the error_code_of of the error of a call."""
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     return caught.value.response["Error"]["Code"]
 
 
-def begun(client, *parts, **arguments):
-    """Begin an upload with these parts; return its id and what a completion lists."""
+def create_upload(client, *parts, **arguments):
+    """Create an upload with parts; return its id and the body of its completion."""
     algorithm = {k: v for k, v in arguments.items() if k == "ChecksumAlgorithm"}
     upload = client.create_multipart_upload(**NAME, **arguments)["UploadId"]
     listed = []
@@ -37,8 +37,8 @@ def begun(client, *parts, **arguments):
     return upload, {"Parts": listed}
 
 
-async def test_a_transfer_in_parts_is_one_object(gateway):
-    """boto3's transfer manager puts and gets an object in parts, with metadata."""
+async def test_boto3_transfers_an_object_in_parts(gateway):
+    """With metadata."""
     client = gateway.client()
 
     def use():
@@ -53,12 +53,12 @@ async def test_a_transfer_in_parts_is_one_object(gateway):
     assert (True, '-3"', {"n": "1"}) == await in_thread(use)
 
 
-async def test_completion_moves_no_byte(gateway):
-    """The object's extents are those of its parts, in order."""
+async def test_a_completed_object_has_the_extents_of_its_parts(gateway):
+    """No payload is copied."""
     client = gateway.client()
 
     def use():
-        upload, listed = begun(client, b"a" * 5 * MIB, b"b")
+        upload, listed = create_upload(client, b"a" * 5 * MIB, b"b")
         parts = gateway.index.parts("k", upload)
         client.complete_multipart_upload(**NAME, UploadId=upload, MultipartUpload=listed)
         return [extent for part in parts for extent in part.extents]
@@ -68,23 +68,24 @@ async def test_completion_moves_no_byte(gateway):
     assert tuple(extents) == gateway.index.get("k").extents
 
 
-async def test_an_upload_is_an_object_only_when_it_is_complete(gateway):
-    """Before its completion there is nothing to read or list."""
+async def test_an_upload_is_not_visible_before_its_completion(gateway):
     client = gateway.client()
 
     def use():
-        begun(client, b"data")
-        return code(client.get_object, **NAME), client.list_objects_v2(Bucket="out")["KeyCount"]
+        create_upload(client, b"data")
+        return error_code_of(client.get_object, **NAME), client.list_objects_v2(Bucket="out")[
+            "KeyCount"
+        ]
 
     assert ("NoSuchKey", 0) == await in_thread(use)
 
 
-async def test_completion_is_answered_again(gateway):
-    """Asked twice, as a client that lost the answer does, it says the same."""
+async def test_completion_is_idempotent(gateway):
+    """A client may have lost the response."""
     client = gateway.client()
 
     def use():
-        upload, listed = begun(client, b"data")
+        upload, listed = create_upload(client, b"data")
         again = [
             client.complete_multipart_upload(**NAME, UploadId=upload, MultipartUpload=listed)
             for _ in range(2)
@@ -105,86 +106,82 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "expected"), BAD.values(), ids=BAD)
-async def test_a_completion_that_is_wrong_leaves_the_upload(gateway, change, expected):
-    """It is refused by its code, and the right one still succeeds."""
+async def test_a_rejected_completion_keeps_the_upload(gateway, change, expected):
     client = gateway.client()
 
     def use():
-        upload, listed = begun(client, b"a" * 5 * MIB, b"b")
+        upload, listed = create_upload(client, b"a" * 5 * MIB, b"b")
         name = {**NAME, "UploadId": upload}
         wrong = {"Parts": change(listed["Parts"])}
-        answer = code(client.complete_multipart_upload, **name, MultipartUpload=wrong)
+        answer = error_code_of(client.complete_multipart_upload, **name, MultipartUpload=wrong)
         client.complete_multipart_upload(**name, MultipartUpload=listed)
         return answer
 
     assert expected == await in_thread(use)
 
 
-async def test_a_small_part_that_is_not_the_last_is_refused(gateway):
-    """EntityTooSmall, as in S3."""
+async def test_a_small_part_before_the_last_is_entity_too_small(gateway):
     client = gateway.client()
 
     def use():
-        upload, listed = begun(client, b"a", b"b")
-        return code(
+        upload, listed = create_upload(client, b"a", b"b")
+        return error_code_of(
             client.complete_multipart_upload, **NAME, UploadId=upload, MultipartUpload=listed
         )
 
     assert "EntityTooSmall" == await in_thread(use)
 
 
-async def test_completion_holds_to_its_condition(gateway):
-    """`If-None-Match: *` fails where something is by then, and the upload lives on."""
+async def test_a_completion_whose_condition_fails_keeps_the_upload(gateway):
     client = gateway.client()
 
     def use():
-        upload, listed = begun(client, b"data")
+        upload, listed = create_upload(client, b"data")
         name = {**NAME, "UploadId": upload}
         client.put_object(**NAME, Body=b"first")
         call = client.complete_multipart_upload
-        answer = code(call, **name, MultipartUpload=listed, IfNoneMatch="*")
+        answer = error_code_of(call, **name, MultipartUpload=listed, IfNoneMatch="*")
         return answer, len(client.list_parts(**name)["Parts"])
 
     assert ("PreconditionFailed", 1) == await in_thread(use)
 
 
-async def test_an_upload_that_never_was_is_no_such_upload(gateway):
-    """Parts, completion, abort and listing all say so."""
+async def test_an_unknown_upload_is_no_such_upload(gateway):
+    """For parts, completion, abort and ListParts."""
     client = gateway.client()
     name = {**NAME, "UploadId": "nonsense"}
     parts = {"Parts": [{"PartNumber": 1, "ETag": '"0"'}]}
 
     def use():
         return {
-            code(client.upload_part, **name, PartNumber=1, Body=b""),
-            code(client.complete_multipart_upload, **name, MultipartUpload=parts),
-            code(client.abort_multipart_upload, **name),
-            code(client.list_parts, **name),
+            error_code_of(client.upload_part, **name, PartNumber=1, Body=b""),
+            error_code_of(client.complete_multipart_upload, **name, MultipartUpload=parts),
+            error_code_of(client.abort_multipart_upload, **name),
+            error_code_of(client.list_parts, **name),
         }
 
     assert {"NoSuchUpload"} == await in_thread(use)
 
 
-async def test_an_aborted_upload_is_gone(gateway):
-    """Nothing of it is listed, and it takes no more parts."""
+async def test_an_aborted_upload_is_no_such_upload(gateway):
+    """It is not listed, and accepts no parts."""
     client = gateway.client()
 
     def use():
-        upload, _listed = begun(client, b"data")
+        upload, _listed = create_upload(client, b"data")
         name = {**NAME, "UploadId": upload}
         client.abort_multipart_upload(**name)
         listed = client.list_multipart_uploads(Bucket="out").get("Uploads", [])
-        return listed, code(client.upload_part, **name, PartNumber=1, Body=b"")
+        return listed, error_code_of(client.upload_part, **name, PartNumber=1, Body=b"")
 
     assert ([], "NoSuchUpload") == await in_thread(use)
 
 
-async def test_uploads_and_parts_are_listed_page_by_page(gateway):
-    """Every upload and every part comes once, in order."""
+async def test_pages_of_uploads_and_parts_have_each_once_in_order(gateway):
     client = gateway.client()
 
     def use():
-        upload, _listed = begun(client, b"1", b"2", b"3")
+        upload, _listed = create_upload(client, b"1", b"2", b"3")
         for key in ("a/1", "a/2", "b"):
             client.create_multipart_upload(Bucket="out", Key=key)
         pages = client.get_paginator("list_parts").paginate(
@@ -201,12 +198,12 @@ async def test_uploads_and_parts_are_listed_page_by_page(gateway):
     assert ([1, 2, 3], ["a/1", "a/2", "b", "k"], [{"Prefix": "a/"}]) == await in_thread(use)
 
 
-async def test_a_part_can_be_read_by_its_number(gateway):
-    """`partNumber` gives that part, how many there are, and the ETag of the whole."""
+async def test_a_part_is_read_by_its_number(gateway):
+    """With the number of parts, and the ETag of the object."""
     client = gateway.client()
 
     def use():
-        upload, listed = begun(client, b"a" * 5 * MIB, b"b")
+        upload, listed = create_upload(client, b"a" * 5 * MIB, b"b")
         made = client.complete_multipart_upload(**NAME, UploadId=upload, MultipartUpload=listed)
         got = client.get_object(**NAME, PartNumber=2)
         return got["Body"].read(), got["PartsCount"], got["ETag"] == made["ETag"]
@@ -214,12 +211,11 @@ async def test_a_part_can_be_read_by_its_number(gateway):
     assert (b"b", 2, True) == await in_thread(use)
 
 
-async def test_a_part_copied_from_a_range_holds_that_range(gateway):
-    """UploadPartCopy takes the bytes it was asked for, with their MD5 as the part's ETag."""
+async def test_a_copied_range_is_a_part_with_the_md5_of_its_bytes(gateway):
     client = gateway.client()
 
     def use():
-        upload, _listed = begun(client)
+        upload, _listed = create_upload(client)
         name = {**NAME, "UploadId": upload}
         client.put_object(Bucket="out", Key="source", Body=LARGE)
         copied = [
@@ -240,13 +236,12 @@ async def test_a_part_copied_from_a_range_holds_that_range(gateway):
 
 
 @pytest.mark.parametrize("wanted", ["bytes=0-99", "bytes=-5", "0-5", "bytes=3-"])
-async def test_a_range_that_a_source_does_not_have_is_refused(gateway, wanted):
-    """The range of a part copy is strict, and never clamped."""
+async def test_a_copy_range_beyond_its_source_is_rejected(gateway, wanted):
     client = gateway.client()
 
     def use():
-        upload, _listed = begun(client)
-        return code(
+        upload, _listed = create_upload(client)
+        return error_code_of(
             client.upload_part_copy,
             **NAME,
             UploadId=upload,
@@ -258,13 +253,12 @@ async def test_a_range_that_a_source_does_not_have_is_refused(gateway, wanted):
     assert await in_thread(use) in ("InvalidRange", "InvalidArgument")
 
 
-async def test_checksums_of_a_whole_follow_from_its_parts(gateway):
-    """A full-object CRC of an upload in parts is the CRC of its bytes."""
+async def test_a_full_object_crc_is_that_of_all_bytes(gateway):
     client = gateway.client()
     data = (b"a" * 5 * MIB, b"b")
 
     def use():
-        upload, listed = begun(
+        upload, listed = create_upload(
             client, *data, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT"
         )
         made = client.complete_multipart_upload(**NAME, UploadId=upload, MultipartUpload=listed)
@@ -277,12 +271,11 @@ async def test_checksums_of_a_whole_follow_from_its_parts(gateway):
     assert (expected, expected, "FULL_OBJECT") == await in_thread(use)
 
 
-async def test_a_part_replaces_an_earlier_one_of_its_number(gateway):
-    """The last part that was put under a number is the one that counts."""
+async def test_a_part_replaces_an_earlier_one_with_its_number(gateway):
     client = gateway.client()
 
     def use():
-        upload, _listed = begun(client, b"first")
+        upload, _listed = create_upload(client, b"first")
         name = {**NAME, "UploadId": upload}
         put = client.upload_part(**name, PartNumber=1, Body=b"second")
         parts = {"Parts": [{"PartNumber": 1, "ETag": put["ETag"]}]}

@@ -1,3 +1,5 @@
+"""Fixtures: a store, a log, and requests to run a job."""
+
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +34,7 @@ def log(logged: LogCapture) -> Any:
 
 @pytest.fixture
 def a_request(tmp_path: Path, store: Store) -> Callable[..., RunRequest]:
-    """Return a request to run a document on the store, in folders below tmp_path."""
+    """Return a request to run a document on the store, with its folders below tmp_path."""
 
     def make(document: dict[str, Any], **settings: Any) -> RunRequest:
         import json

@@ -1,9 +1,9 @@
-"""Runs a job in a process of its own that can be struck at a chosen moment; for tests.
+"""Run a job in a process that sends itself a signal at a chosen moment; for tests.
 
     python driver.py STORE FOLDER DOCUMENT [SIGNAL MOMENT]
 
-The moment is ``step:NAME`` (when that step of the run begins) or ``write:N`` (before the agent's
-Nth write to the store). The command finds the agent's pid as ``AGENT_PID``. Prints the result.
+The moment is ``step:NAME`` (when a step of the run starts) or ``write:N`` (before the agent's Nth
+write to the store). The command has the agent's pid as ``AGENT_PID``. Prints the result.
 """
 
 import functools
@@ -23,39 +23,39 @@ from worker.spec.parse import parse
 from worker.store.backends.local import LocalBackend
 
 
-def strike(number: int) -> None:
+def send_signal(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def strike_before_write(number: int, count: int) -> None:
-    """Send the signal before the write number *count*, whichever verb it is."""
+def signal_before_write(number: int, count: int) -> None:
+    """Send the signal before write number *count* of any kind."""
     left = [count]
 
-    def struck(method: Any) -> Any:
+    def counted(method: Any) -> Any:
         @functools.wraps(method)
         def call(*arguments: Any, **named: Any) -> Any:
             left[0] -= 1
             if not left[0]:
-                strike(number)
+                send_signal(number)
             return method(*arguments, **named)
 
         return call
 
     for verb in ("put", "put_new", "create", "sync", "delete"):
-        setattr(LocalBackend, verb, struck(getattr(LocalBackend, verb)))
+        setattr(LocalBackend, verb, counted(getattr(LocalBackend, verb)))
 
 
 def main() -> None:
-    store, folder, document, *blow = sys.argv[1:]
-    number = signal.Signals[blow[0]] if blow else signal.SIGTERM
-    kind, _, moment = (blow[1] if blow else "").partition(":")
+    store, folder, document, *arguments = sys.argv[1:]
+    number = signal.Signals[arguments[0]] if arguments else signal.SIGTERM
+    kind, _, moment = (arguments[1] if arguments else "").partition(":")
 
     def watch(progress: Progress) -> None:
         if kind == "step" and progress.step == moment:
-            strike(number)
+            send_signal(number)
 
     if kind == "write":
-        strike_before_write(number, int(moment))
+        signal_before_write(number, int(moment))
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     request = RunRequest(
         spec=parse(Path(document).read_bytes()),

@@ -1,4 +1,4 @@
-"""A job whose command runs in a container engine that is a script of the test's."""
+"""Commands in containers, with a scripted container engine."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,8 @@ from worker.job.commands import PASSED_TO_CONTAINERS, EnvironmentTemplate
 from worker.job.run import run_job
 
 
-def test_the_image_keeps_its_own_path_and_home():
-    """Of the agent's environment nothing gets in that speaks of this machine's files."""
+def test_variables_with_paths_of_this_machine_are_not_passed_to_containers():
+    """The image defines its own PATH and HOME."""
     base = {"PATH": "/x", "HOME": "/h", "PYTHONPATH": "/p", "LD_LIBRARY_PATH": "/l", "TZ": "UTC"}
     given = EnvironmentTemplate(
         base, job="j", pipeline="p", project="d", allowed=PASSED_TO_CONTAINERS
@@ -33,8 +33,8 @@ JOB = {
 }
 
 
-def an_engine(folder: Path, script: str) -> None:
-    """Put a program called podman there, which answers as *script* does."""
+def scripted_engine(folder: Path, script: str) -> None:
+    """Create a program called podman that behaves as *script* does."""
     folder.mkdir(exist_ok=True)
     (folder / "podman").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "podman").chmod(0o755)
@@ -55,8 +55,8 @@ def _input_commit(store):
 
 
 @pytest.mark.usefixtures("_input_commit")
-async def test_an_engine_that_is_not_there_is_a_wrong_configuration(a_request, log, tmp_path):
-    """Exit 78, and the reason names what was looked for."""
+async def test_a_missing_engine_is_a_configuration_error(a_request, log, tmp_path):
+    """Exit status 78; the reason names the engine."""
     result = await a_run(a_request, log, tmp_path / "nothing")
 
     assert (Cause.CONFIGURATION, 78) == (result.cause, result.exit_code)
@@ -110,11 +110,10 @@ async def test_an_engine_that_is_not_there_is_a_wrong_configuration(a_request, l
         ),
     ],
 )
-async def test_what_goes_wrong_with_an_engine_is_told(
+async def test_each_error_of_an_engine_has_its_exit_status(
     a_request, log, tmp_path, script, code, reason
 ):
-    """Each has its exit code; whether another try may help depends on it."""
-    an_engine(tmp_path / "bin", script)
+    scripted_engine(tmp_path / "bin", script)
     document = {**JOB, "datumTries": 1}
     result = await a_run(a_request, log, tmp_path / "bin", document)
 
@@ -122,9 +121,9 @@ async def test_what_goes_wrong_with_an_engine_is_told(
 
 
 @pytest.mark.usefixtures("_input_commit")
-async def test_a_job_without_an_image_has_nothing_to_run_in(a_request, log, tmp_path):
-    """Exit 64, by the name of the field."""
-    an_engine(tmp_path / "bin", "exit 0")
+async def test_a_job_without_an_image_is_invalid(a_request, log, tmp_path):
+    """Exit status 64; the reason names the field."""
+    scripted_engine(tmp_path / "bin", "exit 0")
     document = {**JOB, "transform": {"cmd": ["sh"]}}
     result = await a_run(a_request, log, tmp_path / "bin", document)
 

@@ -1,4 +1,4 @@
-"""Each field of a transform and of a job, as a command that runs finds it."""
+"""The fields of a transform and of a job, as the command observes them."""
 
 import os
 
@@ -14,7 +14,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command
 
 
 def a_file_job(transform, **changes) -> dict:
-    """Return a job of files alone, tried once."""
+    """Return a job with files only, with one try."""
     fields = {"datumTries": 1, "s3Out": False, **changes}
     return a_job(inputs=(an_input(s3=False),), **fields) | {"transform": transform}
 
@@ -55,8 +55,7 @@ def a_file_job(transform, **changes) -> dict:
         pytest.param({"cmd": ["true"], "image": "not:pulled"}, [], id="image"),
     ],
 )
-async def test_a_field_is_what_the_command_finds(store, a_request, log, transform, said):
-    """And the job succeeds."""
+async def test_the_command_observes_the_field(store, a_request, log, transform, said):
     a_commit(store, {"a": b"1"})
     result = await run_job(a_request(a_file_job(transform)), log=log)
 
@@ -66,8 +65,8 @@ async def test_a_field_is_what_the_command_finds(store, a_request, log, transfor
     assert (transform["cmd"], transform.get("image", "")) == (kept["command"], kept["image"])
 
 
-async def test_a_signal_is_never_accepted(store, a_request, log):
-    """Not even where its number, as a shell tells it, is among the codes."""
+async def test_acceptReturnCode_does_not_accept_signals(store, a_request, log):
+    """Even if the list has the code that a shell reports for it."""
     a_commit(store, {"a": b"1"})
     transform = {"cmd": ["sh", "-c", "kill -9 $$"], "acceptReturnCode": [9, 137]}
     result = await run_job(a_request(a_file_job(transform)), log=log)
@@ -75,8 +74,7 @@ async def test_a_signal_is_never_accepted(store, a_request, log):
     assert (10, None) == (result.exit_code, result.command_code)
 
 
-async def test_a_datum_is_tried_three_times(store, a_request, log, tmp_path):
-    """Where nothing else is said; and a job that only the last try saves has succeeded."""
+async def test_a_datum_has_three_tries_by_default(store, a_request, log, tmp_path):
     a_commit(store, {"a": b"1"})
     count = f"echo >> {tmp_path}/tries; [ $(wc -l < {tmp_path}/tries) = 3 ]"
     job = a_file_job({"cmd": ["sh", "-c", count]})
@@ -86,8 +84,8 @@ async def test_a_datum_is_tried_three_times(store, a_request, log, tmp_path):
     assert (0, 3) == (result.exit_code, result.datums[0].tries)
 
 
-async def test_the_error_command_has_a_clock_of_its_own(store, a_request, log, tmp_path):
-    """It runs once, after the last try, also of a datum whose time was over."""
+async def test_the_error_command_has_a_timeout_of_its_own(store, a_request, log, tmp_path):
+    """It runs once, after the last try."""
     a_commit(store, {"a": b"1"})
     transform = {
         "cmd": ["sleep", "60"],
@@ -101,20 +99,19 @@ async def test_the_error_command_has_a_clock_of_its_own(store, a_request, log, t
     assert "datum timeout 2\n" == (tmp_path / "found").read_text()
 
 
-async def test_what_says_why_a_job_was_run_is_kept(store, a_request, log):
-    """The commit has the parent, the description, the metadata and all of the pipeline's spec."""
+async def test_parent_description_metadata_and_spec_are_provenance(store, a_request, log):
     a_commit(store, {"a": b"1"})
-    told = {
+    fields = {
         "description": "why",
         "metadata": {"labels": {"team": "lab"}, "annotations": {"a_b": "c"}},
         "reprocessSpec": "every_job",
         "salt": "x",
     }
-    job = a_file_job({"cmd": ["true"]}, job={"parent": "https://ci/7"}, **told)
+    job = a_file_job({"cmd": ["true"]}, job={"parent": "https://ci/7"}, **fields)
     kept = store.commit((await run_job(a_request(job), log=log)).output).job
 
     assert ("https://ci/7", "why") == (kept["parent"], kept["description"])
-    assert told == {name: kept["spec"][name] for name in told}
+    assert fields == {name: kept["spec"][name] for name in fields}
 
 
 @pytest.mark.parametrize(
@@ -132,8 +129,8 @@ async def test_what_says_why_a_job_was_run_is_kept(store, a_request, log):
     ],
     ids=lambda field: next(iter(field)),
 )
-async def test_what_is_for_the_scheduler_changes_nothing(store, a_request, log, field):
-    """The job runs, and the commit says nothing of how it was scheduled."""
+async def test_fields_for_the_scheduler_have_no_effect(store, a_request, log, field):
+    """They are not in the provenance."""
     a_commit(store, {"a": b"1"})
     request = a_request(a_file_job({"cmd": ["true"]}, **field))
     result = await run_job(request, log=log)

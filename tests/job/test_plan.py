@@ -1,3 +1,5 @@
+"""Plans: resolved inputs and datums."""
+
 import json
 
 import pytest
@@ -31,7 +33,7 @@ FILES = {"1.csv": b"1", "2.csv": b"2", "dir/a": b"a", "dir/b": b"b", "dir-2/c": 
     ],
 )
 def test_each_path_that_a_glob_matches_is_a_datum(store, glob, expected):
-    """In the sorted order of the paths."""
+    """Sorted by path."""
     a_commit(store, FILES)
     plan = make_plan(store, spec(an_input(s3=False, glob=glob)), job=an_id())
 
@@ -39,8 +41,8 @@ def test_each_path_that_a_glob_matches_is_a_datum(store, glob, expected):
     assert len(expected) == plan.count
 
 
-def test_a_cross_is_the_product_of_its_parts(store):
-    """Input by input; an S3 input contributes its whole commit."""
+def test_a_cross_is_the_product_of_its_inputs(store):
+    """An S3 input contributes its whole commit."""
     a_commit(store, FILES)
     a_commit(store, {"x": b"x", "y": b"y"}, repo="other")
     plan = make_plan(
@@ -61,8 +63,8 @@ def test_a_cross_is_the_product_of_its_parts(store):
     ] == paths(plan)
 
 
-def test_the_same_files_are_the_same_datum(store):
-    """Its id depends on names, paths and contents, and not on commits or times."""
+def test_the_id_of_a_datum_depends_on_names_paths_and_contents(store):
+    """Not on commits or times."""
     job = spec(an_input(s3=False, glob="/*"))
     a_commit(store, {"a": b"1", "b": b"2"})
     first = [datum.id for datum in make_plan(store, job, job=an_id()).datums()]
@@ -73,8 +75,8 @@ def test_the_same_files_are_the_same_datum(store):
     assert first[1] != second[1]
 
 
-def test_the_salt_makes_another_datum_of_the_same_files(store):
-    """As in Pachyderm: where it is the same, so are the ids."""
+def test_another_salt_is_another_datum(store):
+    """As in Pachyderm."""
     a_commit(store, {"a": b"1"})
     files = an_input(s3=False, glob="/*")
     jobs = [spec(files), spec(files, salt="x"), spec(files, salt="y"), spec(files, salt="x")]
@@ -84,8 +86,7 @@ def test_the_salt_makes_another_datum_of_the_same_files(store):
     assert ids[1] == ids[3]
 
 
-def test_inputs_are_pinned_to_commits(store):
-    """A branch is its head when the plan is made; a pinned commit is itself."""
+def test_inputs_are_pinned_to_the_head_or_to_their_commit(store):
     old = a_commit(store, {"a": b"1"})
     new = a_commit(store, {"a": b"2"})
 
@@ -94,21 +95,19 @@ def test_inputs_are_pinned_to_commits(store):
     assert [old.name] == [i.commit.name for i in pinned.inputs]
 
 
-def test_a_job_that_was_published_is_found_first_of_all(store):
-    """Its inputs need not even be there any more."""
+def test_a_published_job_needs_no_inputs(store):
     there = a_commit(store, {"a": b"1"}, repo="copy", named=an_id())
 
     assert there == make_plan(store, spec(), job=there.name.id).published
 
 
-def test_an_input_that_is_not_there_is_named(store):
-    """The message says which input, which branch, and what can be done."""
+def test_a_missing_input_is_unrunnable(store):
+    """The message names the input and the branch, and a remedy."""
     with pytest.raises(Unrunnable, match=r"input 'labresults': labresults@master has no commit"):
         make_plan(store, spec(), job=an_id())
 
 
 def test_a_plan_is_json(store):
-    """It says what would happen, and with which commits."""
     commit = a_commit(store, FILES)
     document = make_plan(store, spec(), job="f" * 32).to_json()
 

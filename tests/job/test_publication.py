@@ -1,4 +1,4 @@
-"""What a run reports, and leaves, when the store fails it at its commit or at its branch."""
+"""Runs whose store fails at the commit or at the branch."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def the_job(*stdin: str):
 
 @pytest.fixture
 def failing(monkeypatch):
-    """A function that makes put_new fail below a prefix, carried out or not."""
+    """Return a function that makes put_new fail below a prefix, with or without effect."""
     real = LocalBackend.put_new
 
     def fail(prefix, error, *, carried_out=False):
@@ -48,8 +48,8 @@ def blobs(store) -> list[str]:
     return [listed.name for listed in store.backend.list_from("blobs/")]
 
 
-async def test_a_full_disk_does_not_stay_full(store, a_request, log, failing):
-    """Exit 73; what the job wrote is deleted, since the commit is certainly not there."""
+async def test_a_full_disk_is_73_and_deletes_what_was_written(store, a_request, log, failing):
+    """The commit certainly does not exist."""
     a_commit(store, {"a": b"1"})
     before = [listed.name for listed in store.backend.list_from("")]
     failing(COMMITS, NO_SPACE)
@@ -62,10 +62,10 @@ async def test_a_full_disk_does_not_stay_full(store, a_request, log, failing):
 
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["carried out", "lost"])
-async def test_a_commit_without_an_answer_keeps_its_blobs(
+async def test_a_commit_without_a_response_keeps_its_blobs(
     store, a_request, log, failing, monkeypatch, carried_out
 ):
-    """Exit 73 with a reason that says what is known; the same job again ends with 0."""
+    """Exit status 73; running the same job again ends with 0."""
     a_commit(store, {"a": b"1"})
     job = the_job("echo 1 > $PFS_ROOT/out/f")
     before = set(blobs(store))
@@ -85,10 +85,10 @@ async def test_a_commit_without_an_answer_keeps_its_blobs(
 
 
 @pytest.mark.parametrize("error", [NO_SPACE, UNANSWERED], ids=["no space", "no answer"])
-async def test_a_branch_that_was_not_moved_is_reported(
+async def test_a_branch_that_was_not_moved_is_73_with_the_commit(
     store, a_request, log, failing, monkeypatch, error
 ):
-    """Exit 73, with the commit that is there; the same job again moves the branch."""
+    """Running the same job again moves it."""
     a_commit(store, {"a": b"1"})
     job = the_job("echo 1 > $PFS_ROOT/out/f")
     name = CommitName(COPY.repo, job["job"]["id"])
@@ -104,10 +104,9 @@ async def test_a_branch_that_was_not_moved_is_reported(
     assert [name] == [head.commit for head in store.heads(COPY)]
 
 
-async def test_a_store_without_put_if_absent_is_refused_before_the_command(
+async def test_a_store_without_put_if_absent_is_78_before_the_command(
     store, a_request, log, monkeypatch, tmp_path
 ):
-    """Exit 78: the command of hours is not run for nothing."""
     a_commit(store, {"a": b"1"})
 
     def link(*_arguments):

@@ -1,3 +1,5 @@
+"""Reports of the user's code."""
+
 import pytest
 import trio
 
@@ -30,8 +32,7 @@ class Heard:
     ],
     ids=["progress", "text alone", "metrics", "annotation", "together"],
 )
-def test_the_last_word_on_each_is_kept(lines, kept):
-    """The last progress, and the last value of each name."""
+def test_the_last_status_and_the_last_value_of_each_name_are_kept(lines, kept):
     heard = Heard()
     for line in lines:
         heard.reports.add(line)
@@ -41,8 +42,7 @@ def test_the_last_word_on_each_is_kept(lines, kept):
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[1]", '{"other": 1}', "NaN"])
-def test_what_is_no_report_is_told_once(line):
-    """And does no harm."""
+def test_an_invalid_report_is_one_warning(line):
     heard = Heard()
     for _ in range(3):
         heard.reports.add(line)
@@ -50,8 +50,8 @@ def test_what_is_no_report_is_told_once(line):
     assert ({}, 1) == (heard.kept, len(heard.warnings))
 
 
-def test_names_are_bounded():
-    """A commit is no place for a time series."""
+def test_the_number_of_names_is_bounded():
+    """A commit does not hold a time series."""
     heard = Heard()
     for number in range(3000):
         heard.reports.add(f'{{"metrics": {{"m{number}": 1}}}}')
@@ -59,8 +59,8 @@ def test_names_are_bounded():
     assert (1000, "m2999") == (len(heard.kept["metrics"]), list(heard.kept["metrics"])[-1])
 
 
-async def test_what_is_written_to_the_pipe_is_heard(tmp_path):
-    """From several writers, up to the last line, and without the secrets."""
+async def test_reports_are_received_from_several_writers(tmp_path):
+    """Up to the last line, and redacted."""
     heard = Heard()
     async with receive_reports(tmp_path / "report", heard.reports, Redactor([b"hunter22"])):
         for number in range(3):

@@ -1,4 +1,4 @@
-"""One run after the other, each made to end in one of the ways a run can end."""
+"""Runs, each with another outcome."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def with_gateway(request, **settings):
 
 
 def a_file_job(*stdin: str, **changes) -> dict:
-    """Return a job without any bucket: files in, files out."""
+    """Return a job without buckets."""
     name = changes.pop("name", "labresults")
     nodes = [an_input(name, s3=False, glob=changes.pop("glob", "/"))]
     return a_job(*stdin, inputs=tuple(nodes), s3Out=False, **changes)
@@ -44,8 +44,7 @@ def left_in(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
-async def test_what_was_written_to_out_becomes_a_commit_with_provenance(store, a_request, log):
-    """Buckets in, a bucket out, and a commit that names all that it was made of."""
+async def test_the_output_becomes_a_commit_with_provenance(store, a_request, log):
     given = a_commit(store, {"a.txt": b"1", "b/c.txt": b"22"})
     job = a_job(
         "aws s3 cp s3://labresults/b/c.txt - | aws s3 cp - s3://out/d.txt",
@@ -68,8 +67,8 @@ async def test_what_was_written_to_out_becomes_a_commit_with_provenance(store, a
     assert 5 == commit.job["buckets"]["out"]["bytes_written"]
 
 
-async def test_nothing_is_left_on_disk_but_the_store(store, a_request, log, tmp_path):
-    """Scratch and the folders of the inputs are gone after a run."""
+async def test_a_run_removes_its_folders(store, a_request, log, tmp_path):
+    """The scratch directory and the root of file inputs."""
     a_commit(store, {"a.txt": b"1"})
     await run_job(a_request(a_job("aws s3 cp s3://labresults/a.txt s3://out/a.txt")), log=log)
 
@@ -77,8 +76,8 @@ async def test_nothing_is_left_on_disk_but_the_store(store, a_request, log, tmp_
     assert [] == left_in(tmp_path / "scratch")
 
 
-async def test_a_failing_command_leaves_no_trace(store, a_request, log, tmp_path):
-    """Exit 10, no commit, no branch, no blob, and the reason with the end of standard error."""
+async def test_a_failed_command_leaves_no_commit_and_no_blob(store, a_request, log, tmp_path):
+    """Exit status 10; the reason has the end of standard error."""
     a_commit(store, {"a.txt": b"1"})
     blobs = left_in(tmp_path / "store" / "blobs")
     job = a_job(
@@ -96,8 +95,7 @@ async def test_a_failing_command_leaves_no_trace(store, a_request, log, tmp_path
     assert [] == left_in(tmp_path / "scratch")
 
 
-async def test_accepted_codes_count_as_success(store, a_request, log):
-    """acceptReturnCode makes a code a success."""
+async def test_acceptReturnCode_makes_a_code_a_success(store, a_request, log):
     a_commit(store, {"a.txt": b"1"})
     job = a_file_job("exit 4")
     job["transform"]["acceptReturnCode"] = [4]
@@ -128,8 +126,7 @@ async def test_accepted_codes_count_as_success(store, a_request, log):
         "secret",
     ],
 )
-async def test_how_a_run_fails_decides_the_exit_code(store, a_request, log, changes, code, reason):
-    """Each way to fail has its exit code, and a reason that a person can act on."""
+async def test_each_failure_has_a_status_and_a_reason(store, a_request, log, changes, code, reason):
     a_commit(store, {"a.txt": b"1"})
     changes = dict(changes)
     outer = {name: changes.pop(name) for name in ("datumTimeout", "jobTimeout") if name in changes}
@@ -146,8 +143,8 @@ async def test_how_a_run_fails_decides_the_exit_code(store, a_request, log, chan
 @pytest.mark.parametrize(
     "pinned", [None, "f" * 32], ids=["a branch without a head", "a commit that is not there"]
 )
-async def test_a_job_whose_input_is_missing_is_unrunnable(a_request, log, pinned):
-    """Exit 66, and nothing is run."""
+async def test_a_missing_input_is_unrunnable(a_request, log, pinned):
+    """Exit status 66; the command does not run."""
     job = a_job(inputs=(an_input(commit=pinned),) if pinned else ())
     result = await run_job(a_request(job), log=log)
 
@@ -155,16 +152,15 @@ async def test_a_job_whose_input_is_missing_is_unrunnable(a_request, log, pinned
     assert "input 'labresults'" in result.reason
 
 
-async def test_a_commit_that_a_failed_job_left_is_no_input(store, a_request, log):
-    """What was kept of a failed job cannot be built on."""
+async def test_the_kept_output_of_a_failed_job_is_not_an_input(store, a_request, log):
     kept = a_commit(store, {"a": b"1"}, job={"state": "failure"})
     result = await run_job(a_request(a_job(inputs=(an_input(commit=kept.name.id),))), log=log)
 
     assert (66, True) == (result.exit_code, "ended in failure" in result.reason)
 
 
-async def test_a_run_whose_store_is_unavailable_is_retryable(a_request, log, monkeypatch):
-    """Exit 69, whatever step it is at."""
+async def test_an_unavailable_store_is_retryable(a_request, log, monkeypatch):
+    """Exit status 69, at any step."""
 
     def refuse(_backend, name, *_range):
         raise StoreUnavailable(f"reading {name}", "Connection refused")
@@ -176,8 +172,8 @@ async def test_a_run_whose_store_is_unavailable_is_retryable(a_request, log, mon
     assert "Connection refused" in result.reason
 
 
-async def test_a_job_that_was_published_is_not_run_again(store, a_request, log, tmp_path):
-    """The same id is the same job: its commit is reported, whatever became of its inputs."""
+async def test_a_published_job_is_not_run_again(store, a_request, log, tmp_path):
+    """Its commit is reported, even if its inputs were deleted."""
     a_commit(store, {"a.txt": b"1"})
     job = a_file_job(f"echo x >> {tmp_path}/ran; echo 1 > $PFS_ROOT/out/f", job={"id": an_id()})
     first = await run_job(a_request(job), log=log)
@@ -192,8 +188,8 @@ async def test_a_job_that_was_published_is_not_run_again(store, a_request, log, 
     assert "x\n" == (tmp_path / "ran").read_text()
 
 
-async def test_a_run_finishes_the_branch_of_a_run_that_died_before(store, a_request, log):
-    """A commit without its branch gets it, unless something newer is there."""
+async def test_a_run_moves_the_branch_of_an_earlier_run_that_died(store, a_request, log):
+    """Unless the branch has a newer head."""
     given = a_commit(store, {"a.txt": b"1"})
     orphan = attrs.evolve(given, name=CommitName(COPY.repo, an_id()), branch="master")
     store.add_commit(orphan)
@@ -203,8 +199,8 @@ async def test_a_run_finishes_the_branch_of_a_run_that_died_before(store, a_requ
     assert orphan.name == store.head(COPY).commit
 
 
-async def test_of_two_runs_of_one_job_one_is_published(store, a_request, log):
-    """The second to finish reports the commit of the first, and its own blobs are gone."""
+async def test_of_two_runs_of_one_job_one_commits(store, a_request, log):
+    """The other one reports that commit, and deletes its blobs."""
     import trio
 
     a_commit(store, {"a.txt": b"1"})
@@ -234,8 +230,7 @@ async def test_of_two_runs_of_one_job_one_is_published(store, a_request, log):
     } or len(stages) == 1
 
 
-async def test_an_unfinished_upload_is_reported_and_not_in_the_output(store, a_request, log):
-    """What was never completed does not exist, and the result says so."""
+async def test_an_incomplete_upload_is_a_warning_and_not_in_the_output(store, a_request, log):
     a_commit(store, {"a.txt": b"1"})
     job = a_job("aws s3api create-multipart-upload --bucket out --key big.bin")
     result = await run_job(a_request(job), log=log)
@@ -245,10 +240,10 @@ async def test_an_unfinished_upload_is_reported_and_not_in_the_output(store, a_r
     assert {} == contents(store, store.commit(result.output))
 
 
-async def test_each_try_begins_with_the_output_that_the_datum_found(
+async def test_each_try_starts_with_the_output_that_the_datum_found(
     store, a_request, log, tmp_path
 ):
-    """What a failed try wrote is gone."""
+    """The output of a failed try is rolled back."""
     a_commit(store, {"a.txt": b"1"})
     tried = tmp_path / "tried"
     job = a_job(
@@ -261,8 +256,8 @@ async def test_each_try_begins_with_the_output_that_the_datum_found(
     assert {"second": b"2\n"} == contents(store, store.commit(result.output))
 
 
-async def test_a_cross_with_files_is_one_commit_of_all_datums(store, a_request, log, tmp_path):
-    """Each datum sees the whole bucket and its own file; a failed try leaves nothing."""
+async def test_a_cross_is_one_commit_of_all_datums(store, a_request, log, tmp_path):
+    """Each datum sees the whole bucket and its own file."""
     a_commit(store, {f"{n:04}": b"x" for n in range(1500)}, repo="many")
     a_commit(store, {f"{n}.txt": str(n).encode() for n in range(5)}, repo="files")
     tried = tmp_path / "tried"
@@ -285,8 +280,8 @@ async def test_a_cross_with_files_is_one_commit_of_all_datums(store, a_request, 
     assert [f"/{n}.txt" for n in range(5)] == [datum.paths["files"] for datum in result.datums]
 
 
-async def test_what_the_next_datum_has_too_stays_where_it_is(store, a_request, log, logged):
-    """A big input beside a small one is laid out once; what was touched, again."""
+async def test_an_unchanged_input_is_materialized_once(store, a_request, log, logged):
+    """Unless the command changed it."""
     a_commit(store, {"a": b"1", "b": b"2"}, repo="big")
     a_commit(store, {f"{number}": b"x" for number in range(4)}, repo="small")
     job = a_job(
@@ -304,8 +299,8 @@ async def test_what_the_next_datum_has_too_stays_where_it_is(store, a_request, l
     assert (2, 4) == (laid_out.count("big"), laid_out.count("small"))
 
 
-async def test_a_datum_can_be_recovered(store, a_request, log):
-    """The error command succeeds: what the try wrote is dropped, and the job succeeds."""
+async def test_a_successful_error_command_recovers_the_datum(store, a_request, log):
+    """The output of the try is dropped."""
     a_commit(store, {"good": b"1", "bad": b"2"})
     job = a_file_job(
         'cp -r "$labresults" $PFS_ROOT/out/; case "$labresults" in *bad) exit 7;; esac',
@@ -323,8 +318,8 @@ async def test_a_datum_can_be_recovered(store, a_request, log):
     assert {"good": b"1"} == contents(store, store.commit(result.output))
 
 
-async def test_an_error_command_that_fails_recovers_nothing(store, a_request, log):
-    """The datum has failed, for the reason that it failed for."""
+async def test_a_failed_error_command_does_not_recover_the_datum(store, a_request, log):
+    """The reason is that of the command."""
     a_commit(store, {"a": b"1"})
     job = a_file_job("exit 7", datumTries=1)
     job["transform"]["errCmd"] = ["false"]
@@ -338,10 +333,7 @@ async def test_an_error_command_that_fails_recovers_nothing(store, a_request, lo
     [("exit 1", 10), ("sleep 60", 12), ("kill -TERM $AGENT; sleep 60", 75)],
     ids=["failure", "job timeout", "signal"],
 )
-async def test_a_run_that_failed_tells_what_went_through_its_buckets(
-    store, a_request, log, end, code
-):
-    """Who looks for the reason sees what was read and written."""
+async def test_a_failed_run_has_the_traffic_of_its_buckets(store, a_request, log, end, code):
     a_commit(store, {"a.txt": b"123"})
     get = 'curl -sf "$S3_ENDPOINT/labresults/a.txt"'
     job = a_job(f'{get} | curl -sfT - "$S3_ENDPOINT/out/b"; {end}', datumTries=1)
@@ -356,8 +348,8 @@ async def test_a_run_that_failed_tells_what_went_through_its_buckets(
     }
 
 
-async def test_what_the_last_failed_try_wrote_can_be_kept(store, a_request, log):
-    """A commit off every branch, which says that it is one of a failed job."""
+async def test_keep_failed_keeps_the_output_of_the_last_try(store, a_request, log):
+    """A commit on no branch, in the state of a failure."""
     a_commit(store, {"a.txt": b"1"})
     job = a_job("echo half | aws s3 cp - s3://out/half; exit 1", datumTries=2)
     result = await run_job(a_request(job, keep_failed=True), log=log)
@@ -370,8 +362,8 @@ async def test_what_the_last_failed_try_wrote_can_be_kept(store, a_request, log)
     assert result.job != kept.name.id
 
 
-async def test_files_can_be_the_output(store, a_request, log):
-    """With s3Out false, what lies in /pfs/out is committed; links into inputs share their bytes."""
+async def test_without_s3Out_the_files_in_pfs_out_are_the_output(store, a_request, log):
+    """Links into inputs share their bytes."""
     given = a_commit(store, {"a.txt": b"1", "dir/b": b"2", "dir/c": b"3"})
     job = a_file_job(
         "mkdir $PFS_ROOT/out/sub; echo new > $PFS_ROOT/out/sub/new",
@@ -387,8 +379,8 @@ async def test_files_can_be_the_output(store, a_request, log):
     assert store.tree(given).entry("a.txt").extents == store.tree(commit).entry("link").extents
 
 
-async def test_two_datums_that_write_one_path_are_named(store, a_request, log):
-    """Each path of the output belongs to one datum."""
+async def test_two_datums_that_write_one_path_are_an_error(store, a_request, log):
+    """The reason names both."""
     a_commit(store, {"a": b"1", "b": b"2"})
     result = await run_job(a_request(a_file_job("echo > $PFS_ROOT/out/same", glob="/*")), log=log)
 
@@ -396,16 +388,14 @@ async def test_two_datums_that_write_one_path_are_named(store, a_request, log):
     assert "datum 1 (labresults:/a) wrote it, and so did datum 2 (labresults:/b)" in result.reason
 
 
-async def test_a_glob_that_selects_nothing_makes_an_empty_commit(store, a_request, log):
-    """No datum is no failure."""
+async def test_a_job_without_datums_makes_an_empty_commit(store, a_request, log):
     a_commit(store, {"a": b"1"})
     result = await run_job(a_request(a_file_job("exit 1", glob="/none*")), log=log)
 
     assert (0, 0, ()) == (result.exit_code, result.files, result.datums)
 
 
-async def test_the_agents_own_credentials_never_reach_the_command(store, a_request, log, logged):
-    """Of the agent's environment the command gets what is on the list, and what is let through."""
+async def test_the_command_does_not_get_the_credentials_of_the_agent(store, a_request, log, logged):
     a_commit(store, {"a": b"1"})
     request = a_request(a_job("env | sort"), pass_environment=("MY_*",))
     request = attrs.evolve(
@@ -424,8 +414,8 @@ async def test_the_agents_own_credentials_never_reach_the_command(store, a_reque
     assert "the-agents-own" not in json.dumps(logged.entries, default=str)
 
 
-async def test_secrets_reach_the_command_and_nothing_else(store, a_request, log, logged, tmp_path):
-    """As variables and as files; never in the log, the result or the commit."""
+async def test_secrets_reach_only_the_command(store, a_request, log, logged, tmp_path):
+    """Neither the log nor the result nor the commit contains them."""
     a_commit(store, {"a": b"1"})
     folder = tmp_path / "secrets" / "db"
     folder.mkdir(parents=True)
@@ -445,21 +435,21 @@ async def test_secrets_reach_the_command_and_nothing_else(store, a_request, log,
     assert "hunter22" not in json.dumps(store.commit(result.output).job, default=str)
 
 
-async def test_debug_tells_what_is_run(store, a_request, log, logged):
-    """The command, and the names of its variables; their values may be secret."""
+async def test_debug_logs_the_command_and_the_names_of_its_variables(store, a_request, log, logged):
+    """Their values may be secret."""
     a_commit(store, {"a": b"1"})
     job = a_file_job()
     job["transform"] |= {"debug": True, "env": {"TOKEN": "hunter22"}}
     await run_job(a_request(job), log=log)
-    told = next(e for e in logged.entries if e["event"] == "command.starting")
+    logged_start = next(e for e in logged.entries if e["event"] == "command.starting")
 
-    assert ["sh"] == told["command"]
-    assert {"TOKEN", "PACH_JOB_ID"} <= set(told["environment"])
+    assert ["sh"] == logged_start["command"]
+    assert {"TOKEN", "PACH_JOB_ID"} <= set(logged_start["environment"])
     assert "hunter22" not in json.dumps(logged.entries, default=str)
 
 
-async def test_a_gateway_with_keys_lets_in_the_command_alone(store, a_request, log):
-    """The command signs with the job's own keys; who does not is refused."""
+async def test_a_gateway_with_keys_rejects_unsigned_requests(store, a_request, log):
+    """The command has the keys of the job."""
     a_commit(store, {"a": b"1"})
     request = a_request(
         a_job(
@@ -474,8 +464,7 @@ async def test_a_gateway_with_keys_lets_in_the_command_alone(store, a_request, l
     assert (0, 1) == (result.exit_code, result.files)
 
 
-async def test_a_gateway_with_its_own_certificate_is_trusted(store, a_request, log):
-    """https with a certificate made for the job; the command trusts its authority."""
+async def test_the_command_trusts_a_self_signed_gateway(store, a_request, log):
     a_commit(store, {"a": b"1"})
     request = a_request(
         a_job(
@@ -489,8 +478,7 @@ async def test_a_gateway_with_its_own_certificate_is_trusted(store, a_request, l
     assert ("", 1) == (result.reason, result.files)
 
 
-async def test_what_user_code_reports_is_kept(store, a_request, log):
-    """The last progress, and the last value of each metric and annotation."""
+async def test_reports_of_the_user_code_are_in_the_result(store, a_request, log):
     a_commit(store, {"a": b"1"})
     job = a_file_job(
         """echo '{"progress": 0.5}' > $WORKER_REPORT""",
@@ -516,8 +504,8 @@ async def test_what_user_code_reports_is_kept(store, a_request, log):
     ],
     ids=["commit", "no commit", "failure"],
 )
-async def test_a_shell_among_the_buckets(store, a_request, log, commit, code, cause, there):
-    """It has the job's environment, and is committed when it ends well and that was asked for."""
+async def test_a_shell_has_the_jobs_environment(store, a_request, log, commit, code, cause, there):
+    """Its output is committed on request if it exits with 0."""
     a_commit(store, {"a": b"1"})
     script = f'curl -sf "$S3_ENDPOINT/labresults/a" | curl -sfT - "$S3_ENDPOINT/out/b"; exit {code}'
     result = await run_shell(a_request(a_job()), argv=("sh", "-c", script), commit=commit, log=log)
@@ -527,13 +515,13 @@ async def test_a_shell_among_the_buckets(store, a_request, log, commit, code, ca
     assert code == result.command_code
 
 
-async def test_a_gateway_without_a_command(store, a_request, log, tmp_path):
-    """It tells the variables that clients need, serves until a signal, and commits nothing."""
+async def test_a_gateway_serves_until_a_signal_and_commits_nothing(store, a_request, log, tmp_path):
+    """It reports the variables that clients need."""
     a_commit(store, {"a": b"1"})
-    told = []
+    received = []
 
     def ready(variables) -> None:
-        told.append(variables)
+        received.append(variables)
         subprocess.Popen(  # a client that ends the gateway when it has been answered
             f'curl -sf "$S3_ENDPOINT/labresults/a" > {tmp_path}/a; kill {os.getpid()}',
             shell=True,
@@ -544,12 +532,12 @@ async def test_a_gateway_without_a_command(store, a_request, log, tmp_path):
 
     assert (Cause.DISCARDED, State.SUCCESS, 0) == (result.cause, result.state, result.exit_code)
     assert b"1" == (tmp_path / "a").read_bytes()
-    assert "AWS_ENDPOINT_URL_S3" in told[0]
+    assert "AWS_ENDPOINT_URL_S3" in received[0]
     assert store.head(COPY) is None
 
 
-async def test_a_fault_of_our_own_is_a_result_too(a_request, log, monkeypatch):
-    """Exit 70, and the log has the traceback."""
+async def test_an_internal_error_is_a_result(a_request, log, monkeypatch):
+    """Exit status 70; the log has the traceback."""
     from worker.job import run as module
 
     monkeypatch.setattr(module, "make_plan", lambda *_, **__: 1 / 0)
@@ -562,7 +550,7 @@ async def test_a_fault_of_our_own_is_a_result_too(a_request, log, monkeypatch):
 
 
 def test_a_result_is_json():
-    """The result can be written to a file, with its exit code."""
+    """With its exit code."""
     from worker.job.result import Result
 
     result = Result(

@@ -1,3 +1,5 @@
+"""The folders of a run."""
+
 import os
 
 import pytest
@@ -6,8 +8,8 @@ from worker.job import scratch as folders
 from worker.job.scratch import pfs_folder, remove_tree, scratch_folder
 
 
-def test_scratch_is_removed_on_every_path(tmp_path):
-    """With all that is in it, read-only or not."""
+def test_the_scratch_folder_is_removed_on_every_path(tmp_path):
+    """Including read-only folders."""
 
     def use() -> None:
         with scratch_folder(tmp_path) as folder:
@@ -22,8 +24,8 @@ def test_scratch_is_removed_on_every_path(tmp_path):
     assert [] == os.listdir(tmp_path)
 
 
-def test_what_a_killed_worker_left_is_removed_by_the_next(tmp_path):
-    """Its lock is free; that of a worker that runs is not."""
+def test_the_scratch_folder_of_a_killed_worker_is_removed(tmp_path):
+    """Its lock is free."""
     abandoned = tmp_path / "worker-job-abandoned"
     abandoned.mkdir()
     (abandoned / "lock").touch()
@@ -31,8 +33,7 @@ def test_what_a_killed_worker_left_is_removed_by_the_next(tmp_path):
         assert {first.name, second.name} == set(os.listdir(tmp_path))
 
 
-def test_what_is_no_scratch_of_ours_is_left_alone(tmp_path):
-    """A folder without a lock is somebody else's."""
+def test_a_folder_without_a_lock_is_kept(tmp_path):
     (tmp_path / "worker-job-mine").mkdir()
     with scratch_folder(tmp_path):
         pass
@@ -41,8 +42,8 @@ def test_what_is_no_scratch_of_ours_is_left_alone(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
-def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
-    """Where everybody can make folders, a pipe for a lock does not hold the next run for ever."""
+def test_a_folder_of_another_user_is_kept(tmp_path):
+    """A pipe as lock does not block the run."""
     theirs = tmp_path / "worker-job-theirs"
     theirs.mkdir()
     os.mkfifo(theirs / "lock")
@@ -54,8 +55,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     assert {"worker-job-theirs", "worker-job-link"} == set(os.listdir(tmp_path))
 
 
-def test_a_chosen_root_is_made_and_removed(tmp_path):
-    """Nothing of it is left."""
+def test_a_chosen_root_is_created_and_removed(tmp_path):
     with pfs_folder(tmp_path / "a" / "pfs", tmp_path) as root:
         (root / "in").mkdir(0o500)
 
@@ -63,8 +63,8 @@ def test_a_chosen_root_is_made_and_removed(tmp_path):
     assert not root.exists()
 
 
-def test_a_root_that_was_there_stays_and_is_emptied(tmp_path):
-    """A pod's volume is no folder to remove."""
+def test_an_existing_root_is_kept_and_emptied(tmp_path):
+    """It may be a volume of a pod."""
     (tmp_path / "pfs").mkdir()
     with pfs_folder(tmp_path / "pfs", tmp_path) as root:
         (root / "file").touch()
@@ -72,8 +72,8 @@ def test_a_root_that_was_there_stays_and_is_emptied(tmp_path):
     assert [] == os.listdir(root)
 
 
-def test_a_root_that_another_job_has_is_not_shared(tmp_path):
-    """The second gets a folder in its scratch."""
+def test_a_root_of_another_job_is_not_used(tmp_path):
+    """The second job uses its scratch folder."""
     (tmp_path / "scratch").mkdir()
     with (
         pfs_folder(tmp_path / "pfs", tmp_path) as first,
@@ -82,8 +82,7 @@ def test_a_root_that_another_job_has_is_not_shared(tmp_path):
         assert tmp_path / "scratch" / "pfs" == second != first
 
 
-def test_a_root_with_files_in_it_is_not_touched(tmp_path):
-    """Whoever put them there wants them."""
+def test_a_root_with_files_is_not_used(tmp_path):
     (tmp_path / "pfs").mkdir()
     (tmp_path / "pfs" / "mine").touch()
     (tmp_path / "scratch").mkdir()
@@ -93,8 +92,8 @@ def test_a_root_with_files_in_it_is_not_touched(tmp_path):
     assert ["mine"] == os.listdir(tmp_path / "pfs")
 
 
-def test_what_a_killed_worker_left_in_its_root_is_removed(tmp_path):
-    """It had marked the folder; a folder without the mark is somebody else's."""
+def test_the_root_of_a_killed_worker_is_emptied(tmp_path):
+    """It has the mark of a worker."""
     (tmp_path / "pfs" / "in").mkdir(parents=True)
     try:
         os.setxattr(tmp_path / "pfs", folders.MARK, b"")
@@ -107,7 +106,6 @@ def test_what_a_killed_worker_left_in_its_root_is_removed(tmp_path):
 
 
 def test_links_are_removed_and_not_followed(tmp_path):
-    """What a link in a folder leads to stays as it is."""
     outside = tmp_path / "outside"
     outside.mkdir(0o500)
     (tmp_path / "folder").mkdir()

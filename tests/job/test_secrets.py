@@ -1,3 +1,5 @@
+"""Secrets of a job."""
+
 import stat
 from typing import Any
 
@@ -25,32 +27,29 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_key_is_a_file_of_the_folder(folder):
-    """As Kubernetes mounts it, without the newline that editors add."""
+def test_a_key_is_a_file_below_the_secret(folder):
+    """As Kubernetes mounts it; a trailing newline is removed."""
     assert {"DB_USER": "ada"} == find_secrets([AS_VARIABLE], folder, {}).variables
 
 
 def test_a_key_can_be_a_variable_of_the_agent():
-    """In capitals, with underscores for all else."""
+    """In capitals, with underscores."""
     environment = {"WORKER_SECRET_DB_USER_NAME": "ada"}
 
     assert {"DB_USER": "ada"} == find_secrets([AS_VARIABLE], None, environment).variables
 
 
-def test_without_a_key_every_key_is_a_file(folder):
-    """A whole secret is mounted."""
+def test_a_secret_without_a_key_is_mounted_with_all_keys(folder):
     assert (SecretFile("/etc/db", "user-name", b"ada\n"),) == find_secrets(
         [AS_FILES], folder, {}
     ).files
 
 
-def test_all_values_are_to_be_hidden(folder):
-    """Whichever way they are given."""
+def test_all_values_are_redacted(folder):
     assert (b"ada", b"ada\n") == find_secrets([AS_VARIABLE, AS_FILES], folder, {}).values
 
 
-def test_values_are_in_no_text_of_the_value_itself(folder):
-    """A secret that is logged by mistake shows nothing."""
+def test_representations_contain_no_values(folder):
     assert "ada" not in repr(find_secrets([AS_VARIABLE, AS_FILES], folder, {}))
 
 
@@ -65,13 +64,13 @@ def test_values_are_in_no_text_of_the_value_itself(folder):
     ids=["no key", "no secret", "dots", "path"],
 )
 def test_a_missing_secret_is_reported_with_its_possible_places(folder, secret, reason):
-    """And no name leads out of the folder."""
+    """No name leads out of the folder."""
     with pytest.raises(SecretMissing, match=reason):
         find_secrets([secret], folder, {})
 
 
-def test_files_stay_below_their_root(tmp_path):
-    """A mountPath is a path in there, and readable by its owner alone."""
+def test_secret_files_are_below_their_root(tmp_path):
+    """Readable by their owner only."""
     write_secrets([SecretFile("/../../etc/db", "k", b"v")], tmp_path, owner=None)
     file = tmp_path / "etc" / "db" / "k"
 
@@ -80,8 +79,8 @@ def test_files_stay_below_their_root(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["PGPASSWORD", "API_TOKEN", "Secret", "X_API_KEY", "PRIVATE_KEY"])
-def test_a_telling_name_makes_a_value_secret(name):
-    """It is hidden from logs, and not kept with the document."""
+def test_a_variable_with_a_secret_name_is_secret(name):
+    """It is redacted, and not part of provenance."""
     document: dict[str, Any] = {
         "a": 1,
         "transform": {"cmd": ["sh"], "env": {name: "value", "LEVEL": "debug"}},
@@ -94,11 +93,9 @@ def test_a_telling_name_makes_a_value_secret(name):
 
 
 @pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "MAX_TOKENS", "AWS_ACCESS_KEY_ID"])
-def test_a_name_that_only_sounds_alike_does_not(name):
-    """It stays as it is."""
+def test_a_variable_with_a_similar_name_is_not_secret(name):
     assert () == secret_values({name: "value"})
 
 
-def test_a_document_without_variables_is_kept_as_it_is():
-    """Nothing is added to it."""
+def test_a_document_without_variables_is_unchanged():
     assert {"transform": {"cmd": ["sh"]}} == without_secrets({"transform": {"cmd": ["sh"]}})

@@ -1,4 +1,4 @@
-"""A person in place of the command: what a shell among a job's files finds, and what it leaves."""
+"""Shells of jobs with files."""
 
 import os
 
@@ -12,8 +12,7 @@ COPY = BranchName(Repo("default", "copy"))
 FILES = a_job(inputs=(an_input(s3=False),), s3Out=False)
 
 
-async def test_the_files_that_a_shell_leaves_are_its_output(store, a_request, log):
-    """It finds an empty folder for them, as the command would."""
+async def test_the_files_in_pfs_out_are_the_output_of_a_shell(store, a_request, log):
     a_commit(store, {"a": b"1"})
     argv = ("sh", "-c", "cp $PFS_ROOT/labresults/a $PFS_ROOT/out/b && ls -A $PFS_ROOT/out | wc -l")
     result = await run_shell(a_request(FILES), argv=argv, commit=True, log=log)
@@ -22,8 +21,8 @@ async def test_the_files_that_a_shell_leaves_are_its_output(store, a_request, lo
     assert ["b"] == [entry.key for entry in store.tree(store.commit(result.output)).entries()]
 
 
-async def test_what_cannot_be_a_file_of_a_commit_is_told(store, a_request, log):
-    """Nothing is committed then."""
+async def test_a_file_that_cannot_be_committed_is_an_error(store, a_request, log):
+    """Nothing is committed."""
     a_commit(store, {"a": b"1"})
     argv = ("sh", "-c", "ln -s /etc/passwd $PFS_ROOT/out/b")
     result = await run_shell(a_request(FILES), argv=argv, commit=True, log=log)
@@ -33,8 +32,8 @@ async def test_what_cannot_be_a_file_of_a_commit_is_told(store, a_request, log):
     assert store.head(COPY) is None
 
 
-async def test_a_shell_keeps_its_own_environment(store, a_request, log):
-    """Where commands are run right here."""
+async def test_a_shell_inherits_the_environment_of_the_worker(store, a_request, log):
+    """Without a container."""
     a_commit(store, {"a": b"1"})
     argv = ("sh", "-c", f'test "$PATH" = "{os.environ["PATH"]}"')
     result = await run_shell(a_request(FILES), argv=argv, commit=True, log=log)

@@ -10,8 +10,8 @@ from worker.errors import Cause
 AGENT = "$(ps -o ppid= -p $PPID)"
 """The process id of the agent: the parent of the supervisor shim."""
 ELSEWHERE = {
-    Cause.OUT_OF_MEMORY: "test_struck, in a cgroup with a limit",
-    Cause.NOT_PUBLISHED: "test_struck, on a disk of 8 MiB",
+    Cause.OUT_OF_MEMORY: "test_kills, in a cgroup with a limit",
+    Cause.NOT_PUBLISHED: "test_kills, on a disk of 8 MiB",
     Cause.INTERNAL: "test_runner: a fault is put in, as there is none to be had",
     Cause.PUBLISHED_BEFORE: "below",
     Cause.DISCARDED: "test_buckets_for_people",

@@ -1,4 +1,4 @@
-"""The out bucket: empty at first, and readable while it is written."""
+"""The output bucket: empty at first, and readable while it is written."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ from worker.store.repository import open_store
 
 
 def put(bucket: OutputBucket, key: str, data: bytes) -> None:
-    """Put a small object the short way, a large one the long way."""
+    """Put an object: a small one into a pack, a large one into a blob."""
     if len(data) < 1000:
         extents = (bucket.stage.append(data),) if data else ()
     else:
@@ -25,7 +25,7 @@ def put(bucket: OutputBucket, key: str, data: bytes) -> None:
 
 @pytest.fixture(params=["directory", "memory"])
 def empty(request, tmp_path):
-    """An out bucket with nothing in it."""
+    """An empty output bucket."""
     store = open_store(tmp_path / "store" if request.param == "directory" else "memory://out")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -36,7 +36,7 @@ def empty(request, tmp_path):
     index.close()
 
 
-class TestOut(BucketContract):
+class TestOutput(BucketContract):
     """An index and a stage as a bucket."""
 
     @pytest.fixture
@@ -47,12 +47,10 @@ class TestOut(BucketContract):
 
 
 async def test_it_is_empty_at_first(empty) -> None:
-    """A job begins with nothing in its output."""
     assert [] == list(empty.entries(""))
 
 
-async def test_a_reader_keeps_the_old_bytes_of_an_overwritten_object(empty) -> None:
-    """A GET in flight answers what was there when it began."""
+async def test_a_read_in_flight_is_a_snapshot(empty) -> None:
     put(empty, "a", b"old")
     entry = await empty.entry("a")
     put(empty, "a", b"newer")
@@ -61,8 +59,8 @@ async def test_a_reader_keeps_the_old_bytes_of_an_overwritten_object(empty) -> N
     assert b"newer" == await read(empty, "a", 0, 5)
 
 
-async def test_a_slice_of_an_object_reads_as_that_slice(empty) -> None:
-    """A part that was copied from a range shares the bytes of its source."""
+async def test_a_slice_of_extents_has_the_bytes_of_the_slice(empty) -> None:
+    """As a part that is copied from a range."""
     put(empty, "source", b"0123456789")
     source = await empty.entry("source")
     (extent,) = source.extents

@@ -1,3 +1,5 @@
+"""The environment of the command."""
+
 from pathlib import Path
 
 import attrs
@@ -18,8 +20,7 @@ GIVEN = EnvironmentTemplate(
 INPUTS = (InputVariables("plates", Path("/pfs/plates/1.csv"), "b" * 32),)
 
 
-def test_only_what_is_on_the_list_is_passed():
-    """Whatever else the agent has in its environment, the command does not."""
+def test_only_allowed_variables_of_the_agent_are_passed():
     base = {
         "PATH": "/bin",
         "LC_CTYPE": "C",
@@ -34,8 +35,7 @@ def test_only_what_is_on_the_list_is_passed():
     assert "1" == passed_variables(base, ["MY_*"])["MY_FLAG"]
 
 
-def test_pachyderms_variables_are_there():
-    """The ids and the paths that user code knows."""
+def test_the_variables_of_pachyderm_are_set():
     found = GIVEN.render(datum="d" * 64, inputs=INPUTS)
     expected = {
         "PACH_JOB_ID": "a" * 32,
@@ -53,8 +53,8 @@ def test_pachyderms_variables_are_there():
     assert "S3_ENDPOINT" not in found
 
 
-def test_the_endpoint_is_there_when_there_is_a_bucket():
-    """S3_ENDPOINT and credentials, which most clients want even where none are asked for."""
+def test_a_job_with_a_bucket_has_an_endpoint_and_credentials():
+    """Most clients require credentials even where none are checked."""
     found = attrs.evolve(GIVEN, access=PLAIN).render()
 
     assert ("http://127.0.0.1:4242", "default", "default") == (
@@ -65,16 +65,14 @@ def test_the_endpoint_is_there_when_there_is_a_bucket():
     assert "http://127.0.0.1:4242" == found["AWS_ENDPOINT_URL_S3"]
 
 
-def test_hints_can_be_turned_off():
-    """With one setting only the endpoint and the credentials are left."""
+def test_without_client_hints_only_endpoint_and_credentials_are_set():
     found = attrs.evolve(GIVEN, access=PLAIN, client_hints=False).render()
 
     assert "S3_ENDPOINT" in found
     assert not set(client_hints(PLAIN)) & set(found)
 
 
-def test_the_specs_environment_wins():
-    """transform.env is over everything, hints and secrets included."""
+def test_transform_env_overrides_all_other_variables():
     spec = {"AWS_REGION": "eu-west-1", "PATH": "/opt/bin", "TOKEN": "plain"}
     given = attrs.evolve(GIVEN, access=PLAIN, secrets={"TOKEN": "secret", "OTHER": "x"}, spec=spec)
     found = given.render()
@@ -83,8 +81,7 @@ def test_the_specs_environment_wins():
     assert "x" == found["OTHER"]
 
 
-def test_a_jobs_own_keys_are_handed_over():
-    """They reach the command in the variables of every client."""
+def test_the_keys_of_the_job_are_in_the_variables_of_every_client():
     keys = KeyPair("WKAAAA", "s/e+c")
     found = client_hints(attrs.evolve(PLAIN, keys=keys))
 
@@ -92,8 +89,7 @@ def test_a_jobs_own_keys_are_handed_over():
     assert "http://WKAAAA:s%2Fe%2Bc@127.0.0.1:4242" == found["MC_HOST_job"]
 
 
-def test_with_tls_clients_are_told_so_and_what_to_trust():
-    """https, and the certificate authority of the job."""
+def test_with_tls_the_variables_have_https_and_the_trust_store():
     access = Access(
         Endpoint("127.0.0.1", 1, "https://127.0.0.1:1"), trust_store=Path("/scratch/trusted.pem")
     )
@@ -105,16 +101,15 @@ def test_with_tls_clients_are_told_so_and_what_to_trust():
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY"])
-def test_the_gateway_is_not_asked_through_a_proxy(name):
-    """What is exempt from the proxy stays so, and the gateway is too."""
+def test_the_gateway_is_exempt_from_proxies(name):
+    """In addition to existing exemptions."""
     base = {name: "http://proxy:3128", "NO_PROXY": "localhost"}
     found = attrs.evolve(GIVEN, base=base, access=PLAIN).render()
 
     assert "localhost,127.0.0.1" == found["NO_PROXY"] == found["no_proxy"]
 
 
-def test_another_user_has_a_home_of_its_own():
-    """HOME and USER are those of the user that the command runs as."""
+def test_home_and_user_are_those_of_the_commands_user():
     identity = Identity(1000, 1000, (1000,), name="ada", home="/home/ada")
     found = attrs.evolve(GIVEN, identity=identity).render()
 

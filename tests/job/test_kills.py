@@ -1,4 +1,4 @@
-"""A run that is struck down at any moment: the store reads as before or as after it."""
+"""Runs that are killed or stopped at any moment, and their stores."""
 
 import json
 import os
@@ -26,14 +26,14 @@ def start(
     store: Store,
     folder: Path,
     job: dict,
-    *blow: str,
+    *arguments: str,
     prefix: tuple[str, ...] = (),
     grace: float = 2.0,
 ) -> subprocess.CompletedProcess[bytes]:
     document = folder / "job.json"
     document.write_text(json.dumps(job))
     return subprocess.run(
-        [*prefix, sys.executable, str(DRIVER), store.url, str(folder), str(document), *blow],
+        [*prefix, sys.executable, str(DRIVER), store.url, str(folder), str(document), *arguments],
         capture_output=True,
         timeout=60,
         check=False,
@@ -50,8 +50,8 @@ def blobs(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "store" / "blobs").rglob("*") if path.is_file())
 
 
-async def nothing_running(folder: Path) -> bool:
-    """Whether nothing that a driver began is left, after a moment."""
+async def no_process_left(folder: Path) -> bool:
+    """Wait until no process of the driver is left; false after ten seconds."""
     with trio.move_on_after(10):
         while any(
             MARK in marks(p) and str(folder) == marks(p)[MARK] for p in psutil.process_iter()
@@ -73,8 +73,8 @@ def a_file_job(*stdin: str) -> dict:
     return a_job(*stdin, inputs=inputs, s3Out=False, job={"id": an_id()})
 
 
-async def test_killed_between_any_two_writes_of_the_commit(store, tmp_path):
-    """After each, the store reads as before or as after, and the same job ends in one commit."""
+async def test_kill_between_any_two_writes_of_the_commit(store, tmp_path):
+    """The store has the old or the new state, and running the job again ends in one commit."""
     a_commit(store, {"a": b"1"})
     pristine = tmp_path / "pristine"
     shutil.copytree(tmp_path / "store", pristine)
@@ -83,7 +83,7 @@ async def test_killed_between_any_two_writes_of_the_commit(store, tmp_path):
     for write in range(1, 30):
         shutil.rmtree(tmp_path / "store")
         shutil.copytree(pristine, tmp_path / "store")
-        struck = start(store, tmp_path, job, "SIGKILL", f"write:{write}")
+        killed = start(store, tmp_path, job, "SIGKILL", f"write:{write}")
         head, commits = store.head(COPY), list(store.commits(COPY.repo))
         states.append((len(commits), head is not None))
         for name in commits:
@@ -95,7 +95,7 @@ async def test_killed_between_any_two_writes_of_the_commit(store, tmp_path):
         assert job["job"]["id"] == store.head(COPY).commit.id
         assert ["scratch"] == [p.name for p in tmp_path.iterdir() if p.name == "scratch"]
         assert [] == os.listdir(tmp_path / "scratch")
-        if struck.returncode == 0:
+        if killed.returncode == 0:
             break
 
     # Nothing; then the commit without its branch; then both.
@@ -103,34 +103,34 @@ async def test_killed_between_any_two_writes_of_the_commit(store, tmp_path):
 
 
 @pytest.mark.parametrize("step", ["resolve", "serve", "run", "drain", "publish"])
-async def test_killed_at_a_step_of_a_run_with_buckets(store, tmp_path, step):
-    """Nothing is left running, and the same job ends in one commit afterwards."""
+async def test_kill_at_each_step_of_a_run_with_buckets(store, tmp_path, step):
+    """No process is left, and running the job again ends in one commit."""
     a_commit(store, {"a": b"1"})
     job = a_job('echo 1 | curl -sf -T - "$S3_ENDPOINT/out/f"', job={"id": an_id()})
-    struck = start(store, tmp_path, job, "SIGKILL", f"step:{step}")
+    killed = start(store, tmp_path, job, "SIGKILL", f"step:{step}")
 
-    assert -9 == struck.returncode
-    assert await nothing_running(tmp_path)
+    assert -9 == killed.returncode
+    assert await no_process_left(tmp_path)
     assert store.head(COPY) is None
     again = start(store, tmp_path, job)
     assert 0 == again.returncode, again.stderr.decode()
     assert {"f": b"1\n"} == contents(store, store.commit(store.head(COPY).commit))
 
 
-async def test_killed_while_the_command_runs(store, tmp_path):
-    """The command, what it began, and the gateway end with the agent."""
+async def test_kill_while_the_command_runs(store, tmp_path):
+    """The process tree and the gateway exit with the agent."""
     a_commit(store, {"a": b"1"})
     job = a_job("sleep 4251 & setsid sleep 4251 & kill -9 $AGENT_PID; sleep 4251")
-    struck = start(store, tmp_path, job)
+    killed = start(store, tmp_path, job)
 
-    assert -9 == struck.returncode
-    assert await nothing_running(tmp_path)
+    assert -9 == killed.returncode
+    assert await no_process_left(tmp_path)
     assert store.head(COPY) is None
 
 
 @pytest.mark.parametrize("step", ["resolve", "serve", "run", "command", "drain"])
-async def test_asked_to_stop_before_the_commit(store, tmp_path, step):
-    """Exit 75, no commit, nothing left on disk and nothing running."""
+async def test_sigterm_before_the_commit(store, tmp_path, step):
+    """Exit status 75; no commit, no file and no process is left."""
     a_commit(store, {"a": b"1"})
     before = blobs(tmp_path)
     job = a_job('echo 1 | curl -sf -T - "$S3_ENDPOINT/out/f"; sleep 0.2')
@@ -142,12 +142,12 @@ async def test_asked_to_stop_before_the_commit(store, tmp_path, step):
     assert store.head(COPY) is None
     assert before == blobs(tmp_path)
     assert [] == os.listdir(tmp_path / "scratch")
-    assert await nothing_running(tmp_path)
+    assert await no_process_left(tmp_path)
 
 
 @pytest.mark.parametrize("moment", ["step:publish", "write:9", "write:12"])
-async def test_asked_to_stop_once_the_commit_began(store, tmp_path, moment):
-    """It comes too late: exit 0, and the commit is there."""
+async def test_sigterm_during_the_commit(store, tmp_path, moment):
+    """Exit status 0, with the commit."""
     a_commit(store, {"a": b"1"})
     job = a_file_job("echo 1 > $PFS_ROOT/out/f")
     done = start(store, tmp_path, job, "SIGTERM", moment)
@@ -156,22 +156,21 @@ async def test_asked_to_stop_once_the_commit_began(store, tmp_path, moment):
     assert job["job"]["id"] == store.head(COPY).commit.id
 
 
-async def test_a_second_signal_does_not_wait_for_the_grace(store, tmp_path):
-    """SIGTERM twice: the command is killed at once."""
+async def test_a_second_signal_ends_the_grace_period(store, tmp_path):
     a_commit(store, {"a": b"1"})
     job = a_file_job("trap '' TERM", "kill $AGENT_PID; sleep 0.3; kill $AGENT_PID; sleep 4252")
-    began = trio.current_time()
+    started = trio.current_time()
     stopped = start(store, tmp_path, job, grace=50.0)
 
     assert 75 == stopped.returncode
-    assert trio.current_time() - began < 40
-    assert await nothing_running(tmp_path)
+    assert trio.current_time() - started < 40
+    assert await no_process_left(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a PID namespace")
 @pytest.mark.parametrize("step", ["resolve", "serve", "run", "command", "drain", "publish"])
-async def test_asked_to_stop_as_pid_1(store, tmp_path, step):
-    """As the first process of a container the agent hears signals, and reaps what is orphaned."""
+async def test_sigterm_as_pid_1(store, tmp_path, step):
+    """The agent handles signals, and reaps orphans."""
     a_commit(store, {"a": b"1"})
     job = a_job(
         "(setsid sleep 4253 &); echo agent is $AGENT_PID",
@@ -182,12 +181,12 @@ async def test_asked_to_stop_as_pid_1(store, tmp_path, step):
 
     assert (0 if step == "publish" else 75) == result["exit_code"] == done.returncode
     assert (step == "publish") == (store.head(COPY) is not None)
-    assert await nothing_running(tmp_path)
+    assert await no_process_left(tmp_path)
 
 
 @pytest.fixture
 def memory_cgroup():
-    """Return a command prefix that bounds the memory of what follows, where one can be made."""
+    """Return a command prefix that limits memory by a cgroup; skip where none can be created."""
     membership = Path("/proc/self/cgroup").read_text().splitlines()
     ours = next((line.split(":", 2)[2] for line in membership if ":memory:" in line), None)
     group = Path("/sys/fs/cgroup/memory") / (ours or "").lstrip("/") / f"worker-test-{os.getpid()}"
@@ -214,8 +213,8 @@ def memory_cgroup():
     ["exec python3 -c 'x = bytearray(1 << 30)'", "python3 -c 'x = bytearray(1 << 30)' || exit 1"],
     ids=["the command itself", "a child of it"],
 )
-async def test_out_of_memory(store, tmp_path, memory_cgroup, script):
-    """Exit 13: the kernel killed a process of the job's cgroup, and the result says so."""
+async def test_a_memory_kill_is_out_of_memory(store, tmp_path, memory_cgroup, script):
+    """Exit status 13."""
     a_commit(store, {"a": b"1"})
     done = start(store, tmp_path, {**a_file_job(script), "datumTries": 1}, prefix=memory_cgroup)
     result = json.loads(done.stdout)
@@ -227,7 +226,7 @@ async def test_out_of_memory(store, tmp_path, memory_cgroup, script):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Return a folder on a disk of 8 MiB."""
+    """A folder on a disk of 8 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -249,8 +248,8 @@ def small_disk(tmp_path):
     ],
     ids=["files", "bucket"],
 )
-async def test_a_full_disk(small_disk, tmp_path, script):
-    """Exit 73, and the reason names the disk; what was written is gone."""
+async def test_a_full_disk_is_73_and_named_in_the_reason(small_disk, tmp_path, script):
+    """What was written is deleted."""
     store = open_store(small_disk / "store")
     a_commit(store, {"a": b"1"})
     before = blobs(small_disk)

@@ -1,4 +1,4 @@
-"""Objects and parts for an out bucket, and the ways in which a change is refused."""
+"""Builders of objects and parts of an output bucket, and the ways in which a change is rejected."""
 
 from worker.errors import Conflict
 from worker.model import Entry, Extent, StoredPart, Upload
