@@ -1,4 +1,4 @@
-"""What a case of ``test_negative`` is: a request that must be refused, and how."""
+"""The cases of ``test_negative``: invalid requests with the expected error."""
 
 import base64
 import hashlib
@@ -21,14 +21,14 @@ CHECKSUM_SIZES = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256":
 TRAILER_MODE = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 
 
-def nothing(size: int) -> str:
-    """Return the base64 of *size* zero bytes, which is no digest of anything here."""
+def zeros(size: int) -> str:
+    """Return *size* zero bytes in Base64, which are no digest of any test data."""
     return base64.b64encode(bytes(size)).decode()
 
 
 @attrs.frozen
 class Case:
-    """A request that must be refused, and how."""
+    """An invalid request, and the expected error."""
 
     name: str
     method: str
@@ -41,7 +41,7 @@ class Case:
 
 
 def streamed(name, body, status, code, *, length=len(CONTENT), trailer=None, **more):
-    """Return the case of a PUT whose body is framed."""
+    """Return the case of a PutObject with a framed body."""
     headers = {"x-amz-content-sha256": TRAILER_MODE, **more.pop("headers", {})}
     if length is not None:
         headers["x-amz-decoded-content-length"] = str(length)
@@ -74,7 +74,7 @@ def delete_many(name, status, code, body, headers=None, **fields):
 
 
 def complete(name, status, code, parts, headers=None, target="/out/big?uploadId={upload}", **more):
-    """Return the case of a CompleteMultipartUpload of (number, ETag) pairs or a raw body."""
+    """Return the case of a CompleteMultipartUpload of (number, ETag) pairs, or of a raw body."""
     body = parts if isinstance(parts, bytes) else completion(*parts)
     return Case(f"complete, {name}", "POST", target, status, code, headers or {}, body, more)
 

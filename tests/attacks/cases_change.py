@@ -1,4 +1,4 @@
-"""What can be wrong with copies, deletes, tags, and with what is no operation at all."""
+"""Invalid copies, deletes, tags and unsupported operations."""
 
 # ruff: noqa: E501 - a case is a row
 
@@ -12,8 +12,8 @@ from attacks.cases import (
     Case,
     copy,
     delete_many,
-    nothing,
     tag_set,
+    zeros,
 )
 from attacks.wire import framed
 
@@ -78,9 +78,9 @@ DELETES = [
     delete_many("1,001 keys", 400, "MalformedXML", b"<Delete>" + b"<Object><Key>there</Key></Object>" * 1001 + b"</Delete>"),
     delete_many("9 MiB", 400, "MaxMessageLengthExceeded", b"<Delete>" + b" " * (9 << 20) + b"</Delete>"),
     delete_many("a size that is none", 400, "MalformedXML", b"<Delete><Object><Key>there</Key><Size>big</Size></Object></Delete>"),
-    delete_many("a wrong MD5", 400, "BadDigest", b"<Delete><Object><Key>there</Key></Object></Delete>", {"content-md5": nothing(16)}),
+    delete_many("a wrong MD5", 400, "BadDigest", b"<Delete><Object><Key>there</Key></Object></Delete>", {"content-md5": zeros(16)}),
     delete_many("a wrong SHA-256", 400, "XAmzContentSHA256Mismatch", b"<Delete><Object><Key>there</Key></Object></Delete>", {"x-amz-content-sha256": WRONG_SHA256}),
-    delete_many("a wrong CRC32", 400, "BadDigest", b"<Delete><Object><Key>there</Key></Object></Delete>", {"x-amz-checksum-crc32": nothing(4)}),
+    delete_many("a wrong CRC32", 400, "BadDigest", b"<Delete><Object><Key>there</Key></Object></Delete>", {"x-amz-checksum-crc32": zeros(4)}),
     delete_many("framed", 400, "InvalidRequest", framed(b"<Delete/>"), {"x-amz-content-sha256": TRAILER_MODE, "x-amz-decoded-content-length": "9"}),
     # 200 for the request as a whole; each key has an answer of its own.
     delete_many("another version", 200, "NoSuchVersion", b"<Delete><Object><Key>there</Key><VersionId>3</VersionId></Object></Delete>", Key="there"),
@@ -100,7 +100,7 @@ REST = [
     Case("tags, a bad letter", "PUT", "/out/there?tagging", 400, "InvalidTag", {}, tag_set(("k", "{v}"))),
     Case("tags, of nothing", "PUT", "/out/nothing?tagging", 404, "NoSuchKey", {}, tag_set(("k", "v"))),
     Case("tags, in an input", "PUT", "/labresults/a.txt?tagging", 403, "AccessDenied", {}, tag_set(("k", "v"))),
-    Case("tags, a wrong MD5", "PUT", "/out/there?tagging", 400, "BadDigest", {"content-md5": nothing(16)}, tag_set(("k", "v"))),
+    Case("tags, a wrong MD5", "PUT", "/out/there?tagging", 400, "BadDigest", {"content-md5": zeros(16)}, tag_set(("k", "v"))),
     Case("bucket, made again", "PUT", "/out", 409, "BucketAlreadyOwnedByYou"),
     Case("bucket, an input made again", "PUT", "/labresults", 409, "BucketAlreadyOwnedByYou"),
     Case("bucket, another made", "PUT", "/new", 403, "AccessDenied"),

@@ -1,4 +1,4 @@
-"""What can be wrong with a PutObject: its headers, its conditions, its body and the framing of it."""
+"""Invalid PutObject requests: headers, conditions, body and framing."""
 
 # ruff: noqa: E501 - a case is a row
 
@@ -10,17 +10,17 @@ from attacks.cases import (
     OTHER_ETAG,
     SHA256,
     WRONG_SHA256,
-    nothing,
     put,
     streamed,
+    zeros,
 )
 from attacks.wire import framed
 
 PUTS = [
-    put("wrong MD5", 400, "BadDigest", {"content-md5": nothing(16)}, ExpectedDigest=nothing(16)),
+    put("wrong MD5", 400, "BadDigest", {"content-md5": zeros(16)}, ExpectedDigest=zeros(16)),
     put("empty MD5", 400, "InvalidDigest", {"content-md5": ""}),
     put("MD5 that is no base64", 400, "InvalidDigest", {"content-md5": "no base64!"}),
-    put("MD5 of 15 bytes", 400, "InvalidDigest", {"content-md5": nothing(15)}),
+    put("MD5 of 15 bytes", 400, "InvalidDigest", {"content-md5": zeros(15)}),
     put("MD5 in hex", 400, "InvalidDigest", {"content-md5": ETAG}),
     put(
         "wrong SHA-256",
@@ -33,7 +33,7 @@ PUTS = [
     put("SHA-256 that is none", 400, "InvalidArgument", {"x-amz-content-sha256": "abc"}),
     put("unknown framing", 400, "InvalidArgument", {"x-amz-content-sha256": "STREAMING-NEW"}),
     *(
-        put(f"wrong {name}", 400, "BadDigest", {f"x-amz-checksum-{name}": nothing(size)})
+        put(f"wrong {name}", 400, "BadDigest", {f"x-amz-checksum-{name}": zeros(size)})
         for name, size in CHECKSUM_SIZES.items()
     ),
     *(
@@ -41,7 +41,7 @@ PUTS = [
             f"{name} of a wrong size",
             400,
             "InvalidRequest",
-            {f"x-amz-checksum-{name}": nothing(size + 1)},
+            {f"x-amz-checksum-{name}": zeros(size + 1)},
         )
         for name, size in CHECKSUM_SIZES.items()
     ),
@@ -50,7 +50,7 @@ PUTS = [
         "two checksums",
         400,
         "InvalidRequest",
-        {"x-amz-checksum-crc32": CRC32, "x-amz-checksum-sha256": nothing(32)},
+        {"x-amz-checksum-crc32": CRC32, "x-amz-checksum-sha256": zeros(32)},
     ),
     put(
         "announced checksum that did not come",
@@ -186,7 +186,7 @@ FRAMED = [
     *(
         streamed(
             f"a wrong {name} in the trailer",
-            framed(CONTENT, trailers=(f"x-amz-checksum-{name}:{nothing(size)}".encode(),)),
+            framed(CONTENT, trailers=(f"x-amz-checksum-{name}:{zeros(size)}".encode(),)),
             400,
             "BadDigest",
             trailer=f"x-amz-checksum-{name}",
@@ -214,14 +214,14 @@ FRAMED = [
         400,
         "InvalidRequest",
         trailer="x-amz-checksum-crc32",
-        headers={"x-amz-checksum-sha1": nothing(20)},
+        headers={"x-amz-checksum-sha1": zeros(20)},
     ),
     streamed(
         "a wrong MD5",
         framed(CONTENT),
         400,
         "BadDigest",
-        headers={"content-md5": nothing(16)},
+        headers={"content-md5": zeros(16)},
     ),
     streamed(
         "trailers in a mode without",

@@ -1,4 +1,4 @@
-"""What can be wrong with a read: of an object, of what is known of it, of a listing."""
+"""Invalid reads of objects, attributes and listings."""
 
 # ruff: noqa: E501 - a case is a row
 

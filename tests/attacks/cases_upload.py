@@ -1,4 +1,4 @@
-"""What can be wrong with an upload in parts."""
+"""Invalid multipart uploads."""
 
 # ruff: noqa: E501 - a case is a row
 
@@ -10,7 +10,7 @@ from attacks.cases import (
     WRONG_SHA256,
     Case,
     complete,
-    nothing,
+    zeros,
 )
 
 MULTIPART = [
@@ -29,10 +29,10 @@ MULTIPART = [
     Case("part, of no upload", "PUT", "/out/big?partNumber=1&uploadId=none", 404, "NoSuchUpload", {}, b"x", {"UploadId": "none"}),
     Case("part, of another key", "PUT", "/out/there?partNumber=1&uploadId={upload}", 404, "NoSuchUpload", {}, b"x"),
     Case("part, in an input", "PUT", "/labresults/big?partNumber=1&uploadId={upload}", 403, "AccessDenied", {}, b"x"),
-    Case("part, wrong MD5", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"content-md5": nothing(16)}, b"x"),
+    Case("part, wrong MD5", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"content-md5": zeros(16)}, b"x"),
     Case("part, wrong SHA-256", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "XAmzContentSHA256Mismatch", {"x-amz-content-sha256": WRONG_SHA256}, b"x"),
-    Case("part, wrong CRC32", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"x-amz-checksum-crc32": nothing(4)}, b"x"),
-    Case("part, another checksum than the upload's", "PUT", "/out/summed?partNumber=1&uploadId={summed}", 400, "InvalidRequest", {"x-amz-checksum-crc32": nothing(4)}, b"x"),
+    Case("part, wrong CRC32", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"x-amz-checksum-crc32": zeros(4)}, b"x"),
+    Case("part, another checksum than the upload's", "PUT", "/out/summed?partNumber=1&uploadId={summed}", 400, "InvalidRequest", {"x-amz-checksum-crc32": zeros(4)}, b"x"),
     Case("part, framed without an end", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "IncompleteBody", {"x-amz-content-sha256": TRAILER_MODE, "x-amz-decoded-content-length": "1"}, b"1\r\nx\r\n"),
     *(
         Case(f"part copy, range {span!r}", "PUT", "/out/big?partNumber=1&uploadId={upload}", status, code, {"x-amz-copy-source": "/out/there", "x-amz-copy-source-range": span})
@@ -72,10 +72,10 @@ MULTIPART = [
     complete("a small part", 400, "EntityTooSmall", [(2, SMALL_ETAG), (3, PART_ETAG)], PartNumber="2", ProposedSize="5", MinSizeAllowed=str(5 << 20)),
     complete("another size", 400, "InvalidRequest", [(1, PART_ETAG)], {"x-amz-mp-object-size": "5"}),
     complete("a size that is none", 400, "InvalidRequest", [(1, PART_ETAG)], {"x-amz-mp-object-size": "big"}),
-    complete("another checksum", 400, "BadDigest", [(1, PART_ETAG)], {"x-amz-checksum-crc64nvme": nothing(8)}),
+    complete("another checksum", 400, "BadDigest", [(1, PART_ETAG)], {"x-amz-checksum-crc64nvme": zeros(8)}),
     complete("another checksum type", 400, "InvalidRequest", [(1, PART_ETAG)], {"x-amz-checksum-type": "COMPOSITE"}),
     complete("a wrong SHA-256 of the list", 400, "XAmzContentSHA256Mismatch", [(1, PART_ETAG)], {"x-amz-content-sha256": WRONG_SHA256}),
-    complete("a checksum of a part that is wrong", 400, "InvalidPart", f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{PART_ETAG}</ETag><ChecksumCRC64NVME>{nothing(8)}</ChecksumCRC64NVME></Part></CompleteMultipartUpload>".encode()),
+    complete("a checksum of a part that is wrong", 400, "InvalidPart", f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{PART_ETAG}</ETag><ChecksumCRC64NVME>{zeros(8)}</ChecksumCRC64NVME></Part></CompleteMultipartUpload>".encode()),
     complete("no checksums of parts", 400, "InvalidRequest", [(1, SMALL_ETAG)], target="/out/summed?uploadId={summed}"),
     complete("If-None-Match of what is there", 412, "PreconditionFailed", [(1, SMALL_ETAG)], {"if-none-match": "*"}, "/out/there?uploadId={over}"),
     complete("If-Match of another", 412, "PreconditionFailed", [(1, SMALL_ETAG)], {"if-match": OTHER_ETAG}, "/out/there?uploadId={over}"),

@@ -1,9 +1,9 @@
-"""Two gateways for all attacks: one that is open to anyone, one that takes signed requests only."""
+"""Fixtures: a gateway without authentication, and one with."""
 
 from collections.abc import Iterator
 
 import pytest
-from attacks.family import Family, serving
+from attacks.running_gateway import RunningGateway, serving
 
 from worker.gateway.messages import KeyPair
 
@@ -11,14 +11,14 @@ KEYS = KeyPair("AKIAJOB", "secret/of+the=job")
 
 
 @pytest.fixture(scope="session")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
-    """A gateway of two processes with ``labresults`` and ``out``, open to anyone."""
-    with serving(tmp_path_factory.mktemp("open")) as family:
-        yield family
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway of two processes with ``labresults`` and ``out``, without authentication."""
+    with serving(tmp_path_factory.mktemp("open")) as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="session")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
-    """The same for those only who sign with ``KEYS``."""
-    with serving(tmp_path_factory.mktemp("locked"), processes=1, keys=KEYS) as family:
-        yield family
+def signed_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """The same with authentication by ``KEYS``."""
+    with serving(tmp_path_factory.mktemp("signed_gateway"), processes=1, keys=KEYS) as gateway:
+        yield gateway

@@ -1,13 +1,4 @@
-"""Send a real gateway what nobody sends, for as long as it is told.
-
-    python tests/attacks/fuzz.py [--minutes 10] [--seed 7] [--clients 4]
-
-Sound requests are taken apart and put together wrongly, alone and several on one connection, in
-packets cut anywhere, with connections half closed or dropped. Whatever is sent: no answer is a 500,
-each is well-formed and in its turn, its ids agree, none takes long, no process ends or grows, no
-traceback is logged, and every object still has the bytes of its ETag. Findings are printed as the
-bytes that were sent; the exit status says whether there were any.
-"""
+"""Fuzzer of a gateway in its own processes: mutated requests over raw sockets."""
 
 import argparse
 import hashlib
@@ -26,10 +17,10 @@ import psutil
 sys.path[:0] = [str(Path(__file__).parents[level]) for level in (1, 2)]
 
 # ruff: noqa: E402 - as a command, it has to say first where its neighbours are
-from attacks.family import Family, serving
-from attacks.mutations import MUTATIONS, Draft, bytes_changed, sound
+from attacks.mutations import MUTATIONS, Draft, mutate_bytes, valid_requests
+from attacks.running_gateway import RunningGateway, serving
 from attacks.signing import Signer
-from attacks.wire import Hung, Reply, Wire, ask
+from attacks.wire import Reply, TimedOut, Wire, ask
 
 from worker.errors import UploadMissing
 from worker.gateway.messages import KeyPair
@@ -45,15 +36,15 @@ KEPT = 300
 """Objects that are left in the bucket before it is emptied again."""
 
 
-class Wrong(AssertionError):
-    """An answer that must not be."""
+class InvalidResponse(AssertionError):
+    """A response that violates the protocol."""
 
 
 class Fuzzer:
-    """One client: what it sends is decided by its seed."""
+    """A client whose requests are determined by its seed."""
 
-    def __init__(self, family: Family, seed: int, *, signer: Signer | None) -> None:
-        self.family = family
+    def __init__(self, gateway: RunningGateway, seed: int, *, signer: Signer | None) -> None:
+        self.gateway = gateway
         self.pick = random.Random(seed)
         self.signer = signer
         self.outcomes: Counter[str] = Counter()
@@ -64,13 +55,13 @@ class Fuzzer:
     def _new_upload(self) -> str:
         target = "/out/big?uploads"
         headers = self.signer.headers("POST", target) if self.signer else {}
-        return ask(self.family.port, "POST", target, headers).field("UploadId")
+        return ask(self.gateway.port, "POST", target, headers).field("UploadId")
 
     def round(self) -> None:
-        """Send something and judge what comes back."""
+        """Send a mutated request and check the responses."""
         self._turn += 1
         if self._turn % 500 == 0:
-            self._tidy()
+            self._reset()
         sent = b"".join(self._sent() for _ in range(self.pick.choice([1, 1, 1, 2, 4])))
         mark = f"canary-{self.pick.randrange(1 << 60)}"
         canary = self._signed(Draft("GET", f"/out/{mark}", {})).raw()
@@ -82,7 +73,7 @@ class Fuzzer:
             self.outcomes["findings"] += 1
 
     def _sent(self) -> bytes:
-        draft = self.pick.choice(sound(self._upload))
+        draft = self.pick.choice(valid_requests(self._upload))
         late = self.pick.random() < 0.5
         if not late:
             self._signed(draft)
@@ -91,7 +82,7 @@ class Fuzzer:
         if late:
             self._signed(draft)
         raw = draft.raw()
-        return bytes_changed(self.pick, raw) if self.pick.random() < 0.2 else raw
+        return mutate_bytes(self.pick, raw) if self.pick.random() < 0.2 else raw
 
     def _signed(self, draft: Draft) -> Draft:
         if self.signer is not None:
@@ -105,7 +96,7 @@ class Fuzzer:
         return draft
 
     def _exchange(self, sent: bytes, mark: str) -> None:
-        with Wire(self.family.port, deadline=SLOW) as wire:
+        with Wire(self.gateway.port, deadline=SLOW) as wire:
             if self.pick.random() < 0.3:
                 cuts = sorted(self.pick.randrange(len(sent)) for _ in range(3))
                 for start, stop in zip([0, *cuts], [*cuts, len(sent)], strict=True):
@@ -117,35 +108,35 @@ class Fuzzer:
                 return
             with suppress(OSError):
                 wire.half_close()
-            self._judge(wire.rest(), mark)
+            self._check(wire.rest(), mark)
 
-    def _judge(self, received: bytes, mark: str) -> None:
-        """Take apart all that came back: answers, one after the other, and nothing between them."""
+    def _check(self, received: bytes, mark: str) -> None:
+        """Check that the received bytes are responses, and each of them."""
         replies = list(replies_in(received))
         seen = set()
         for number, reply in enumerate(replies):
             self.outcomes[f"{reply.status} {reply.code}".strip()] += 1
             if reply.status >= 500 and reply.status not in ALLOWED:
-                raise Wrong(f"{reply.status} {reply.body[:300]!r}")
+                raise InvalidResponse(f"{reply.status} {reply.body[:300]!r}")
             if "x-amz-request-id" not in reply.headers:
                 if not is_page(reply):
-                    raise Wrong(f"an answer without an id: {reply}")
+                    raise InvalidResponse(f"an answer without an id: {reply}")
                 continue
             own = reply.headers["x-amz-request-id"]
             if own in seen:
-                raise Wrong(f"an id twice: {own}")
+                raise InvalidResponse(f"an id twice: {own}")
             seen.add(own)
             if reply.field("RequestId") not in ("", own):
-                raise Wrong(f"ids that do not agree: {reply}")
+                raise InvalidResponse(f"ids that do not agree: {reply}")
             of_canary = reply.field("Key").startswith("canary-")
             if of_canary and (reply.field("Key"), number + 1) != (mark, len(replies)):
-                raise Wrong(f"an answer out of its turn: {reply}")
+                raise InvalidResponse(f"an answer out of its turn: {reply}")
         if not replies:
             self.outcomes["nothing"] += 1
 
-    def _tidy(self) -> None:
-        """Empty the bucket, and see to it that there is an upload again."""
-        index = self.family.index
+    def _reset(self) -> None:
+        """Empty the bucket, and create an upload."""
+        index = self.gateway.index
         entries = list(index.entries())
         for entry in entries[KEPT:] + entries[: KEPT // 2]:
             index.remove(entry.key, epoch=index.epoch())
@@ -157,12 +148,12 @@ class Fuzzer:
 
 
 def replies_in(received: bytes) -> list[Reply]:
-    """Return the answers in what a connection said; raises where there is anything else."""
+    """Return the responses in received bytes; raises InvalidResponse for anything else."""
     replies = []
     while received:
         head, blank, rest = received.partition(b"\r\n\r\n")
         if not blank or not head.startswith(b"HTTP/1.1 "):
-            raise Wrong(f"no answer begins with {received[:200]!r}")
+            raise InvalidResponse(f"no answer begins with {received[:200]!r}")
         status, *lines = head.decode("latin-1").split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
         exact = dict(line.split(": ", 1) for line in lines if ": " in line)
@@ -176,48 +167,48 @@ def replies_in(received: bytes) -> list[Reply]:
         absent = number in (204, 304) or rest.startswith(b"HTTP/1.1 ") or not rest
         body = b"" if absent else rest[:size]
         if len(body) < size and not absent:
-            raise Wrong(f"a body of {len(body)} of {size} bytes")
+            raise InvalidResponse(f"a body of {len(body)} of {size} bytes")
         replies.append(Reply(number, headers, body))
         received = rest[len(body) :]
     return replies
 
 
 def is_page(reply: Reply) -> bool:
-    """Whether an answer is one of the pages for people, which have no ids."""
+    """Whether a response is an admin page, which has no ids."""
     return reply.headers.get("content-type", "").startswith("text/")
 
 
-class Watch:
-    """What is watched beside the answers: the processes, their memory, their log, the objects."""
+class Monitor:
+    """Monitor of the processes, their memory, their log, and the stored objects."""
 
-    def __init__(self, family: Family, log: Path) -> None:
-        self.family = family
+    def __init__(self, gateway: RunningGateway, log: Path) -> None:
+        self.gateway = gateway
         self.log = log
-        self.pids = {each.pid for each in family.children()}
-        self.first = self.most = family.rss()
+        self.pids = {each.pid for each in gateway.children()}
+        self.first = self.most = gateway.rss()
 
-    def look(self) -> list[str]:
-        """Return what is wrong now."""
+    def check(self) -> list[str]:
+        """Return the findings."""
         wrong = []
-        if {each.pid for each in self.family.children()} != self.pids:
+        if {each.pid for each in self.gateway.children()} != self.pids:
             wrong.append("a process of the gateway is gone")
             return wrong
-        self.most = max(self.most, self.family.rss())
+        self.most = max(self.most, self.gateway.rss())
         if self.most - self.first > GROWTH:
             wrong.append(f"memory grew by {(self.most - self.first) >> 20} MiB")
         begun = time.monotonic()
-        ask(self.family.port, "GET", "/-/healthz")
+        ask(self.gateway.port, "GET", "/-/healthz")
         if time.monotonic() - begun > SLOW / 2:
             wrong.append("a simple answer takes long")
         return wrong
 
     def objects(self) -> list[str]:
-        """Return the objects whose bytes are not those of their ETags."""
+        """Return the objects whose bytes do not match their ETags."""
         wrong = []
-        for entry in self.family.index.entries():
+        for entry in self.gateway.index.entries():
             digest = hashlib.md5()
             for extent in entry.extents:
-                blob = Path(self.family.plan.store) / "blobs" / extent.blob
+                blob = Path(self.gateway.plan.store) / "blobs" / extent.blob
                 data = blob.read_bytes()[extent.offset : extent.offset + extent.length]
                 digest.update(data)
             if "-" not in entry.etag and digest.hexdigest() != entry.etag:
@@ -225,11 +216,11 @@ class Watch:
         return wrong
 
     def connections(self) -> list[str]:
-        """Return the connections that are left once every client has gone."""
+        """Return the connections that remain after every client has disconnected."""
         end = time.monotonic() + SLOW
         while left := [
             each
-            for child in self.family.children()
+            for child in self.gateway.children()
             for each in child.net_connections("tcp")
             if each.status != psutil.CONN_LISTEN
         ]:
@@ -239,21 +230,21 @@ class Watch:
         return []
 
     def tracebacks(self) -> list[str]:
-        """Return what the processes said on standard error."""
+        """Return the tracebacks on standard error."""
         return [self.log.read_text()[:5000]] if self.log.stat().st_size else []
 
 
 def fuzz(*, seconds: float, seed: int, clients: int, report: float = 30.0) -> list[str]:
-    """Fuzz two gateways, one open and one signed, by *clients* each; return what was found."""
+    """Fuzz a gateway without and one with authentication, by *clients* each; return findings."""
     found: list[str] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log = folder / "stderr"
         families = []
-        for name, auth in (("open", None), ("locked", KEYS)):
-            with _standard_error(log):
+        for name, auth in (("open", None), ("signed_gateway", KEYS)):
+            with _redirected_errors(log):
                 families.append(stack.enter_context(serving(folder / name, keys=auth)))
-        watches = [Watch(each, log) for each in families]
+        watches = [Monitor(each, log) for each in families]
         fuzzers = [
             Fuzzer(
                 each,
@@ -271,8 +262,8 @@ def fuzz(*, seconds: float, seed: int, clients: int, report: float = 30.0) -> li
         while any(each.is_alive() for each in threads):
             threads[0].join(1.0)
             try:
-                found += [wrong for watch in watches for wrong in watch.look()]
-            except (Hung, OSError) as error:
+                found += [wrong for watch in watches for wrong in watch.check()]
+            except (TimedOut, OSError) as error:
                 found.append(f"no answer to a simple question: {error}")
             if time.monotonic() - told > report:
                 told = time.monotonic()
@@ -293,8 +284,8 @@ def _client(fuzzer: Fuzzer, end: float) -> None:
         fuzzer.round()
 
 
-class _standard_error:
-    """What is started within the block has its standard error in a file."""
+class _redirected_errors:
+    """Redirect the standard error of processes started in the block to a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -310,7 +301,7 @@ class _standard_error:
         os.close(self._kept)
 
 
-def _say(fuzzers: list[Fuzzer], watches: list[Watch]) -> None:
+def _say(fuzzers: list[Fuzzer], watches: list[Monitor]) -> None:
     total: Counter[str] = sum((each.outcomes for each in fuzzers), Counter())
     rounds = sum(each._turn for each in fuzzers)
     memory = ", ".join(f"{w.first >> 20} MiB, at most {w.most >> 20}" for w in watches)
@@ -319,7 +310,7 @@ def _say(fuzzers: list[Fuzzer], watches: list[Watch]) -> None:
 
 
 def main() -> int:
-    """Run as the arguments say."""
+    """Run with the command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=int(time.time()))

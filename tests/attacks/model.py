@@ -1,4 +1,4 @@
-"""A bucket as a dictionary, and what every question about it should be answered with."""
+"""A model of a bucket: a dictionary, and the expected responses of requests."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ import attrs
 
 
 @attrs.frozen
-class Thing:
-    """What is stored at a key."""
+class ModelObject:
+    """An object of the model."""
 
     parts: tuple[bytes, ...]
     multipart: bool = False
@@ -18,12 +18,12 @@ class Thing:
 
     @property
     def data(self) -> bytes:
-        """All of its bytes."""
+        """All bytes of the object."""
         return b"".join(self.parts)
 
     @property
     def etag(self) -> str:
-        """As S3 makes it."""
+        """The ETag of S3."""
         if not self.multipart:
             return f'"{hashlib.md5(self.data).hexdigest()}"'
         digests = b"".join(hashlib.md5(part).digest() for part in self.parts)
@@ -33,10 +33,7 @@ class Thing:
 def listed(
     keys: Iterable[str], *, prefix: str, delimiter: str, after: str
 ) -> list[tuple[str, bool]]:
-    """Return what a listing shows, in order: names, and whether each is a common prefix.
-
-    Written to be seen through and not to be fast: all keys, sorted by their bytes, one by one.
-    """
+    """Return the keys and common prefixes of a listing, each with whether it is a common prefix."""
     found: list[tuple[str, bool]] = []
     for key in sorted(keys, key=lambda each: each.encode()):
         if not key.startswith(prefix):

@@ -1,4 +1,4 @@
-"""Requests that are sound, and the ways in which a fuzzer makes them unsound."""
+"""Valid requests, and mutations of them."""
 
 # ruff: noqa: E501 - what a fuzzer picks from is read as tables
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import attrs
-from attacks.cases import ETAG, TRAILER_MODE, completion, nothing, tag_set
+from attacks.cases import ETAG, TRAILER_MODE, completion, tag_set, zeros
 from attacks.wire import framed, head
 
 
 @attrs.define
 class Draft:
-    """A request that can still be changed, part by part."""
+    """A request that can be changed part by part."""
 
     method: str
     target: str
@@ -23,7 +23,7 @@ class Draft:
     """Whether a Content-Length is added that is right."""
 
     def raw(self) -> bytes:
-        """Return the bytes."""
+        """Return the request as bytes."""
         sent = dict(self.headers)
         names = {name.lower() for name in sent}
         if self.length and not names & {"content-length", "transfer-encoding"}:
@@ -36,8 +36,8 @@ DELETE = b"<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object><Object><Key>
 V2 = "/out?list-type=2&prefix=a&delimiter=/&max-keys=2&encoding-type=url&start-after=a&fetch-owner=true"
 
 
-def sound(upload: str) -> list[Draft]:
-    """Return one request of each operation; *upload* is one that goes on, of the key ``big``."""
+def valid_requests(upload: str) -> list[Draft]:
+    """Return one valid request of each operation; *upload* is an upload of the key ``big``."""
     streaming = {"x-amz-content-sha256": TRAILER_MODE, "x-amz-decoded-content-length": "10"}
     part = f"/out/big?partNumber=1&uploadId={upload}"
     return [
@@ -57,9 +57,9 @@ def sound(upload: str) -> list[Draft]:
         Draft("GET", "/out?location", {}),
         Draft("GET", "/labresults/a.txt?tagging", {}),
         Draft("GET", "/labresults/a.txt?attributes", {"x-amz-object-attributes": "ETag,ObjectSize"}),
-        Draft("PUT", "/out/k", {"x-amz-meta-a": "1", "content-md5": nothing(16)}, b"body"),
+        Draft("PUT", "/out/k", {"x-amz-meta-a": "1", "content-md5": zeros(16)}, b"body"),
         Draft("PUT", "/out/k", {"x-amz-tagging": "a=1&b=2", "cache-control": "no-cache"}, b"body"),
-        Draft("PUT", "/out/k", {"x-amz-checksum-sha256": nothing(32), "if-none-match": "*"}, b"b"),
+        Draft("PUT", "/out/k", {"x-amz-checksum-sha256": zeros(32), "if-none-match": "*"}, b"b"),
         Draft("PUT", "/out/k%20+%2B", {"expect": "100-continue", "x-amz-acl": "private"}, b"body"),
         Draft("PUT", "/out/k", streaming, framed(b"hello", b"hello")),
         Draft(
@@ -78,7 +78,7 @@ def sound(upload: str) -> list[Draft]:
         Draft("PUT", part, {"x-amz-copy-source": "labresults/part", "x-amz-copy-source-range": "bytes=0-9"}),
         Draft("POST", "/out/other?uploads", {"x-amz-checksum-algorithm": "CRC32"}),
         Draft("POST", f"/out/big?uploadId={upload}", {}, completion((1, ETAG), (2, ETAG))),
-        Draft("POST", "/out?delete", {"content-md5": nothing(16)}, DELETE),
+        Draft("POST", "/out?delete", {"content-md5": zeros(16)}, DELETE),
         Draft("POST", "/out?delete", {}, DELETE),
         Draft("DELETE", "/out/k", {"if-match": "*"}),
         Draft("DELETE", "/out/k?tagging", {}),
@@ -185,7 +185,7 @@ def _no_length(_pick: random.Random, draft: Draft) -> None:
 
 
 def _body(pick: random.Random, draft: Draft) -> None:
-    draft.body = bytes_changed(pick, draft.body)
+    draft.body = mutate_bytes(pick, draft.body)
 
 
 def _other_body(pick: random.Random, draft: Draft) -> None:
@@ -198,8 +198,8 @@ MUTATIONS: tuple[Mutation, ...] = (
 )  # fmt: skip
 
 
-def bytes_changed(pick: random.Random, data: bytes) -> bytes:
-    """Return *data* with something flipped, dropped, put in, doubled or cut."""
+def mutate_bytes(pick: random.Random, data: bytes) -> bytes:
+    """Return *data* with bytes flipped, removed, inserted or duplicated."""
     changed = bytearray(data)
     for _ in range(pick.choice([1, 1, 1, 2, 5])):
         at = pick.randrange(len(changed) + 1)

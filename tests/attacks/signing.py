@@ -1,4 +1,4 @@
-"""Signature Version 4 as a client makes it, written down a second time to be checked against."""
+"""A second implementation of Signature Version 4, as a client."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ STREAMING = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 
 @attrs.frozen
 class Signer:
-    """Somebody with a key pair, at a time, who signs for a place."""
+    """A client with a key pair that signs at a given time, region and service."""
 
     access: str
     secret: str
@@ -23,16 +23,16 @@ class Signer:
 
     @property
     def stamp(self) -> str:
-        """The time as it is signed."""
+        """The time in the signed format."""
         return self.when.strftime("%Y%m%dT%H%M%SZ")
 
     @property
     def scope(self) -> str:
-        """What the key is for."""
+        """The credential scope."""
         return f"{self.stamp[:8]}/{self.region}/s3/aws4_request"
 
     def sign(self, kind: str, *lines: str) -> str:
-        """Return the signature of a text of that kind."""
+        """Return the signature of a text."""
         key = f"AWS4{self.secret}".encode()
         for part in self.scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
@@ -68,7 +68,7 @@ class Signer:
         *,
         payload: str = EMPTY,
     ) -> dict[str, str]:
-        """Return *headers* and those that sign them all; *payload* is the digest or the mode."""
+        """Return *headers* with those of the signature; *payload* is a digest or a constant."""
         sent = {"x-amz-date": self.stamp, "x-amz-content-sha256": payload, **(headers or {})}
         signed = {"host": self.host, **sent}
         signature = self._request(method, target, signed, payload)
@@ -79,7 +79,7 @@ class Signer:
         }
 
     def presigned(self, method: str, target: str, *, expires: object = 60) -> str:
-        """Return *target* with the signature in its query."""
+        """Return *target* as a presigned URL."""
         path, _, query = target.partition("?")
         credential = quote(f"{self.access}/{self.scope}", safe="")
         query = "&".join(
@@ -99,7 +99,7 @@ class Signer:
     def chunks(
         self, seed: str, *chunks: bytes, trailers: dict[str, str] | None = None
     ) -> list[bytes]:
-        """Return a body piece by piece: each chunk, the last of no bytes, and the trailers."""
+        """Return a framed body in pieces: each chunk, the empty one, and the trailers."""
         pieces, before = [], seed
         for chunk in (*chunks, b""):
             before = self.sign(
@@ -119,5 +119,5 @@ class Signer:
 
 
 def seed_of(headers: dict[str, str]) -> str:
-    """Return the signature that the first chunk goes on from."""
+    """Return the signature from which that of the first chunk is derived."""
     return headers["authorization"].rpartition("Signature=")[2]

@@ -1,4 +1,4 @@
-"""Attacks on a whole job: its gateway shot in the middle of a request, its disk full, its keys."""
+"""Attacks on a job: killed gateway processes, a full disk, keys that are paths."""
 
 import os
 import subprocess
@@ -8,15 +8,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from attacks.family import serving
+from attacks.running_gateway import serving
 from attacks.wire import Wire, ask, head, request
 from builders import a_commit, a_job
-from scenarios.machines import Site, files_of
+from scenarios.sites import Site, files_of
 
 
 @pytest.fixture
 def site(tmp_path):
-    """A machine with a worker, and an input commit in its store."""
+    """A site with an input commit."""
     site = Site(tmp_path, str(tmp_path / "store"))
     site.scratch.mkdir()
     a_commit(site.open(), {"a.txt": b"alpha"})
@@ -24,14 +24,14 @@ def site(tmp_path):
 
 
 def serving_processes(pid: int) -> list[psutil.Process]:
-    """Return the processes below *pid* that a gateway's parent has forked."""
+    """Return the gateway's child processes below *pid*."""
     below = psutil.Process(pid).children(recursive=True)
     return [each for each in below if "forkserver" in " ".join(each.parent().cmdline())]
 
 
 @pytest.mark.timeout(120)
-def test_a_gateway_shot_in_the_middle_of_a_request_ends_the_job(site):
-    """A process of the gateway is killed: exit 69, no commit, nothing left, and again is well."""
+def test_killing_a_gateway_process_during_a_request_ends_the_job(site):
+    """Exit status 69, no commit; running it again succeeds."""
     told = site.root / "told"
     os.mkfifo(told)
     document = a_job(f'echo "$S3_ENDPOINT" > {told}', "sleep 600", datumTries=1)
@@ -70,8 +70,8 @@ TRAVERSING = [
 
 
 @pytest.mark.timeout(120)
-def test_no_key_becomes_a_path_outside_the_directory(site):
-    """Keys that climb are kept as objects, and named, not followed, when files are made of them."""
+def test_no_key_is_a_path_outside_the_folder(site):
+    """Such keys are stored as objects, and reported when files are written."""
     keys = [*TRAVERSING, "fine/file.txt"]
     program = [
         "import http.client, os, urllib.parse",
@@ -102,7 +102,7 @@ def test_no_key_becomes_a_path_outside_the_directory(site):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 24 MiB, where the system lets us have one."""
+    """A folder on a disk of 24 MiB; skip where none can be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     made = subprocess.run(
@@ -115,29 +115,29 @@ def small_disk(tmp_path):
 
 
 def fill(file: int) -> None:
-    """Write until there is no room."""
+    """Write until the disk is full."""
     while True:
         os.write(file, bytes(4096))
 
 
-def test_a_full_disk_refuses_and_forgets(small_disk, tmp_path):
-    """What does not fit is refused, the rest goes on; with room again all is as ever."""
+def test_a_full_disk_rejects_requests_until_there_is_space(small_disk, tmp_path):
     store = small_disk / "store"
-    with serving(tmp_path / "gateway", store=store, store_url=store) as family:
-        assert 200 == ask(family.port, "PUT", "/out/old", {}, b"old").status
+    with serving(tmp_path / "gateway", store=store, store_url=store) as gateway:
+        assert 200 == ask(gateway.port, "PUT", "/out/old", {}, b"old").status
 
-        refused = ask(family.port, "PUT", "/out/large", {}, bytes(40_000_000))
+        refused = ask(gateway.port, "PUT", "/out/large", {}, bytes(40_000_000))
         assert (503, "ServiceUnavailable") == (refused.status, refused.code)
         filler = os.open(small_disk / "filler", os.O_CREAT | os.O_WRONLY)
         with pytest.raises(OSError, match="No space"):
             fill(filler)
         os.close(filler)
         assert {503} == {
-            ask(family.port, "PUT", f"/out/{key}", {}, bytes(5000)).status for key in ("old", "new")
+            ask(gateway.port, "PUT", f"/out/{key}", {}, bytes(5000)).status
+            for key in ("old", "new")
         }
-        assert b"old" == ask(family.port, "GET", "/out/old").body
-        assert ["old"] == ask(family.port, "GET", "/out").fields("Key")
+        assert b"old" == ask(gateway.port, "GET", "/out/old").body
+        assert ["old"] == ask(gateway.port, "GET", "/out").fields("Key")
 
         (small_disk / "filler").unlink()
-        assert 200 == ask(family.port, "PUT", "/out/large", {}, bytes(5_000_000)).status
-        assert bytes(5_000_000) == ask(family.port, "GET", "/out/large").body
+        assert 200 == ask(gateway.port, "PUT", "/out/large", {}, bytes(5_000_000)).status
+        assert bytes(5_000_000) == ask(gateway.port, "GET", "/out/large").body

@@ -1,4 +1,4 @@
-"""Random sequences of operations on a real gateway and on a dictionary come to the same."""
+"""Random sequences of operations on a gateway and on a model have the same results."""
 
 from typing import ClassVar
 from urllib.parse import quote, unquote, urlencode
@@ -7,8 +7,8 @@ from xml.sax.saxutils import escape
 import attrs
 import pytest
 from attacks.cases import completion, tag_set
-from attacks.family import FILES, Family
-from attacks.model import Thing, listed
+from attacks.model import ModelObject, listed
+from attacks.running_gateway import FILES, RunningGateway
 from attacks.wire import Reply, Wire, request
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -37,20 +37,20 @@ SEEN = st.integers(min_value=0, max_value=9)
 
 
 class Buckets(RuleBasedStateMachine):
-    """The bucket ``out``, in two forms."""
+    """The bucket ``out`` and its model."""
 
-    family: ClassVar[Family]
+    gateway: ClassVar[RunningGateway]
 
     def __init__(self) -> None:
         super().__init__()
-        self.things: dict[str, Thing] = {}
-        self.wire = Wire(self.family.port)
+        self.things: dict[str, ModelObject] = {}
+        self.wire = Wire(self.gateway.port)
 
     def teardown(self) -> None:
         self.wire.socket.close()
 
     def ask(self, method, key, query=(), headers=None, body=None, *, bucket="out") -> Reply:
-        """Ask over the one connection, which must live through all answers."""
+        """Send a request on the one connection and return the response."""
         path = f"/{bucket}" if key is None else f"/{bucket}/{quote(key, safe='/~')}"
         target = f"{path}?{urlencode(list(query), quote_via=quote)}" if query else path
         self.wire.send(request(method, target, headers, body))
@@ -59,9 +59,8 @@ class Buckets(RuleBasedStateMachine):
         return reply
 
     @initialize(keys=st.lists(KEYS, max_size=12))
-    def begin_with_a_few(self, keys):
-        """A bucket with a few small objects, whatever ran before."""
-        index = self.family.index
+    def start_with_a_few_objects(self, keys):
+        index = self.gateway.index
         for entry in list(index.entries()):
             assert 204 == self.ask("DELETE", entry.key).status
         for upload in list(index.uploads()):
@@ -70,7 +69,7 @@ class Buckets(RuleBasedStateMachine):
             self.put(key=key, data=key.encode(), metadata={}, tags={}, fresh=False)
 
     def near(self, key, seen):
-        """Return *key*, or mostly one that is there, for there are more keys than objects."""
+        """Return *key*, or more often one of an existing object."""
         there = sorted(self.things)
         return there[seen % len(there)] if there and seen < 8 else key
 
@@ -78,14 +77,14 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(key=KEYS, data=DATA, metadata=METADATA, tags=TAGS, fresh=st.booleans())
     def put(self, key, data, metadata, tags, fresh):
-        """A put replaces all there was; on condition it leaves it all."""
+        """PutObject, with and without conditions."""
         headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
         headers["content-type"] = "text/x"
         if tags:
             headers["x-amz-tagging"] = urlencode(tags)
         if fresh:
             headers["if-none-match"] = "*"
-        thing = Thing((data,), metadata=metadata, content_type="text/x", tags=tags)
+        thing = ModelObject((data,), metadata=metadata, content_type="text/x", tags=tags)
 
         reply = self.ask("PUT", key, headers=headers, body=data)
 
@@ -97,7 +96,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(seen=SEEN, source=KEYS, key=KEYS, replace=st.booleans(), metadata=METADATA)
     def copy(self, seen, source, key, replace, metadata):
-        """A copy has the bytes, and with REPLACE metadata of its own."""
+        """CopyObject, with and without REPLACE."""
         source = self.near(source, seen)
         headers = {"x-amz-copy-source": quote(f"out/{source}", safe="")}
         if replace:
@@ -120,7 +119,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(key=KEYS, data=DATA, begin=st.sampled_from([0, 0, 0, 1, 2]), tags=TAGS)
     def upload_in_parts(self, key, data, begin, tags):
-        """Parts become one object; those before the last are copied from an input."""
+        """A multipart upload whose parts before the last are copied from an input."""
         headers = {"x-amz-tagging": urlencode(tags)} if tags else {}
         upload = self.ask("POST", key, [("uploads", "")], headers).field("UploadId")
         etags = []
@@ -130,7 +129,7 @@ class Buckets(RuleBasedStateMachine):
             etags.append(self.ask("PUT", key, query, source).field("ETag"))
         query = [("partNumber", str(begin + 1)), ("uploadId", upload)]
         etags.append(self.ask("PUT", key, query, body=data).headers["etag"])
-        thing = Thing((FILES["part"],) * begin + (data,), multipart=True, tags=tags)
+        thing = ModelObject((FILES["part"],) * begin + (data,), multipart=True, tags=tags)
         listing = self.ask("GET", key, [("uploadId", upload)])
         assert etags == listing.fields("ETag")
 
@@ -141,14 +140,14 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(seen=SEEN, key=KEYS)
     def delete(self, seen, key):
-        """A delete is right whether or not there was anything."""
+        """DeleteObject of a key that may not exist."""
         key = self.near(key, seen)
         assert 204 == self.ask("DELETE", key).status
         self.things.pop(key, None)
 
     @rule(keys=st.lists(KEYS.filter(lambda key: not set(key) & set("\x01\x1f\uffff")), min_size=1))
     def delete_many(self, keys):
-        """Each of many keys is deleted, and named in the answer."""
+        """DeleteObjects; each key is in the response."""
         rows = "".join(
             f"<Object><Key>{escape(key)}</Key></Object>".replace("\n", "&#10;") for key in keys
         )
@@ -161,7 +160,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(seen=SEEN, key=KEYS, tags=TAGS, remove=st.booleans())
     def tag(self, seen, key, tags, remove):
-        """Tags are put and taken off and nothing else changes."""
+        """PutObjectTagging and DeleteObjectTagging."""
         key = self.near(key, seen)
         reply = (
             self.ask("DELETE", key, [("tagging", "")])
@@ -179,7 +178,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(seen=SEEN, key=KEYS, head=st.booleans())
     def get(self, seen, key, head):
-        """An object comes back with all that it was given."""
+        """GetObject with all attributes."""
         key = self.near(key, seen)
         reply = self.ask("HEAD" if head else "GET", key)
 
@@ -208,7 +207,7 @@ class Buckets(RuleBasedStateMachine):
         suffix=st.booleans(),
     )
     def get_a_range(self, seen, key, first, length, suffix):
-        """A range is a slice."""
+        """GetObject of a range."""
         key = self.near(key, seen)
         span = f"-{length}" if suffix else f"{first}-{first + length - 1}"
 
@@ -226,7 +225,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(seen=SEEN, key=KEYS, number=st.integers(1, 3))
     def get_a_part(self, seen, key, number):
-        """A part is what was uploaded as one."""
+        """GetObject of a part."""
         key = self.near(key, seen)
         reply = self.ask("GET", key, [("partNumber", str(number))])
 
@@ -240,7 +239,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(seen=SEEN, key=KEYS)
     def get_tags(self, seen, key):
-        """Tags come back as they were put."""
+        """GetObjectTagging."""
         key = self.near(key, seen)
         reply = self.ask("GET", key, [("tagging", "")])
 
@@ -252,7 +251,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(prefix=PREFIXES, delimiter=DELIMITERS, after=PREFIXES, page=PAGE)
     def list_v1(self, prefix, delimiter, after, page):
-        """All pages of a listing of version 1 are what a sorted list shows."""
+        """All pages of ListObjects."""
         expected = listed(self.things, prefix=prefix, delimiter=delimiter, after=after)
         found, marker, more = [], after, True
         while more:
@@ -269,7 +268,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(prefix=PREFIXES, delimiter=DELIMITERS, after=PREFIXES, page=PAGE)
     def list_v2(self, prefix, delimiter, after, page):
-        """So are all of a listing of version 2."""
+        """All pages of ListObjectsV2."""
         expected = listed(self.things, prefix=prefix, delimiter=delimiter, after=after)
         found, place, more = [], ("start-after", after), True
         while more:
@@ -284,7 +283,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(prefix=PREFIXES, delimiter=DELIMITERS, page=PAGE)
     def list_versions(self, prefix, delimiter, page):
-        """And so are those of a listing of versions, of which each key has one."""
+        """All pages of ListObjectVersions."""
         expected = listed(self.things, prefix=prefix, delimiter=delimiter, after="")
         found, marker, more = [], "", True
         while more:
@@ -320,9 +319,9 @@ class Buckets(RuleBasedStateMachine):
         return more
 
 
-def run(family: Family, *, examples: int, steps: int) -> None:
-    """Try *examples* sequences of up to *steps* operations."""
-    Buckets.family = family
+def run(gateway: RunningGateway, *, examples: int, steps: int) -> None:
+    """Run *examples* sequences of up to *steps* operations."""
+    Buckets.gateway = gateway
     run_state_machine_as_test(
         Buckets,
         settings=settings(
@@ -335,6 +334,5 @@ def run(family: Family, *, examples: int, steps: int) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_bucket_is_a_dictionary(family):
-    """Whatever is put, copied, completed, tagged and deleted, reads and listings tell just that."""
-    run(family, examples=8, steps=40)
+def test_a_bucket_behaves_like_its_model(gateway):
+    run(gateway, examples=8, steps=40)

@@ -1,8 +1,4 @@
-"""Whatever is wrong with a request has a name: each operation by each thing that can be wrong.
-
-Every case is sent to a real gateway byte by byte as it stands. The answer is the status and the
-code of S3, and nothing that anyone could see has changed.
-"""
+"""Each operation with each invalid part has a specified error."""
 
 from collections.abc import Iterator
 
@@ -13,22 +9,22 @@ from attacks.cases_change import COPIES, DELETES, REST
 from attacks.cases_put import FRAMED, PUTS
 from attacks.cases_read import LISTINGS, READS
 from attacks.cases_upload import MULTIPART
-from attacks.family import Family
+from attacks.running_gateway import RunningGateway
 from attacks.wire import Wire, ask, request
 
 CASES = [*PUTS, *FRAMED, *READS, *LISTINGS, *COPIES, *DELETES, *REST, *MULTIPART]
 
 
 @attrs.frozen
-class Scene:
-    """What is in ``out`` while the cases are tried."""
+class Content:
+    """The content of ``out`` while the cases run."""
 
-    family: Family
+    gateway: RunningGateway
     uploads: dict[str, str]
 
     def visible(self) -> object:
-        """Return all that anyone could see of ``out``."""
-        index = self.family.index
+        """Return everything that a client can read of ``out``."""
+        index = self.gateway.index
         return (
             list(index.entries()),
             [(each, index.parts(each.key, each.id)) for each in index.uploads()],
@@ -36,9 +32,9 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(family: Family) -> Iterator[Scene]:
-    """Objects of every kind, and uploads that go on."""
-    port = family.port
+def content(gateway: RunningGateway) -> Iterator[Content]:
+    """Objects of every kind, and uploads in progress."""
+    port = gateway.port
 
     def begun(key: str, *parts: bytes, **headers: str) -> str:
         upload = ask(port, "POST", f"/out/{key}?uploads", headers).field("UploadId")
@@ -57,22 +53,21 @@ def scene(family: Family) -> Iterator[Scene]:
         "summed": begun("summed", b"small", **{"x-amz-checksum-algorithm": "SHA256"}),
         "over": begun("there", b"small"),
     }
-    yield Scene(family, uploads)
+    yield Content(gateway, uploads)
     for key, upload in zip(("big", "summed", "there"), uploads.values(), strict=True):
         assert 204 == ask(port, "DELETE", f"/out/{key}?uploadId={upload}").status
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_is_refused_by_name_and_changes_nothing(scene, case):
-    """What is wrong gets the status, the code and the fields of S3, and nothing has changed."""
-    before = scene.visible()
+def test_it_has_status_code_and_fields_of_s3_and_changes_nothing(content, case):
+    before = content.visible()
 
-    with Wire(scene.family.port) as wire:
-        target = case.target.format(**scene.uploads)
+    with Wire(content.gateway.port) as wire:
+        target = case.target.format(**content.uploads)
         wire.send(request(case.method, target, case.headers, case.body))
         reply = wire.reply(case.method)
 
     assert (case.status, case.code) == (reply.status, reply.code), reply.body
     assert case.fields == {name: reply.field(name) for name in case.fields}
     assert reply.field("RequestId") in ("", reply.headers["x-amz-request-id"])
-    assert before == scene.visible()
+    assert before == content.visible()

@@ -1,4 +1,4 @@
-"""A gateway that takes signed requests only: who has not signed rightly gets nothing."""
+"""A gateway with authentication."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from attacks.wire import ask
 
 
 def now() -> datetime:
-    """Return the time, asked for when a case runs: others may take minutes before it."""
+    """Return the current time when the case runs."""
     return datetime.now(UTC)
 
 
@@ -25,25 +25,26 @@ TARGET = "/out/signed"
 
 @pytest.fixture
 def signer():
-    """The job's own command."""
+    """A signer with the keys of the job."""
     return Signer(KEYS.access, KEYS.secret)
 
 
-def test_what_is_signed_is_taken(locked, signer):
-    """A header, a URL, and a region of any name are all right."""
+def test_signed_requests_are_accepted(signed_gateway, signer):
+    """In a header, in a URL, and for any region."""
     digest = hashlib.sha256(CONTENT).hexdigest()
     elsewhere = attrs.evolve(signer, region="eu-nowhere-9")
 
-    put = ask(locked.port, "PUT", TARGET, signer.headers("PUT", TARGET, payload=digest), CONTENT)
-    got = ask(locked.port, "GET", TARGET, elsewhere.headers("GET", TARGET))
-    url = ask(locked.port, "GET", signer.presigned("GET", f"{TARGET}?x-id=GetObject"))
+    put = ask(
+        signed_gateway.port, "PUT", TARGET, signer.headers("PUT", TARGET, payload=digest), CONTENT
+    )
+    got = ask(signed_gateway.port, "GET", TARGET, elsewhere.headers("GET", TARGET))
+    url = ask(signed_gateway.port, "GET", signer.presigned("GET", f"{TARGET}?x-id=GetObject"))
 
     assert (200, 200, 200) == (put.status, got.status, url.status)
     assert CONTENT == got.body == url.body
 
 
-def test_signed_chunks_and_trailers_are_taken(locked, signer):
-    """Each chunk goes on from the signature before it, and so do the trailers."""
+def test_signed_chunks_and_trailers_are_accepted(signed_gateway, signer):
     sent = {
         "x-amz-decoded-content-length": str(len(CONTENT)),
         "x-amz-trailer": "x-amz-checksum-crc32",
@@ -52,7 +53,7 @@ def test_signed_chunks_and_trailers_are_taken(locked, signer):
     trailers = {"x-amz-checksum-crc32": CRC32}
     body = signer.chunks(seed_of(headers), CONTENT[:10], CONTENT[10:], trailers=trailers)
 
-    assert 200 == ask(locked.port, "PUT", TARGET, headers, b"".join(body)).status
+    assert 200 == ask(signed_gateway.port, "PUT", TARGET, headers, b"".join(body)).status
 
 
 HEADERS: dict[str, tuple[Any, str | None]] = {
@@ -134,11 +135,10 @@ HEADERS: dict[str, tuple[Any, str | None]] = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_a_wrong_signature_is_refused(locked, signer, name):
-    """What is wrong with a signature in the header has a name, and opens nothing."""
+def test_a_wrong_authorization_header_is_rejected(signed_gateway, signer, name):
     make, code = HEADERS[name]
 
-    reply = ask(locked.port, "GET", TARGET, make(signer) if callable(make) else make)
+    reply = ask(signed_gateway.port, "GET", TARGET, make(signer) if callable(make) else make)
 
     assert code in (None, reply.code), reply.body
     assert KEYS.secret.encode() not in reply.body
@@ -206,11 +206,10 @@ URLS = {
 
 
 @pytest.mark.parametrize("name", URLS)
-def test_a_wrong_url_is_refused(locked, signer, name):
-    """So has what is wrong with a presigned URL."""
+def test_a_wrong_presigned_url_is_rejected(signed_gateway, signer, name):
     make, code = URLS[name]
 
-    reply = ask(locked.port, "GET", make(signer))
+    reply = ask(signed_gateway.port, "GET", make(signer))
 
     assert (403 if code != "AuthorizationQueryParametersError" else 400, code) == (
         reply.status,
@@ -245,8 +244,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("change", BODIES.values(), ids=BODIES)
-def test_a_body_that_was_tampered_with_is_refused(locked, signer, change):
-    """No chunk can be changed, moved, dropped or added, and nothing of such a body is kept."""
+def test_a_changed_signed_body_is_rejected_and_not_stored(signed_gateway, signer, change):
     target = "/out/tampered"
     sent = {
         "x-amz-decoded-content-length": str(len(CONTENT)),
@@ -256,7 +254,7 @@ def test_a_body_that_was_tampered_with_is_refused(locked, signer, change):
     trailers = {"x-amz-checksum-crc32": CRC32}
     pieces = signer.chunks(seed_of(headers), CONTENT[:10], CONTENT[10:], trailers=trailers)
 
-    reply = ask(locked.port, "PUT", target, headers, b"".join(change(pieces)))
+    reply = ask(signed_gateway.port, "PUT", target, headers, b"".join(change(pieces)))
 
     assert reply.code in ("SignatureDoesNotMatch", "IncompleteBody"), reply.body
-    assert 404 == ask(locked.port, "GET", target, signer.headers("GET", target)).status
+    assert 404 == ask(signed_gateway.port, "GET", target, signer.headers("GET", target)).status

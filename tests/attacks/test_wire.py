@@ -1,4 +1,4 @@
-"""What is hostile on the wire itself: heads that are cut, no heads, too long, of other servers."""
+"""Hostile HTTP: divided, malformed, oversized and foreign requests."""
 
 import contextlib
 import os
@@ -11,20 +11,19 @@ import pytest
 from attacks.wire import Wire, ask, head, request
 
 
-def test_a_head_that_comes_in_pieces_is_the_same_head(family):
-    """Wherever a packet ends, a header is a header: its bytes are stored as they came."""
+def test_a_head_may_be_divided_anywhere(gateway):
     whole = head("PUT", "/out/cut", {"x-amz-meta-a": "ünïcode", "content-length": "0"})
     for cut in range(1, len(whole)):
-        with Wire(family.port) as wire:
+        with Wire(gateway.port) as wire:
             wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             wire.send(whole[:cut])
             # The answer to this one tells that the first piece has been read by then, if not more.
             if cut % 16 == 0:
-                ask(family.port, "HEAD", "/out")
+                ask(gateway.port, "HEAD", "/out")
             wire.send(whole[cut:])
             reply = wire.reply("PUT")
 
-        stored = family.index.get("cut").metadata
+        stored = gateway.index.get("cut").metadata
         assert (200, {"a": "ünïcode".encode().decode("latin-1")}) == (reply.status, stored), cut
 
 
@@ -68,9 +67,9 @@ def test_a_head_that_comes_in_pieces_is_the_same_head(family):
         ),
     ],
 )
-def test_what_is_no_http_is_answered_in_xml(family, sent, code):
-    """Whoever speaks something else is told so, with ids that agree, and is hung up on."""
-    with Wire(family.port) as wire:
+def test_malformed_http_has_an_error_document(gateway, sent, code):
+    """The connection is closed."""
+    with Wire(gateway.port) as wire:
         wire.send(sent)
         reply = wire.reply()
 
@@ -98,9 +97,9 @@ def test_what_is_no_http_is_answered_in_xml(family, sent, code):
         ),
     ],
 )
-def test_no_other_protocol_is_spoken(family, headers):
-    """A wish to go on in another protocol is not heeded; the connection goes on as it is."""
-    with Wire(family.port) as wire:
+def test_upgrades_are_ignored(gateway, headers):
+    """The connection stays HTTP/1.1."""
+    with Wire(gateway.port) as wire:
         wire.send(request("GET", "/labresults/a.txt", headers) + request("GET", "/-/healthz"))
 
         assert [b"alpha", b"alive\n"] == [wire.reply().body, wire.reply().body]
@@ -108,31 +107,30 @@ def test_no_other_protocol_is_spoken(family, headers):
 
 @pytest.mark.parametrize("host", ["a" * 300, "a..b", ".", "[::1", "ü.example", "a:b:c", "-", "%00"])
 @pytest.mark.parametrize("target", ["/-/healthz", "/-/metrics", "/-/", "/labresults/a.txt"])
-def test_any_host_is_answered(family, host, target):
-    """Whatever a client calls the gateway, it gets what it asks for."""
-    assert 200 == ask(family.port, "GET", target, {"host": host}).status
+def test_any_host_name_is_served(gateway, host, target):
+    assert 200 == ask(gateway.port, "GET", target, {"host": host}).status
 
 
 @pytest.mark.parametrize("target", ["/labresults/a.txt", "/labresults/none", "/out", "/-/healthz"])
-def test_a_method_in_small_letters_is_that_method(family, target):
-    """No answer has the length of a body that does not come; the connection goes on."""
-    with Wire(family.port) as wire:
+def test_a_method_in_lower_case_is_that_method(gateway, target):
+    """The connection is kept."""
+    with Wire(gateway.port) as wire:
         wire.send(request("HeaD", target) + request("get", "/labresults/a.txt"))
 
         assert wire.reply("HEAD").status in (200, 404)
         assert b"alpha" == wire.reply().body
 
 
-def test_http2_is_refused_by_its_first_words(family):
-    """Whoever begins with HTTP/2 gets an answer in HTTP/1.1."""
-    with Wire(family.port) as wire:
+def test_the_preface_of_http2_is_rejected(gateway):
+    """The response is HTTP/1.1."""
+    with Wire(gateway.port) as wire:
         wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
         assert "MethodNotAllowed" == wire.reply().code
 
 
-def test_a_hundred_requests_at_once_are_answered_in_order(family):
-    """Each of a hundred, good and bad, gets its own answer, in turn, with an id of its own."""
+def test_100_pipelined_requests_are_answered_in_order(gateway):
+    """Each with its own request id."""
     requests, expected = [], []
     for number in range(25):
         requests += [
@@ -143,7 +141,7 @@ def test_a_hundred_requests_at_once_are_answered_in_order(family):
         ]
         expected += [(200, b""), (200, b"%d" % number), (404, b""), (403, b"")]
 
-    with Wire(family.port) as wire:
+    with Wire(gateway.port) as wire:
         wire.send(b"".join(requests))
         replies = [wire.reply("PUT" if "PUT" in str(sent[:3]) else "GET") for sent in requests]
 
@@ -151,99 +149,95 @@ def test_a_hundred_requests_at_once_are_answered_in_order(family):
     assert len(replies) == len({each.headers["x-amz-request-id"] for each in replies})
 
 
-def test_idle_connections_keep_nobody_out(family):
-    """Hundreds who connect and say half a request leave room for others."""
+def test_hundreds_of_idle_connections_do_not_block_others(gateway):
+    """With half a request each."""
     with contextlib.ExitStack() as stack:
         for _ in range(400):
-            wire = stack.enter_context(Wire(family.port))
+            wire = stack.enter_context(Wire(gateway.port))
             wire.send(b"GET /out HTTP/1.1\r\nx: ")
 
-        assert b"alpha" == ask(family.port, "GET", "/labresults/a.txt").body
+        assert b"alpha" == ask(gateway.port, "GET", "/labresults/a.txt").body
 
 
-def test_the_limit_on_open_files_is_raised(family):
-    """A gateway may have as many connections as the system lets it, whatever the shell said."""
-    for child in family.children():
+def test_the_limit_on_open_files_is_raised(gateway):
+    """To the hard limit."""
+    for child in gateway.children():
         soft, hard = child.rlimit(resource.RLIMIT_NOFILE)
 
         assert min(1 << 16, hard) <= soft
 
 
-def test_a_connection_dropped_at_any_byte_leaves_nothing(family):
-    """However far a PUT came, without its end it has not been."""
+def test_a_put_that_is_cut_at_any_byte_stores_nothing(gateway):
     body = os.urandom(300)
     whole = request("PUT", "/out/dropped", {"x-amz-meta-a": "1"}, body)
     for cut in range(0, len(whole), 7):
-        with Wire(family.port) as wire:
+        with Wire(gateway.port) as wire:
             wire.send(whole[:cut])
 
-    assert 404 == ask(family.port, "GET", "/out/dropped").status
-    assert family.index.get("dropped") is None
+    assert 404 == ask(gateway.port, "GET", "/out/dropped").status
+    assert gateway.index.get("dropped") is None
 
 
-def connections(family):
-    """Return the connections that the gateway still has, its listening socket left out."""
+def connections(gateway):
+    """Return the open connections of the gateway."""
     return [
         each.status
-        for child in family.children()
+        for child in gateway.children()
         for each in child.net_connections("tcp")
         if each.status != psutil.CONN_LISTEN
     ]
 
 
-def ended(family):
-    """Return once every connection has ended, and within the timeout of the test."""
-    while connections(family):
+def ended(gateway):
+    """Wait until every connection is closed."""
+    while connections(gateway):
         # It is busy with ending them; a question gives it a turn, and takes one.
-        ask(family.port, "GET", "/-/healthz", {"connection": "close"})
+        ask(gateway.port, "GET", "/-/healthz", {"connection": "close"})
     return True
 
 
 @pytest.mark.timeout(60)
-def test_a_connection_that_is_closed_when_idle_is_gone(family):
-    """Of clients who have been answered and have left, nothing stays behind."""
+def test_an_idle_connection_that_the_client_closes_is_closed(gateway):
     for _ in range(50):
-        with Wire(family.port) as wire:
+        with Wire(gateway.port) as wire:
             wire.send(request("GET", "/labresults/a.txt"))
             assert 200 == wire.reply().status
 
-    assert ended(family)
+    assert ended(gateway)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("cut", [0, 1, 500, 300_000, 2_999_999])
-def test_a_client_that_resets_its_connection_is_gone(family, cut):
-    """Nor of those who break off a body that is refused, or taken, without a word."""
+def test_a_connection_that_the_client_resets_is_closed(gateway, cut):
+    """In the middle of a body."""
     for target in ("/labresults/refused", "/out/taken"):
         for _ in range(5):
-            with Wire(family.port) as wire:
+            with Wire(gateway.port) as wire:
                 sent = request("PUT", target, {}, bytes(3_000_000))
                 wire.send(sent[: len(sent) - 3_000_000 + cut])
                 # Closed with this, a socket says reset, and not that all is said.
                 linger = struct.pack("ii", 1, 0)
                 wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-    assert ended(family)
+    assert ended(gateway)
 
 
 @pytest.mark.timeout(60)
-def test_readers_that_leave_in_the_middle_are_gone(family):
-    """Nor of those who ask for much and read little of it."""
-    ask(family.port, "PUT", "/out/much", {}, bytes(30_000_000))
+def test_a_connection_whose_client_stops_reading_and_leaves_is_closed(gateway):
+    ask(gateway.port, "PUT", "/out/much", {}, bytes(30_000_000))
     for reset in (True, False) * 3:
-        with Wire(family.port) as wire:
+        with Wire(gateway.port) as wire:
             wire.send(request("GET", "/out/much") * 3)
             wire.socket.recv(1000)
             linger = struct.pack("ii", reset, 0)
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-    assert ended(family)
+    assert ended(gateway)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("form", ["HTTP", "aws-chunked"])
-def test_a_body_of_single_bytes_keeps_nobody_waiting(family, form):
-    """Tens of thousands of chunks of a byte are one object, and others are answered meanwhile."""
+def test_a_body_in_chunks_of_one_byte_does_not_block_others(gateway, form):
     size = 30_000
     body = b"1\r\nx\r\n" * size + b"0\r\n\r\n"
     headers = {"transfer-encoding": "chunked"}
@@ -253,9 +247,9 @@ def test_a_body_of_single_bytes_keeps_nobody_waiting(family, form):
             "x-amz-decoded-content-length": str(size),
         }
 
-    with Wire(family.port) as wire:
+    with Wire(gateway.port) as wire:
         wire.send(request("PUT", "/out/bytes", headers, body))
-        assert 200 == ask(family.port, "GET", "/labresults/a.txt").status
+        assert 200 == ask(gateway.port, "GET", "/labresults/a.txt").status
         assert 200 == wire.reply("PUT").status
 
-    assert b"x" * size == ask(family.port, "GET", "/out/bytes").body
+    assert b"x" * size == ask(gateway.port, "GET", "/out/bytes").body

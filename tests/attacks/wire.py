@@ -1,4 +1,4 @@
-"""A client that sends exactly the bytes it is told to, and reads answers one by one."""
+"""A client that sends exact bytes and parses responses strictly."""
 
 import re
 import socket
@@ -9,13 +9,13 @@ import attrs
 DEADLINE = 30.0
 
 
-class Hung(AssertionError):
-    """No answer, or no end of one, came in time."""
+class TimedOut(AssertionError):
+    """No complete response was received in time."""
 
 
 @attrs.frozen
 class Reply:
-    """An answer as it came over the wire."""
+    """A response as it was received."""
 
     status: int
     headers: dict[str, str]
@@ -23,15 +23,15 @@ class Reply:
 
     @property
     def code(self) -> str:
-        """The code of an error document; empty if this is none."""
+        """The code of an error document; empty if it is none."""
         return self.field("Code")
 
     def field(self, name: str) -> str:
-        """The text of the element of that name, wherever it is; empty if it is not there."""
+        """The text of the first element with a name; empty if there is none."""
         return next(iter(self.fields(name)), "")
 
     def fields(self, name: str) -> list[str]:
-        """The texts of all elements of that name, in the order of the document."""
+        """The texts of all elements with a name, in order."""
         if not self.headers.get("content-type", "").startswith("application/xml"):
             return []
         if not self.body:
@@ -41,7 +41,7 @@ class Reply:
 
 
 class Wire:
-    """One connection; what comes back is framed strictly, so that an answer too many is seen."""
+    """A connection; unexpected bytes after a response are an error."""
 
     def __init__(self, port: int, *, deadline: float = DEADLINE) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=deadline)
@@ -54,16 +54,16 @@ class Wire:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send *data*; that the other side may have hung up is found out when it is read."""
+        """Send *data*; a closed connection is noticed when it is read."""
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             pass
         except TimeoutError:
-            raise Hung("the gateway does not take what is sent") from None
+            raise TimedOut("the gateway does not take what is sent") from None
 
     def half_close(self) -> None:
-        """Say that nothing more will be sent."""
+        """Close the sending side."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def reply(self, method: str = "GET") -> Reply:
@@ -93,7 +93,7 @@ class Wire:
         return Reply(status, headers, self.rest())
 
     def rest(self) -> bytes:
-        """Read until the connection ends."""
+        """Read until the connection is closed."""
         while self._more():
             pass
         data, self._received = self._received, b""
@@ -126,7 +126,7 @@ class Wire:
         try:
             data = self.socket.recv(1 << 18)
         except TimeoutError:
-            raise Hung(f"no answer came; so far {self._received[:200]!r}") from None
+            raise TimedOut(f"no answer came; so far {self._received[:200]!r}") from None
         except ConnectionResetError:
             data = b""
         self._received += data
@@ -140,7 +140,7 @@ def head(
     *,
     host: str | None = "gateway",
 ) -> bytes:
-    """Return the head of a request, its blank line included; nothing is added but a Host."""
+    """Return the head of a request with its blank line; a Host is added."""
     sent = {"host": host, **(headers or {})} if host is not None else dict(headers or {})
     lines = [f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in sent.items()]
     raw = target if isinstance(target, bytes) else target.encode()
@@ -153,7 +153,7 @@ def request(
     headers: dict[str, str] | None = None,
     body: bytes | None = None,
 ) -> bytes:
-    """Return a whole request; with *body* a Content-Length is added unless one is given."""
+    """Return a request; a Content-Length is added to a body without one."""
     sent = dict(headers or {})
     names = {name.lower() for name in sent}
     if body is not None and not names & {"content-length", "transfer-encoding"}:
@@ -168,13 +168,13 @@ def ask(
     headers: dict[str, str] | None = None,
     body: bytes | None = None,
 ) -> Reply:
-    """Send a request over a connection of its own and return the answer."""
+    """Send a request on a connection of its own and return the response."""
     with Wire(port) as wire:
         wire.send(request(method, target, headers, body))
         return wire.reply(method)
 
 
 def framed(*chunks: bytes, trailers: tuple[bytes, ...] = ()) -> bytes:
-    """Return an unsigned aws-chunked body of these chunks, its end and its trailers added."""
+    """Return an unsigned aws-chunked body of chunks, end and trailers."""
     parts = [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks]
     return b"".join(parts) + b"0\r\n" + b"".join(each + b"\r\n" for each in trailers) + b"\r\n"

@@ -130,7 +130,7 @@ def bare(file: Path) -> Iterator[int]:
             process.wait()
 
 
-def family(pool: GatewayPool) -> list[int]:
+def process_ids(pool: GatewayPool) -> list[int]:
     """Return the process ids of the gateway."""
     with Popen(["pgrep", "-s", str(pool.pid)], stdout=PIPE, text=True) as process:
         assert process.stdout is not None
@@ -251,7 +251,7 @@ async def main() -> None:
         with launched() as process:
             async with open_pool(process) as pool:
                 endpoint = await pool.serve(plan)
-                pids = family(pool)
+                pids = process_ids(pool)
                 all_pids = [*pids, os.getpid()]
                 print(
                     f"    idle: {memory(all_pids, 'Pss'):.0f} MiB PSS of {len(all_pids)} processes"

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import trio
 from containers.engines import ENGINE, MARK, Engine
-from scenarios.machines import Site
+from scenarios.sites import Site
 
 
 @pytest.fixture(scope="session")

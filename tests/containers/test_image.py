@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 from containers.engines import ROOT
-from scenarios.machines import EXAMPLES, files_of
+from scenarios.sites import EXAMPLES, files_of
 
 from worker.model import BranchName, Repo
 from worker.store.repository import open_store

@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from builders import a_job, an_id
 from faults import servers
-from scenarios.machines import Site
+from scenarios.sites import Site
 
 from worker.model import BranchName, Repo
 from worker.store.checkin import put_directory

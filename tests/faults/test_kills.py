@@ -8,7 +8,7 @@ import pytest
 from builders import an_id
 from faults import servers
 from faults.invariants import SCENARIOS, open_directly
-from scenarios.machines import Site
+from scenarios.sites import Site
 
 DRIVER = Path(__file__).with_name("signal_at_write.py")
 SAMPLES = {"put": 2, "gc": 2, "run": 6}

@@ -5,7 +5,7 @@ from builders import an_id
 from faults import servers
 from faults.invariants import SCENARIOS, Scenario, open_directly
 from faults.proxy import Exchange, Fault, Injection, Proxy
-from scenarios.machines import Site
+from scenarios.sites import Site
 
 from worker.store.repository import open_store
 

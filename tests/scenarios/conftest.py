@@ -1,15 +1,15 @@
-"""Whole stories: real ``worker`` processes on a store, and a look at what they leave."""
+"""Fixtures of scenarios: worker processes on a store, and what they leave."""
 
 import subprocess
 import sys
 
 import pytest
-from scenarios.machines import EXAMPLES, Site
+from scenarios.sites import EXAMPLES, Site
 
 
 @pytest.fixture
 def site(tmp_path):
-    """A machine with a worker and an empty store in a directory."""
+    """A site with an empty store in a directory."""
     site = Site(tmp_path, str(tmp_path / "store"))
     site.scratch.mkdir()
     return site

@@ -1,4 +1,4 @@
-"""A store that has lost or changed bytes: nobody is given wrong ones, and the object is named."""
+"""A store with lost or changed objects: readers get errors with their names, no wrong bytes."""
 
 import pytest
 from builders import a_commit, a_job
@@ -7,8 +7,8 @@ SMALL, LARGE = b"small", b"1" * 300_000
 READ = "curl -s -o got -w '%{http_code}\\n' $S3_ENDPOINT/labresults/small; cat got"
 
 
-def spoil(store, folder):
-    """Change the first byte of what was stored in *folder* first, and return its name."""
+def corrupt(store, folder):
+    """Change the first byte of the first object below *folder*, and return its name."""
     name = next(listed.name for listed in store.backend.list_from(folder))
     data = store.backend.get(name)
     store.backend.put(name, bytes([data[0] ^ 1]) + data[1:])
@@ -17,11 +17,11 @@ def spoil(store, folder):
 
 @pytest.fixture
 def damaged(site):
-    """A function that commits two files and spoils an object below a folder of the store."""
+    """Return a function that commits two files and corrupts an object below a folder."""
 
     def damage(folder):
         a_commit(site.open(), {"small": SMALL, "sound": LARGE})
-        return spoil(site.open(), folder)
+        return corrupt(site.open(), folder)
 
     return damage
 
@@ -30,8 +30,8 @@ COMMITS = "repos/default/labresults/commits/"
 
 
 @pytest.mark.parametrize("folder", ["blobs/", "segments/", "trees/", COMMITS])
-def test_verify_names_what_is_damaged(site, damaged, folder):
-    """`worker verify` exits with 1 and names each object."""
+def test_verify_reports_each_damaged_object(site, damaged, folder):
+    """Exit status 1."""
     name = damaged(folder)
 
     said = site.worker("verify")
@@ -40,8 +40,8 @@ def test_verify_names_what_is_damaged(site, damaged, folder):
     assert name.rpartition("/")[2] in said.out
 
 
-def test_a_damaged_file_is_not_written(site, damaged):
-    """`get` names it and writes the others; `cat` and a tar end with an error."""
+def test_get_does_not_write_a_damaged_file(site, damaged):
+    """It writes the others; `cat` and a tar end with an error."""
     name = damaged("blobs/")
 
     got = site.worker("get", "labresults", "target")
@@ -56,8 +56,8 @@ def test_a_damaged_file_is_not_written(site, damaged):
     assert name in tar.err
 
 
-def test_the_gateway_does_not_serve_a_small_object_that_changed(site, damaged):
-    """A client is told that there is an error, and the log which object it is."""
+def test_the_gateway_does_not_serve_a_damaged_small_object(site, damaged):
+    """The log names the object."""
     name = damaged("blobs/")
 
     said = site.worker("run", "--job", site.job(a_job(READ)))
@@ -70,8 +70,8 @@ def test_the_gateway_does_not_serve_a_small_object_that_changed(site, damaged):
     assert "exception" not in failed
 
 
-def test_what_the_store_has_lost_is_not_said_to_be_missing(site):
-    """A lost segment is no 404, from which clients would go on."""
+def test_a_lost_segment_is_not_a_404(site):
+    """A client would take that for a missing object."""
     a_commit(site.open(), {"small": SMALL})
     lost = next(site.open().backend.list_from("segments/")).name
     site.open().backend.delete(lost)

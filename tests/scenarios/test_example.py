@@ -1,4 +1,4 @@
-"""The example, as a newcomer runs it: the aws CLI copies a folder of lab results through a job."""
+"""The example of the README: the AWS CLI copies a folder through a job."""
 
 import json
 import shutil
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from builders import a_commit
-from scenarios.machines import EXAMPLES, files_of
+from scenarios.sites import EXAMPLES, files_of
 
 VERBATIM = Path(__file__).parent / "verbatim.json"
 FIXED_FOLDER = Path("/tmp/result")
 
 
 def test_the_example_copies_every_file(site, labresults, tmp_path):
-    """The output has the same bytes, file by file, and tells where it comes from."""
+    """The output has the same bytes and its provenance."""
     said = site.worker(
         "run",
         "--job",
@@ -39,8 +39,7 @@ def test_the_example_copies_every_file(site, labresults, tmp_path):
     check_second_run(site, labresults)
 
 
-def test_the_folder_of_the_example_is_what_it_is_for(labresults):
-    """More than a page of a listing, a file that comes in parts, and names that are odd."""
+def test_the_folder_of_the_example_covers_pages_parts_and_unusual_names(labresults):
     found = files_of(labresults)
 
     assert len(found) >= 1200
@@ -50,7 +49,7 @@ def test_the_folder_of_the_example_is_what_it_is_for(labresults):
 
 
 def check_provenance(site, output):
-    """`worker show` names the input, the pipeline, the command, the job, and the bytes."""
+    """`worker show` names input, pipeline, command and job."""
     found = json.loads(site.worker("show", "--json", output).out)
     size = sum(entry.size for entry in site.open().tree(site.open().resolve(output)).entries())
     job = found["job"]
@@ -67,7 +66,7 @@ def check_provenance(site, output):
 
 
 def check_second_run(site, labresults):
-    """The same folder again makes no new input commit, and the output is the same tree."""
+    """The same folder makes no new input commit, and the output has the same digest."""
     before = site.open().resolve("labresults").name
     first = site.open().resolve("s3_protocol_enabled_pipeline")
 
@@ -84,7 +83,7 @@ def check_second_run(site, labresults):
 
 @pytest.fixture
 def fixed_folder():
-    """The folder that the spec names by its path; somebody else's is left alone."""
+    """The folder that the spec names by its path; an existing one is not used."""
     if FIXED_FOLDER.exists():
         pytest.skip(f"{FIXED_FOLDER} is there already")
     yield FIXED_FOLDER
@@ -92,8 +91,8 @@ def fixed_folder():
 
 
 @pytest.mark.usefixtures("fixed_folder")
-def test_a_spec_of_pachyderms_runs_as_it_is(site):
-    """The S3 example of Pachyderm's documentation, letter by letter."""
+def test_a_spec_of_pachyderm_runs_unchanged(site):
+    """The S3 example of Pachyderm's documentation."""
     a_commit(site.open(), {"a.csv": b"1", "below/b c.csv": b"2"})
 
     said = site.worker("run", "--job", VERBATIM)

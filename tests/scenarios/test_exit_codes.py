@@ -1,4 +1,4 @@
-"""Each exit code of a worker, by making that thing happen for real."""
+"""The exit status of each cause."""
 
 import json
 
@@ -14,7 +14,7 @@ ELSEWHERE = {
     Cause.NOT_PUBLISHED: "test_kills, on a disk of 8 MiB",
     Cause.INTERNAL: "test_runner: a fault is put in, as there is none to be had",
     Cause.PUBLISHED_BEFORE: "below",
-    Cause.DISCARDED: "test_buckets_for_people",
+    Cause.DISCARDED: "test_serving",
 }
 
 ROWS = [
@@ -67,8 +67,8 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("changes", "cause", "reason"), ROWS)
-def test_each_end_has_its_code(site, changes, cause, reason):
-    """The process's status, the result's cause, and a commit exactly when the status is 0."""
+def test_each_cause_has_its_exit_status(site, changes, cause, reason):
+    """There is a commit exactly if it is 0."""
     store = site.open()
     a_commit(store, {"a": b"1"})
     outer = {"input", "s3Out", "datumTimeout", "jobTimeout"} & changes.keys()
@@ -85,8 +85,7 @@ def test_each_end_has_its_code(site, changes, cause, reason):
     assert [] == site.left_over()
 
 
-def test_published_before_is_success(site):
-    """The same job again reports the commit that is there."""
+def test_a_published_job_is_success_again(site):
     a_commit(site.open(), {"a": b"1"})
     job = site.job(a_job("true", job={"id": an_id()}))
     ends = [site.worker("run", "--job", job, "--result", "r.json").status for _ in range(2)]
@@ -95,6 +94,6 @@ def test_published_before_is_success(site):
     assert "published before" == json.loads((site.root / "r.json").read_text())["cause"]
 
 
-def test_there_is_a_row_for_each_cause():
-    """What has none here is made to happen where it can be."""
+def test_every_cause_is_tested():
+    """Here, or in the module named above."""
     assert set(Cause) == {row.values[1] for row in ROWS} | ELSEWHERE.keys()

@@ -1,4 +1,4 @@
-"""What goes wrong is told, with its exit status, and leaves nothing behind."""
+"""Failed runs: their messages and exit statuses, and that they leave nothing."""
 
 import json
 
@@ -18,8 +18,8 @@ def blobs(site):
 
 
 @pytest.mark.usefixtures("input_commit")
-def test_a_failing_command_leaves_no_output(site):
-    """Exit 10: no commit, the branch as it was, scratch and blobs gone, the reason told."""
+def test_a_failed_command_leaves_no_output(site):
+    """Exit status 10: no commit, no blob, no scratch folder."""
     previous = a_commit(site.open(), {"old": b"0"}, repo="copy")
     before = blobs(site)
     document = a_job(
@@ -50,8 +50,7 @@ def test_a_failing_command_leaves_no_output(site):
 
 
 @pytest.mark.usefixtures("input_commit")
-def test_the_log_of_a_pod_is_json_alone(site):
-    """Without a terminal every line on standard error is an event, also the last one."""
+def test_without_a_terminal_every_line_of_the_log_is_json(site):
     said = site.worker("run", "--job", site.job(a_job("echo hello", "exit 3", datumTries=1)))
 
     assert len(said.err.splitlines()) == len(said.events)
@@ -60,8 +59,8 @@ def test_the_log_of_a_pod_is_json_alone(site):
     assert 1 == len({event["job"] for event in said.events if "job" in event})
 
 
-def test_five_mistakes_are_five_errors_and_nothing_runs(site):
-    """Exit 64, each mistake with its pointer, and not even a store is made."""
+def test_all_errors_of_a_document_are_reported_at_once(site):
+    """Exit status 64; no store is created."""
     document = {
         "pipeline": {},
         "input": {"pfs": {"repo": "labresults", "glob": "/*", "s3": True}},
@@ -82,8 +81,8 @@ def test_five_mistakes_are_five_errors_and_nothing_runs(site):
     assert ("unrunnable", "invalid", 64) == (result["state"], result["cause"], result["exit_code"])
 
 
-def test_an_input_that_is_not_there_is_unrunnable(site):
-    """Exit 66 names the repo."""
+def test_a_missing_input_is_unrunnable(site):
+    """Exit status 66 names the repo."""
     said = site.worker("run", "--job", site.job(a_job("true")), WORKER_LOG_FORMAT="console")
 
     assert (66, "") == (said.status, said.out)
@@ -99,8 +98,7 @@ def test_an_input_that_is_not_there_is_unrunnable(site):
         (["labresults=.", "labresults=."], "the input 'labresults' is given twice"),
     ],
 )
-def test_a_folder_for_no_input_is_refused(site, folders, says):
-    """--input must name an input of the job and a folder; nothing is committed otherwise."""
+def test_an_invalid_input_argument_is_rejected_before_any_commit(site, folders, says):
     flags = [word for folder in folders for word in ("--input", folder)]
 
     said = site.worker("run", "--job", site.job(a_job("true")), *flags)
@@ -110,8 +108,7 @@ def test_a_folder_for_no_input_is_refused(site, folders, says):
     assert not (site.root / "store").exists()
 
 
-def test_a_folder_for_a_pinned_input_is_refused(site):
-    """An input that names its commit is that commit and no other."""
+def test_a_folder_for_a_pinned_input_is_rejected(site):
     document = a_job("true", inputs=({"pfs": {**a_job()["input"]["pfs"], "commit": "a" * 32}},))
 
     said = site.worker("run", "--job", site.job(document), "--input", "labresults=.")
@@ -121,8 +118,7 @@ def test_a_folder_for_a_pinned_input_is_refused(site):
 
 
 @pytest.mark.usefixtures("input_commit")
-def test_a_write_to_an_input_is_denied_and_says_where_to_write(site):
-    """The client gets 403 AccessDenied with a message that names s3://out."""
+def test_a_write_to_an_input_is_denied_and_names_the_output(site):
     document = a_job("aws s3 cp - s3://labresults/b --only-show-errors < /dev/null", datumTries=1)
 
     said = site.worker("run", "--job", site.job(document), WORKER_LOG_FORMAT="console")
@@ -133,8 +129,7 @@ def test_a_write_to_an_input_is_denied_and_says_where_to_write(site):
 
 
 @pytest.mark.usefixtures("input_commit")
-def test_what_clients_ask_of_other_buckets_is_answered_as_s3_does(site):
-    """Creating a bucket and reading an unknown one get the errors that clients expect."""
+def test_other_buckets_have_the_errors_of_s3(site):
     document = a_job(
         "aws s3 mb s3://fresh || true",
         "aws s3 ls s3://nothing || true",
@@ -150,8 +145,7 @@ def test_what_clients_ask_of_other_buckets_is_answered_as_s3_does(site):
 
 
 @pytest.mark.usefixtures("input_commit")
-def test_a_result_file_that_cannot_be_written_stops_the_run_before_it_begins(site):
-    """A run of hours does not end at a path that can't be written."""
+def test_an_unwritable_result_file_is_an_error_before_the_run(site):
     said = site.worker("run", "--job", site.job(a_job("true")), "--result", "no/such/result.json")
 
     assert "no/such/result.json: No such file or directory" in said.err
@@ -160,8 +154,8 @@ def test_a_result_file_that_cannot_be_written_stops_the_run_before_it_begins(sit
 
 
 @pytest.mark.usefixtures("input_commit")
-def test_the_same_job_id_is_the_same_job(site):
-    """A second run reports the commit of the first, and exits 0."""
+def test_a_second_run_of_a_job_reports_its_commit(site):
+    """Exit status 0."""
     job = site.job(a_job("echo x | aws s3 cp - s3://out/x", job={"id": an_id()}))
 
     first = site.worker("run", "--job", job)

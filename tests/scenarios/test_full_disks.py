@@ -1,4 +1,4 @@
-"""A disk that is full is named by its role, with the remedy, and the run ends with 73."""
+"""Full disks: the reason names the disk by its role, with a remedy; exit status 73."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def small_disk(tmp_path):
 
 
 def leave(folder, size: int) -> None:
-    """Fill the disk of *folder* but for *size* bytes, in whole blocks."""
+    """Fill the disk of *folder* except for *size* bytes, in whole blocks."""
     found = os.statvfs(folder)
     (folder / "filling").write_bytes(b"1" * (found.f_bavail * found.f_frsize - size))
 
@@ -46,8 +46,8 @@ def failed(said) -> str:
 
 
 @pytest.mark.parametrize("tries", [1, 2])
-def test_scratch_is_full_while_packs_gather(site, small_disk, tries):
-    """With a store on a server, small objects gather in the scratch directory."""
+def test_scratch_is_full_of_packs(site, small_disk, tries):
+    """With a remote store, small objects are spooled in scratch."""
     with servers.serving("moto") as server:
         url = f"s3://{servers.BUCKET}/prefix"
         a_commit(open_store(url, servers.options(server.endpoint)), {"a": b"1"})
@@ -64,8 +64,7 @@ def test_scratch_is_full_while_packs_gather(site, small_disk, tries):
     assert url not in reason
 
 
-def test_scratch_is_full_while_files_are_laid_out(site, small_disk):
-    """File inputs that do not fit are scratch's fault, not the store's."""
+def test_scratch_is_full_of_file_inputs(site, small_disk):
     a_commit(site.open(), {"a": b"1" * (4 << 20)})
     job = a_job("true", inputs=(an_input(s3=False),), s3Out=False)
     environment = {"WORKER_SCRATCH": str(small_disk), "WORKER_PFS_ROOT": str(small_disk / "pfs")}
@@ -75,8 +74,7 @@ def test_scratch_is_full_while_files_are_laid_out(site, small_disk):
 
 
 @pytest.mark.parametrize("left", [0, 4096, 16384, 65536])
-def test_scratch_is_full_when_the_run_begins(site, small_disk, left):
-    """Whichever file of the index does not fit, it is no failure of the store."""
+def test_scratch_is_full_before_the_run(site, small_disk, left):
     a_commit(site.open(), {"a": b"1"})
     leave(small_disk, left)
     job = site.job(a_job("true"))
@@ -86,8 +84,7 @@ def test_scratch_is_full_when_the_run_begins(site, small_disk, left):
     assert site.store not in reason
 
 
-def test_scratch_has_no_room_for_a_folder(site, small_disk):
-    """A disk without free inodes is full too."""
+def test_scratch_has_no_free_inodes(site, small_disk):
     a_commit(site.open(), {"a": b"1"})
     remount = ["mount", "-o", "remount,nr_inodes=1", "tmpfs", str(small_disk)]
     subprocess.run(remount, check=True)
@@ -97,8 +94,7 @@ def test_scratch_has_no_room_for_a_folder(site, small_disk):
     assert IN_THE_WAY.format(small_disk) in reason
 
 
-def test_scratch_has_no_inodes_left_for_a_command(site, small_disk):
-    """A command that can create no more files fails for the same reason."""
+def test_a_command_uses_all_inodes_of_scratch(site, small_disk):
     a_commit(site.open(), {"a": b"1"})
     remount = ["mount", "-o", "remount,nr_inodes=100", "tmpfs", str(small_disk)]
     subprocess.run(remount, check=True)
@@ -111,7 +107,6 @@ def test_scratch_has_no_inodes_left_for_a_command(site, small_disk):
 
 
 def test_the_store_is_full(site, small_disk):
-    """A store without room is named, however much there is in scratch."""
     small = attrs.evolve(site, store=str(small_disk / "store"))
     a_commit(small.open(), {"a": b"1"})
     job = small.job(a_job(*MANY_SMALL, datumTries=1))

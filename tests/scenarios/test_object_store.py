@@ -1,4 +1,4 @@
-"""The store on an object store that several workers share."""
+"""A store in an object store that several workers share."""
 
 import json
 
@@ -6,7 +6,7 @@ import boto3
 import pytest
 from builders import a_job, an_input
 from moto.server import ThreadedMotoServer
-from scenarios.machines import Site
+from scenarios.sites import Site
 
 COPY = "aws s3 cp s3://labresults/ s3://out/ --recursive --only-show-errors"
 COUNT = "aws s3 ls s3://copy/ --recursive | wc -l | aws s3 cp - s3://out/count"
@@ -32,7 +32,7 @@ def object_store():
 
 @pytest.fixture
 def machine(object_store, tmp_path):
-    """A function that makes a machine of its own, with a worker on the shared store."""
+    """Return a function that creates a site with a worker on the shared store."""
 
     def make(name):
         root = tmp_path / name
@@ -53,7 +53,7 @@ def machine(object_store, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with small files and one that comes in parts."""
+    """A folder with small files and one that is uploaded in parts."""
     folder = tmp_path / "folder"
     (folder / "below").mkdir(parents=True)
     for number in range(20):
@@ -62,8 +62,8 @@ def folder(tmp_path):
     return folder
 
 
-def test_a_store_on_s3_is_the_same_store(site, machine, folder):
-    """A job gives the same tree on S3 as in a directory, and another worker goes on from it."""
+def test_a_store_on_s3_has_the_same_trees_as_a_directory(site, machine, folder):
+    """Another worker continues from its commits."""
     first, second = machine("first"), machine("second")
     document = a_job(COPY)
 
@@ -81,8 +81,7 @@ def test_a_store_on_s3_is_the_same_store(site, machine, folder):
     assert "no defects" in second.worker("verify").out
 
 
-def test_the_agents_credentials_never_reach_the_command(machine, folder):
-    """The command gets the gateway's credentials, not those of the store."""
+def test_the_command_does_not_get_the_credentials_of_the_store(machine, folder):
     first = machine("first")
     job = first.job(a_job("env | aws s3 cp - s3://out/env", pipeline={"name": "env"}))
 

@@ -5,11 +5,11 @@ import signal
 import subprocess
 
 from builders import a_commit, a_job
-from scenarios.machines import files_of
+from scenarios.sites import files_of
 
 
-def test_a_document_comes_from_standard_input(site):
-    """`worker run --job -` reads the document, and the command has its own standard input."""
+def test_a_document_can_be_standard_input(site):
+    """The command has its own."""
     a_commit(site.open(), {"a.txt": b"1"})
 
     said = site.worker(
@@ -20,8 +20,8 @@ def test_a_document_comes_from_standard_input(site):
     assert "x\n" == site.worker("cat", "copy:x").out
 
 
-def test_a_put_that_is_stopped_leaves_nothing(site):
-    """SIGTERM in the middle of a stream: exit 75, no commit, no blobs."""
+def test_sigterm_during_a_put_leaves_nothing(site):
+    """Exit status 75; no commit and no blob."""
     process = site.start("put", "labresults:big.bin", "-", stdin=subprocess.PIPE)
     process.stdin.write("x" * (16 << 20))
     process.stdin.flush()
@@ -34,8 +34,8 @@ def test_a_put_that_is_stopped_leaves_nothing(site):
     assert [] == [*backend.list_from("blobs/"), *backend.list_from("repos/")]
 
 
-def test_a_file_goes_in_and_comes_out(site, labresults, tmp_path):
-    """`put` and `get` of the whole folder give the same bytes, and a tar holds them too."""
+def test_put_and_get_round_trip(site, labresults, tmp_path):
+    """Also as a tar."""
 
     assert 0 == site.worker("put", "labresults", labresults).status
     assert 0 == site.worker("get", "labresults", tmp_path / "got").status

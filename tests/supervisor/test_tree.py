@@ -17,7 +17,7 @@ import attrs
 import psutil
 import pytest
 from builders import a_commit, a_job, an_input
-from scenarios.machines import Site
+from scenarios.sites import Site
 
 from worker.model import BranchName, Repo
 

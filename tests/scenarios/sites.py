@@ -1,4 +1,4 @@
-"""A machine with a worker, for whole stories: its store, its scratch folder, its environment."""
+"""A site: a worker with its store, scratch folder and environment."""
 
 import json
 import os
@@ -14,8 +14,8 @@ EXAMPLES = Path(__file__).parents[2] / "config" / "examples"
 
 
 @attrs.frozen
-class Said:
-    """What a ``worker`` process answered."""
+class Output:
+    """The output and exit status of a worker process."""
 
     status: int
     out: str
@@ -23,13 +23,13 @@ class Said:
 
     @property
     def events(self):
-        """The log, event by event."""
+        """The events of the log."""
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
 
 @attrs.frozen
 class Site:
-    """A machine with a worker: a store, a scratch folder, a home, and an environment."""
+    """A worker with a store, a scratch folder, a home and an environment."""
 
     root: Path
     store: str
@@ -37,12 +37,12 @@ class Site:
 
     @property
     def scratch(self):
-        """Where jobs make their scratch directories."""
+        """The folder in which jobs create their scratch folders."""
         return self.root / "scratch"
 
     @property
     def environment(self):
-        """The environment of the worker: nothing of this machine but its programs."""
+        """The environment of the worker; of this machine it has only PATH."""
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return {
             "PATH": programs,
@@ -56,11 +56,11 @@ class Site:
         }
 
     def command(self, *arguments):
-        """Return the command line of a worker with these arguments."""
+        """Return a command line of the worker."""
         return [sys.executable, "-m", "worker", *map(str, arguments)]
 
     def worker(self, *arguments, given=None, **environment):
-        """Run a worker to its end and return what it answered."""
+        """Run a worker until it exits, and return its output."""
         found = subprocess.run(
             self.command(*arguments),
             input=given,
@@ -71,10 +71,10 @@ class Site:
             env={**self.environment, **environment},
             timeout=240,
         )
-        return Said(found.returncode, found.stdout, found.stderr)
+        return Output(found.returncode, found.stdout, found.stderr)
 
     def start(self, *arguments, **kwargs):
-        """Start a worker and return its process; its output is in pipes."""
+        """Start a worker whose output is in pipes, and return its process."""
         return subprocess.Popen(
             self.command(*arguments),
             stdout=subprocess.PIPE,
@@ -92,16 +92,16 @@ class Site:
         return path
 
     def open(self):
-        """Return the store, to look into it."""
+        """Open the store."""
         return open_store(self.store)
 
     def left_over(self):
-        """Return what lies in scratch, which after a run is nothing."""
+        """Return the paths in the scratch folder; none after a run."""
         return sorted(str(path.relative_to(self.scratch)) for path in self.scratch.rglob("*"))
 
 
 def files_of(folder):
-    """Return the bytes of every file below *folder*, by its path there."""
+    """Return the content of every file below *folder* by its relative path."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))

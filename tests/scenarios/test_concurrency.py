@@ -1,4 +1,4 @@
-"""Several workers at the same time, and an input that changes while a job reads it."""
+"""Concurrent workers, and inputs that change while a job runs."""
 
 import json
 import shlex
@@ -7,21 +7,21 @@ import sys
 from builders import a_commit, a_job, an_id
 
 
-def outcomes(site, documents):
-    """Run all jobs at once; return their exit statuses and results."""
+def run_all(site, documents):
+    """Run jobs concurrently; return their exit statuses and results."""
     jobs = [site.job(document, f"{n}.json") for n, document in enumerate(documents)]
     processes = [site.start("run", "--job", job, "--json") for job in jobs]
     answers = [process.communicate(timeout=120)[0] for process in processes]
     return [process.returncode for process in processes], list(map(json.loads, answers))
 
 
-def test_workers_on_one_job_make_one_commit(site):
-    """Each exits with 0 and names the same commit; what it holds is what one of them wrote."""
+def test_concurrent_runs_of_one_job_make_one_commit(site):
+    """Each exits with 0 and reports it; it has the output of one of them."""
     a_commit(site.open(), {"a": b"1"})
     job = {"id": an_id()}
     documents = [a_job(f"echo {n} | curl -sf -T - $S3_ENDPOINT/out/n", job=job) for n in range(3)]
 
-    statuses, results = outcomes(site, documents)
+    statuses, results = run_all(site, documents)
 
     assert [0, 0, 0] == statuses
     assert {f"copy@{job['id']}"} == {result["output"] for result in results}
@@ -33,8 +33,7 @@ def test_workers_on_one_job_make_one_commit(site):
     assert "no defects" in site.worker("verify").out
 
 
-def test_jobs_that_commit_to_one_branch_at_once_are_all_in_its_log(site):
-    """No commit is lost, and each branch's head is one of them."""
+def test_concurrent_jobs_on_one_branch_are_all_in_its_log(site):
     a_commit(site.open(), {"a": b"1"})
     ids = [an_id() for _ in range(3)]
     documents = [
@@ -46,7 +45,7 @@ def test_jobs_that_commit_to_one_branch_at_once_are_all_in_its_log(site):
         for each in ids
     ]
 
-    statuses, results = outcomes(site, documents)
+    statuses, results = run_all(site, documents)
 
     assert [0, 0, 0] == statuses
     moved = {result["output"] for result in results if result["branch_moved"]}
@@ -55,8 +54,8 @@ def test_jobs_that_commit_to_one_branch_at_once_are_all_in_its_log(site):
     assert sorted(ids) == [name.id for name in site.open().commits(next(site.open().repos()))]
 
 
-def test_an_input_stays_what_it_was_when_the_job_began(site, tmp_path):
-    """A commit that arrives on its branch while the job runs is not seen by it."""
+def test_an_input_is_a_snapshot_of_its_branch(site, tmp_path):
+    """A commit during the job is not visible to it."""
     a_commit(site.open(), {"a": b"old"})
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "a").write_bytes(b"new")

@@ -1,4 +1,4 @@
-"""`worker shell` and `worker gateway`: the buckets of a job without its command."""
+"""``worker shell`` and ``worker gateway``."""
 
 import json
 import signal
@@ -23,8 +23,7 @@ def branches(site):
     return [str(branch) for repo in site.open().repos() for branch in site.open().branches(repo)]
 
 
-def test_a_shell_sees_the_buckets_and_its_writes_are_discarded(site, job):
-    """The command stands where the job's command would; without --commit nothing is kept."""
+def test_the_output_of_a_shell_is_discarded_by_default(site, job):
     said = site.worker(
         "shell",
         "--job",
@@ -41,8 +40,7 @@ def test_a_shell_sees_the_buckets_and_its_writes_are_discarded(site, job):
     assert [] == site.left_over()
 
 
-def test_a_shell_commits_when_asked_and_it_ends_well(site, job):
-    """--commit makes what was written the job's output."""
+def test_a_shell_with_commit_commits_its_output(site, job):
     said = site.worker("shell", "--job", job, "--commit", "--", "sh", "-c", WRITE)
 
     assert 0 == said.status, said.err
@@ -50,8 +48,8 @@ def test_a_shell_commits_when_asked_and_it_ends_well(site, job):
     assert said.out.endswith(f"{site.open().resolve('copy').name}\n")
 
 
-def test_a_shell_that_ends_badly_commits_nothing(site, job):
-    """--commit needs exit 0."""
+def test_a_shell_that_fails_commits_nothing(site, job):
+    """Even with --commit."""
     site.worker(
         "shell",
         "--job",
@@ -68,7 +66,7 @@ def test_a_shell_that_ends_badly_commits_nothing(site, job):
 
 @pytest.fixture
 def served(site, job):
-    """A running `worker gateway` and the variables that it printed."""
+    """A running `worker gateway`, and the variables that it printed."""
     process = site.start("gateway", "--job", job, "--json")
     try:
         yield process, json.loads(process.stdout.readline())
@@ -88,8 +86,8 @@ def client(variables):
     )
 
 
-def test_a_gateway_serves_the_buckets_until_it_is_stopped(site, served):
-    """Inputs can be read, out can be written and read at once, and Ctrl-C ends it with status 0."""
+def test_a_gateway_serves_until_ctrl_c(site, served):
+    """Inputs are readable, the output is writable, and the exit status is 0."""
     process, variables = served
     s3 = client(variables)
 
@@ -106,7 +104,7 @@ def test_a_gateway_serves_the_buckets_until_it_is_stopped(site, served):
 
 
 def test_an_input_of_a_gateway_is_read_only(served):
-    """403 AccessDenied, with a message that names s3://out."""
+    """AccessDenied names s3://out."""
     s3 = client(served[1])
 
     with pytest.raises(ClientError) as raised:
@@ -121,7 +119,7 @@ def test_an_input_of_a_gateway_is_read_only(served):
 
 
 def test_the_variables_of_a_gateway_can_be_sourced(site, job):
-    """Without --json each variable is an export, quoted for a shell."""
+    """Each is an export, quoted for a shell."""
     process = site.start("gateway", "--job", job)
     lines = [process.stdout.readline()]
     while "S3_ENDPOINT=" not in "".join(lines):

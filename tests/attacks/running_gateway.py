@@ -1,4 +1,4 @@
-"""A whole gateway, of several processes as a job has it, for tests that themselves only block."""
+"""A gateway of several processes for synchronous tests."""
 
 import threading
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ FILES = {
 
 
 @attrs.frozen
-class Family:
-    """A gateway that runs: where it answers, and the processes it is made of."""
+class RunningGateway:
+    """A running gateway: its endpoint and its processes."""
 
     port: int
     plan: GatewayPlan
@@ -47,16 +47,13 @@ class Family:
         return psutil.Process(self.pid).children()
 
     def rss(self) -> int:
-        """Return the bytes of memory that all of them hold, shared ones counted in each."""
+        """Return the sum of their resident memory in bytes; shared pages count for each."""
         return sum(each.memory_info().rss for each in self.children())
 
 
 @contextmanager
-def serving(folder: Path, **changes: Any) -> Iterator[Family]:
-    """Serve ``labresults`` and an empty ``out`` as long as the block lasts.
-
-    A gateway that dies meanwhile raises :class:`GatewayDied` from the block.
-    """
+def serving(folder: Path, **changes: Any) -> Iterator[RunningGateway]:
+    """Serve ``labresults`` and an empty ``out`` while the block lasts."""
     folder.mkdir(parents=True, exist_ok=True)
     store = open_store(changes.pop("store", folder / "store"))
     commit = a_commit(store, FILES)
@@ -83,7 +80,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[Family]:
     port, pid, stop = begun
     index = Index(plan.index)
     try:
-        yield Family(port, plan, index, pid)
+        yield RunningGateway(port, plan, index, pid)
     finally:
         stop()
         thread.join()
