@@ -37,7 +37,7 @@ from worker.s3.xml_requests import parse_xml
 
 PAIR = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 NOW = 1369353600.0
-SLOW = 2.0  # seconds; nothing here may take as long
+STEP_TIMEOUT = 2.0  # seconds
 
 METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "get", ""]
 TARGETS = [
@@ -103,7 +103,7 @@ FRAMED = [
     + b"b" * 64
     + b"\r\n\r\n",
 ]
-SPICE = [
+FRAGMENTS = [
     b"\x00", b"\r\n", b"\n", b"%", b"%00", b"%ff", b"\xff", b"\xed\xa0\x80", b"-", b"9" * 40, b";",
     b",", b"=", b"&", b"+", b"/", b'"', b"<", b"&#0;", b"\xc2\xb2", b" ", b"a" * 5000, b"*", b":",
 ]  # fmt: skip
@@ -122,40 +122,40 @@ class Fuzzer:
             at = self.random.randint(0, len(data))
             to = min(len(data), at + self.random.randint(0, 8))
             middle = self.random.choice(
-                [b"", data[at:to] * 2, self.random.choice(SPICE), self.random.randbytes(3)]
+                [b"", data[at:to] * 2, self.random.choice(FRAGMENTS), self.random.randbytes(3)]
             )
             data = data[:at] + middle + data[to:]
         return data
 
-    def attempt(self, what: str, act: Callable[[], object]) -> object:
+    def attempt(self, step: str, act: Callable[[], object]) -> object:
         """Return the result of *act*, or None if it raises S3Error."""
         started = time.monotonic()
         try:
             result = act()
-            self.outcomes[f"{what} taken"] += 1
+            self.outcomes[f"{step} accepted"] += 1
         except S3Error as error:
-            self.outcomes[f"{what} refused"] += 1
+            self.outcomes[f"{step} rejected"] += 1
             written = xml_responses.error(error, resource="/", request_id="R", host_id="H")
             parse_xml(written, "Error")
             result = None
         took = time.monotonic() - started
-        if took > SLOW:
-            raise AssertionError(f"{what} took {took:.1f} s")
+        if took > STEP_TIMEOUT:
+            raise AssertionError(f"{step} took {took:.1f} s")
         return result
 
     def request(self) -> None:
         """Parse a request, route it, and evaluate everything that an operation could."""
-        choose = self.random
+        rng = self.random
         headers = [
-            (self.mutate(name) if choose.random() < 0.05 else name, self.mutate(value))
-            for name, value in choose.sample(HEADERS, choose.randint(0, 12))
+            (self.mutate(name) if rng.random() < 0.05 else name, self.mutate(value))
+            for name, value in rng.sample(HEADERS, rng.randint(0, 12))
         ]
         found = self.attempt(
             "request",
             lambda: parse(
-                choose.choice(METHODS),
-                self.mutate(choose.choice(TARGETS)),
-                self.mutate(choose.choice(QUERIES)),
+                rng.choice(METHODS),
+                self.mutate(rng.choice(TARGETS)),
+                self.mutate(rng.choice(QUERIES)),
                 headers,
                 buckets=("out", "labresults"),
             ),
@@ -166,14 +166,14 @@ class Fuzzer:
         operation: Any = self.attempt("route", lambda: route(request))
         if operation is not None and operation.canned is not None:
             self.attempt(
-                "answer", lambda: canned_responses.respond(operation, request, exists=True)
+                "canned response", lambda: canned_responses.respond(operation, request, exists=True)
             )
         signed: Any = self.attempt("signature", lambda: verify(request, PAIR, now=NOW))
-        for what, act in {
-            "listing": lambda: listing.parse_list(request, choose.choice(["v1", "v2", "versions"])),
+        for step, act in {
+            "listing": lambda: listing.parse_list(request, rng.choice(["v1", "v2", "versions"])),
             "uploads": lambda: listing.parse_uploads(request),
             "parts": lambda: listing.parse_parts(request),
-            "described": lambda: metadata.object_metadata(request),
+            "object metadata": lambda: metadata.object_metadata(request),
             "copy source": lambda: copying.copy_source(request),
             "attributes": lambda: reads.requested_attributes(request),
             "part number": lambda: multipart.part_number(request),
@@ -186,7 +186,7 @@ class Fuzzer:
             "copy range": lambda: reads.copy_source_range(request.headers.get("range"), 10),
             "tags": lambda: metadata.parse_tagging_header(request.headers.get("x-amz-tagging", "")),
         }.items():
-            self.attempt(what, act)
+            self.attempt(step, act)
         form: Any = self.attempt("payload", lambda: parse_payload(request))
         if form is not None:
             digests: Any = self.attempt("digests", lambda: Digests.of_request(request, form))
@@ -200,7 +200,6 @@ class Fuzzer:
         if form is None or not form.framed:
             framing = FRAMINGS[mode]
             form = Payload(
-                mode,
                 5,
                 framed=True,
                 signed=framing.signed,
@@ -246,19 +245,19 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--seconds", type=float, default=600)
     arguments.add_argument("--seed", type=int, default=random.randrange(2**32))
-    asked = arguments.parse_args()
-    deadline = time.monotonic() + asked.seconds
+    options = arguments.parse_args()
+    deadline = time.monotonic() + options.seconds
     rounds = 0
     while time.monotonic() < deadline:
-        fuzzer = Fuzzer(asked.seed + rounds)
+        fuzzer = Fuzzer(options.seed + rounds)
         try:
             for _ in range(100):
                 fuzzer.round()
         except Exception:
-            print(f"repeat with --seed {asked.seed + rounds}", file=sys.stderr)
+            print(f"repeat with --seed {options.seed + rounds}", file=sys.stderr)
             raise
         rounds += 1
-    print(f"{rounds * 100} rounds, nothing but answers; the last hundred:")
+    print(f"{rounds * 100} rounds without an unexpected exception; outcomes of the last hundred:")
     for outcome, times in sorted(fuzzer.outcomes.items()):
         print(f"{times:7} {outcome}")
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.protocol_builders import a_request, refused, vectors
+from s3.protocol_builders import a_request, raises_s3_error, vectors
 
 from worker.s3.authentication import verify
 from worker.s3.aws_chunked import MAX_LINE, ChunkedDecoder
@@ -22,7 +22,6 @@ TRAILER = "x-amz-checksum-crc32"
 def _decoder(length, *, mode="STREAMING-UNSIGNED-PAYLOAD-TRAILER", announced=()):
     framing = FRAMINGS[mode]
     form = Payload(
-        mode,
         length,
         framed=True,
         signed=framing.signed,
@@ -71,20 +70,20 @@ CHUNKS, TRAILING = VECTORS["uploads"]
 @pytest.mark.parametrize(
     ("vector", "before", "after"),
     [
-        pytest.param(CHUNKS, b"aaaa", b"aaab", id="another byte"),
-        pytest.param(CHUNKS, b"=ad80", b"=ad81", id="another signature"),
-        pytest.param(CHUNKS, b"=b6c6", b"=b6c7", id="another signature of the last chunk"),
-        pytest.param(CHUNKS, b"chunk-signature", b"chunk-signaturf", id="no signature"),
-        pytest.param(TRAILING, b"=b474", b"=b475", id="another signature, with a trailer"),
-        pytest.param(TRAILING, b":d81f", b":d81e", id="another signature of the trailer"),
-        pytest.param(TRAILING, b"sOO8/Q", b"sOO8/A", id="another trailer"),
+        pytest.param(CHUNKS, b"aaaa", b"aaab", id="changed byte"),
+        pytest.param(CHUNKS, b"=ad80", b"=ad81", id="changed chunk signature"),
+        pytest.param(CHUNKS, b"=b6c6", b"=b6c7", id="changed signature of the last chunk"),
+        pytest.param(CHUNKS, b"chunk-signature", b"chunk-signaturf", id="missing chunk signature"),
+        pytest.param(TRAILING, b"=b474", b"=b475", id="changed chunk signature, with a trailer"),
+        pytest.param(TRAILING, b":d81f", b":d81e", id="changed trailer signature"),
+        pytest.param(TRAILING, b"sOO8/Q", b"sOO8/A", id="changed trailer"),
     ],
 )
 def test_a_changed_byte_chunk_or_trailer_is_signature_does_not_match(vector, before, after):
     request, body = _published(vector)
     signed = verify(request, PAIR, now=VECTORS["now"])
 
-    with refused("SignatureDoesNotMatch"):
+    with raises_s3_error("SignatureDoesNotMatch"):
         _decode(ChunkedDecoder(parse_payload(request), signed), [body.replace(before, after, 1)])
 
 
@@ -126,7 +125,7 @@ def test_a_truncated_body_is_incomplete(cut):
     """At every byte."""
     decoder = _decoder(3, announced=(TRAILER,))
 
-    with refused("IncompleteBody"):
+    with raises_s3_error("IncompleteBody"):
         _decode(decoder, [WHOLE[:cut]])
 
 
@@ -136,42 +135,48 @@ HELLO = b"5\r\nhello\r\n0\r\n"
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        pytest.param(b"x\r\n", "IncompleteBody", id="a size that is no hex"),
-        pytest.param(b"\r\n", "IncompleteBody", id="no size"),
-        pytest.param(b"-1\r\n", "IncompleteBody", id="a negative size"),
-        pytest.param(b"0x5\r\n", "IncompleteBody", id="a size with a prefix"),
-        pytest.param(b"5\nhello", "IncompleteBody", id="LF alone behind the size"),
-        pytest.param(b"5\r\nhelloworld\r\n", "IncompleteBody", id="more than the size says"),
-        pytest.param(b"5\r\nhello\n0\r\n\r\n", "IncompleteBody", id="LF alone behind the data"),
-        pytest.param(b"F" * 17 + b"\r\n", "IncompleteBody", id="a size of 68 bits"),
-        pytest.param(b"6\r\nhello!\r\n0\r\n\r\n", "IncompleteBody", id="longer than announced"),
-        pytest.param(b"4\r\nhell\r\n0\r\n\r\n", "IncompleteBody", id="shorter than announced"),
-        pytest.param(b"1" * (MAX_LINE + 1), "IncompleteBody", id="a line without end"),
-        pytest.param(b"0\r\n\r\n", "IncompleteBody", id="nothing at all"),
-        pytest.param(HELLO + b"\r\nmore", "IncompleteBody", id="bytes behind the end"),
-        pytest.param(HELLO + b"\r\n", "MalformedTrailerError", id="no trailer"),
+        pytest.param(b"x\r\n", "IncompleteBody", id="size not in hex"),
+        pytest.param(b"\r\n", "IncompleteBody", id="empty size"),
+        pytest.param(b"-1\r\n", "IncompleteBody", id="negative size"),
+        pytest.param(b"0x5\r\n", "IncompleteBody", id="size with 0x"),
+        pytest.param(b"5\nhello", "IncompleteBody", id="LF after the size"),
+        pytest.param(b"5\r\nhelloworld\r\n", "IncompleteBody", id="data longer than the size"),
+        pytest.param(b"5\r\nhello\n0\r\n\r\n", "IncompleteBody", id="LF after the data"),
+        pytest.param(b"F" * 17 + b"\r\n", "IncompleteBody", id="size of 68 bits"),
         pytest.param(
-            HELLO + b"x-amz-checksum-crc32\r\n\r\n", "MalformedTrailerError", id="no colon"
+            b"6\r\nhello!\r\n0\r\n\r\n", "IncompleteBody", id="longer than the decoded length"
         ),
         pytest.param(
-            HELLO + b"x-amz-meta-a:1\r\n\r\n", "MalformedTrailerError", id="another trailer"
+            b"4\r\nhell\r\n0\r\n\r\n", "IncompleteBody", id="shorter than the decoded length"
+        ),
+        pytest.param(b"1" * (MAX_LINE + 1), "IncompleteBody", id="line too long"),
+        pytest.param(b"0\r\n\r\n", "IncompleteBody", id="no data"),
+        pytest.param(HELLO + b"\r\nmore", "IncompleteBody", id="bytes after the end"),
+        pytest.param(HELLO + b"\r\n", "MalformedTrailerError", id="missing trailer"),
+        pytest.param(
+            HELLO + b"x-amz-checksum-crc32\r\n\r\n",
+            "MalformedTrailerError",
+            id="trailer without a colon",
+        ),
+        pytest.param(
+            HELLO + b"x-amz-meta-a:1\r\n\r\n", "MalformedTrailerError", id="unannounced trailer"
         ),
         pytest.param(
             HELLO + b"x-amz-checksum-crc32:a\r\nx-amz-checksum-crc32:b\r\n\r\n",
             "MalformedTrailerError",
-            id="a trailer twice",
+            id="duplicate trailer",
         ),
     ],
 )
 def test_malformed_framing_is_rejected(body, code):
-    with refused(code):
+    with raises_s3_error(code):
         _decode(_decoder(5, announced=(TRAILER,)), [body])
 
 
 def test_trailers_require_a_mode_with_trailers():
     decoder = _decoder(0, mode="STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
 
-    with refused("IncompleteBody"):
+    with raises_s3_error("IncompleteBody"):
         _decode(decoder, [b"0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"])
 
 

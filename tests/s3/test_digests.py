@@ -5,7 +5,7 @@ import hashlib
 import threading
 
 import pytest
-from s3.protocol_builders import a_request, refused
+from s3.protocol_builders import a_request, raises_s3_error
 
 from worker.s3.checksums import ALGORITHMS, checksum_of
 from worker.s3.payload import Digests, parse_payload
@@ -20,7 +20,7 @@ def _digests(headers, *, algorithm=None, target="/out/k", method="PUT"):
     return Digests.of_request(request, parse_payload(request), algorithm=algorithm)
 
 
-def _fed(headers, **options):
+def _updated(headers, **options):
     digests = _digests(headers, **options)
     digests.update(BODY[:1000])
     digests.update(memoryview(BODY)[1000:])
@@ -29,7 +29,7 @@ def _fed(headers, **options):
 
 def test_every_object_has_an_md5_a_sha256_and_a_checksum():
     """CRC64NVME by default."""
-    digests = _fed({})
+    digests = _updated({})
     digests.verify()
 
     assert hashlib.md5(BODY).hexdigest() == digests.etag
@@ -46,7 +46,7 @@ def test_a_checksum_in_a_header_is_compared_and_stored(algorithm):
         "x-amz-sdk-checksum-algorithm": algorithm,
     }
 
-    digests = _fed(headers)
+    digests = _updated(headers)
     digests.verify()
 
     assert value == digests.checksum
@@ -57,7 +57,7 @@ def test_a_checksum_in_a_trailer_is_compared_and_stored(algorithm):
     value = checksum_of(algorithm, [BODY])
     name = f"x-amz-checksum-{algorithm.lower()}"
 
-    digests = _fed(_trailing(name))
+    digests = _updated(_trailing(name))
     digests.verify({name: value.value})
 
     assert value == digests.checksum
@@ -67,10 +67,12 @@ def test_a_part_of_an_upload_without_an_algorithm_is_stored_with_crc64nvme():
     """The response has the checksum that the client sent."""
     value = checksum_of("CRC32", [BODY])
 
-    digests = _fed({"x-amz-checksum-crc32": value.value}, target="/out/k?partNumber=1&uploadId=u")
+    digests = _updated(
+        {"x-amz-checksum-crc32": value.value}, target="/out/k?partNumber=1&uploadId=u"
+    )
     digests.verify()
 
-    assert value == digests.answered
+    assert value == digests.response_checksum
     assert checksum_of("CRC64NVME", [BODY]) == digests.checksum
 
 
@@ -92,15 +94,15 @@ def _trailing(name):
     ],
 )
 def test_each_digest_that_does_not_match_has_its_error_code(headers, code):
-    digests = _fed(headers)
+    digests = _updated(headers)
 
-    with refused(code):
+    with raises_s3_error(code):
         digests.verify()
 
 
 def test_a_payload_hash_mismatch_contains_both_digests():
-    with refused("XAmzContentSHA256Mismatch") as error:
-        _fed({"x-amz-content-sha256": "ab" * 32}).verify()
+    with raises_s3_error("XAmzContentSHA256Mismatch") as error:
+        _updated({"x-amz-content-sha256": "ab" * 32}).verify()
 
     expected = {"ClientComputedContentSHA256": "ab" * 32, "S3ComputedContentSHA256": SHA256}
     assert expected == error().fields
@@ -109,71 +111,73 @@ def test_a_payload_hash_mismatch_contains_both_digests():
 @pytest.mark.parametrize(
     ("trailers", "code"),
     [
-        pytest.param({}, "MalformedTrailerError", id="none came"),
-        pytest.param({"x-amz-checksum-crc32": "AAAAAA=="}, "BadDigest", id="a wrong one"),
-        pytest.param({"x-amz-checksum-crc32": "?"}, "InvalidRequest", id="no base64"),
+        pytest.param({}, "MalformedTrailerError", id="missing"),
+        pytest.param({"x-amz-checksum-crc32": "AAAAAA=="}, "BadDigest", id="wrong value"),
+        pytest.param({"x-amz-checksum-crc32": "?"}, "InvalidRequest", id="not Base64"),
         pytest.param({"x-amz-checksum-crc32": "AAAA"}, "InvalidRequest", id="too short"),
     ],
 )
 def test_an_announced_trailer_must_be_present_and_match(trailers, code):
-    digests = _fed(_trailing("x-amz-checksum-crc32"))
+    digests = _updated(_trailing("x-amz-checksum-crc32"))
 
-    with refused(code):
+    with raises_s3_error(code):
         digests.verify(trailers)
 
 
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
-        pytest.param({"content-md5": ""}, "InvalidDigest", id="an empty MD5"),
-        pytest.param({"content-md5": "abc"}, "InvalidDigest", id="no base64"),
-        pytest.param({"content-md5": "YWJj"}, "InvalidDigest", id="an MD5 of three bytes"),
-        pytest.param({"x-amz-checksum-crc32": "abc"}, "InvalidRequest", id="a malformed CRC"),
+        pytest.param({"content-md5": ""}, "InvalidDigest", id="empty MD5"),
+        pytest.param({"content-md5": "abc"}, "InvalidDigest", id="not Base64"),
+        pytest.param({"content-md5": "YWJj"}, "InvalidDigest", id="MD5 of three bytes"),
+        pytest.param({"x-amz-checksum-crc32": "abc"}, "InvalidRequest", id="malformed CRC"),
         pytest.param(
             {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-sha1": "A"},
             "InvalidRequest",
             id="two checksums",
         ),
         pytest.param(
-            {"x-amz-sdk-checksum-algorithm": "CRC32"}, "InvalidRequest", id="announced, not sent"
+            {"x-amz-sdk-checksum-algorithm": "CRC32"},
+            "InvalidRequest",
+            id="algorithm without a checksum",
         ),
         pytest.param(
             {"x-amz-sdk-checksum-algorithm": "MD4", "x-amz-checksum-crc32": "AAAAAA=="},
             "InvalidRequest",
-            id="an unknown algorithm",
+            id="unknown algorithm",
         ),
         pytest.param(
             {"x-amz-sdk-checksum-algorithm": "SHA1", "x-amz-checksum-crc32": "AAAAAA=="},
             "InvalidRequest",
-            id="another algorithm than sent",
+            id="algorithm other than the checksum's",
         ),
         pytest.param(
             {**_trailing("x-amz-checksum-crc32"), "x-amz-checksum-crc32": "AAAAAA=="},
             "InvalidRequest",
-            id="in a header and in a trailer",
+            id="checksum in header and trailer",
         ),
     ],
 )
 def test_invalid_digest_headers_are_rejected_before_the_body(headers, code):
-    with refused(code):
+    with raises_s3_error(code):
         _digests(headers)
 
 
 def test_a_part_without_a_checksum_has_the_algorithm_of_its_upload():
-    digests = _fed({}, algorithm="CRC32C")
+    digests = _updated({}, algorithm="CRC32C")
 
     assert checksum_of("CRC32C", [BODY]) == digests.checksum
 
 
 def test_a_part_with_another_algorithm_than_its_upload_is_rejected():
-    with refused("InvalidRequest"):
+    with raises_s3_error("InvalidRequest"):
         _digests({"x-amz-checksum-crc32": "AAAAAA=="}, algorithm="SHA256")
 
 
 def test_the_checksum_of_a_completion_is_that_of_the_object():
     """Not that of the request body."""
     headers = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32"}
-    digests = _fed(headers, method="POST", target="/out/k?uploadId=1")
+    digests = _updated(headers, method="POST", target="/out/k?uploadId=1")
 
     digests.verify()
 

@@ -4,7 +4,7 @@ import pytest
 from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 from botocore.session import Session
-from s3.protocol_builders import a_part, a_request, an_object, an_upload, refused
+from s3.protocol_builders import a_part, a_request, an_object, an_upload, raises_s3_error
 
 from worker.model import Checksum, Part
 from worker.s3 import listing, xml_responses
@@ -14,7 +14,7 @@ from worker.s3.xml_requests import parse_xml
 
 MODEL = ServiceModel(Session().get_service_data("s3"))
 CRC = Checksum("CRC32", "AAAAAA==")
-STRANGE = "a b&<é>+%\"'"
+SPECIAL = "a b&<é>+%\"'"
 
 
 def _parse(operation, body, *, status=200):
@@ -26,10 +26,10 @@ def _parse(operation, body, *, status=200):
 
 def _page(kind, keys, **params):
     query = "&".join(f"{name.replace('_', '-')}={value}" for name, value in params.items())
-    asked = listing.parse_list(a_request("GET", f"/out?{query}"), kind)
+    list_query = listing.parse_list(a_request("GET", f"/out?{query}"), kind)
     items = [an_object(key=key, checksum=CRC) for key in sorted(keys)]
-    found = listing.page(lambda start: (each for each in items if each.key >= start), asked)
-    return xml_responses.list_page("out", asked, found)
+    found = listing.page(lambda start: (each for each in items if each.key >= start), list_query)
+    return xml_responses.list_objects("out", list_query, found)
 
 
 def test_list_buckets_has_names_and_dates_in_order():
@@ -40,10 +40,10 @@ def test_list_buckets_has_names_and_dates_in_order():
 
 
 def test_list_objects_v2_has_key_size_etag_date_and_checksum():
-    found = _parse("ListObjectsV2", _page(listing.V2, [STRANGE, "b/1"], delimiter="/"))
+    found = _parse("ListObjectsV2", _page(listing.V2, [SPECIAL, "b/1"], delimiter="/"))
 
     (item,) = found["Contents"]
-    assert (STRANGE, 10, "STANDARD") == (item["Key"], item["Size"], item["StorageClass"])
+    assert (SPECIAL, 10, "STANDARD") == (item["Key"], item["Size"], item["StorageClass"])
     assert '"d41d8cd98f00b204e9800998ecf8427e"' == item["ETag"]
     assert (["CRC32"], "FULL_OBJECT") == (item["ChecksumAlgorithm"], item["ChecksumType"])
     assert 2023 == item["LastModified"].year
@@ -71,18 +71,24 @@ def test_list_objects_v2_returns_token_and_start_after():
 
 def test_list_objects_has_next_marker_only_with_a_delimiter():
     plain = _parse("ListObjects", _page(listing.V1, "abc", max_keys=1))
-    folded = _parse("ListObjects", _page(listing.V1, "abc", max_keys=1, delimiter="/"))
+    delimited = _parse("ListObjects", _page(listing.V1, "abc", max_keys=1, delimiter="/"))
 
     assert ("", True) == (plain["Marker"], plain["IsTruncated"])
     assert "NextMarker" not in plain
-    assert "a" == folded["NextMarker"]
-    assert "worker" == folded["Contents"][0]["Owner"]["ID"]
+    assert "a" == delimited["NextMarker"]
+    assert "worker" == delimited["Contents"][0]["Owner"]["ID"]
 
 
 def test_encoding_type_url_encodes_all_keys():
     """Except the prefix of ListObjects."""
-    page = _page(listing.V1, ["a b/c d", "a b/e f/g"], encoding_type="url", prefix="a%20b/",
-                 delimiter="f/", marker="a%20")  # fmt: skip
+    page = _page(
+        listing.V1,
+        ["a b/c d", "a b/e f/g"],
+        encoding_type="url",
+        prefix="a%20b/",
+        delimiter="f/",
+        marker="a%20",
+    )
 
     found = _parse("ListObjects", page)
 
@@ -100,7 +106,7 @@ def test_encoding_type_url_encodes_all_keys():
 @pytest.mark.parametrize("kind", [listing.V1, listing.VERSIONS])
 def test_a_marker_that_xml_cannot_represent_is_rejected(kind):
     """The next page would miss keys."""
-    with refused("InvalidRequest"):
+    with raises_s3_error("InvalidRequest"):
         _page(kind, ["a\x01", "b"], max_keys=1)
 
     assert b"a%01" in _page(kind, ["a\x01", "b"], max_keys=1, encoding_type="url")
@@ -121,7 +127,7 @@ def test_list_multipart_uploads_has_key_id_and_date():
         an_upload("a&b", "1", algorithm="CRC32", checksum_type="COMPOSITE"),
         an_upload("c", "2"),
     ]
-    body = xml_responses.list_uploads("out", query, listing.uploads_page(uploads, query))
+    body = xml_responses.list_multipart_uploads("out", query, listing.uploads_page(uploads, query))
 
     found = _parse("ListMultipartUploads", body)
 
@@ -151,12 +157,12 @@ def test_list_parts_has_number_size_etag_and_checksum():
     [
         (
             "CreateMultipartUpload",
-            xml_responses.initiated("out", "k&", "id"),
+            xml_responses.create_multipart_upload("out", "k&", "id"),
             {"Bucket": "out", "Key": "k&", "UploadId": "id"},
         ),
         (
             "CompleteMultipartUpload",
-            xml_responses.completed(
+            xml_responses.complete_multipart_upload(
                 "out", "k", etag="e-1", checksum=CRC, location="http://h/out/k"
             ),
             {
@@ -170,20 +176,28 @@ def test_list_parts_has_number_size_etag_and_checksum():
         ),
         (
             "GetObjectTagging",
-            xml_responses.tagging({"a": "<1>"}),
+            xml_responses.get_object_tagging({"a": "<1>"}),
             {"TagSet": [{"Key": "a", "Value": "<1>"}]},
         ),
         (
             "DeleteObjects",
-            xml_responses.deleted([("a", None), ("b", S3Error("AccessDenied"))], quiet=False),
+            xml_responses.delete_objects(
+                [("a", None), ("b", S3Error("AccessDenied"))], quiet=False
+            ),
             {
                 "Deleted": [{"Key": "a"}],
                 "Errors": [{"Key": "b", "Code": "AccessDenied", "Message": "Access Denied"}],
             },
         ),
-        ("DeleteObjects", xml_responses.deleted([("a", None)], quiet=True), {}),
+        ("DeleteObjects", xml_responses.delete_objects([("a", None)], quiet=True), {}),
     ],
-    ids=["initiated", "completed", "tagging", "deleted", "deleted quietly"],
+    ids=[
+        "CreateMultipartUpload",
+        "CompleteMultipartUpload",
+        "GetObjectTagging",
+        "DeleteObjects",
+        "quiet DeleteObjects",
+    ],
 )
 def test_other_responses_have_their_elements(operation, body, expected):
     found = _parse(operation, body)
@@ -194,7 +208,9 @@ def test_other_responses_have_their_elements(operation, body, expected):
 
 @pytest.mark.parametrize("operation", ["CopyObject", "UploadPartCopy"])
 def test_copy_results_have_etag_date_and_checksum(operation):
-    make = xml_responses.copied if operation == "CopyObject" else xml_responses.part_copied
+    make = (
+        xml_responses.copy_object if operation == "CopyObject" else xml_responses.upload_part_copy
+    )
 
     found = _parse(operation, make(etag="abc", modified=1500, checksum=CRC))
 
@@ -203,7 +219,7 @@ def test_copy_results_have_etag_date_and_checksum(operation):
 
 
 def test_an_error_has_code_message_fields_resource_and_ids():
-    fault = S3Error("NoSuchKey", Key=STRANGE)
+    fault = S3Error("NoSuchKey", Key=SPECIAL)
     body = xml_responses.error(fault, resource="/out/k\x01", request_id="R", host_id="H")
 
     found = _parse("GetObject", body, status=404)
@@ -211,7 +227,7 @@ def test_an_error_has_code_message_fields_resource_and_ids():
     assert {
         "Code": "NoSuchKey",
         "Message": "The specified key does not exist.",
-        "Key": STRANGE,
+        "Key": SPECIAL,
         "Resource": "/out/k\ufffd",
     } == found["Error"]
     written = parse_xml(body, "Error")
@@ -220,15 +236,15 @@ def test_an_error_has_code_message_fields_resource_and_ids():
 
 def test_get_object_attributes_has_the_requested_attributes():
     """Parts are paged."""
-    facts = an_object(checksum=CRC, parts=(Part(1, 5, checksum=CRC), Part(4, 5)))
+    entry = an_object(checksum=CRC, parts=(Part(1, 5, checksum=CRC), Part(4, 5)))
     headers = {
         "x-amz-object-attributes": "ETag,Checksum,ObjectParts, StorageClass,ObjectSize",
         "x-amz-max-parts": "1",
     }
 
-    found = _parse("GetObjectAttributes", attributes(a_request("GET", "/out/k", headers), facts))
+    found = _parse("GetObjectAttributes", attributes(a_request("GET", "/out/k", headers), entry))
 
-    assert (facts.etag, 10, "STANDARD") == (
+    assert (entry.etag, 10, "STANDARD") == (
         found["ETag"],
         found["ObjectSize"],
         found["StorageClass"],

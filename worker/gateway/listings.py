@@ -23,7 +23,7 @@ async def list_objects(context: "Context", kind: str) -> Response:
 
     def make() -> bytes:
         page = listing.page(bucket.entries, query)
-        return xml_responses.list_page(bucket.name, query, page)
+        return xml_responses.list_objects(bucket.name, query, page)
 
     return xml(await in_thread(make))
 
@@ -41,7 +41,7 @@ async def list_uploads(context: "Context") -> Response:
         # All uploads are read, not those after the markers: there are few.
         uploads = bucket.uploads() if isinstance(bucket, OutputBucket) else iter(())
         page = listing.uploads_page(uploads, query)
-        return xml_responses.list_uploads(bucket.name, query, page)
+        return xml_responses.list_multipart_uploads(bucket.name, query, page)
 
     return xml(await in_thread(make))
 

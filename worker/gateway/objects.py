@@ -110,7 +110,7 @@ async def copy_object(context: "Context") -> Response:
         context.key, existing, metadata, checksum, epoch=context.epoch, decide=decide
     )
     return xml(
-        xml_responses.copied(etag=entry.etag, modified=entry.modified, checksum=entry.checksum)
+        xml_responses.copy_object(etag=entry.etag, modified=entry.modified, checksum=entry.checksum)
     )
 
 
@@ -150,7 +150,7 @@ async def delete_objects(context: "Context") -> Response:
     def delete_all() -> list[tuple[str, S3Error | None]]:
         return [(each.key, _try_delete(context, each)) for each in wanted.objects]
 
-    return xml(xml_responses.deleted(await in_thread(delete_all), quiet=wanted.quiet))
+    return xml(xml_responses.delete_objects(await in_thread(delete_all), quiet=wanted.quiet))
 
 
 def _try_delete(context: "Context", each: xml_requests.ObjectToDelete) -> S3Error | None:
@@ -187,7 +187,7 @@ async def get_object_attributes(context: "Context") -> Response:
 async def get_object_tagging(context: "Context") -> Response:
     """Handle GetObjectTagging."""
     entry = await context.bucket.entry(context.key)
-    return xml(xml_responses.tagging(entry.tags))
+    return xml(xml_responses.get_object_tagging(entry.tags))
 
 
 async def put_object_acl(context: "Context") -> Response:

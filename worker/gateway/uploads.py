@@ -37,7 +37,9 @@ async def create(context: "Context") -> Response:
         headers.append((b"x-amz-checksum-algorithm", algorithm.encode()))
     if checksum_type:
         headers.append((b"x-amz-checksum-type", checksum_type.encode()))
-    return xml(xml_responses.initiated(context.bucket.name, context.key, upload.id), headers)
+    return xml(
+        xml_responses.create_multipart_upload(context.bucket.name, context.key, upload.id), headers
+    )
 
 
 async def upload_part(context: "Context") -> Response:
@@ -49,7 +51,7 @@ async def upload_part(context: "Context") -> Response:
     content, digests = await receive_content(context, output.stage, algorithm=upload.algorithm)
     part = output.put_part(context.key, upload.id, number, content, epoch=context.epoch)
     context.transferred = part.size
-    return empty(200, stored_headers(part.etag, digests.answered, with_type=False))
+    return empty(200, stored_headers(part.etag, digests.response_checksum, with_type=False))
 
 
 async def upload_part_copy(context: "Context") -> Response:
@@ -81,7 +83,9 @@ async def upload_part_copy(context: "Context") -> Response:
         epoch=context.epoch,
     )
     return xml(
-        xml_responses.part_copied(etag=part.etag, modified=part.modified, checksum=part.checksum)
+        xml_responses.upload_part_copy(
+            etag=part.etag, modified=part.modified, checksum=part.checksum
+        )
     )
 
 
@@ -108,7 +112,7 @@ async def complete(context: "Context") -> Response:
     )
     location = f"{context.scheme}://{request.host}{request.path}"
     return xml(
-        xml_responses.completed(
+        xml_responses.complete_multipart_upload(
             output.name, entry.key, etag=entry.etag, checksum=entry.checksum, location=location
         )
     )

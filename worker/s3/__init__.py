@@ -1,1 +1,1 @@
-"""The S3 protocol as bytes and values. Nothing here awaits, and nothing does I/O."""
+"""The S3 protocol without I/O: functions of bytes and values, none of which waits."""

@@ -51,7 +51,7 @@ def verify(request: Request, credentials: Credentials, *, now: float) -> Signed:
     if header is None:
         raise S3Error(
             "AccessDenied",
-            "Access Denied: this gateway takes signed requests only; the job's AWS_ACCESS_KEY_ID "
+            "Access Denied: this gateway accepts only signed requests; the job's AWS_ACCESS_KEY_ID "
             "and AWS_SECRET_ACCESS_KEY are in its environment.",
         )
     if header.startswith(ALGORITHM):
@@ -120,7 +120,7 @@ def _header_time(request: Request) -> tuple[str, int]:
         raise S3Error(
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
         )
-    return _iso(seconds), seconds
+    return _basic_format(seconds), seconds
 
 
 def _presigned(request: Request, credentials: Credentials, *, now: float) -> Signed:
@@ -144,15 +144,15 @@ def _presigned(request: Request, credentials: Credentials, *, now: float) -> Sig
         )
     expires = _expires(params["X-Amz-Expires"])
     if seconds > now + MAX_SKEW:
-        raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=_readable(now))
+        raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=_extended_format(now))
     if now > seconds + expires:
         raise S3Error(
             "AccessDenied",
             "Request has expired",
             fields={
                 "X-Amz-Expires": str(expires),
-                "Expires": _readable(seconds + expires),
-                "ServerTime": _readable(now),
+                "Expires": _extended_format(seconds + expires),
+                "ServerTime": _extended_format(now),
             },
         )
     _check_key(scope.access_key, credentials)
@@ -215,8 +215,8 @@ def _presigned_v2(request: Request, credentials: Credentials, *, now: float) -> 
         raise S3Error(
             "AccessDenied",
             "Request has expired",
-            Expires=_readable(int(expires)),
-            ServerTime=_readable(now),
+            Expires=_extended_format(int(expires)),
+            ServerTime=_extended_format(now),
         )
     _check_key(request.params["AWSAccessKeyId"], credentials)
     return signing.check_v2(
@@ -248,7 +248,7 @@ def _check_skew(written: str, seconds: int, now: float) -> None:
         raise S3Error(
             "RequestTimeTooSkewed",
             RequestTime=written,
-            ServerTime=_readable(now),
+            ServerTime=_extended_format(now),
             MaxAllowedSkewMilliseconds=MAX_SKEW * 1000,
         )
 
@@ -290,9 +290,9 @@ def _query_error(message: str | None) -> S3Error:
     return S3Error("AuthorizationQueryParametersError", message)
 
 
-def _iso(seconds: float) -> str:
+def _basic_format(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def _readable(seconds: float) -> str:
+def _extended_format(seconds: float) -> str:
     return datetime.fromtimestamp(min(seconds, 253402300799), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -93,7 +93,7 @@ def _create_bucket(request: Request, *, exists: bool) -> S3Error:
         return S3Error("BucketAlreadyOwnedByYou", BucketName=request.bucket)
     return S3Error(
         "AccessDenied",
-        "Access Denied: a job has the buckets of its inputs and `out`, and no others can be made; "
-        "write to s3://out",
+        "Access Denied: a job has the buckets of its inputs and `out`, and no others can be "
+        "created; write to s3://out",
         BucketName=request.bucket,
     )

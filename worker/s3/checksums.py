@@ -21,7 +21,7 @@ DEFAULT_ALGORITHM = "CRC64NVME"
 PREFIX = "x-amz-checksum-"
 
 
-class Running(Protocol):
+class RunningDigest(Protocol):
     """A digest in progress."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
@@ -49,7 +49,7 @@ class Algorithm:
     name: str
     size: int
     """Bytes of a value."""
-    new: Callable[[], Running]
+    new: Callable[[], RunningDigest]
     types: tuple[str, ...]
     """The checksum types allowed for a multipart object; the first one is the default."""
     combine: Callable[[int, int, int], int] | None = None

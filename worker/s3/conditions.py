@@ -154,9 +154,9 @@ def check_read(conditions: Conditions, *, etag: str, modified: int) -> Verdict:
     seconds = modified // 1000
     if conditions.if_match is not None:
         if not _matches(conditions.if_match, etag):
-            raise failed("If-Match")
+            raise precondition_failed("If-Match")
     elif conditions.if_unmodified_since is not None and seconds > conditions.if_unmodified_since:
-        raise failed("If-Unmodified-Since")
+        raise precondition_failed("If-Unmodified-Since")
     if conditions.if_none_match is not None:
         if _matches(conditions.if_none_match, etag):
             return Verdict.NOT_MODIFIED
@@ -169,7 +169,7 @@ def check_copy(conditions: Conditions, *, etag: str, modified: int) -> None:
     """Evaluate the conditions on the source of a copy; raises PreconditionFailed."""
     if check_read(conditions, etag=etag, modified=modified) is Verdict.NOT_MODIFIED:
         tagged = conditions.if_none_match is not None
-        raise failed(
+        raise precondition_failed(
             "x-amz-copy-source-If-None-Match" if tagged else "x-amz-copy-source-If-Modified-Since"
         )
 
@@ -183,13 +183,13 @@ def check_write(conditions: Conditions, current_etag: str | None) -> None:
         if current_etag is None:
             raise S3Error("NoSuchKey")
         if not _matches(conditions.if_match, current_etag):
-            raise failed("If-Match")
+            raise precondition_failed("If-Match")
     if (
         conditions.if_none_match is not None
         and current_etag is not None
         and _matches(conditions.if_none_match, current_etag)
     ):
-        raise failed("If-None-Match")
+        raise precondition_failed("If-None-Match")
 
 
 def check_delete(
@@ -204,14 +204,14 @@ def check_delete(
     if not present:
         raise S3Error("NoSuchKey")
     if conditions.if_match is not None and not _matches(conditions.if_match, etag):
-        raise failed("If-Match")
+        raise precondition_failed("If-Match")
     if conditions.if_size is not None and conditions.if_size != size:
-        raise failed("x-amz-if-match-size")
+        raise precondition_failed("x-amz-if-match-size")
     if conditions.if_last_modified is not None and conditions.if_last_modified != modified // 1000:
-        raise failed("x-amz-if-match-last-modified-time")
+        raise precondition_failed("x-amz-if-match-last-modified-time")
 
 
-def failed(condition: str) -> S3Error:
+def precondition_failed(condition: str) -> S3Error:
     """Return PreconditionFailed with the name of the condition, as AWS does."""
     return S3Error("PreconditionFailed", Condition=condition)
 

@@ -152,24 +152,24 @@ def page(source: Source, query: ListQuery) -> Page:
     prefix, delimiter = query.prefix, query.delimiter
     start = query.start
     last, last_is_key = "", True
-    free = query.limit
+    remaining = query.limit
     while start is not None and query.limit > 0:
         seek: str | None = None
-        folded = ""
-        left = 0
+        common_prefix = ""
+        skippable = 0
         for item in source(start):
             key = item.key
-            if folded and key.startswith(folded):
-                left -= 1
-                if left < 0:
-                    seek = past(folded)
+            if common_prefix and key.startswith(common_prefix):
+                skippable -= 1
+                if skippable < 0:
+                    seek = past(common_prefix)
                     break
                 continue
-            folded = ""
+            common_prefix = ""
             if not key.startswith(prefix):
                 break
             found = key.find(delimiter, len(prefix)) if delimiter else -1
-            if free == 0:
+            if remaining == 0:
                 return Page(
                     tuple(items),
                     tuple(prefixes),
@@ -177,15 +177,15 @@ def page(source: Source, query: ListQuery) -> Page:
                     last,
                     last_is_key,
                 )
-            free -= 1
+            remaining -= 1
             if found < 0:
                 items.append(item)
                 last, last_is_key = key, True
             else:
-                folded = last = key[: found + len(delimiter)]
+                common_prefix = last = key[: found + len(delimiter)]
                 last_is_key = False
-                prefixes.append(folded)
-                left = MAX_SKIPPED
+                prefixes.append(common_prefix)
+                skippable = MAX_SKIPPED
         start = seek
     return Page(tuple(items), tuple(prefixes), None, last, last_is_key)
 
@@ -239,15 +239,15 @@ def uploads_page(uploads: Iterable[Upload], query: UploadsQuery) -> UploadsPage:
         if not key.startswith(query.prefix) or start is None or (key < start and not same_key):
             continue
         at = key.find(query.delimiter, len(query.prefix)) if query.delimiter else -1
-        folded = key[: at + len(query.delimiter)] if at >= 0 else ""
-        if folded and prefixes and prefixes[-1] == folded:
+        common_prefix = key[: at + len(query.delimiter)] if at >= 0 else ""
+        if common_prefix and prefixes and prefixes[-1] == common_prefix:
             continue
         if len(found) + len(prefixes) >= query.limit:
             truncated = query.limit > 0
             return UploadsPage(tuple(found), tuple(prefixes), truncated, next_key, next_id)
-        if folded:
-            prefixes.append(folded)
-            next_key, next_id = folded, ""
+        if common_prefix:
+            prefixes.append(common_prefix)
+            next_key, next_id = common_prefix, ""
         else:
             found.append(upload)
             next_key, next_id = key, upload.id

@@ -21,7 +21,6 @@ from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
 
 MIN_PART = 5 * 1024 * 1024
-MAX_PART = 5 * 1024**3
 MAX_PART_NUMBER = 10_000
 
 
@@ -74,17 +73,17 @@ def etag_of(part_etags: Sequence[str]) -> str:
 
 def complete(
     listed: Sequence[ListedPart],
-    have: Mapping[int, StoredPart],
+    uploaded: Mapping[int, StoredPart],
     upload: Upload,
     request: Request,
 ) -> Completion:
     """Return the object of the *listed* parts; raises S3Error if the list is invalid.
 
-    *have* are the uploaded parts by number. A size or checksum in the headers of *request* is
-    compared with that of the object.
+    *uploaded* has the parts of the upload by number. A size or checksum in the headers of *request*
+    is compared with that of the object.
     """
     _check_order(listed)
-    parts = tuple(_found(each, have, upload) for each in listed)
+    parts = tuple(_find_part(each, uploaded, upload) for each in listed)
     for part in parts[:-1]:
         if part.size < MIN_PART:
             raise S3Error(
@@ -97,8 +96,8 @@ def complete(
     size = sum(part.size for part in parts)
     _check_size(request, size)
     etag = etag_of([part.etag for part in parts])
-    checksum = _whole(upload, parts, listed)
-    _check_whole(request, checksum)
+    checksum = _object_checksum(upload, parts, listed)
+    _check_object_checksum(request, checksum)
     return Completion(parts, size, etag, checksum)
 
 
@@ -108,8 +107,10 @@ def _check_order(listed: Sequence[ListedPart]) -> None:
             raise S3Error("InvalidPartOrder")
 
 
-def _found(listed: ListedPart, have: Mapping[int, StoredPart], upload: Upload) -> StoredPart:
-    part = have.get(listed.number)
+def _find_part(
+    listed: ListedPart, uploaded: Mapping[int, StoredPart], upload: Upload
+) -> StoredPart:
+    part = uploaded.get(listed.number)
     if part is None or part.etag != listed.etag:
         raise _invalid_part(listed, upload)
     for algorithm, value in listed.checksums.items():
@@ -139,15 +140,17 @@ def _check_size(request: Request, size: int) -> None:
         )
 
 
-def _whole(upload: Upload, parts: Sequence[StoredPart], listed: Sequence[ListedPart]) -> Checksum:
+def _object_checksum(
+    upload: Upload, parts: Sequence[StoredPart], listed: Sequence[ListedPart]
+) -> Checksum:
     algorithm = upload.algorithm or DEFAULT_ALGORITHM
     kind = upload.checksum_type or ALGORITHMS[algorithm].types[0]
     values = []
     for part, each in zip(parts, listed, strict=True):
         if part.checksum is None or part.checksum.algorithm != algorithm:
-            raise _missing(upload, each)
+            raise _missing_checksum(upload, each)
         if upload.algorithm and kind == COMPOSITE and algorithm not in each.checksums:
-            raise _missing(upload, each)
+            raise _missing_checksum(upload, each)
         values.append(part.checksum.value)
     if kind == FULL_OBJECT:
         return combine(
@@ -156,7 +159,7 @@ def _whole(upload: Upload, parts: Sequence[StoredPart], listed: Sequence[ListedP
     return composite(algorithm, values)
 
 
-def _missing(upload: Upload, listed: ListedPart) -> S3Error:
+def _missing_checksum(upload: Upload, listed: ListedPart) -> S3Error:
     algorithm = (upload.algorithm or DEFAULT_ALGORITHM).lower()
     return S3Error(
         "InvalidRequest",
@@ -165,7 +168,7 @@ def _missing(upload: Upload, listed: ListedPart) -> S3Error:
     )
 
 
-def _check_whole(request: Request, checksum: Checksum) -> None:
+def _check_object_checksum(request: Request, checksum: Checksum) -> None:
     stated = request.headers.get("x-amz-checksum-type")
     if stated is not None and stated.upper() != checksum.type:
         raise S3Error(

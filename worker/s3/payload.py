@@ -14,8 +14,7 @@ from worker.s3.checksums import (
     DEFAULT_ALGORITHM,
     PREFIX,
     Algorithm,
-    Running,
-    algorithm_named,
+    RunningDigest,
     decode,
     encode,
     sent_checksum,
@@ -25,7 +24,6 @@ from worker.s3.request import Request
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
 MAX_OBJECT = 5 * 1024**4
-EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 @attrs.frozen
@@ -44,10 +42,6 @@ FRAMINGS: Mapping[str, Framing] = {
     "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER": Framing(signed=True, trailer=True),
 }
 
-TRAILERS = frozenset(
-    f"x-amz-checksum-{name}" for name in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
-)
-
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
@@ -55,8 +49,6 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 class Payload:
     """The length and encoding of a body, as the headers declare them."""
 
-    mode: str
-    """x-amz-content-sha256 as sent; UNSIGNED-PAYLOAD without that header."""
     length: int | None
     """Bytes of the decoded content; None if no header declares it."""
     framed: bool = False
@@ -87,10 +79,10 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
         # The AWS SDK for JavaScript sends it as a query parameter of a presigned URL.
         mode = request.params.get("X-Amz-Content-Sha256", UNSIGNED)
     if mode == UNSIGNED:
-        return Payload(UNSIGNED, length)
+        return Payload(length)
     framing = FRAMINGS.get(mode)
     if framing is None:
-        return Payload(mode, length, sha256=_digest(mode))
+        return Payload(length, sha256=_digest(mode))
     if not streaming_allowed:
         raise S3Error(
             "InvalidRequest",
@@ -105,7 +97,6 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
     if decoded > MAX_OBJECT:
         raise _too_large(decoded)
     return Payload(
-        mode,
         decoded,
         framed=True,
         signed=framing.signed,
@@ -146,7 +137,7 @@ def _announced(value: str | None, framing: Framing) -> tuple[str, ...]:
     if not framing.trailer:
         return ()
     for name in names:
-        if name not in TRAILERS:
+        if name not in BY_HEADER:
             raise S3Error(
                 "InvalidRequest",
                 "The value specified in the x-amz-trailer header is not supported",
@@ -189,7 +180,7 @@ class Digests:
         self._algorithm = ALGORITHMS[algorithm]
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
-        self._running: dict[str, Running] = {"SHA256": self._sha256}
+        self._running: dict[str, RunningDigest] = {"SHA256": self._sha256}
         for name in (algorithm, *self._expected, *(each.name for each in self._announced)):
             if name not in self._running:
                 self._running[name] = ALGORITHMS[name].new()
@@ -307,7 +298,7 @@ class Digests:
         return Checksum(name, encode(self._running[name].digest()))
 
     @property
-    def answered(self) -> Checksum:
+    def response_checksum(self) -> Checksum:
         """The checksum of the response: in the client's algorithm, else the stored one."""
         used = (*self._expected, *(each.name for each in self._announced), self._algorithm.name)
         return Checksum(used[0], encode(self._running[used[0]].digest()))
@@ -316,9 +307,9 @@ class Digests:
 def _check_algorithm_header(value: str | None, named: list[str]) -> None:
     if not value:
         return
-    if value.upper() not in ALGORITHMS:
+    algorithm = value.upper()
+    if algorithm not in ALGORITHMS:
         raise S3Error("InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid.")
-    algorithm = algorithm_named(value)
     if not named:
         raise S3Error(
             "InvalidRequest",

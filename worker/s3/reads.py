@@ -113,7 +113,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 @attrs.frozen
-class Reading:
+class ReadResponse:
     """Status, headers and range of the response to GetObject or HeadObject."""
 
     status: int
@@ -134,7 +134,7 @@ def http_date(seconds: int) -> bytes:
     ).encode()
 
 
-def read(request: Request, entry: Entry) -> Reading:
+def read(request: Request, entry: Entry) -> ReadResponse:
     """Evaluate GetObject or HeadObject for the object *entry*; raises S3Error."""
     sent = request.headers
     verdict = Verdict.PROCEED
@@ -149,38 +149,38 @@ def read(request: Request, entry: Entry) -> Reading:
         for name in ("cache-control", "expires"):
             if name in entry.headers:
                 headers.append((name.encode(), entry.headers[name].encode("latin-1")))
-        return Reading(304, headers, 0, 0)
+        return ReadResponse(304, headers, 0, 0)
 
     size = entry.size
     span: Span | None = None
     part: int | None = None
     if "partNumber" in request.params:
-        part, span = _part(request, entry)
+        part, span = _requested_part(request, entry)
     elif "range" in sent and _range_applies(sent, entry):
         span = select_range(sent["range"], size)
 
     headers.append((b"accept-ranges", b"bytes"))
-    _describe(headers, request, entry)
+    _add_stored_headers(headers, request, entry)
     if part is not None:
         headers.append((b"x-amz-mp-parts-count", b"%d" % len(entry.parts)))
     if sent.get("x-amz-checksum-mode", "").upper() == "ENABLED":
         _add_checksum(headers, entry, span, part)
     if span is None:
         headers.append((b"content-length", b"%d" % size))
-        return Reading(200, headers, 0, size)
+        return ReadResponse(200, headers, 0, size)
     headers.append((b"content-length", b"%d" % span.length))
     if span.length:  # A Content-Range cannot describe zero bytes.
         headers.append((b"content-range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, size)))
-    return Reading(206, headers, span.start, span.stop)
+    return ReadResponse(206, headers, span.start, span.stop)
 
 
-def _describe(headers: list[tuple[bytes, bytes]], request: Request, entry: Entry) -> None:
-    described = entry.headers
+def _add_stored_headers(headers: list[tuple[bytes, bytes]], request: Request, entry: Entry) -> None:
+    stored = entry.headers
     if request.params:
-        described = _overridden(request, described)
-    if "content-type" not in described:
+        stored = _overridden(request, stored)
+    if "content-type" not in stored:
         headers.append((b"content-type", DEFAULT_CONTENT_TYPE.encode()))
-    for name, value in described.items():
+    for name, value in stored.items():
         headers.append((name.encode(), value.encode("latin-1")))
     for name, value in entry.metadata.items():
         headers.append((b"x-amz-meta-" + name.encode("latin-1"), value.encode("latin-1")))
@@ -218,7 +218,7 @@ def _range_applies(sent: Mapping[str, str], entry: Entry) -> bool:
     return entry.etag in etags(condition)
 
 
-def _part(request: Request, entry: Entry) -> tuple[int | None, Span | None]:
+def _requested_part(request: Request, entry: Entry) -> tuple[int | None, Span | None]:
     """Return the number and span of the part in partNumber; no number without multipart upload."""
     number = part_number(request)
     if "range" in request.headers:
@@ -280,18 +280,18 @@ def attributes(request: Request, entry: Entry) -> bytes:
     """Return the document with the requested attributes of the object *entry*."""
     names = requested_attributes(request)
     page = _attribute_parts_query(request)
-    inside = ""
+    content = ""
     if "ETag" in names:
-        inside += f"<ETag>{entry.etag}</ETag>"  # Without quotes, in this document only.
+        content += f"<ETag>{entry.etag}</ETag>"  # Without quotes, in this document only.
     if "Checksum" in names and entry.checksum is not None:
-        inside += f"<Checksum>{checksum_elements(entry.checksum, with_type=True)}</Checksum>"
+        content += f"<Checksum>{checksum_elements(entry.checksum, with_type=True)}</Checksum>"
     if "ObjectParts" in names and entry.parts:
-        inside += _attribute_parts(entry, page)
+        content += _attribute_parts(entry, page)
     if "StorageClass" in names:
-        inside += STORAGE_CLASS
+        content += STORAGE_CLASS
     if "ObjectSize" in names:
-        inside += f"<ObjectSize>{entry.size}</ObjectSize>"
-    return document("GetObjectAttributesResponse", inside)
+        content += f"<ObjectSize>{entry.size}</ObjectSize>"
+    return document("GetObjectAttributesResponse", content)
 
 
 def _attribute_parts(entry: Entry, page: PartsQuery) -> str:

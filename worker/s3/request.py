@@ -36,8 +36,6 @@ class Request:
     """Upper case."""
     path: str
     """The path as sent, percent-encoded, without the query; decoded as Latin-1."""
-    query_string: str
-    """The query as sent, without the ``?``; decoded as Latin-1."""
     host: str
     """The Host header as sent, with its port if it has one; empty without one."""
     bucket: str | None
@@ -109,7 +107,6 @@ def parse(
     return Request(
         method.upper(),
         raw_path.decode("latin-1"),
-        query_string.decode("latin-1"),
         host,
         bucket,
         key or None,

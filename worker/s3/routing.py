@@ -247,8 +247,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("HEAD", BUCKET, "HeadBucket"),
     # --- buckets: changes
     *(
-        Operation("PUT", BUCKET, to, {param}, writes=True, canned=answer)
-        for param, to, answer in (
+        Operation("PUT", BUCKET, name, {param}, writes=True, canned=response)
+        for param, name, response in (
             ("versioning", "PutBucketVersioning", "AccessDenied"),
             ("acl", "PutBucketAcl", "AccessControlListNotSupported"),
             ("policy", "PutBucketPolicy", "AccessDenied"),
@@ -272,8 +272,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("PUT", BUCKET, "CreateBucket", writes=True, canned="CreateBucket"),
     *(
-        Operation("DELETE", BUCKET, to, {param}, writes=True, canned=answer)
-        for param, to, answer in (
+        Operation("DELETE", BUCKET, name, {param}, writes=True, canned=response)
+        for param, name, response in (
             ("policy", "DeleteBucketPolicy", "AccessDenied"),
             ("tagging", "DeleteBucketTagging", "AccessDenied"),
             ("cors", "DeleteBucketCors", "AccessDenied"),

@@ -5,6 +5,7 @@ from xml.parsers import expat
 
 import attrs
 
+from worker.s3.checksums import ALGORITHMS
 from worker.s3.conditions import Conditions, etags, parse_date
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import check_tags
@@ -22,10 +23,7 @@ MAX_TAG = 4 * PIECE
 MAX_DELETE = 1000
 
 # The elements of a part in CompleteMultipartUpload, by algorithm.
-CHECKSUM_ELEMENTS = {
-    f"Checksum{algorithm}": algorithm
-    for algorithm in ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
-}
+CHECKSUM_ELEMENTS = {f"Checksum{algorithm}": algorithm for algorithm in ALGORITHMS}
 
 
 @attrs.define

@@ -109,8 +109,8 @@ def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> by
         "HostId": host_id,
     }
     # Error documents have no namespace.
-    inside = "".join(element(name, value) for name, value in fields.items())
-    return f"{HEAD}<Error>{inside}</Error>".encode()
+    content = "".join(element(name, value) for name, value in fields.items())
+    return f"{HEAD}<Error>{content}</Error>".encode()
 
 
 def list_buckets(buckets: Iterable[tuple[str, int]], *, prefix: str | None = None) -> bytes:
@@ -126,7 +126,7 @@ def list_buckets(buckets: Iterable[tuple[str, int]], *, prefix: str | None = Non
     )
 
 
-def list_page(bucket: str, query: ListQuery, page: Page) -> bytes:
+def list_objects(bucket: str, query: ListQuery, page: Page) -> bytes:
     """Return a page of ListObjects, ListObjectsV2 or ListObjectVersions."""
     name = url_text if query.url else text
     truncated = "true" if page.next is not None else "false"
@@ -163,12 +163,12 @@ def list_page(bucket: str, query: ListQuery, page: Page) -> bytes:
     owner = f"<Owner>{OWNER}</Owner>" if query.kind != V2 or query.fetch_owner else ""
     row = _version_row if query.kind not in (V1, V2) else _object_row
     rows = [row(item, name(item.key), owner) for item in page.items]
-    folded = [
+    common_prefixes = [
         f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>"
         for prefix in page.prefixes
     ]
     root = "ListBucketResult" if query.kind in (V1, V2) else "ListVersionsResult"
-    return document(root, "".join(head + rows + folded))
+    return document(root, "".join(head + rows + common_prefixes))
 
 
 def _check_marker(marker: str, *, url: bool) -> None:
@@ -220,7 +220,7 @@ def checksum_elements(checksum: Checksum | None, *, with_type: bool) -> str:
     return f"<{name}>{checksum.value}</{name}>{kind}"
 
 
-def list_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) -> bytes:
+def list_multipart_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) -> bytes:
     """Return a page of ListMultipartUploads."""
     name = url_text if query.url else text
     rows = "".join(
@@ -230,14 +230,14 @@ def list_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) -> bytes:
         f"{_upload_checksum(upload)}</Upload>"
         for upload in page.uploads
     )
-    folded = "".join(
+    common_prefixes = "".join(
         f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>"
         for prefix in page.prefixes
     )
-    following = ""
+    next_marker = ""
     if page.truncated:
         _check_marker(page.next_key, url=query.url)
-        following = (
+        next_marker = (
             f"<NextKeyMarker>{name(page.next_key)}</NextKeyMarker>"
             f"{element('NextUploadIdMarker', page.next_id)}"
         )
@@ -245,11 +245,12 @@ def list_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) -> bytes:
     return document(
         "ListMultipartUploadsResult",
         f"{element('Bucket', bucket)}<KeyMarker>{name(query.key_marker)}</KeyMarker>"
-        f"{element('UploadIdMarker', query.id_marker)}{following}{delimiter}"
+        f"{element('UploadIdMarker', query.id_marker)}{next_marker}{delimiter}"
         f"<Prefix>{name(query.prefix)}</Prefix>"
         f"{'<EncodingType>url</EncodingType>' if query.url else ''}"
         f"<MaxUploads>{query.limit}</MaxUploads>"
-        f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>{rows}{folded}",
+        f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
+        f"{rows}{common_prefixes}",
     )
 
 
@@ -268,13 +269,13 @@ def list_parts(bucket: str, upload: Upload, query: PartsQuery, page: PartsPage) 
         f"{checksum_elements(part.checksum, with_type=False)}</Part>"
         for part in page.parts
     )
-    following = ""
+    next_marker = ""
     if page.parts:
-        following = f"<NextPartNumberMarker>{page.parts[-1].number}</NextPartNumberMarker>"
+        next_marker = f"<NextPartNumberMarker>{page.parts[-1].number}</NextPartNumberMarker>"
     return document(
         "ListPartsResult",
         f"{element('Bucket', bucket)}{element('Key', upload.key)}{element('UploadId', upload.id)}"
-        f"<PartNumberMarker>{query.marker}</PartNumberMarker>{following}"
+        f"<PartNumberMarker>{query.marker}</PartNumberMarker>{next_marker}"
         f"<MaxParts>{query.limit}</MaxParts>"
         f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
         f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>{STORAGE_CLASS}"
@@ -282,7 +283,7 @@ def list_parts(bucket: str, upload: Upload, query: PartsQuery, page: PartsPage) 
     )
 
 
-def initiated(bucket: str, key: str, upload_id: str) -> bytes:
+def create_multipart_upload(bucket: str, key: str, upload_id: str) -> bytes:
     """Return the response to CreateMultipartUpload."""
     return document(
         "InitiateMultipartUploadResult",
@@ -290,7 +291,7 @@ def initiated(bucket: str, key: str, upload_id: str) -> bytes:
     )
 
 
-def completed(
+def complete_multipart_upload(
     bucket: str, key: str, *, etag: str, checksum: Checksum | None, location: str
 ) -> bytes:
     """Return the response to CompleteMultipartUpload; *location* is the URL of the object."""
@@ -301,7 +302,7 @@ def completed(
     )
 
 
-def copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
+def copy_object(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
     """Return the response to CopyObject."""
     return document(
         "CopyObjectResult",
@@ -310,7 +311,7 @@ def copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
     )
 
 
-def part_copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
+def upload_part_copy(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
     """Return the response to UploadPartCopy."""
     return document(
         "CopyPartResult",
@@ -319,7 +320,7 @@ def part_copied(*, etag: str, modified: int, checksum: Checksum | None) -> bytes
     )
 
 
-def deleted(results: Iterable[tuple[str, S3Error | None]], *, quiet: bool) -> bytes:
+def delete_objects(results: Iterable[tuple[str, S3Error | None]], *, quiet: bool) -> bytes:
     """Return the response to DeleteObjects: each key with its error, or None if it was deleted."""
     rows = []
     for key, fault in results:
@@ -333,7 +334,7 @@ def deleted(results: Iterable[tuple[str, S3Error | None]], *, quiet: bool) -> by
     return document("DeleteResult", "".join(rows))
 
 
-def tagging(tags: Mapping[str, str]) -> bytes:
+def get_object_tagging(tags: Mapping[str, str]) -> bytes:
     """Return the response to GetObjectTagging."""
     rows = "".join(
         f"<Tag>{element('Key', key)}{element('Value', value)}</Tag>" for key, value in tags.items()
