@@ -68,7 +68,7 @@ def an_upload(key: str = "key", id: str = "upload", **fields: Any) -> Upload:  #
 
 
 @contextmanager
-def refused(code: str) -> Iterator[Callable[[], S3Error]]:
+def raises_s3_error(code: str) -> Iterator[Callable[[], S3Error]]:
     """Expect an S3Error with *code*; the yielded function returns it afterwards."""
     with pytest.raises(S3Error) as caught:
         yield lambda: caught.value

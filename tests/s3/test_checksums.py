@@ -7,7 +7,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.protocol_builders import a_request, refused, vectors
+from s3.protocol_builders import a_request, raises_s3_error, vectors
 
 from worker.model import Checksum
 from worker.s3.checksums import ALGORITHMS, checksum_of, combine, composite, upload_checksum
@@ -74,7 +74,7 @@ def test_headers_have_the_name_of_the_algorithm_in_lower_case(algorithm):
             ("CRC32C", "FULL_OBJECT"),
         ),
     ],
-    ids=["none", "CRC32 by default composite", "CRC64NVME is full", "CRC32C full as asked"],
+    ids=["none", "CRC32", "CRC64NVME", "CRC32C of the full object"],
 )
 def test_an_upload_has_an_algorithm_and_its_default_type(headers, expected):
     assert expected == upload_checksum(a_request("POST", "/out/k?uploads", headers))
@@ -89,8 +89,14 @@ def test_an_upload_has_an_algorithm_and_its_default_type(headers, expected):
         {"x-amz-checksum-algorithm": "SHA1", "x-amz-checksum-type": "FULL_OBJECT"},
         {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "COMPOSITE"},
     ],
-    ids=["unknown", "type alone", "unknown type", "SHA1 full", "CRC64NVME composite"],
+    ids=[
+        "unknown algorithm",
+        "type without an algorithm",
+        "unknown type",
+        "SHA1 of the full object",
+        "composite CRC64NVME",
+    ],
 )
 def test_an_invalid_algorithm_or_type_of_an_upload_is_rejected(headers):
-    with refused("InvalidRequest"):
+    with raises_s3_error("InvalidRequest"):
         upload_checksum(a_request("POST", "/out/k?uploads", headers))

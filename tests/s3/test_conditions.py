@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.protocol_builders import refused
+from s3.protocol_builders import raises_s3_error
 
 from worker.s3.conditions import (
     NONE,
@@ -32,11 +32,11 @@ OTHER = '"0123"'
     ("value", "expected"),
     [
         pytest.param(f'"{ETAG}"', (ETAG,), id="quoted"),
-        pytest.param(ETAG, (ETAG,), id="bare"),
-        pytest.param(f'"a", {ETAG} ,W/"b"', ("a", ETAG, "b"), id="a list"),
-        pytest.param("*", ("*",), id="whatever there is"),
-        pytest.param('"a,b"', ("a,b",), id="a comma inside quotes"),
-        pytest.param("", (), id="nothing"),
+        pytest.param(ETAG, (ETAG,), id="unquoted"),
+        pytest.param(f'"a", {ETAG} ,W/"b"', ("a", ETAG, "b"), id="list"),
+        pytest.param("*", ("*",), id="any"),
+        pytest.param('"a,b"', ("a,b",), id="comma inside quotes"),
+        pytest.param("", (), id="empty"),
     ],
 )
 def test_entity_tags_are_parsed(value, expected):
@@ -50,11 +50,11 @@ def test_entity_tags_are_parsed(value, expected):
         pytest.param(AT, 1_700_000_000, id="IMF-fixdate"),
         pytest.param("Tuesday, 14-Nov-23 22:13:20 GMT", 1_700_000_000, id="RFC 850"),
         pytest.param("Tue Nov 14 22:13:20 2023", 1_700_000_000, id="asctime"),
-        pytest.param("Tue, 14 Nov 2023 23:13:20 +0100", 1_700_000_000, id="another zone"),
+        pytest.param("Tue, 14 Nov 2023 23:13:20 +0100", 1_700_000_000, id="other time zone"),
         pytest.param("2023-11-14T22:13:20Z", 1_700_000_000, id="ISO 8601"),
-        pytest.param("32 Jan 2023 00:00:00 GMT", None, id="no such day"),
-        pytest.param("yesterday", None, id="no date"),
-        pytest.param("", None, id="nothing"),
+        pytest.param("32 Jan 2023 00:00:00 GMT", None, id="32 January"),
+        pytest.param("yesterday", None, id="not a date"),
+        pytest.param("", None, id="empty"),
     ],
 )
 def test_http_and_iso_8601_dates_are_parsed(value, expected):
@@ -78,15 +78,19 @@ def _read(**headers):
         pytest.param({}, id="none"),
         pytest.param({"if_match": ETAG}, id="If-Match"),
         pytest.param({"if_match": "*"}, id="If-Match *"),
-        pytest.param({"if_none_match": OTHER}, id="If-None-Match of another"),
-        pytest.param({"if_modified_since": BEFORE}, id="modified since"),
-        pytest.param({"if_unmodified_since": AT}, id="not modified since, to the second"),
-        pytest.param({"if_modified_since": "never"}, id="no date"),
+        pytest.param({"if_none_match": OTHER}, id="If-None-Match of another ETag"),
+        pytest.param({"if_modified_since": BEFORE}, id="modified after If-Modified-Since"),
         pytest.param(
-            {"if_match": ETAG, "if_unmodified_since": BEFORE}, id="If-Match before the date"
+            {"if_unmodified_since": AT}, id="modified in the second of If-Unmodified-Since"
+        ),
+        pytest.param({"if_modified_since": "never"}, id="not a date"),
+        pytest.param(
+            {"if_match": ETAG, "if_unmodified_since": BEFORE},
+            id="If-Match over If-Unmodified-Since",
         ),
         pytest.param(
-            {"if_none_match": OTHER, "if_modified_since": AT}, id="If-None-Match before the date"
+            {"if_none_match": OTHER, "if_modified_since": AT},
+            id="If-None-Match over If-Modified-Since",
         ),
     ],
 )
@@ -100,11 +104,12 @@ def test_a_read_whose_conditions_hold_proceeds(headers):
     [
         pytest.param({"if_none_match": f'"{ETAG}"'}, id="If-None-Match"),
         pytest.param({"if_none_match": "*"}, id="If-None-Match *"),
-        pytest.param({"if_modified_since": AT}, id="not modified"),
+        pytest.param({"if_modified_since": AT}, id="If-Modified-Since"),
         pytest.param(
-            {"if_none_match": ETAG, "if_modified_since": BEFORE}, id="the ETag before the date"
+            {"if_none_match": ETAG, "if_modified_since": BEFORE},
+            id="If-None-Match with an earlier date",
         ),
-        pytest.param({"if_match": ETAG, "if_none_match": ETAG}, id="both"),
+        pytest.param({"if_match": ETAG, "if_none_match": ETAG}, id="If-Match and If-None-Match"),
     ],
 )
 def test_an_unmodified_object_is_not_modified(headers):
@@ -121,7 +126,7 @@ def test_an_unmodified_object_is_not_modified(headers):
     ],
 )
 def test_a_read_whose_condition_fails_names_the_condition(headers, condition):
-    with refused("PreconditionFailed") as error:
+    with raises_s3_error("PreconditionFailed") as error:
         _read(**headers)
 
     assert {"Condition": condition} == error().fields
@@ -140,18 +145,18 @@ def test_a_read_whose_condition_fails_names_the_condition(headers, condition):
         ("unmodified-since", BEFORE, False),
     ],
 )
-def test_a_failed_condition_on_a_copy_source_is_precondition_failed(name, value, holds):
+def test_a_copy_evaluates_the_conditions_on_its_source(name, value, holds):
     conditions = copy_conditions({f"x-amz-copy-source-if-{name}": value})
     if holds:
         check_copy(conditions, etag=ETAG, modified=MODIFIED)
         return
 
-    with refused("PreconditionFailed"):
+    with raises_s3_error("PreconditionFailed"):
         check_copy(conditions, etag=ETAG, modified=MODIFIED)
 
 
 @pytest.mark.parametrize(
-    ("headers", "there"),
+    ("headers", "current_etag"),
     [
         ({}, None),
         ({}, ETAG),
@@ -160,26 +165,38 @@ def test_a_failed_condition_on_a_copy_source_is_precondition_failed(name, value,
         ({"if-match": "*"}, ETAG),
     ],
 )
-def test_a_write_whose_conditions_hold_proceeds(headers, there):
-    check_write(write_conditions(headers), there)
+def test_a_write_whose_conditions_hold_proceeds(headers, current_etag):
+    check_write(write_conditions(headers), current_etag)
 
 
 @pytest.mark.parametrize(
-    ("headers", "there", "code"),
+    ("headers", "current_etag", "code"),
     [
-        pytest.param({"if-none-match": "*"}, ETAG, "PreconditionFailed", id="there is one"),
-        pytest.param({"if-match": ETAG}, "0123", "PreconditionFailed", id="another is there"),
-        pytest.param({"if-match": ETAG}, None, "NoSuchKey", id="none is there"),
-        pytest.param({"if-match": "*"}, None, "NoSuchKey", id="none is there, whatever it be"),
-        pytest.param({"if-none-match": ETAG}, None, "NotImplemented", id="an ETag to be another"),
         pytest.param(
-            {"if-none-match": "*", "if-match": ETAG}, None, "NotImplemented", id="both at once"
+            {"if-none-match": "*"},
+            ETAG,
+            "PreconditionFailed",
+            id="If-None-Match of an existing object",
+        ),
+        pytest.param(
+            {"if-match": ETAG}, "0123", "PreconditionFailed", id="If-Match of another ETag"
+        ),
+        pytest.param({"if-match": ETAG}, None, "NoSuchKey", id="If-Match of a missing object"),
+        pytest.param({"if-match": "*"}, None, "NoSuchKey", id="If-Match * of a missing object"),
+        pytest.param(
+            {"if-none-match": ETAG}, None, "NotImplemented", id="If-None-Match with an ETag"
+        ),
+        pytest.param(
+            {"if-none-match": "*", "if-match": ETAG},
+            None,
+            "NotImplemented",
+            id="If-None-Match and If-Match",
         ),
     ],
 )
-def test_a_write_whose_condition_fails_is_rejected(headers, there, code):
-    with refused(code):
-        check_write(write_conditions(headers), there)
+def test_a_write_whose_condition_fails_is_rejected(headers, current_etag, code):
+    with raises_s3_error(code):
+        check_write(write_conditions(headers), current_etag)
 
 
 def _delete(headers, *, present=True):
@@ -214,11 +231,11 @@ def test_a_delete_whose_conditions_hold_proceeds(headers, present):
     ],
 )
 def test_a_delete_whose_condition_fails_is_rejected(headers, present, code):
-    with refused(code):
+    with raises_s3_error(code):
         _delete(headers, present=present)
 
 
 def test_requests_without_conditions_share_one_value():
-    """So most requests cost nothing."""
+    """Most requests have none."""
     assert read_conditions({}) is NONE
     assert Conditions() == NONE

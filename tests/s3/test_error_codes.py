@@ -19,7 +19,7 @@ def test_invalid_argument_has_the_name_and_value_of_the_argument():
     assert {"ArgumentName": "max-keys", "ArgumentValue": "x"} == error.fields
 
 
-def test_an_unknown_code_is_an_internal_error():
+def test_an_unknown_code_raises_key_error():
     with pytest.raises(KeyError):
         S3Error("NoSuchCode")
 

@@ -10,5 +10,5 @@ def test_mutated_input_is_accepted_or_rejected_with_an_s3_error(seed):
     for _ in range(100):
         fuzzer.round()
 
-    assert fuzzer.outcomes["request taken"]
-    assert fuzzer.outcomes["request refused"]
+    assert fuzzer.outcomes["request accepted"]
+    assert fuzzer.outcomes["request rejected"]

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from s3.protocol_builders import a_part, a_request, an_object, an_upload, refused
+from s3.protocol_builders import a_part, a_request, an_object, an_upload, raises_s3_error
 
 from worker.s3.listing import (
     MAX_SKIPPED,
@@ -30,10 +30,8 @@ class CountingSource:
     def __init__(self, keys):
         self.keys = sorted(keys, key=str.encode)
         self.read = 0
-        self.asked = 0
 
     def __call__(self, start):
-        self.asked += 1
         for key in self.keys:
             if key.encode() >= start.encode():
                 self.read += 1
@@ -42,30 +40,30 @@ class CountingSource:
 
 def _query(kind, **params):
     query = "&".join(
-        f"{name.replace('_', '-')}={_escaped(value)}" for name, value in params.items()
+        f"{name.replace('_', '-')}={_encoded(value)}" for name, value in params.items()
     )
     return parse_list(a_request("GET", f"/out?{query}"), kind)
 
 
-def _escaped(value):
+def _encoded(value):
     return "".join(f"%{byte:02X}" for byte in str(value).encode())
 
 
 def _expected(keys, prefix, delimiter):
     """Return the keys and common prefixes of a whole listing."""
-    found, folded = [], []
+    found, common_prefixes = [], []
     for key in sorted(keys, key=str.encode):
         if not key.startswith(prefix):
             continue
         at = key.find(delimiter, len(prefix)) if delimiter else -1
         if at < 0:
             found.append(key)
-        elif key[: at + len(delimiter)] not in folded:
-            folded.append(key[: at + len(delimiter)])
-    return found, folded
+        elif key[: at + len(delimiter)] not in common_prefixes:
+            common_prefixes.append(key[: at + len(delimiter)])
+    return found, common_prefixes
 
 
-def _follow(kind, found):
+def _next_page(kind, found):
     if kind == V2:
         return {"continuation_token": found.token}
     return {"marker" if kind == V1 else "key_marker": found.last}
@@ -90,7 +88,7 @@ def test_pages_of_any_size_add_up_to_the_whole_listing(kind, keys, prefix, delim
         sizes.append(len(found.items) + len(found.prefixes))
         if found.next is None:
             break
-        following = _follow(kind, found)
+        following = _next_page(kind, found)
 
     assert _expected(keys, prefix, delimiter) == (items, prefixes)
     assert all(size == limit for size in sizes[:-1])
@@ -172,7 +170,7 @@ def test_a_page_has_at_most_1000_keys():
     ],
 )
 def test_invalid_parameters_are_rejected(kind, params):
-    with refused("InvalidArgument"):
+    with raises_s3_error("InvalidArgument"):
         _query(kind, **params)
 
 
@@ -228,5 +226,5 @@ def test_parts_are_paged_by_number(query, numbers, truncated):
 
 
 def test_an_invalid_part_number_marker_is_rejected():
-    with refused("InvalidArgument"):
+    with raises_s3_error("InvalidArgument"):
         parse_parts(a_request("GET", "/out/k?uploadId=1&part-number-marker=x"))

@@ -1,18 +1,18 @@
 """Object metadata in request headers."""
 
 import pytest
-from s3.protocol_builders import a_request, refused
+from s3.protocol_builders import a_request, raises_s3_error
 
 from worker.s3.metadata import object_metadata
 
 
-def _described(headers):
+def _metadata(headers):
     return object_metadata(a_request("PUT", "/out/k", headers))
 
 
 def test_stored_headers_metadata_and_tags_are_parsed():
     """Other headers are not stored."""
-    found = _described(
+    found = _metadata(
         {
             "content-type": "text/csv",
             "Cache-Control": "no-store",
@@ -31,11 +31,11 @@ def test_stored_headers_metadata_and_tags_are_parsed():
 
 
 def test_the_default_content_type_is_binary_octet_stream():
-    assert {"content-type": "binary/octet-stream"} == _described({}).headers
+    assert {"content-type": "binary/octet-stream"} == _metadata({}).headers
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"),
+    ("sent", "stored"),
     [
         ("aws-chunked", None),
         ("gzip", "gzip"),
@@ -45,24 +45,24 @@ def test_the_default_content_type_is_binary_octet_stream():
         ("", None),
     ],
 )
-def test_aws_chunked_is_not_stored_as_a_content_encoding(sent, kept):
-    assert kept == _described({"content-encoding": sent}).headers.get("content-encoding")
+def test_aws_chunked_is_not_stored_as_a_content_encoding(sent, stored):
+    assert stored == _metadata({"content-encoding": sent}).headers.get("content-encoding")
 
 
 @pytest.mark.parametrize("value", ["ü", "=?UTF-8?Q?=C3=BC?=", "a  b", "€ and more"])
 def test_metadata_is_stored_byte_for_byte(value):
     """UTF-8 and RFC 2047 are not decoded."""
-    assert value.encode() == _described({"x-amz-meta-a": value}).metadata["a"].encode("latin-1")
+    assert value.encode() == _metadata({"x-amz-meta-a": value}).metadata["a"].encode("latin-1")
 
 
 def test_metadata_may_have_2_kib():
     """Names and values together."""
-    assert 2047 == len(_described({"x-amz-meta-a": "v" * 2047}).metadata["a"])
+    assert 2047 == len(_metadata({"x-amz-meta-a": "v" * 2047}).metadata["a"])
 
 
 def test_more_metadata_is_metadata_too_large():
-    with refused("MetadataTooLarge") as error:
-        _described({"x-amz-meta-a": "v" * 2048})
+    with raises_s3_error("MetadataTooLarge") as error:
+        _metadata({"x-amz-meta-a": "v" * 2048})
 
     assert {"Size": "2049", "MaxSizeAllowed": "2048"} == error().fields
 
@@ -79,5 +79,5 @@ def test_more_metadata_is_metadata_too_large():
     ],
 )
 def test_headers_of_unsupported_features_are_rejected(headers, code):
-    with refused(code):
-        _described(headers)
+    with raises_s3_error(code):
+        _metadata(headers)

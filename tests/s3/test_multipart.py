@@ -4,7 +4,7 @@ import base64
 import hashlib
 
 import pytest
-from s3.protocol_builders import a_part, a_request, an_upload, refused
+from s3.protocol_builders import a_part, a_request, an_upload, raises_s3_error
 
 from worker.model import Checksum
 from worker.s3.checksums import checksum_of
@@ -26,12 +26,12 @@ def _parts(algorithm="CRC64NVME"):
     }
 
 
-def _listed(have, numbers=(1, 4, 9), *, with_checksums=False):
+def _listed(uploaded, numbers=(1, 4, 9), *, with_checksums=False):
     return [
         ListedPart(
             number,
-            have[number].etag,
-            {have[number].checksum.algorithm: have[number].checksum.value}
+            uploaded[number].etag,
+            {uploaded[number].checksum.algorithm: uploaded[number].checksum.value}
             if with_checksums
             else {},
         )
@@ -39,28 +39,28 @@ def _listed(have, numbers=(1, 4, 9), *, with_checksums=False):
     ]
 
 
-def _complete(listed, have, upload=None, headers=None):
+def _complete(listed, uploaded, upload=None, headers=None):
     request = a_request("POST", "/out/key?uploadId=upload", headers)
-    return complete(listed, have, upload or an_upload(), request)
+    return complete(listed, uploaded, upload or an_upload(), request)
 
 
 def test_size_etag_and_checksum_follow_from_the_listed_parts():
     """No payload is read."""
-    have = _parts()
+    uploaded = _parts()
     md5s = b"".join(hashlib.md5(content).digest() for content in CONTENTS.values())
 
-    found = _complete(_listed(have), have)
+    found = _complete(_listed(uploaded), uploaded)
 
-    assert tuple(have.values()) == found.parts
+    assert tuple(uploaded.values()) == found.parts
     assert 2 * MIN_PART + 3 == found.size
     assert f"{hashlib.md5(md5s).hexdigest()}-3" == found.etag
     assert checksum_of("CRC64NVME", CONTENTS.values()) == found.checksum
 
 
 def test_parts_that_are_not_listed_are_dropped():
-    have = _parts()
+    uploaded = _parts()
 
-    found = _complete(_listed(have, (1, 9)), have)
+    found = _complete(_listed(uploaded, (1, 9)), uploaded)
 
     assert MIN_PART + 3 == found.size
     assert found.etag.endswith("-2")
@@ -68,20 +68,20 @@ def test_parts_that_are_not_listed_are_dropped():
 
 def test_the_last_part_may_have_any_size():
     """Also 0 bytes."""
-    have = {1: a_part(1, 0, checksum=checksum_of("CRC64NVME", []))}
+    uploaded = {1: a_part(1, 0, checksum=checksum_of("CRC64NVME", []))}
 
-    found = _complete([ListedPart(1, have[1].etag)], have)
+    found = _complete([ListedPart(1, uploaded[1].etag)], uploaded)
 
-    assert (0, etag_of([have[1].etag])) == (found.size, found.etag)
+    assert (0, etag_of([uploaded[1].etag])) == (found.size, found.etag)
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256"])
 def test_a_composite_upload_has_the_checksum_of_its_parts_checksums(algorithm):
-    have = _parts(algorithm)
-    digests = b"".join(base64.b64decode(part.checksum.value) for part in have.values())
+    uploaded = _parts(algorithm)
+    digests = b"".join(base64.b64decode(part.checksum.value) for part in uploaded.values())
     upload = an_upload(algorithm=algorithm, checksum_type="COMPOSITE")
 
-    found = _complete(_listed(have, with_checksums=True), have, upload)
+    found = _complete(_listed(uploaded, with_checksums=True), uploaded, upload)
 
     value = checksum_of(algorithm, [digests]).value
     assert Checksum(algorithm, f"{value}-3", "COMPOSITE") == found.checksum
@@ -89,74 +89,85 @@ def test_a_composite_upload_has_the_checksum_of_its_parts_checksums(algorithm):
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])
 def test_a_full_object_upload_has_the_crc_of_all_bytes(algorithm):
-    have = _parts(algorithm)
+    uploaded = _parts(algorithm)
     upload = an_upload(algorithm=algorithm, checksum_type="FULL_OBJECT")
 
-    found = _complete(_listed(have), have, upload)
+    found = _complete(_listed(uploaded), uploaded, upload)
 
     assert checksum_of(algorithm, CONTENTS.values()) == found.checksum
 
 
-HAVE = _parts()
+UPLOADED = _parts()
 CRC32 = _parts("CRC32")
 COMPOSITE = an_upload(algorithm="CRC32", checksum_type="COMPOSITE")
-SMALL = {1: a_part(1, 5, checksum=HAVE[9].checksum), 9: HAVE[9]}
+SMALL = {1: a_part(1, 5, checksum=UPLOADED[9].checksum), 9: UPLOADED[9]}
 
 
 @pytest.mark.parametrize(
-    ("listed", "have", "upload", "headers", "code"),
+    ("listed", "uploaded", "upload", "headers", "code"),
     [
-        pytest.param([ListedPart(2, "0" * 32)], HAVE, None, {}, "InvalidPart", id="never uploaded"),
-        pytest.param([ListedPart(1, "0" * 32)], HAVE, None, {}, "InvalidPart", id="another ETag"),
         pytest.param(
-            [ListedPart(1, HAVE[1].etag, {"CRC64NVME": "AAAAAAAAAAA="})],
-            HAVE,
+            [ListedPart(2, "0" * 32)], UPLOADED, None, {}, "InvalidPart", id="part not uploaded"
+        ),
+        pytest.param([ListedPart(1, "0" * 32)], UPLOADED, None, {}, "InvalidPart", id="other ETag"),
+        pytest.param(
+            [ListedPart(1, UPLOADED[1].etag, {"CRC64NVME": "AAAAAAAAAAA="})],
+            UPLOADED,
             None,
             {},
             "InvalidPart",
-            id="another checksum",
+            id="other checksum",
         ),
-        pytest.param(_listed(HAVE, (4, 1)), HAVE, None, {}, "InvalidPartOrder", id="out of order"),
-        pytest.param(_listed(HAVE, (1, 1)), HAVE, None, {}, "InvalidPartOrder", id="twice"),
+        pytest.param(
+            _listed(UPLOADED, (4, 1)),
+            UPLOADED,
+            None,
+            {},
+            "InvalidPartOrder",
+            id="descending numbers",
+        ),
+        pytest.param(
+            _listed(UPLOADED, (1, 1)), UPLOADED, None, {}, "InvalidPartOrder", id="duplicate number"
+        ),
         pytest.param(
             [ListedPart(1, SMALL[1].etag), ListedPart(9, SMALL[9].etag)],
             SMALL,
             None,
             {},
             "EntityTooSmall",
-            id="a small part that is not the last",
+            id="small part before the last",
         ),
         pytest.param(
-            _listed(HAVE),
-            HAVE,
+            _listed(UPLOADED),
+            UPLOADED,
             None,
             {"x-amz-mp-object-size": "5"},
             "InvalidRequest",
-            id="another size",
+            id="other size",
         ),
         pytest.param(
-            _listed(HAVE),
-            HAVE,
+            _listed(UPLOADED),
+            UPLOADED,
             None,
             {"x-amz-mp-object-size": "five"},
             "InvalidRequest",
-            id="a size that is none",
+            id="invalid size",
         ),
         pytest.param(
-            _listed(HAVE),
-            HAVE,
+            _listed(UPLOADED),
+            UPLOADED,
             None,
             {"x-amz-checksum-crc64nvme": "AAAAAAAAAAA="},
             "BadDigest",
-            id="another checksum of the whole",
+            id="other checksum of the object",
         ),
         pytest.param(
-            _listed(HAVE),
-            HAVE,
+            _listed(UPLOADED),
+            UPLOADED,
             None,
             {"x-amz-checksum-type": "COMPOSITE"},
             "InvalidRequest",
-            id="another type",
+            id="other checksum type",
         ),
         pytest.param(
             _listed(CRC32),
@@ -164,27 +175,32 @@ SMALL = {1: a_part(1, 5, checksum=HAVE[9].checksum), 9: HAVE[9]}
             COMPOSITE,
             {},
             "InvalidRequest",
-            id="no checksums in the list",
+            id="missing checksums of the parts",
         ),
         pytest.param(
-            _listed(HAVE), HAVE, COMPOSITE, {}, "InvalidRequest", id="parts of another algorithm"
+            _listed(UPLOADED),
+            UPLOADED,
+            COMPOSITE,
+            {},
+            "InvalidRequest",
+            id="parts with another algorithm",
         ),
     ],
 )
-def test_an_invalid_completion_is_rejected(listed, have, upload, headers, code):
-    with refused(code):
-        _complete(listed, have, upload, headers)
+def test_an_invalid_completion_is_rejected(listed, uploaded, upload, headers, code):
+    with raises_s3_error(code):
+        _complete(listed, uploaded, upload, headers)
 
 
 def test_invalid_part_names_upload_number_and_etag():
-    with refused("InvalidPart") as error:
-        _complete([ListedPart(2, "abc")], HAVE)
+    with raises_s3_error("InvalidPart") as error:
+        _complete([ListedPart(2, "abc")], UPLOADED)
 
     assert {"UploadId": "upload", "PartNumber": "2", "ETag": "abc"} == error().fields
 
 
 def test_a_size_and_checksum_of_the_object_are_compared():
-    have = _parts()
+    uploaded = _parts()
     value = checksum_of("CRC64NVME", CONTENTS.values()).value
     headers = {
         "x-amz-mp-object-size": str(2 * MIN_PART + 3),
@@ -192,7 +208,7 @@ def test_a_size_and_checksum_of_the_object_are_compared():
         "x-amz-checksum-type": "FULL_OBJECT",
     }
 
-    assert value == _complete(_listed(have), have, headers=headers).checksum.value
+    assert value == _complete(_listed(uploaded), uploaded, headers=headers).checksum.value
 
 
 def test_upload_ids_sort_by_time():
@@ -204,7 +220,7 @@ def test_upload_ids_sort_by_time():
 
 @pytest.mark.parametrize("value", ["0", "10001", "-1", "1.5", "x", "", "9" * 30, "²"])
 def test_part_numbers_beyond_1_to_10000_are_rejected(value):
-    with refused("InvalidArgument"):
+    with raises_s3_error("InvalidArgument"):
         part_number(a_request("PUT", f"/out/k?uploadId=1&partNumber={value}"))
 
 

@@ -1,7 +1,7 @@
 """The headers that describe a body."""
 
 import pytest
-from s3.protocol_builders import a_request, refused
+from s3.protocol_builders import a_request, raises_s3_error
 
 from worker.s3.payload import FRAMINGS, parse_payload
 
@@ -44,28 +44,28 @@ def test_x_amz_content_sha256_selects_the_framing(mode):
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
-        pytest.param({"content-length": "-1"}, "BadRequest", id="a negative length"),
-        pytest.param({"content-length": ""}, "BadRequest", id="an empty length"),
-        pytest.param({"content-length": "1e3"}, "BadRequest", id="a length that is no number"),
-        pytest.param({"content-length": "5, 6"}, "BadRequest", id="two lengths"),
+        pytest.param({"content-length": "-1"}, "BadRequest", id="negative length"),
+        pytest.param({"content-length": ""}, "BadRequest", id="empty length"),
+        pytest.param({"content-length": "1e3"}, "BadRequest", id="length not a number"),
+        pytest.param({"content-length": "5, 6"}, "BadRequest", id="different lengths"),
         pytest.param({"content-length": str(6 * 2**40)}, "EntityTooLarge", id="6 TiB"),
-        pytest.param({"x-amz-content-sha256": "abc"}, "InvalidArgument", id="no digest"),
-        pytest.param({"x-amz-content-sha256": "g" * 64}, "InvalidArgument", id="no hex"),
+        pytest.param({"x-amz-content-sha256": "abc"}, "InvalidArgument", id="not a digest"),
+        pytest.param({"x-amz-content-sha256": "g" * 64}, "InvalidArgument", id="not hex"),
         pytest.param(
             {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD"},
             "InvalidArgument",
-            id="an unknown mode",
+            id="unknown mode",
         ),
-        pytest.param(TRAILER_MODE, "MissingContentLength", id="no decoded length"),
+        pytest.param(TRAILER_MODE, "MissingContentLength", id="missing decoded length"),
         pytest.param(
             {**TRAILER_MODE, "x-amz-decoded-content-length": "-5"},
             "BadRequest",
-            id="a negative decoded length",
+            id="negative decoded length",
         ),
         pytest.param(
             {**TRAILER_MODE, **DECODED, "x-amz-trailer": "x-amz-meta-a"},
             "InvalidRequest",
-            id="a trailer that is no checksum",
+            id="trailer other than a checksum",
         ),
         pytest.param(
             {
@@ -79,7 +79,7 @@ def test_x_amz_content_sha256_selects_the_framing(mode):
     ],
 )
 def test_invalid_or_contradictory_headers_are_rejected(headers, code):
-    with refused(code):
+    with raises_s3_error(code):
         _payload(headers)
 
 
@@ -88,6 +88,6 @@ def test_repeated_equal_lengths_are_one_length():
     assert 5 == _payload({"content-length": "5, 5"}).length
 
 
-def test_documents_cannot_be_framed():
-    with refused("InvalidRequest"):
+def test_only_object_payload_may_be_framed():
+    with raises_s3_error("InvalidRequest"):
         _payload({**TRAILER_MODE, **DECODED}, streaming_allowed=False)

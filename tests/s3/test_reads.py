@@ -1,18 +1,18 @@
 """GetObject and HeadObject: conditions, ranges, parts and response headers."""
 
 import pytest
-from s3.protocol_builders import a_request, an_object, refused
+from s3.protocol_builders import a_request, an_object, raises_s3_error
 
 from worker.model import Checksum, Part
 from worker.s3.reads import http_date, read
 
-WHOLE = an_object(
+OBJECT = an_object(
     headers={"content-type": "text/plain", "cache-control": "no-cache"},
     metadata={"owner": "\xc3\xbc"},
     tags={"a": "1"},
     checksum=Checksum("CRC32", "AAAAAA=="),
 )
-PARTS = an_object(
+MULTIPART = an_object(
     size=25,
     checksum=Checksum("CRC32", "BBBBBB==-3", "COMPOSITE"),
     parts=(
@@ -23,13 +23,13 @@ PARTS = an_object(
 )
 
 
-def _read(facts, headers=None, query=""):
-    found = read(a_request("GET", f"/out/key?{query}", headers), facts)
+def _read(entry, headers=None, query=""):
+    found = read(a_request("GET", f"/out/key?{query}", headers), entry)
     return found, dict(found.headers)
 
 
 def test_the_response_has_the_stored_headers_metadata_etag_and_date():
-    found, headers = _read(WHOLE)
+    found, headers = _read(OBJECT)
 
     assert (200, 0, 10) == (found.status, found.start, found.stop)
     assert {
@@ -49,7 +49,7 @@ def test_the_default_content_type_is_binary_octet_stream():
 
 
 def test_a_range_is_206_with_content_range():
-    found, headers = _read(WHOLE, {"range": "bytes=2-4"})
+    found, headers = _read(OBJECT, {"range": "bytes=2-4"})
 
     assert (206, 2, 5) == (found.status, found.start, found.stop)
     assert b"bytes 2-4/10" == headers[b"content-range"]
@@ -57,29 +57,29 @@ def test_a_range_is_206_with_content_range():
 
 
 def test_304_has_the_etag_and_the_date():
-    found, headers = _read(WHOLE, {"if-none-match": "*", "range": "bytes=0-1"})
+    found, headers = _read(OBJECT, {"if-none-match": "*", "range": "bytes=0-1"})
 
     assert (304, 0, 0) == (found.status, found.start, found.stop)
     assert {b"etag", b"last-modified", b"cache-control"} == headers.keys()
 
 
 @pytest.mark.parametrize(
-    ("held", "status"),
+    ("condition", "status"),
     [
-        pytest.param('"d41d8cd98f00b204e9800998ecf8427e"', 206, id="the same"),
-        pytest.param('"another"', 200, id="another"),
-        pytest.param("Tue, 14 Nov 2023 22:13:20 GMT", 206, id="the same date"),
-        pytest.param("Tue, 14 Nov 2023 22:13:19 GMT", 200, id="another date"),
+        pytest.param('"d41d8cd98f00b204e9800998ecf8427e"', 206, id="same ETag"),
+        pytest.param('"another"', 200, id="other ETag"),
+        pytest.param("Tue, 14 Nov 2023 22:13:20 GMT", 206, id="same date"),
+        pytest.param("Tue, 14 Nov 2023 22:13:19 GMT", 200, id="other date"),
     ],
 )
-def test_if_range_of_another_object_returns_the_whole_object(held, status):
-    assert status == _read(WHOLE, {"range": "bytes=0-1", "if-range": held})[0].status
+def test_if_range_of_another_object_returns_the_whole_object(condition, status):
+    assert status == _read(OBJECT, {"range": "bytes=0-1", "if-range": condition})[0].status
 
 
 def test_query_parameters_override_stored_headers():
     query = "response-content-type=a/b&response-content-disposition=f%C3%BC&response-expires=x"
 
-    headers = _read(WHOLE, query=query)[1]
+    headers = _read(OBJECT, query=query)[1]
 
     assert b"a/b" == headers[b"content-type"]
     assert "fü".encode() == headers[b"content-disposition"]
@@ -89,16 +89,16 @@ def test_query_parameters_override_stored_headers():
 
 def test_white_space_around_an_override_is_removed():
     """It cannot be part of a header value (RFC 9110, 5.5)."""
-    assert b"a/b" == _read(WHOLE, query="response-content-type=%09a/b%20")[1][b"content-type"]
+    assert b"a/b" == _read(OBJECT, query="response-content-type=%09a/b%20")[1][b"content-type"]
 
 
 def test_an_override_with_a_line_break_is_rejected():
-    with refused("InvalidArgument"):
-        _read(WHOLE, query="response-content-type=a%0D%0Ax-evil:1")
+    with raises_s3_error("InvalidArgument"):
+        _read(OBJECT, query="response-content-type=a%0D%0Ax-evil:1")
 
 
 def test_the_checksum_is_returned_with_checksum_mode():
-    headers = _read(WHOLE, {"x-amz-checksum-mode": "ENABLED"})[1]
+    headers = _read(OBJECT, {"x-amz-checksum-mode": "ENABLED"})[1]
 
     assert b"AAAAAA==" == headers[b"x-amz-checksum-crc32"]
     assert b"FULL_OBJECT" == headers[b"x-amz-checksum-type"]
@@ -106,13 +106,13 @@ def test_the_checksum_is_returned_with_checksum_mode():
 
 def test_a_range_has_no_checksum():
     """SDKs would compare it with the range."""
-    headers = _read(WHOLE, {"x-amz-checksum-mode": "ENABLED", "range": "bytes=0-1"})[1]
+    headers = _read(OBJECT, {"x-amz-checksum-mode": "ENABLED", "range": "bytes=0-1"})[1]
 
     assert b"x-amz-checksum-crc32" not in headers
 
 
 def test_a_part_has_its_checksum_and_the_number_of_parts():
-    found, headers = _read(PARTS, {"x-amz-checksum-mode": "enabled"}, "partNumber=2")
+    found, headers = _read(MULTIPART, {"x-amz-checksum-mode": "enabled"}, "partNumber=2")
 
     assert (206, 10, 20) == (found.status, found.start, found.stop)
     assert b"bytes 10-19/25" == headers[b"content-range"]
@@ -122,7 +122,7 @@ def test_a_part_has_its_checksum_and_the_number_of_parts():
 
 
 def test_part_1_of_an_object_without_parts_is_the_object():
-    found, headers = _read(WHOLE, query="partNumber=1")
+    found, headers = _read(OBJECT, query="partNumber=1")
 
     assert (206, 0, 10) == (found.status, found.start, found.stop)
     assert b"x-amz-mp-parts-count" not in headers
@@ -144,21 +144,25 @@ def test_an_object_of_one_empty_part_has_one_part():
 
 
 @pytest.mark.parametrize(
-    ("facts", "headers", "query", "code"),
+    ("entry", "headers", "query", "code"),
     [
-        pytest.param(PARTS, {}, "partNumber=4", "InvalidPart", id="no such part"),
-        pytest.param(WHOLE, {}, "partNumber=2", "InvalidPartNumber", id="of a plain object"),
-        pytest.param(PARTS, {}, "partNumber=0", "InvalidArgument", id="zero"),
-        pytest.param(PARTS, {}, "partNumber=x", "InvalidArgument", id="no number"),
-        pytest.param(PARTS, {}, "partNumber=10001", "InvalidArgument", id="too high"),
-        pytest.param(PARTS, {"range": "bytes=0-1"}, "partNumber=1", "InvalidRequest", id="both"),
-        pytest.param(WHOLE, {"range": "bytes=10-"}, "", "InvalidRange", id="beyond the end"),
-        pytest.param(WHOLE, {"if-match": '"x"'}, "", "PreconditionFailed", id="another object"),
+        pytest.param(MULTIPART, {}, "partNumber=4", "InvalidPart", id="missing part"),
+        pytest.param(
+            OBJECT, {}, "partNumber=2", "InvalidPartNumber", id="part 2 without multipart upload"
+        ),
+        pytest.param(MULTIPART, {}, "partNumber=0", "InvalidArgument", id="part 0"),
+        pytest.param(MULTIPART, {}, "partNumber=x", "InvalidArgument", id="part not a number"),
+        pytest.param(MULTIPART, {}, "partNumber=10001", "InvalidArgument", id="part 10,001"),
+        pytest.param(
+            MULTIPART, {"range": "bytes=0-1"}, "partNumber=1", "InvalidRequest", id="range and part"
+        ),
+        pytest.param(OBJECT, {"range": "bytes=10-"}, "", "InvalidRange", id="range beyond the end"),
+        pytest.param(OBJECT, {"if-match": '"x"'}, "", "PreconditionFailed", id="failed If-Match"),
     ],
 )
-def test_an_unsatisfiable_read_is_rejected(facts, headers, query, code):
-    with refused(code):
-        _read(facts, headers, query)
+def test_an_unsatisfiable_read_is_rejected(entry, headers, query, code):
+    with raises_s3_error(code):
+        _read(entry, headers, query)
 
 
 def test_dates_are_http_dates_in_any_locale():

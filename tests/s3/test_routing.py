@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from s3.protocol_builders import a_request, refused
+from s3.protocol_builders import a_request, raises_s3_error
 
 from worker.s3.canned_responses import DOCUMENTS, REJECTIONS, respond
 from worker.s3.error_codes import CATALOGUE
@@ -76,12 +76,12 @@ def test_method_target_and_headers_determine_the_operation(method, target, heade
     ],
 )
 def test_a_request_without_an_operation_is_rejected(method, target, code):
-    with refused(code):
+    with raises_s3_error(code):
         route(a_request(method, target))
 
 
 def test_method_not_allowed_lists_the_allowed_methods():
-    with refused("MethodNotAllowed") as error:
+    with raises_s3_error("MethodNotAllowed") as error:
         route(a_request("PATCH", "/out/k"))
 
     assert "DELETE, GET, HEAD, OPTIONS, POST, PUT" == error().headers["Allow"]
@@ -153,7 +153,7 @@ def test_a_missing_or_unchangeable_configuration_has_the_error_code_of_s3(
 ):
     request = a_request(method, target)
 
-    with refused(code):
+    with raises_s3_error(code):
         respond(route(request), request, exists=exists)
 
 
@@ -170,4 +170,4 @@ def _support(canned):
     if canned is None:
         return "yes"
     is_default = canned in DOCUMENTS or canned.startswith("NoSuch")
-    return "fixed" if is_default or canned.endswith("NotFoundError") else "refused"
+    return "fixed" if is_default or canned.endswith("NotFoundError") else "rejected"

@@ -1,7 +1,7 @@
 """Tags in headers, and the limits of tags."""
 
 import pytest
-from s3.protocol_builders import refused
+from s3.protocol_builders import raises_s3_error
 
 from worker.s3.metadata import check_tags, parse_tagging_header
 
@@ -33,7 +33,7 @@ def test_a_tagging_header_is_parsed_like_a_query(value, tags):
     ],
 )
 def test_an_invalid_tagging_header_is_rejected(value, code):
-    with refused(code):
+    with raises_s3_error(code):
         parse_tagging_header(value)
 
 
@@ -46,17 +46,17 @@ def test_ten_tags_of_the_longest_keys_and_values_are_valid():
 @pytest.mark.parametrize(
     ("pairs", "code"),
     [
-        pytest.param([(str(number), "") for number in range(11)], "BadRequest", id="eleven"),
-        pytest.param([("a", "1"), ("a", "2")], "InvalidTag", id="one twice"),
-        pytest.param([("", "1")], "InvalidTag", id="no name"),
-        pytest.param([("a" * 129, "1")], "InvalidTag", id="a long name"),
-        pytest.param([("a", "v" * 257)], "InvalidTag", id="a long value"),
-        pytest.param([("a!", "1")], "InvalidTag", id="a character in the name"),
-        pytest.param([("a", "<")], "InvalidTag", id="a character in the value"),
-        pytest.param([("a\n", "1")], "InvalidTag", id="a line break in the name"),
-        pytest.param([("a", "\x1c")], "InvalidTag", id="a control character that is a space"),
+        pytest.param([(str(number), "") for number in range(11)], "BadRequest", id="eleven tags"),
+        pytest.param([("a", "1"), ("a", "2")], "InvalidTag", id="duplicate key"),
+        pytest.param([("", "1")], "InvalidTag", id="empty key"),
+        pytest.param([("a" * 129, "1")], "InvalidTag", id="key of 129 characters"),
+        pytest.param([("a", "v" * 257)], "InvalidTag", id="value of 257 characters"),
+        pytest.param([("a!", "1")], "InvalidTag", id="invalid character in the key"),
+        pytest.param([("a", "<")], "InvalidTag", id="invalid character in the value"),
+        pytest.param([("a\n", "1")], "InvalidTag", id="line break in the key"),
+        pytest.param([("a", "\x1c")], "InvalidTag", id="control character that is white space"),
     ],
 )
 def test_tags_beyond_a_limit_are_rejected(pairs, code):
-    with refused(code):
+    with raises_s3_error(code):
         check_tags(pairs)

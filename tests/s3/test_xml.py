@@ -5,20 +5,20 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3.protocol_builders import refused
+from s3.protocol_builders import raises_s3_error
 
 from worker.s3.error_codes import S3Error
 from worker.s3.xml_requests import MAX_DEPTH, parse_xml
 from worker.s3.xml_responses import document, element, text, url_text
 
-# All that XML 1.0 can carry.
-CARRIED = st.characters(
+# The characters that XML 1.0 can represent.
+REPRESENTABLE = st.characters(
     exclude_categories=["Cs"],
     exclude_characters="".join(map(chr, [*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF])),
 )
 
 
-@given(st.text(CARRIED))
+@given(st.text(REPRESENTABLE))
 def test_text_round_trips(value):
     """Also through another parser; carriage returns too."""
     written = document("Root", element("Key", value))
@@ -55,16 +55,16 @@ def test_url_encoding_keeps_slashes(value, expected):
         pytest.param(b"<Root><Key>a</Key></Root>", id="plain"),
         pytest.param(
             b'<Root xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Key>a</Key></Root>',
-            id="with a namespace",
+            id="namespace",
         ),
-        pytest.param(b'<x:Root xmlns:x="u"><x:Key>a</x:Key></x:Root>', id="with a prefix"),
+        pytest.param(b'<x:Root xmlns:x="u"><x:Key>a</x:Key></x:Root>', id="namespace prefix"),
         pytest.param(
             b'<?xml version="1.0" encoding="UTF-8"?>\n<Root>\n <Key>a</Key>\n</Root>\n',
-            id="with a declaration",
+            id="XML declaration",
         ),
-        pytest.param("<Root><Key>a</Key></Root>".encode("utf-16"), id="in UTF-16"),
-        pytest.param(b"<Root><Key><![CDATA[a]]></Key></Root>", id="as CDATA"),
-        pytest.param(b"<Root><!-- c --><Key>&#97;</Key></Root>", id="as a reference"),
+        pytest.param("<Root><Key>a</Key></Root>".encode("utf-16"), id="UTF-16"),
+        pytest.param(b"<Root><Key><![CDATA[a]]></Key></Root>", id="CDATA"),
+        pytest.param(b"<Root><!-- c --><Key>&#97;</Key></Root>", id="character reference"),
     ],
 )
 def test_equivalent_documents_are_equal(body):
@@ -75,26 +75,26 @@ def test_equivalent_documents_are_equal(body):
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(b"", id="nothing"),
-        pytest.param(b"Root", id="no XML"),
-        pytest.param(b"<Root>", id="not closed"),
-        pytest.param(b"<Root></Toor>", id="closed by another"),
-        pytest.param(b"<Other/>", id="another document"),
-        pytest.param(b"<Root/><Root/>", id="two documents"),
-        pytest.param(b"<Root>&unknown;</Root>", id="an unknown entity"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"Root", id="not XML"),
+        pytest.param(b"<Root>", id="missing end tag"),
+        pytest.param(b"<Root></Toor>", id="wrong end tag"),
+        pytest.param(b"<Other/>", id="wrong root element"),
+        pytest.param(b"<Root/><Root/>", id="two root elements"),
+        pytest.param(b"<Root>&unknown;</Root>", id="undefined entity"),
         pytest.param(b"<Root>\xff</Root>", id="not UTF-8"),
-        pytest.param(b"<Root>&#1;</Root>", id="a character XML does not have"),
-        pytest.param(b"<x:Root/>", id="an unknown prefix"),
+        pytest.param(b"<Root>&#1;</Root>", id="invalid character reference"),
+        pytest.param(b"<x:Root/>", id="undeclared prefix"),
         pytest.param(b'<?xml version="1.0" encoding="klingon"?><Root/>', id="unknown encoding"),
-        pytest.param(b'<?xml version="1.0" encoding="utf-7"?><Root/>', id="a strange encoding"),
-        pytest.param(b"<!DOCTYPE Root><Root/>", id="a document type"),
+        pytest.param(b'<?xml version="1.0" encoding="utf-7"?><Root/>', id="UTF-7"),
+        pytest.param(b"<!DOCTYPE Root><Root/>", id="document type"),
         pytest.param(
             b'<!DOCTYPE r [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><Root>&b;</Root>',
-            id="growing entities",
+            id="entity expansion",
         ),
         pytest.param(
             b'<!DOCTYPE r [<!ENTITY a SYSTEM "file:///etc/passwd">]><Root>&a;</Root>',
-            id="an entity from a file",
+            id="external entity",
         ),
         pytest.param(
             b"<Root>" + b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH + b"</Root>", id="too deep"
@@ -103,7 +103,7 @@ def test_equivalent_documents_are_equal(body):
     ],
 )
 def test_other_documents_are_malformed_xml(body):
-    with refused("MalformedXML"):
+    with raises_s3_error("MalformedXML"):
         parse_xml(body, "Root")
 
 

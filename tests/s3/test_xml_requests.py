@@ -1,7 +1,7 @@
 """XML request bodies."""
 
 import pytest
-from s3.protocol_builders import refused
+from s3.protocol_builders import raises_s3_error
 
 from worker.s3.conditions import Conditions
 from worker.s3.multipart import ListedPart
@@ -36,19 +36,19 @@ def _completion(*parts):
     [
         pytest.param(b"", "MalformedXML", id="empty"),
         pytest.param(_completion(), "MalformedXML", id="no parts"),
-        pytest.param(_completion(b"<Part/>"), "MalformedXML", id="an empty part"),
+        pytest.param(_completion(b"<Part/>"), "MalformedXML", id="empty part"),
         pytest.param(
             _completion(b"<Part><PartNumber>1</PartNumber></Part>"), "MalformedXML", id="no ETag"
         ),
         pytest.param(
             _completion(b"<Part><PartNumber>one</PartNumber><ETag>a</ETag></Part>"),
             "MalformedXML",
-            id="no number",
+            id="number not a number",
         ),
         pytest.param(
             _completion(b"<Part><PartNumber>0</PartNumber><ETag>a</ETag></Part>"),
             "InvalidArgument",
-            id="number zero",
+            id="number 0",
         ),
         pytest.param(
             _completion(*[b"<Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>"] * 10_001),
@@ -59,7 +59,7 @@ def _completion(*parts):
 )
 def test_an_invalid_completion_is_rejected(body, code):
     """1 to 10,000 parts, each with number and ETag."""
-    with refused(code):
+    with raises_s3_error(code):
         parse_complete(body)
 
 
@@ -86,28 +86,28 @@ def test_objects_to_delete_are_parsed_with_their_conditions():
 def test_the_only_version_is_null(version, code):
     body = f"<Delete><Object><Key>a</Key><VersionId>{version}</VersionId></Object></Delete>"
 
-    refusal = parse_delete(body.encode()).objects[0].rejection
+    rejection = parse_delete(body.encode()).objects[0].rejection
 
-    assert code == (refusal and refusal.code)
+    assert code == (rejection and rejection.code)
 
 
 @pytest.mark.parametrize(
     "inside",
     [
-        pytest.param(b"", id="none"),
+        pytest.param(b"", id="no objects"),
         pytest.param(b"<Object/>", id="no key"),
-        pytest.param(b"<Object><Key></Key></Object>", id="an empty key"),
-        pytest.param(b"<Object><Key>a</Key><Size>x</Size></Object>", id="a size that is none"),
+        pytest.param(b"<Object><Key></Key></Object>", id="empty key"),
+        pytest.param(b"<Object><Key>a</Key><Size>x</Size></Object>", id="invalid size"),
         pytest.param(
             b"<Object><Key>a</Key><LastModifiedTime>x</LastModifiedTime></Object>",
-            id="a time that is none",
+            id="invalid time",
         ),
         pytest.param(b"<Object><Key>a</Key></Object>" * 1001, id="1,001 objects"),
     ],
 )
 def test_an_invalid_delete_is_rejected(inside):
     """1 to 1,000 objects."""
-    with refused("MalformedXML"):
+    with raises_s3_error("MalformedXML"):
         parse_delete(b"<Delete>" + inside + b"</Delete>")
 
 
@@ -137,5 +137,5 @@ def test_tags_are_parsed():
     ],
 )
 def test_invalid_tags_are_rejected(inside, code):
-    with refused(code):
+    with raises_s3_error(code):
         parse_tagging(b"<Tagging>" + inside + b"</Tagging>")
