@@ -185,6 +185,9 @@ def _signed_headers(
             _signed_headers(**{"x-amz-date": "soon"}), "AccessDenied", id="invalid x-amz-date"
         ),
         pytest.param(
+            _signed_headers(**{"x-amz-date": "20139924T000000Z"}), "AccessDenied", id="month 99"
+        ),
+        pytest.param(
             _signed_headers(**{"x-amz-date": "20130524T001501Z"}),
             "RequestTimeTooSkewed",
             id="too early",

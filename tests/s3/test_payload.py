@@ -58,6 +58,11 @@ def test_x_amz_content_sha256_selects_the_framing(mode):
         ),
         pytest.param(TRAILER_MODE, "MissingContentLength", id="missing decoded length"),
         pytest.param(
+            {**TRAILER_MODE, "x-amz-decoded-content-length": str(6 * 2**40)},
+            "EntityTooLarge",
+            id="decoded length of 6 TiB",
+        ),
+        pytest.param(
             {**TRAILER_MODE, "x-amz-decoded-content-length": "-5"},
             "BadRequest",
             id="negative decoded length",

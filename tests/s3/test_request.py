@@ -65,6 +65,11 @@ def test_an_invalid_target_has_its_error_code(target, code):
         a_request("GET", target)
 
 
+@pytest.mark.parametrize("resource", ["/", "/out", "/out/a b"])
+def test_the_resource_is_the_decoded_path(resource):
+    assert resource == a_request("GET", resource.replace(" ", "%20")).resource
+
+
 def test_a_key_may_have_1024_bytes_of_utf_8():
     assert "ü" * 512 == a_request("GET", "/out/" + "%C3%BC" * 512).key
 

@@ -99,6 +99,7 @@ def test_equivalent_documents_are_equal(body):
         pytest.param(
             b"<Root>" + b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH + b"</Root>", id="too deep"
         ),
+        pytest.param(b'<Root a="' + b"x" * 400_000 + b'"/>', id="tag of 400 kB"),
         pytest.param(b"<Root>" + b"<a/>" * 200_000 + b"</Root>", id="too many elements"),
     ],
 )

@@ -259,6 +259,13 @@ def test_get_object_attributes_has_the_requested_attributes():
     assert [{"PartNumber": 1, "Size": 5, "ChecksumCRC32": "AAAAAA=="}] == parts["Parts"]
 
 
+@pytest.mark.parametrize("name", ["x-amz-max-parts", "x-amz-part-number-marker"])
+def test_the_paging_of_attributes_requires_numbers(name):
+    headers = {"x-amz-object-attributes": "ObjectParts", name: "x"}
+    with raises_s3_error("InvalidArgument"):
+        attributes(a_request("GET", "/out/k", headers), an_object())
+
+
 @pytest.mark.parametrize("value", ["", "Owner", "ETag,Owner", ","])
 def test_unknown_attributes_are_rejected(value):
     with pytest.raises(S3Error):
