@@ -108,7 +108,7 @@ def log_exception(error):
     try:
         raise error
     except Exception:
-        telemetry.logger().exception("run.fault")
+        telemetry.logger().exception("run.internal_error")
 
 
 def log_exception_chain(secret):
@@ -118,7 +118,7 @@ def log_exception_chain(secret):
         except KeyError as cause:
             raise RuntimeError("outer") from cause
     except RuntimeError:
-        telemetry.logger().exception("run.fault")
+        telemetry.logger().exception("run.internal_error")
 
 
 def log_uncaught(secret):
@@ -288,7 +288,7 @@ def test_text_has_tracebacks_only_on_request(stream, tracebacks):
 
     log_exception(ValueError("x"))
 
-    assert "run.fault" in stream.getvalue()
+    assert "run.internal_error" in stream.getvalue()
     assert tracebacks == ("Traceback" in stream.getvalue())
 
 

@@ -66,7 +66,7 @@ def run_child(
         trio.run(_serve, application, plan, listener, control)
     except BaseException as error:
         if not isinstance(error, WorkerError | OSError):
-            telemetry.logger().error("gateway.fault", exc_info=error)
+            telemetry.logger().error("gateway.child_failed", exc_info=error)
         control.setblocking(True)
         control.sendall(encode(Failed(str(error) or repr(error), getattr(error, "errno", None))))
     finally:

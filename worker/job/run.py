@@ -306,7 +306,7 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
     """Return the result of a run that *error* ended."""
     if record.result is not None:
         # The result is decided; only the clean-up failed.
-        record.log.error("run.untidy", reason=str(error), exc_info=error)
+        record.log.error("run.cleanup_failed", reason=str(error), exc_info=error)
         return record.result
     cause = cause_of(error)
     if isinstance(error, NotFound) and record.plan is not None:
@@ -314,7 +314,7 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
         cause = Cause.UNAVAILABLE
     if stop.signal_name is not None and cause is not Cause.NOT_PUBLISHED:
         # A consequence of the signal.
-        record.log.info("run.broke_off", reason=str(error))
+        record.log.info("run.interrupted", reason=str(error))
         return _stop(record, stop)
     reason = str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -325,7 +325,7 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
             "another directory with --scratch"
         )
     if cause is Cause.INTERNAL:
-        record.log.error("run.fault", exc_info=error)
+        record.log.error("run.internal_error", exc_info=error)
         reason = f"internal error: {type(error).__name__}: {error}"
     event = Event.INPUT_MISSING if isinstance(error, Unrunnable) else Event.FAILED
     return record.decide(event, cause, reason)

@@ -338,6 +338,6 @@ class StopRequest:
             if self._cancels:
                 self.scope.cancel()
         else:
-            log.warning("run.hurrying", signal=name)
+            log.warning("run.killing", signal=name)
             self.grace_period.cut_short.set()
             self.scope.cancel()

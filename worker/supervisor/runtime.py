@@ -196,7 +196,7 @@ class ContainerRuntime:
             if not result.code or "no such container" in result.err.lower():
                 return
         command = self.prepared.engine.command_line(*REMOVE, name)
-        self.log.error("container.left", container=name, remove_it_by=" ".join(command))
+        self.log.error("container.not_removed", container=name, remedy=" ".join(command))
 
 
 def _check_started(state: ContainerState, errors: Sequence[str], command: CommandSpec) -> None:
