@@ -45,6 +45,7 @@ def call(tmp_path: Path, moment: str, signal: str, *arguments: str):
             "WORKER_STORE": str(tmp_path / "store"),
             "WORKER_SCRATCH": str(tmp_path / "scratch"),
             "WORKER_PFS_ROOT": str(tmp_path / "pfs"),
+            "TMPDIR": str(tmp_path),
         },
     )
 

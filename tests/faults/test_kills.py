@@ -45,7 +45,7 @@ def run_with_signal(
         text=True,
         check=False,
         cwd=site.root,
-        env={**site.environment, **more},
+        env={**site.environment, "TMPDIR": str(site.root), **more},
         timeout=120,
     )
     return done.returncode, done.stderr[-1500:]

@@ -44,7 +44,7 @@ def scene(tmp_path_factory):
     subprocess.run(
         [*command, scene / "store", folder, scene / "results"],
         check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scene)},
     )
     return folder, before, after, sorted((scene / "results").iterdir())
 
