@@ -196,9 +196,9 @@ class Monitor:
         self.most = max(self.most, self.gateway.rss())
         if self.most - self.first > GROWTH:
             wrong.append(f"memory grew by {(self.most - self.first) >> 20} MiB")
-        begun = time.monotonic()
+        started = time.monotonic()
         ask(self.gateway.port, "GET", "/-/healthz")
-        if time.monotonic() - begun > SLOW / 2:
+        if time.monotonic() - started > SLOW / 2:
             wrong.append("a simple answer takes long")
         return wrong
 
@@ -258,15 +258,15 @@ def fuzz(*, seconds: float, seed: int, clients: int, report: float = 30.0) -> li
         threads = [threading.Thread(target=_client, args=(each, end)) for each in fuzzers]
         for thread in threads:
             thread.start()
-        told = time.monotonic()
+        reported = time.monotonic()
         while any(each.is_alive() for each in threads):
             threads[0].join(1.0)
             try:
                 found += [wrong for watch in watches for wrong in watch.check()]
             except (TimedOut, OSError) as error:
                 found.append(f"no answer to a simple question: {error}")
-            if time.monotonic() - told > report:
-                told = time.monotonic()
+            if time.monotonic() - reported > report:
+                reported = time.monotonic()
                 _say(fuzzers, watches)
         _say(fuzzers, watches)
         for watch in watches:

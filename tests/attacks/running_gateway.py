@@ -70,14 +70,14 @@ def serving(folder: Path, **changes: Any) -> Iterator[RunningGateway]:
         **changes,
     )
     Index.create(plan.index).close()
-    told: SimpleQueue[Any] = SimpleQueue()
-    thread = threading.Thread(target=trio.run, args=(_run, plan, told))
+    sent: SimpleQueue[Any] = SimpleQueue()
+    thread = threading.Thread(target=trio.run, args=(_run, plan, sent))
     thread.start()
-    begun = told.get()
-    if isinstance(begun, BaseException):
+    started = sent.get()
+    if isinstance(started, BaseException):
         thread.join()
-        raise begun
-    port, pid, stop = begun
+        raise started
+    port, pid, stop = started
     index = Index(plan.index)
     try:
         yield RunningGateway(port, plan, index, pid)
@@ -85,22 +85,22 @@ def serving(folder: Path, **changes: Any) -> Iterator[RunningGateway]:
         stop()
         thread.join()
         index.close()
-    ended = told.get()
+    ended = sent.get()
     if ended is not None:
         raise ended
 
 
-async def _run(plan: GatewayPlan, told: "SimpleQueue[Any]") -> None:
+async def _run(plan: GatewayPlan, sent: "SimpleQueue[Any]") -> None:
     try:
         async with open_gateway() as parent:
             endpoint = await parent.serve(plan)
             stopped, token = trio.Event(), trio.lowlevel.current_trio_token()
-            told.put((endpoint.port, parent.pid, lambda: _stop(stopped, token)))
+            sent.put((endpoint.port, parent.pid, lambda: _stop(stopped, token)))
             await stopped.wait()
     except Exception as error:  # it is the waiting thread that has to hear of it
-        told.put(error)
+        sent.put(error)
     else:
-        told.put(None)
+        sent.put(None)
 
 
 def _stop(stopped: trio.Event, token: trio.lowlevel.TrioToken) -> None:

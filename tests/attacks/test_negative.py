@@ -36,7 +36,7 @@ def content(gateway: RunningGateway) -> Iterator[Content]:
     """Objects of every kind, and uploads in progress."""
     port = gateway.port
 
-    def begun(key: str, *parts: bytes, **headers: str) -> str:
+    def create_upload(key: str, *parts: bytes, **headers: str) -> str:
         upload = ask(port, "POST", f"/out/{key}?uploads", headers).field("UploadId")
         for number, part in enumerate(parts, start=1):
             target = f"/out/{key}?partNumber={number}&uploadId={upload}"
@@ -45,13 +45,13 @@ def content(gateway: RunningGateway) -> Iterator[Content]:
 
     assert 200 == ask(port, "PUT", "/out/there", {"x-amz-meta-a": "1"}, CONTENT).status
     assert 200 == ask(port, "PUT", "/out/empty", {}, b"").status
-    parts = begun("parts", PART, b"small")
+    parts = create_upload("parts", PART, b"small")
     listed = completion((1, PART_ETAG), (2, SMALL_ETAG))
     assert 200 == ask(port, "POST", f"/out/parts?uploadId={parts}", {}, listed).status
     uploads = {
-        "upload": begun("big", PART, b"small", PART),
-        "summed": begun("summed", b"small", **{"x-amz-checksum-algorithm": "SHA256"}),
-        "over": begun("there", b"small"),
+        "upload": create_upload("big", PART, b"small", PART),
+        "summed": create_upload("summed", b"small", **{"x-amz-checksum-algorithm": "SHA256"}),
+        "over": create_upload("there", b"small"),
     }
     yield Content(gateway, uploads)
     for key, upload in zip(("big", "summed", "there"), uploads.values(), strict=True):

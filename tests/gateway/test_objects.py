@@ -194,10 +194,10 @@ async def test_a_read_in_flight_is_a_snapshot(gateway):
     def use():
         client.put_object(Bucket="out", Key="k", Body=LARGE)
         body = client.get_object(Bucket="out", Key="k")["Body"]
-        begun = body.read(10)
+        started = body.read(10)
         client.put_object(Bucket="out", Key="k", Body=b"new")
         client.delete_object(Bucket="out", Key="k")
-        return begun + body.read() == LARGE
+        return started + body.read() == LARGE
 
     assert await in_thread(use)
 

@@ -20,7 +20,7 @@ def a_file_job(transform, **changes) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("transform", "said"),
+    ("transform", "output"),
     [
         pytest.param({"cmd": ["echo", "$HOME", "a  b"]}, ["$HOME a  b"], id="cmd: no shell"),
         pytest.param({"cmd": ["cat"], "stdin": ["a", "", "b"]}, ["a", "", "b"], id="stdin"),
@@ -55,12 +55,12 @@ def a_file_job(transform, **changes) -> dict:
         pytest.param({"cmd": ["true"], "image": "not:pulled"}, [], id="image"),
     ],
 )
-async def test_the_command_observes_the_field(store, a_request, log, transform, said):
+async def test_the_command_observes_the_field(store, a_request, log, transform, output):
     a_commit(store, {"a": b"1"})
     result = await run_job(a_request(a_file_job(transform)), log=log)
 
     assert ("", 0) == (result.reason, result.exit_code)
-    assert said == list(result.log_tail)
+    assert output == list(result.log_tail)
     kept = store.commit(result.output).job
     assert (transform["cmd"], transform.get("image", "")) == (kept["command"], kept["image"])
 

@@ -18,7 +18,7 @@ COPY = BranchName(Repo("default", "copy"))
 COMMITS = "repos/default/copy/commits/"
 SLOTS = "repos/default/copy/branches/master/"
 NO_SPACE = StoreUnavailable("writing", "No space left on device (ENOSPC)", errno=errno.ENOSPC)
-UNANSWERED = WriteUncertain("writing", "error sending request")
+NO_RESPONSE = WriteUncertain("writing", "error sending request")
 
 
 def the_job(*stdin: str):
@@ -69,7 +69,7 @@ async def test_a_commit_without_a_response_keeps_its_blobs(
     a_commit(store, {"a": b"1"})
     job = the_job("echo 1 > $PFS_ROOT/out/f")
     before = set(blobs(store))
-    failing(COMMITS, UNANSWERED, carried_out=carried_out)
+    failing(COMMITS, NO_RESPONSE, carried_out=carried_out)
     result = await run_job(a_request(job), log=log)
 
     assert (73, State.FAILURE) == (result.exit_code, result.state)
@@ -84,7 +84,7 @@ async def test_a_commit_without_a_response_keeps_its_blobs(
     assert [again.output] == [head.commit for head in store.heads(COPY)]
 
 
-@pytest.mark.parametrize("error", [NO_SPACE, UNANSWERED], ids=["no space", "no answer"])
+@pytest.mark.parametrize("error", [NO_SPACE, NO_RESPONSE], ids=["no space", "no response"])
 async def test_a_branch_that_was_not_moved_is_73_with_the_commit(
     store, a_request, log, failing, monkeypatch, error
 ):

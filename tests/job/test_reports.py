@@ -7,7 +7,7 @@ from worker.job.reports import Reports, receive_reports
 from worker.redaction import Redactor
 
 
-class Heard:
+class Received:
     def __init__(self) -> None:
         self.kept: dict = {}
         self.messages: list = []
@@ -33,36 +33,36 @@ class Heard:
     ids=["progress", "text alone", "metrics", "annotation", "together"],
 )
 def test_the_last_status_and_the_last_value_of_each_name_are_kept(lines, kept):
-    heard = Heard()
+    received = Received()
     for line in lines:
-        heard.reports.add(line)
+        received.reports.add(line)
 
-    assert kept == heard.kept
-    assert [] == heard.warnings
+    assert kept == received.kept
+    assert [] == received.warnings
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[1]", '{"other": 1}', "NaN"])
 def test_an_invalid_report_is_one_warning(line):
-    heard = Heard()
+    received = Received()
     for _ in range(3):
-        heard.reports.add(line)
+        received.reports.add(line)
 
-    assert ({}, 1) == (heard.kept, len(heard.warnings))
+    assert ({}, 1) == (received.kept, len(received.warnings))
 
 
 def test_the_number_of_names_is_bounded():
     """A commit does not hold a time series."""
-    heard = Heard()
+    received = Received()
     for number in range(3000):
-        heard.reports.add(f'{{"metrics": {{"m{number}": 1}}}}')
+        received.reports.add(f'{{"metrics": {{"m{number}": 1}}}}')
 
-    assert (1000, "m2999") == (len(heard.kept["metrics"]), list(heard.kept["metrics"])[-1])
+    assert (1000, "m2999") == (len(received.kept["metrics"]), list(received.kept["metrics"])[-1])
 
 
 async def test_reports_are_received_from_several_writers(tmp_path):
     """Up to the last line, and redacted."""
-    heard = Heard()
-    async with receive_reports(tmp_path / "report", heard.reports, Redactor([b"hunter22"])):
+    received = Received()
+    async with receive_reports(tmp_path / "report", received.reports, Redactor([b"hunter22"])):
         for number in range(3):
             await trio.run_process(
                 ["sh", "-c", f"echo '{{\"progress\": {number}}}' > {tmp_path}/report"]
@@ -70,5 +70,5 @@ async def test_reports_are_received_from_several_writers(tmp_path):
         with (tmp_path / "report").open("w") as pipe:
             pipe.write('{"annotation": {"key": "hunter22"}}')
 
-    assert 4 == len(heard.messages)
-    assert {"key": "***"} == heard.kept["annotation"]
+    assert 4 == len(received.messages)
+    assert {"key": "***"} == received.kept["annotation"]

@@ -407,10 +407,10 @@ async def test_the_command_does_not_get_the_credentials_of_the_agent(store, a_re
         },
     )
     await run_job(request, log=log)
-    said = [e["line"] for e in logged.entries if e["event"] == "command.output"]
+    output = [e["line"] for e in logged.entries if e["event"] == "command.output"]
 
-    assert "AWS_SECRET_ACCESS_KEY=default" in said
-    assert "MY_OWN=let-through" in said
+    assert "AWS_SECRET_ACCESS_KEY=default" in output
+    assert "MY_OWN=let-through" in output
     assert "the-agents-own" not in json.dumps(logged.entries, default=str)
 
 
@@ -427,10 +427,10 @@ async def test_secrets_reach_only_the_command(store, a_request, log, logged, tmp
         {"name": "db", "key": "password", "envVar": "PASSWORD", "mountPath": "/db"}
     ]
     result = await run_job(a_request(job, secrets=tmp_path / "secrets"), log=log)
-    said = [e["line"].strip() for e in logged.entries if e["event"] == "command.output"]
+    output = [e["line"].strip() for e in logged.entries if e["event"] == "command.output"]
 
     assert 0 == result.exit_code
-    assert ["***", "***", "8"] == said
+    assert ["***", "***", "8"] == output
     assert "hunter22" not in result.to_text()
     assert "hunter22" not in json.dumps(store.commit(result.output).job, default=str)
 

@@ -65,8 +65,8 @@ def test_an_input_is_a_snapshot_of_its_branch(site, tmp_path):
         "curl -sf $S3_ENDPOINT/labresults/a | curl -sf -T - $S3_ENDPOINT/out/a",
     )
 
-    said = site.worker("run", "--job", site.job(document))
+    done = site.worker("run", "--job", site.job(document))
 
-    assert 0 == said.status, said.err
+    assert 0 == done.status, done.err
     assert "new" == site.worker("cat", "labresults:a").out
     assert "old" == site.worker("cat", "copy:a").out

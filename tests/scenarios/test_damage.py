@@ -34,10 +34,10 @@ def test_verify_reports_each_damaged_object(site, damaged, folder):
     """Exit status 1."""
     name = damaged(folder)
 
-    said = site.worker("verify")
+    done = site.worker("verify")
 
-    assert 1 == said.status
-    assert name.rpartition("/")[2] in said.out
+    assert 1 == done.status
+    assert name.rpartition("/")[2] in done.out
 
 
 def test_get_does_not_write_a_damaged_file(site, damaged):
@@ -60,12 +60,12 @@ def test_the_gateway_does_not_serve_a_damaged_small_object(site, damaged):
     """The log names the object."""
     name = damaged("blobs/")
 
-    said = site.worker("run", "--job", site.job(a_job(READ)))
+    done = site.worker("run", "--job", site.job(a_job(READ)))
 
-    lines = [event["line"] for event in said.events if "line" in event]
+    lines = [event["line"] for event in done.events if "line" in event]
     assert "500" in lines
     assert any("<Code>InternalError</Code>" in line for line in lines)
-    failed = next(event for event in said.events if event["event"] == "gateway.failed")
+    failed = next(event for event in done.events if event["event"] == "gateway.failed")
     assert name in failed["reason"]
     assert "exception" not in failed
 
@@ -76,7 +76,7 @@ def test_a_lost_segment_is_not_a_404(site):
     lost = next(site.open().backend.list_from("segments/")).name
     site.open().backend.delete(lost)
 
-    said = site.worker("run", "--job", site.job(a_job(READ)))
+    done = site.worker("run", "--job", site.job(a_job(READ)))
 
-    assert "500" in [event.get("line") for event in said.events]
+    assert "500" in [event.get("line") for event in done.events]
     assert 69 == site.worker("cat", "labresults:small").status

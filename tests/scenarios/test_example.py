@@ -14,7 +14,7 @@ FIXED_FOLDER = Path("/tmp/result")
 
 def test_the_example_copies_every_file(site, labresults, tmp_path):
     """The output has the same bytes and its provenance."""
-    said = site.worker(
+    done = site.worker(
         "run",
         "--job",
         EXAMPLES / "labresults.json",
@@ -23,8 +23,8 @@ def test_the_example_copies_every_file(site, labresults, tmp_path):
         "--result",
         "result.json",
     )
-    assert 0 == said.status, said.err
-    output = said.out.strip()
+    assert 0 == done.status, done.err
+    output = done.out.strip()
     assert output.startswith("s3_protocol_enabled_pipeline@")
 
     assert 0 == site.worker("get", output, tmp_path / "got").status
@@ -70,11 +70,11 @@ def check_second_run(site, labresults):
     before = site.open().resolve("labresults").name
     first = site.open().resolve("s3_protocol_enabled_pipeline")
 
-    said = site.worker(
+    done = site.worker(
         "run", "--job", EXAMPLES / "labresults.json", "--input", f"labresults={labresults}"
     )
 
-    assert 0 == said.status, said.err
+    assert 0 == done.status, done.err
     assert before == site.open().resolve("labresults").name
     second = site.open().resolve("s3_protocol_enabled_pipeline")
     assert first.digest == second.digest
@@ -95,9 +95,9 @@ def test_a_spec_of_pachyderm_runs_unchanged(site):
     """The S3 example of Pachyderm's documentation."""
     a_commit(site.open(), {"a.csv": b"1", "below/b c.csv": b"2"})
 
-    said = site.worker("run", "--job", VERBATIM)
+    done = site.worker("run", "--job", VERBATIM)
 
-    assert 0 == said.status, said.err
+    assert 0 == done.status, done.err
     store = site.open()
     output = store.resolve("s3_protocol_enabled_pipeline")
     assert ["a.csv", "below/b c.csv"] == [entry.key for entry in store.tree(output).entries()]

@@ -74,14 +74,14 @@ def test_each_cause_has_its_exit_status(site, changes, cause, reason):
     outer = {"input", "s3Out", "datumTimeout", "jobTimeout"} & changes.keys()
     job = a_job("true", datumTries=1, **{name: changes[name] for name in outer})
     job["transform"] |= {name: value for name, value in changes.items() if name not in outer}
-    said = site.worker("run", "--job", site.job(job), "--result", "r.json")
+    done = site.worker("run", "--job", site.job(job), "--result", "r.json")
     result = json.loads((site.root / "r.json").read_text())
 
-    assert (cause.exit_status, cause.value) == (said.status, result["cause"]), result["reason"]
-    assert said.status == result["exit_code"]
+    assert (cause.exit_status, cause.value) == (done.status, result["cause"]), result["reason"]
+    assert done.status == result["exit_code"]
     assert reason in result["reason"]
     there = "copy" in [repo.name for repo in store.repos()]
-    assert (said.status == 0) == there == (result["output"] is not None)
+    assert (done.status == 0) == there == (result["output"] is not None)
     assert [] == site.left_over()
 
 

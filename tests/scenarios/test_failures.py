@@ -30,13 +30,13 @@ def test_a_failed_command_leaves_no_output(site):
         datumTries=1,
     )
 
-    said = site.worker(
+    done = site.worker(
         "run", "--job", site.job(document), "--result", "result.json", WORKER_LOG_FORMAT="console"
     )
 
-    assert (10, "") == (said.status, said.out)
-    assert "the last words" in said.err
-    assert "3" in said.err.splitlines()[-1]
+    assert (10, "") == (done.status, done.out)
+    assert "the last words" in done.err
+    assert "3" in done.err.splitlines()[-1]
     store = site.open()
     assert previous.name == store.resolve("copy").name
     assert [previous.name] == list(store.commits(previous.name.repo))
@@ -51,12 +51,12 @@ def test_a_failed_command_leaves_no_output(site):
 
 @pytest.mark.usefixtures("input_commit")
 def test_without_a_terminal_every_line_of_the_log_is_json(site):
-    said = site.worker("run", "--job", site.job(a_job("echo hello", "exit 3", datumTries=1)))
+    done = site.worker("run", "--job", site.job(a_job("echo hello", "exit 3", datumTries=1)))
 
-    assert len(said.err.splitlines()) == len(said.events)
-    assert "hello" in [event.get("line") for event in said.events]
-    assert ("worker.failed", 10) == (said.events[-1]["event"], said.events[-1]["exit_code"])
-    assert 1 == len({event["job"] for event in said.events if "job" in event})
+    assert len(done.err.splitlines()) == len(done.events)
+    assert "hello" in [event.get("line") for event in done.events]
+    assert ("worker.failed", 10) == (done.events[-1]["event"], done.events[-1]["exit_code"])
+    assert 1 == len({event["job"] for event in done.events if "job" in event})
 
 
 def test_all_errors_of_a_document_are_reported_at_once(site):
@@ -69,13 +69,13 @@ def test_all_errors_of_a_document_are_reported_at_once(site):
         "datumTries": 0,
     }
 
-    said = site.worker(
+    done = site.worker(
         "run", "--job", site.job(document), "--result", "r.json", WORKER_LOG_FORMAT="console"
     )
 
     for pointer in ("/pipeline/name", "/input/pfs/glob", "/transform/cmd", "/s3Ot", "/datumTries"):
-        assert f"{pointer}: " in said.err
-    assert (64, "") == (said.status, said.out)
+        assert f"{pointer}: " in done.err
+    assert (64, "") == (done.status, done.out)
     assert not (site.root / "store").exists()
     result = json.loads((site.root / "r.json").read_text())
     assert ("unrunnable", "invalid", 64) == (result["state"], result["cause"], result["exit_code"])
@@ -83,10 +83,10 @@ def test_all_errors_of_a_document_are_reported_at_once(site):
 
 def test_a_missing_input_is_unrunnable(site):
     """Exit status 66 names the repo."""
-    said = site.worker("run", "--job", site.job(a_job("true")), WORKER_LOG_FORMAT="console")
+    done = site.worker("run", "--job", site.job(a_job("true")), WORKER_LOG_FORMAT="console")
 
-    assert (66, "") == (said.status, said.out)
-    assert "labresults@master" in said.err.splitlines()[-1]
+    assert (66, "") == (done.status, done.out)
+    assert "labresults@master" in done.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -101,31 +101,31 @@ def test_a_missing_input_is_unrunnable(site):
 def test_an_invalid_input_argument_is_rejected_before_any_commit(site, folders, says):
     flags = [word for folder in folders for word in ("--input", folder)]
 
-    said = site.worker("run", "--job", site.job(a_job("true")), *flags)
+    done = site.worker("run", "--job", site.job(a_job("true")), *flags)
 
-    assert says in " ".join(said.err.split())
-    assert 64 == said.status
+    assert says in " ".join(done.err.split())
+    assert 64 == done.status
     assert not (site.root / "store").exists()
 
 
 def test_a_folder_for_a_pinned_input_is_rejected(site):
     document = a_job("true", inputs=({"pfs": {**a_job()["input"]["pfs"], "commit": "a" * 32}},))
 
-    said = site.worker("run", "--job", site.job(document), "--input", "labresults=.")
+    done = site.worker("run", "--job", site.job(document), "--input", "labresults=.")
 
-    assert "the job pins the input 'labresults' to commit" in " ".join(said.err.split())
-    assert 64 == said.status
+    assert "the job pins the input 'labresults' to commit" in " ".join(done.err.split())
+    assert 64 == done.status
 
 
 @pytest.mark.usefixtures("input_commit")
 def test_a_write_to_an_input_is_denied_and_names_the_output(site):
     document = a_job("aws s3 cp - s3://labresults/b --only-show-errors < /dev/null", datumTries=1)
 
-    said = site.worker("run", "--job", site.job(document), WORKER_LOG_FORMAT="console")
+    done = site.worker("run", "--job", site.job(document), WORKER_LOG_FORMAT="console")
 
-    assert 10 == said.status
-    assert "AccessDenied" in said.err
-    assert "s3://out" in said.err
+    assert 10 == done.status
+    assert "AccessDenied" in done.err
+    assert "s3://out" in done.err
 
 
 @pytest.mark.usefixtures("input_commit")
@@ -137,19 +137,19 @@ def test_other_buckets_have_the_errors_of_s3(site):
         "echo done",
     )
 
-    said = site.worker("run", "--job", site.job(document), WORKER_LOG_FORMAT="console")
+    done = site.worker("run", "--job", site.job(document), WORKER_LOG_FORMAT="console")
 
-    assert 0 == said.status, said.err
+    assert 0 == done.status, done.err
     for code in ("AccessDenied", "NoSuchBucket", "BucketAlreadyOwnedByYou"):
-        assert code in said.err
+        assert code in done.err
 
 
 @pytest.mark.usefixtures("input_commit")
 def test_an_unwritable_result_file_is_an_error_before_the_run(site):
-    said = site.worker("run", "--job", site.job(a_job("true")), "--result", "no/such/result.json")
+    done = site.worker("run", "--job", site.job(a_job("true")), "--result", "no/such/result.json")
 
-    assert "no/such/result.json: No such file or directory" in said.err
-    assert 66 == said.status
+    assert "no/such/result.json: No such file or directory" in done.err
+    assert 66 == done.status
     assert [] == list(site.open().branches(a_commit(site.open(), {}, repo="x").name.repo))[1:]
 
 

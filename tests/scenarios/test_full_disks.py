@@ -38,10 +38,10 @@ MANY_SMALL = (
 IN_THE_WAY = "the disk of the scratch directory {0} is full"
 
 
-def failed(said) -> str:
+def failed(done) -> str:
     """Return the reason of a run that ended with 73."""
-    result = json.loads(said.out)
-    assert (73, 73) == (said.status, result["exit_code"]), said.err[-2000:]
+    result = json.loads(done.out)
+    assert (73, 73) == (done.status, result["exit_code"]), done.err[-2000:]
     return result["reason"]
 
 

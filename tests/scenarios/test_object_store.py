@@ -85,7 +85,7 @@ def test_the_command_does_not_get_the_credentials_of_the_store(machine, folder):
     first = machine("first")
     job = first.job(a_job("env | aws s3 cp - s3://out/env", pipeline={"name": "env"}))
 
-    said = first.worker("run", "--job", job, "--input", f"labresults={folder}")
+    done = first.worker("run", "--job", job, "--input", f"labresults={folder}")
 
-    assert 0 == said.status, said.err
+    assert 0 == done.status, done.err
     assert "agentsecret" not in first.worker("cat", "env:env").out

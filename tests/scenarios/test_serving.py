@@ -24,7 +24,7 @@ def branches(site):
 
 
 def test_the_output_of_a_shell_is_discarded_by_default(site, job):
-    said = site.worker(
+    done = site.worker(
         "shell",
         "--job",
         job,
@@ -34,18 +34,18 @@ def test_the_output_of_a_shell_is_discarded_by_default(site, job):
         "aws s3 ls s3://labresults/ && echo x | aws s3 cp - s3://out/x",
     )
 
-    assert 0 == said.status, said.err
-    assert "a.txt" in said.out
+    assert 0 == done.status, done.err
+    assert "a.txt" in done.out
     assert ["labresults@master"] == branches(site)
     assert [] == site.left_over()
 
 
 def test_a_shell_with_commit_commits_its_output(site, job):
-    said = site.worker("shell", "--job", job, "--commit", "--", "sh", "-c", WRITE)
+    done = site.worker("shell", "--job", job, "--commit", "--", "sh", "-c", WRITE)
 
-    assert 0 == said.status, said.err
+    assert 0 == done.status, done.err
     assert b"x\n" == site.worker("cat", "copy:x").out.encode()
-    assert said.out.endswith(f"{site.open().resolve('copy').name}\n")
+    assert done.out.endswith(f"{site.open().resolve('copy').name}\n")
 
 
 def test_a_shell_that_fails_commits_nothing(site, job):

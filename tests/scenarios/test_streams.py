@@ -12,11 +12,11 @@ def test_a_document_can_be_standard_input(site):
     """The command has its own."""
     a_commit(site.open(), {"a.txt": b"1"})
 
-    said = site.worker(
+    done = site.worker(
         "run", "--job", "-", given=json.dumps(a_job("echo x | aws s3 cp - s3://out/x"))
     )
 
-    assert 0 == said.status, said.err
+    assert 0 == done.status, done.err
     assert "x\n" == site.worker("cat", "copy:x").out
 
 
