@@ -62,7 +62,7 @@ class Running:
             config=botocore.config.Config(retries={"total_max_attempts": 1}, **config),
         )
 
-    async def ask(self, *pieces: bytes) -> bytes:
+    async def send_request(self, *pieces: bytes) -> bytes:
         """Send *pieces* over a new connection; return what is received until it is closed."""
         async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
             for piece in pieces:

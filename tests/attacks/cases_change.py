@@ -82,7 +82,7 @@ DELETES = [
     delete_many("a wrong SHA-256", 400, "XAmzContentSHA256Mismatch", b"<Delete><Object><Key>there</Key></Object></Delete>", {"x-amz-content-sha256": WRONG_SHA256}),
     delete_many("a wrong CRC32", 400, "BadDigest", b"<Delete><Object><Key>there</Key></Object></Delete>", {"x-amz-checksum-crc32": zeros(4)}),
     delete_many("framed", 400, "InvalidRequest", framed(b"<Delete/>"), {"x-amz-content-sha256": TRAILER_MODE, "x-amz-decoded-content-length": "9"}),
-    # 200 for the request as a whole; each key has an answer of its own.
+    # The request gets 200; each key has a result in the body.
     delete_many("another version", 200, "NoSuchVersion", b"<Delete><Object><Key>there</Key><VersionId>3</VersionId></Object></Delete>", Key="there"),
     delete_many("another ETag", 200, "PreconditionFailed", f"<Delete><Object><Key>there</Key><ETag>{OTHER_ETAG}</ETag></Object></Delete>".encode(), Key="there"),
     Case("delete many, in an input", "POST", "/labresults?delete", 403, "AccessDenied", {}, b"<Delete><Object><Key>a.txt</Key></Object></Delete>"),

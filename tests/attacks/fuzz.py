@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).parents[level]) for level in (1, 2)]
 from attacks.mutations import MUTATIONS, Draft, mutate_bytes, valid_requests
 from attacks.running_gateway import RunningGateway, serving
 from attacks.signing import Signer
-from attacks.wire import Reply, TimedOut, Wire, ask
+from attacks.wire import Reply, TimedOut, Wire, send_request
 
 from worker.errors import UploadMissing
 from worker.gateway.messages import KeyPair
@@ -55,7 +55,7 @@ class Fuzzer:
     def _new_upload(self) -> str:
         target = "/out/big?uploads"
         headers = self.signer.headers("POST", target) if self.signer else {}
-        return ask(self.gateway.port, "POST", target, headers).field("UploadId")
+        return send_request(self.gateway.port, "POST", target, headers).field("UploadId")
 
     def round(self) -> None:
         """Send a mutated request and check the responses."""
@@ -87,7 +87,7 @@ class Fuzzer:
     def _signed(self, draft: Draft) -> Draft:
         if self.signer is not None:
             payload = draft.headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
-            # What cannot be signed is sent as it is.
+            # A request that cannot be signed is sent unsigned.
             with suppress(UnicodeError, KeyError):
                 given = {name: value for name, value in draft.headers.items() if name != "host"}
                 draft.headers = self.signer.headers(
@@ -141,7 +141,7 @@ class Fuzzer:
         for entry in entries[KEPT:] + entries[: KEPT // 2]:
             index.remove(entry.key, epoch=index.epoch())
         for upload in list(index.uploads())[20:]:
-            # Another client may be tidying up as well, or may just have completed it.
+            # Another client may have aborted or completed it meanwhile.
             with suppress(UploadMissing):
                 index.abort_upload(upload.key, upload.id, epoch=index.epoch())
         self._upload = self._new_upload()
@@ -163,7 +163,7 @@ def replies_in(received: bytes) -> list[Reply]:
             received = rest
             continue
         size = int(headers.get("content-length", 0))
-        # An answer to HEAD has the length of a body that is not there.
+        # A response to HEAD has a Content-Length but no body.
         absent = number in (204, 304) or rest.startswith(b"HTTP/1.1 ") or not rest
         body = b"" if absent else rest[:size]
         if len(body) < size and not absent:
@@ -197,7 +197,7 @@ class Monitor:
         if self.most - self.first > GROWTH:
             wrong.append(f"memory grew by {(self.most - self.first) >> 20} MiB")
         started = time.monotonic()
-        ask(self.gateway.port, "GET", "/-/healthz")
+        send_request(self.gateway.port, "GET", "/-/healthz")
         if time.monotonic() - started > SLOW / 2:
             wrong.append("a simple answer takes long")
         return wrong

@@ -40,7 +40,7 @@ def listed(
             continue
         at = key.find(delimiter, len(prefix)) if delimiter else -1
         name = key if at < 0 else key[: at + len(delimiter)]
-        # A marker that is itself a common prefix of this listing stands for all below it.
+        # A marker that is a common prefix of this listing skips all keys below it.
         passed = key.startswith(after) if after and name == after else False
         if passed or key.encode() <= after.encode():
             continue

@@ -104,7 +104,7 @@ async def _run(plan: GatewayPlan, sent: "SimpleQueue[Any]") -> None:
 
 
 def _stop(stopped: trio.Event, token: trio.lowlevel.TrioToken) -> None:
-    # When the gateway has died, the loop is gone before it is told to end.
+    # If the gateway has died, the event loop has already ended.
     try:
         token.run_sync_soon(stopped.set)
     except trio.RunFinishedError:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from attacks.cases import completion
-from attacks.wire import Reply, Wire, ask, head, request
+from attacks.wire import Reply, Wire, head, request, send_request
 
 LARGE = os.urandom(1 << 20) * 12
 OTHER = os.urandom(1 << 20) * 12
@@ -33,13 +33,13 @@ def etag(data: bytes) -> str:
 
 def an_upload(port: int, key: str, data: bytes) -> tuple[str, bytes]:
     """Create an upload of one part; return its id and the body of its completion."""
-    upload = ask(port, "POST", f"/out/{key}?uploads").field("UploadId")
-    part = ask(port, "PUT", f"/out/{key}?partNumber=1&uploadId={upload}", {}, data)
+    upload = send_request(port, "POST", f"/out/{key}?uploads").field("UploadId")
+    part = send_request(port, "PUT", f"/out/{key}?partNumber=1&uploadId={upload}", {}, data)
     return upload, completion((1, part.headers["etag"]))
 
 
 def test_of_300_conditional_creations_one_succeeds(gateway):
-    """And its bytes are stored."""
+    """Its bytes are stored, and all other requests get 412."""
     bodies = [b"writer %d" % number for number in range(300)]
 
     replies = send_together(
@@ -49,13 +49,13 @@ def test_of_300_conditional_creations_one_succeeds(gateway):
 
     assert {200: 1, 412: 299} == Counter(each.status for each in replies)
     winner = next(body for body, reply in zip(bodies, replies, strict=True) if reply.status == 200)
-    assert winner == ask(gateway.port, "GET", "/out/created").body
+    assert winner == send_request(gateway.port, "GET", "/out/created").body
 
 
 def test_of_100_conditional_replacements_one_succeeds(gateway):
-    """Each time."""
+    """All of them name the same ETag in If-Match."""
     now = b"before"
-    ask(gateway.port, "PUT", "/out/replaced", {}, now)
+    send_request(gateway.port, "PUT", "/out/replaced", {}, now)
     for turn in range(3):
         bodies = [b"writer %d in turn %d" % (number, turn) for number in range(100)]
         replies = send_together(
@@ -65,12 +65,12 @@ def test_of_100_conditional_replacements_one_succeeds(gateway):
 
         assert {200: 1, 412: 99} == Counter(each.status for each in replies)
         now = next(body for body, reply in zip(bodies, replies, strict=True) if reply.status == 200)
-        assert now == ask(gateway.port, "GET", "/out/replaced").body
+        assert now == send_request(gateway.port, "GET", "/out/replaced").body
 
 
 def test_conditional_increments_lose_none(gateway):
     """Six clients read a number and write its successor."""
-    ask(gateway.port, "PUT", "/out/counter", {}, b"0")
+    send_request(gateway.port, "PUT", "/out/counter", {}, b"0")
 
     def count(_: int) -> None:
         done = 0
@@ -86,7 +86,7 @@ def test_conditional_increments_lose_none(gateway):
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(count, range(6)))
 
-    assert b"60" == ask(gateway.port, "GET", "/out/counter").body
+    assert b"60" == send_request(gateway.port, "GET", "/out/counter").body
 
 
 def test_of_30_conditional_completions_one_succeeds(gateway):
@@ -103,11 +103,13 @@ def test_of_30_conditional_completions_one_succeeds(gateway):
 
     won = [reply.status == 200 for reply in replies]
     assert {200: 1, 412: 29} == Counter(each.status for each in replies)
-    assert b"upload %d" % won.index(True) == ask(gateway.port, "GET", "/out/completed").body
+    assert (
+        b"upload %d" % won.index(True) == send_request(gateway.port, "GET", "/out/completed").body
+    )
     for (upload, _), winner in zip(uploads, won, strict=True):
         target = f"/out/completed?uploadId={upload}"
-        assert (404 if winner else 200) == ask(gateway.port, "GET", target).status
-        assert (404 if winner else 204) == ask(gateway.port, "DELETE", target).status
+        assert (404 if winner else 200) == send_request(gateway.port, "GET", target).status
+        assert (404 if winner else 204) == send_request(gateway.port, "DELETE", target).status
 
 
 def test_concurrent_completions_of_one_upload_have_the_same_response(gateway):
@@ -118,7 +120,7 @@ def test_concurrent_completions_of_one_upload_have_the_same_response(gateway):
     )
 
     assert {(200, replies[0].field("ETag"))} == {(r.status, r.field("ETag")) for r in replies}
-    assert b"once" == ask(gateway.port, "GET", "/out/once").body
+    assert b"once" == send_request(gateway.port, "GET", "/out/once").body
 
 
 def test_a_concurrent_completion_and_abort_are_serialized(gateway):
@@ -131,23 +133,23 @@ def test_a_concurrent_completion_and_abort_are_serialized(gateway):
             gateway.port, [request("POST", target, {}, body), request("DELETE", target)]
         )
 
-        there = ask(gateway.port, "GET", f"/out/{key}").status
+        there = send_request(gateway.port, "GET", f"/out/{key}").status
         assert (completed.status, aborted.status, there) in ((200, 404, 200), (404, 204, 404))
 
 
 def test_of_50_conditional_deletes_one_succeeds(gateway):
     """A version that was put meanwhile is kept."""
-    ask(gateway.port, "PUT", "/out/seen", {}, b"seen")
+    send_request(gateway.port, "PUT", "/out/seen", {}, b"seen")
 
     replies = send_together(
         gateway.port, [request("DELETE", "/out/seen", {"if-match": etag(b"seen")})] * 50
     )
-    ask(gateway.port, "PUT", "/out/seen", {}, b"new")
-    late = ask(gateway.port, "DELETE", "/out/seen", {"if-match": etag(b"seen")})
+    send_request(gateway.port, "PUT", "/out/seen", {}, b"new")
+    late = send_request(gateway.port, "DELETE", "/out/seen", {"if-match": etag(b"seen")})
 
     assert {204: 1, 404: 49} == Counter(each.status for each in replies)
     assert 412 == late.status
-    assert b"new" == ask(gateway.port, "GET", "/out/seen").body
+    assert b"new" == send_request(gateway.port, "GET", "/out/seen").body
 
 
 @contextlib.contextmanager
@@ -163,13 +165,13 @@ def reading(port: int, target: str):
 
 
 def test_a_read_in_flight_is_a_snapshot(gateway):
-    """Also when the object is deleted."""
-    ask(gateway.port, "PUT", "/out/read", {}, LARGE)
+    """It returns the old bytes if the object is overwritten or deleted meanwhile."""
+    send_request(gateway.port, "PUT", "/out/read", {}, LARGE)
     with reading(gateway.port, "/out/read") as before:
-        assert 200 == ask(gateway.port, "PUT", "/out/read", {}, OTHER).status
+        assert 200 == send_request(gateway.port, "PUT", "/out/read", {}, OTHER).status
         with reading(gateway.port, "/out/read") as between:
-            assert 204 == ask(gateway.port, "DELETE", "/out/read").status
-            assert 404 == ask(gateway.port, "GET", "/out/read").status
+            assert 204 == send_request(gateway.port, "DELETE", "/out/read").status
+            assert 404 == send_request(gateway.port, "GET", "/out/read").status
 
             assert OTHER == between.reply().body
             assert LARGE == before.reply().body
@@ -177,40 +179,44 @@ def test_a_read_in_flight_is_a_snapshot(gateway):
 
 @pytest.mark.parametrize("size", [1000, 300_000, 5_000_000], ids=["small", "medium", "large"])
 def test_an_incomplete_put_keeps_the_old_object(gateway, size):
-    ask(gateway.port, "PUT", "/out/broken", {}, b"old")
+    send_request(gateway.port, "PUT", "/out/broken", {}, b"old")
     for sent in (0, size // 2, size - 1):
         with Wire(gateway.port) as wire:
             wire.send(head("PUT", "/out/broken", {"content-length": str(size)}) + b"n" * sent)
-        assert b"old" == ask(gateway.port, "GET", "/out/broken").body
+        assert b"old" == send_request(gateway.port, "GET", "/out/broken").body
 
         with Wire(gateway.port) as wire:
             wire.send(head("PUT", "/out/broken", {"content-length": str(size)}) + b"n" * sent)
             wire.half_close()
             assert "IncompleteBody" == wire.reply("PUT").code
-        assert b"old" == ask(gateway.port, "GET", "/out/broken").body
+        assert b"old" == send_request(gateway.port, "GET", "/out/broken").body
 
 
 def test_slow_puts_and_gets_of_one_key_do_not_block_each_other(gateway):
-    """Nor a copy."""
-    ask(gateway.port, "PUT", "/out/within", {}, LARGE)
+    """A copy of the key meanwhile does not block either."""
+    send_request(gateway.port, "PUT", "/out/within", {}, LARGE)
     with reading(gateway.port, "/out/within") as reader, Wire(gateway.port) as writer:
         writer.send(head("PUT", "/out/within", {"content-length": str(len(OTHER))}))
         writer.send(OTHER[: len(OTHER) // 2])
-        assert LARGE == ask(gateway.port, "GET", "/out/within").body
-        copied = ask(gateway.port, "PUT", "/out/copied", {"x-amz-copy-source": "/out/within"})
+        assert LARGE == send_request(gateway.port, "GET", "/out/within").body
+        copied = send_request(
+            gateway.port, "PUT", "/out/copied", {"x-amz-copy-source": "/out/within"}
+        )
         assert 200 == copied.status
         writer.send(OTHER[len(OTHER) // 2 :])
         assert 200 == writer.reply("PUT").status
-        assert OTHER == ask(gateway.port, "GET", "/out/within").body
+        assert OTHER == send_request(gateway.port, "GET", "/out/within").body
 
         assert LARGE == reader.reply().body
-    assert LARGE == ask(gateway.port, "GET", "/out/copied").body
+    assert LARGE == send_request(gateway.port, "GET", "/out/copied").body
 
 
 def test_every_response_is_of_one_object(gateway):
-    """While a key is overwritten with objects of many sizes."""
+    """Meanwhile the key is overwritten with objects of many sizes."""
     versions = [bytes([65 + n]) * size for n, size in enumerate((1, 900, 70_000, 300_000) * 3)]
-    ask(gateway.port, "PUT", "/out/mixed", {"x-amz-meta-etag": etag(versions[0])}, versions[0])
+    send_request(
+        gateway.port, "PUT", "/out/mixed", {"x-amz-meta-etag": etag(versions[0])}, versions[0]
+    )
 
     def write(number: int) -> None:
         with Wire(gateway.port) as wire:

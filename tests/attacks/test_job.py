@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from attacks.running_gateway import serving
-from attacks.wire import Wire, ask, head, request
+from attacks.wire import Wire, head, request, send_request
 from builders import a_commit, a_job
 from scenarios.sites import Site, files_of
 
@@ -126,21 +126,21 @@ def fill(file: int) -> None:
 def test_a_full_disk_rejects_requests_until_there_is_space(small_disk, tmp_path):
     store = small_disk / "store"
     with serving(tmp_path / "gateway", store=store, store_url=store) as gateway:
-        assert 200 == ask(gateway.port, "PUT", "/out/old", {}, b"old").status
+        assert 200 == send_request(gateway.port, "PUT", "/out/old", {}, b"old").status
 
-        refused = ask(gateway.port, "PUT", "/out/large", {}, bytes(40_000_000))
+        refused = send_request(gateway.port, "PUT", "/out/large", {}, bytes(40_000_000))
         assert (503, "ServiceUnavailable") == (refused.status, refused.code)
         filler = os.open(small_disk / "filler", os.O_CREAT | os.O_WRONLY)
         with pytest.raises(OSError, match="No space"):
             fill(filler)
         os.close(filler)
         assert {503} == {
-            ask(gateway.port, "PUT", f"/out/{key}", {}, bytes(5000)).status
+            send_request(gateway.port, "PUT", f"/out/{key}", {}, bytes(5000)).status
             for key in ("old", "new")
         }
-        assert b"old" == ask(gateway.port, "GET", "/out/old").body
-        assert ["old"] == ask(gateway.port, "GET", "/out").fields("Key")
+        assert b"old" == send_request(gateway.port, "GET", "/out/old").body
+        assert ["old"] == send_request(gateway.port, "GET", "/out").fields("Key")
 
         (small_disk / "filler").unlink()
-        assert 200 == ask(gateway.port, "PUT", "/out/large", {}, bytes(5_000_000)).status
-        assert bytes(5_000_000) == ask(gateway.port, "GET", "/out/large").body
+        assert 200 == send_request(gateway.port, "PUT", "/out/large", {}, bytes(5_000_000)).status
+        assert bytes(5_000_000) == send_request(gateway.port, "GET", "/out/large").body

@@ -67,7 +67,7 @@ PARSERS = {
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
 def test_headers_and_queries_are_parsed_in_linear_time(parse):
-    """Values of 256 KiB."""
+    """Each value is 256 KiB long."""
     for value in LONG.values():
         try:
             parse(value)
@@ -103,7 +103,7 @@ def test_headers_and_queries_are_parsed_in_linear_time(parse):
     ],
 )
 def test_documents_are_parsed_in_linear_time(body):
-    """Of 8 MiB."""
+    """Each document is 8 MiB long."""
     with pytest.raises(S3Error) as refused:
         xml_requests.parse_delete(body)
 
@@ -122,7 +122,7 @@ def test_documents_are_parsed_in_linear_time(body):
     ],
 )
 def test_framing_is_decoded_in_linear_time(body):
-    """In single bytes and at once."""
+    """The body is fed in single bytes, and all at once."""
     form = Payload(5 << 20, framed=True, trailer=True)
     for size in (len(body), 1000):
         decoder = ChunkedDecoder(form)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 ODD = "ab/.%+ &<\"'\n\x01\x1füÀ\ud7ff\ue000\uffff𝄞-~?#=;:@*\\"
-# Few and short, so that they meet; and of letters that go wrong on the way or in the order.
+# Few and short keys, so that operations meet on one key, and characters whose escaping or order
+# is often wrong.
 KEYS = st.one_of(
     st.sampled_from(["a", "b", "a/", "a/b", "a//b", "/", "..", "ü", "\ue000", "𝄞", "a\x01", "a b"]),
     st.text("ab/", min_size=1, max_size=3),
@@ -49,7 +50,7 @@ class Buckets(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.wire.socket.close()
 
-    def ask(self, method, key, query=(), headers=None, body=None, *, bucket="out") -> Reply:
+    def send(self, method, key, query=(), headers=None, body=None, *, bucket="out") -> Reply:
         """Send a request on the one connection and return the response."""
         path = f"/{bucket}" if key is None else f"/{bucket}/{quote(key, safe='/~')}"
         target = f"{path}?{urlencode(list(query), quote_via=quote)}" if query else path
@@ -62,9 +63,9 @@ class Buckets(RuleBasedStateMachine):
     def start_with_a_few_objects(self, keys):
         index = self.gateway.index
         for entry in list(index.entries()):
-            assert 204 == self.ask("DELETE", entry.key).status
+            assert 204 == self.send("DELETE", entry.key).status
         for upload in list(index.uploads()):
-            assert 204 == self.ask("DELETE", upload.key, [("uploadId", upload.id)]).status
+            assert 204 == self.send("DELETE", upload.key, [("uploadId", upload.id)]).status
         for key in keys:
             self.put(key=key, data=key.encode(), metadata={}, tags={}, fresh=False)
 
@@ -73,7 +74,7 @@ class Buckets(RuleBasedStateMachine):
         there = sorted(self.things)
         return there[seen % len(there)] if there and seen < 8 else key
 
-    # --- changes
+    # --- writes
 
     @rule(key=KEYS, data=DATA, metadata=METADATA, tags=TAGS, fresh=st.booleans())
     def put(self, key, data, metadata, tags, fresh):
@@ -86,7 +87,7 @@ class Buckets(RuleBasedStateMachine):
             headers["if-none-match"] = "*"
         thing = ModelObject((data,), metadata=metadata, content_type="text/x", tags=tags)
 
-        reply = self.ask("PUT", key, headers=headers, body=data)
+        reply = self.send("PUT", key, headers=headers, body=data)
 
         if fresh and key in self.things:
             assert "PreconditionFailed" == reply.code
@@ -103,7 +104,7 @@ class Buckets(RuleBasedStateMachine):
             headers |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
             headers["x-amz-metadata-directive"] = "REPLACE"
 
-        reply = self.ask("PUT", key, headers=headers)
+        reply = self.send("PUT", key, headers=headers)
 
         if source not in self.things:
             assert "NoSuchKey" == reply.code
@@ -121,19 +122,21 @@ class Buckets(RuleBasedStateMachine):
     def upload_in_parts(self, key, data, begin, tags):
         """A multipart upload whose parts before the last are copied from an input."""
         headers = {"x-amz-tagging": urlencode(tags)} if tags else {}
-        upload = self.ask("POST", key, [("uploads", "")], headers).field("UploadId")
+        upload = self.send("POST", key, [("uploads", "")], headers).field("UploadId")
         etags = []
         for number in range(1, begin + 1):
             query = [("partNumber", str(number)), ("uploadId", upload)]
             source = {"x-amz-copy-source": "labresults/part"}
-            etags.append(self.ask("PUT", key, query, source).field("ETag"))
+            etags.append(self.send("PUT", key, query, source).field("ETag"))
         query = [("partNumber", str(begin + 1)), ("uploadId", upload)]
-        etags.append(self.ask("PUT", key, query, body=data).headers["etag"])
+        etags.append(self.send("PUT", key, query, body=data).headers["etag"])
         thing = ModelObject((FILES["part"],) * begin + (data,), multipart=True, tags=tags)
-        listing = self.ask("GET", key, [("uploadId", upload)])
+        listing = self.send("GET", key, [("uploadId", upload)])
         assert etags == listing.fields("ETag")
 
-        reply = self.ask("POST", key, [("uploadId", upload)], body=completion(*enumerate(etags, 1)))
+        reply = self.send(
+            "POST", key, [("uploadId", upload)], body=completion(*enumerate(etags, 1))
+        )
 
         assert (200, thing.etag) == (reply.status, reply.field("ETag"))
         self.things[key] = thing
@@ -142,7 +145,7 @@ class Buckets(RuleBasedStateMachine):
     def delete(self, seen, key):
         """DeleteObject of a key that may not exist."""
         key = self.near(key, seen)
-        assert 204 == self.ask("DELETE", key).status
+        assert 204 == self.send("DELETE", key).status
         self.things.pop(key, None)
 
     @rule(keys=st.lists(KEYS.filter(lambda key: not set(key) & set("\x01\x1f\uffff")), min_size=1))
@@ -152,7 +155,7 @@ class Buckets(RuleBasedStateMachine):
             f"<Object><Key>{escape(key)}</Key></Object>".replace("\n", "&#10;") for key in keys
         )
 
-        reply = self.ask("POST", None, [("delete", "")], body=f"<Delete>{rows}</Delete>".encode())
+        reply = self.send("POST", None, [("delete", "")], body=f"<Delete>{rows}</Delete>".encode())
 
         assert keys == reply.fields("Key")
         for key in keys:
@@ -163,9 +166,9 @@ class Buckets(RuleBasedStateMachine):
         """PutObjectTagging and DeleteObjectTagging."""
         key = self.near(key, seen)
         reply = (
-            self.ask("DELETE", key, [("tagging", "")])
+            self.send("DELETE", key, [("tagging", "")])
             if remove
-            else self.ask("PUT", key, [("tagging", "")], body=tag_set(*tags.items()))
+            else self.send("PUT", key, [("tagging", "")], body=tag_set(*tags.items()))
         )
 
         if key in self.things:
@@ -174,13 +177,13 @@ class Buckets(RuleBasedStateMachine):
         else:
             assert "NoSuchKey" == reply.code
 
-    # --- questions
+    # --- reads
 
     @rule(seen=SEEN, key=KEYS, head=st.booleans())
     def get(self, seen, key, head):
         """GetObject with all attributes."""
         key = self.near(key, seen)
-        reply = self.ask("HEAD" if head else "GET", key)
+        reply = self.send("HEAD" if head else "GET", key)
 
         thing = self.things.get(key)
         if thing is None:
@@ -211,7 +214,7 @@ class Buckets(RuleBasedStateMachine):
         key = self.near(key, seen)
         span = f"-{length}" if suffix else f"{first}-{first + length - 1}"
 
-        reply = self.ask("GET", key, headers={"range": f"bytes={span}"})
+        reply = self.send("GET", key, headers={"range": f"bytes={span}"})
 
         thing = self.things.get(key)
         if thing is None:
@@ -227,7 +230,7 @@ class Buckets(RuleBasedStateMachine):
     def get_a_part(self, seen, key, number):
         """GetObject of a part."""
         key = self.near(key, seen)
-        reply = self.ask("GET", key, [("partNumber", str(number))])
+        reply = self.send("GET", key, [("partNumber", str(number))])
 
         thing = self.things.get(key)
         if thing is None:
@@ -241,7 +244,7 @@ class Buckets(RuleBasedStateMachine):
     def get_tags(self, seen, key):
         """GetObjectTagging."""
         key = self.near(key, seen)
-        reply = self.ask("GET", key, [("tagging", "")])
+        reply = self.send("GET", key, [("tagging", "")])
 
         if key in self.things:
             found = dict(zip(reply.fields("Key"), reply.fields("Value"), strict=True))
@@ -258,8 +261,8 @@ class Buckets(RuleBasedStateMachine):
             reply = self._page(prefix, delimiter, page, ("marker", marker))
             shown = self._shown(reply)
             found += shown
-            more = self._goes_on(reply, len(shown), page)
-            # Without a delimiter there is no NextMarker: the last key is where it goes on.
+            more = self._is_truncated(reply, len(shown), page)
+            # Without a delimiter there is no NextMarker; the next page starts after the last key.
             marker = (
                 unquote(reply.field("NextMarker")) if delimiter else (shown or [("", False)])[-1][0]
             )
@@ -276,7 +279,7 @@ class Buckets(RuleBasedStateMachine):
             shown = self._shown(reply)
             assert len(shown) == int(reply.field("KeyCount"))
             found += shown
-            more = self._goes_on(reply, len(shown), page)
+            more = self._is_truncated(reply, len(shown), page)
             place = ("continuation-token", reply.field("NextContinuationToken"))
 
         assert expected == found
@@ -290,7 +293,7 @@ class Buckets(RuleBasedStateMachine):
             reply = self._page(prefix, delimiter, page, ("versions", ""), ("key-marker", marker))
             shown = self._shown(reply)
             found += shown
-            more = self._goes_on(reply, len(shown), page)
+            more = self._is_truncated(reply, len(shown), page)
             marker = unquote(reply.field("NextKeyMarker"))
 
         assert expected == found
@@ -299,7 +302,7 @@ class Buckets(RuleBasedStateMachine):
         query = [("prefix", prefix), ("max-keys", str(page)), ("encoding-type", "url"), *more]
         if delimiter:
             query.append(("delimiter", delimiter))
-        reply = self.ask("GET", None, query)
+        reply = self.send("GET", None, query)
         assert 200 == reply.status, reply.body
         keys = [unquote(key) for key in reply.fields("Key")]
         assert [self.things[key].etag for key in keys] == reply.fields("ETag")
@@ -312,7 +315,7 @@ class Buckets(RuleBasedStateMachine):
         names += [(prefix, True) for prefix in folded]
         return sorted(names, key=lambda each: each[0].encode())
 
-    def _goes_on(self, reply, shown, page) -> bool:
+    def _is_truncated(self, reply, shown, page) -> bool:
         assert shown <= page
         more = reply.field("IsTruncated") == "true"
         assert shown == page or not more

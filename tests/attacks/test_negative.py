@@ -10,7 +10,7 @@ from attacks.cases_put import FRAMED, PUTS
 from attacks.cases_read import LISTINGS, READS
 from attacks.cases_upload import MULTIPART
 from attacks.running_gateway import RunningGateway
-from attacks.wire import Wire, ask, request
+from attacks.wire import Wire, request, send_request
 
 CASES = [*PUTS, *FRAMED, *READS, *LISTINGS, *COPIES, *DELETES, *REST, *MULTIPART]
 
@@ -37,17 +37,17 @@ def content(gateway: RunningGateway) -> Iterator[Content]:
     port = gateway.port
 
     def create_upload(key: str, *parts: bytes, **headers: str) -> str:
-        upload = ask(port, "POST", f"/out/{key}?uploads", headers).field("UploadId")
+        upload = send_request(port, "POST", f"/out/{key}?uploads", headers).field("UploadId")
         for number, part in enumerate(parts, start=1):
             target = f"/out/{key}?partNumber={number}&uploadId={upload}"
-            assert 200 == ask(port, "PUT", target, {}, part).status
+            assert 200 == send_request(port, "PUT", target, {}, part).status
         return upload
 
-    assert 200 == ask(port, "PUT", "/out/there", {"x-amz-meta-a": "1"}, CONTENT).status
-    assert 200 == ask(port, "PUT", "/out/empty", {}, b"").status
+    assert 200 == send_request(port, "PUT", "/out/there", {"x-amz-meta-a": "1"}, CONTENT).status
+    assert 200 == send_request(port, "PUT", "/out/empty", {}, b"").status
     parts = create_upload("parts", PART, b"small")
     listed = completion((1, PART_ETAG), (2, SMALL_ETAG))
-    assert 200 == ask(port, "POST", f"/out/parts?uploadId={parts}", {}, listed).status
+    assert 200 == send_request(port, "POST", f"/out/parts?uploadId={parts}", {}, listed).status
     uploads = {
         "upload": create_upload("big", PART, b"small", PART),
         "summed": create_upload("summed", b"small", **{"x-amz-checksum-algorithm": "SHA256"}),
@@ -55,7 +55,7 @@ def content(gateway: RunningGateway) -> Iterator[Content]:
     }
     yield Content(gateway, uploads)
     for key, upload in zip(("big", "summed", "there"), uploads.values(), strict=True):
-        assert 204 == ask(port, "DELETE", f"/out/{key}?uploadId={upload}").status
+        assert 204 == send_request(port, "DELETE", f"/out/{key}?uploadId={upload}").status
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from attacks.conftest import KEYS
 from attacks.signing import EMPTY, STREAMING, Signer, seed_of
-from attacks.wire import ask
+from attacks.wire import send_request
 
 
 def now() -> datetime:
@@ -34,11 +34,13 @@ def test_signed_requests_are_accepted(signed_gateway, signer):
     digest = hashlib.sha256(CONTENT).hexdigest()
     elsewhere = attrs.evolve(signer, region="eu-nowhere-9")
 
-    put = ask(
+    put = send_request(
         signed_gateway.port, "PUT", TARGET, signer.headers("PUT", TARGET, payload=digest), CONTENT
     )
-    got = ask(signed_gateway.port, "GET", TARGET, elsewhere.headers("GET", TARGET))
-    url = ask(signed_gateway.port, "GET", signer.presigned("GET", f"{TARGET}?x-id=GetObject"))
+    got = send_request(signed_gateway.port, "GET", TARGET, elsewhere.headers("GET", TARGET))
+    url = send_request(
+        signed_gateway.port, "GET", signer.presigned("GET", f"{TARGET}?x-id=GetObject")
+    )
 
     assert (200, 200, 200) == (put.status, got.status, url.status)
     assert CONTENT == got.body == url.body
@@ -53,7 +55,7 @@ def test_signed_chunks_and_trailers_are_accepted(signed_gateway, signer):
     trailers = {"x-amz-checksum-crc32": CRC32}
     body = signer.chunks(seed_of(headers), CONTENT[:10], CONTENT[10:], trailers=trailers)
 
-    assert 200 == ask(signed_gateway.port, "PUT", TARGET, headers, b"".join(body)).status
+    assert 200 == send_request(signed_gateway.port, "PUT", TARGET, headers, b"".join(body)).status
 
 
 HEADERS: dict[str, tuple[Any, str | None]] = {
@@ -138,7 +140,9 @@ HEADERS: dict[str, tuple[Any, str | None]] = {
 def test_a_wrong_authorization_header_is_rejected(signed_gateway, signer, name):
     make, code = HEADERS[name]
 
-    reply = ask(signed_gateway.port, "GET", TARGET, make(signer) if callable(make) else make)
+    reply = send_request(
+        signed_gateway.port, "GET", TARGET, make(signer) if callable(make) else make
+    )
 
     assert code in (None, reply.code), reply.body
     assert KEYS.secret.encode() not in reply.body
@@ -209,7 +213,7 @@ URLS = {
 def test_a_wrong_presigned_url_is_rejected(signed_gateway, signer, name):
     make, code = URLS[name]
 
-    reply = ask(signed_gateway.port, "GET", make(signer))
+    reply = send_request(signed_gateway.port, "GET", make(signer))
 
     assert (403 if code != "AuthorizationQueryParametersError" else 400, code) == (
         reply.status,
@@ -254,7 +258,10 @@ def test_a_changed_signed_body_is_rejected_and_not_stored(signed_gateway, signer
     trailers = {"x-amz-checksum-crc32": CRC32}
     pieces = signer.chunks(seed_of(headers), CONTENT[:10], CONTENT[10:], trailers=trailers)
 
-    reply = ask(signed_gateway.port, "PUT", target, headers, b"".join(change(pieces)))
+    reply = send_request(signed_gateway.port, "PUT", target, headers, b"".join(change(pieces)))
 
     assert reply.code in ("SignatureDoesNotMatch", "IncompleteBody"), reply.body
-    assert 404 == ask(signed_gateway.port, "GET", target, signer.headers("GET", target)).status
+    assert (
+        404
+        == send_request(signed_gateway.port, "GET", target, signer.headers("GET", target)).status
+    )

@@ -8,7 +8,7 @@ import struct
 
 import psutil
 import pytest
-from attacks.wire import Wire, ask, head, request
+from attacks.wire import Wire, head, request, send_request
 
 
 def test_a_head_may_be_divided_anywhere(gateway):
@@ -17,9 +17,9 @@ def test_a_head_may_be_divided_anywhere(gateway):
         with Wire(gateway.port) as wire:
             wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             wire.send(whole[:cut])
-            # The answer to this one tells that the first piece has been read by then, if not more.
+            # When this request is answered, the server has read the first part of the other one.
             if cut % 16 == 0:
-                ask(gateway.port, "HEAD", "/out")
+                send_request(gateway.port, "HEAD", "/out")
             wire.send(whole[cut:])
             reply = wire.reply("PUT")
 
@@ -108,7 +108,7 @@ def test_upgrades_are_ignored(gateway, headers):
 @pytest.mark.parametrize("host", ["a" * 300, "a..b", ".", "[::1", "ü.example", "a:b:c", "-", "%00"])
 @pytest.mark.parametrize("target", ["/-/healthz", "/-/metrics", "/-/", "/labresults/a.txt"])
 def test_any_host_name_is_served(gateway, host, target):
-    assert 200 == ask(gateway.port, "GET", target, {"host": host}).status
+    assert 200 == send_request(gateway.port, "GET", target, {"host": host}).status
 
 
 @pytest.mark.parametrize("target", ["/labresults/a.txt", "/labresults/none", "/out", "/-/healthz"])
@@ -130,7 +130,7 @@ def test_the_preface_of_http2_is_rejected(gateway):
 
 
 def test_100_pipelined_requests_are_answered_in_order(gateway):
-    """Each with its own request id."""
+    """Each response has its own request id."""
     requests, expected = [], []
     for number in range(25):
         requests += [
@@ -150,17 +150,17 @@ def test_100_pipelined_requests_are_answered_in_order(gateway):
 
 
 def test_hundreds_of_idle_connections_do_not_block_others(gateway):
-    """With half a request each."""
+    """Each has sent half a request."""
     with contextlib.ExitStack() as stack:
         for _ in range(400):
             wire = stack.enter_context(Wire(gateway.port))
             wire.send(b"GET /out HTTP/1.1\r\nx: ")
 
-        assert b"alpha" == ask(gateway.port, "GET", "/labresults/a.txt").body
+        assert b"alpha" == send_request(gateway.port, "GET", "/labresults/a.txt").body
 
 
 def test_the_limit_on_open_files_is_raised(gateway):
-    """To the hard limit."""
+    """The soft limit is the hard limit."""
     for child in gateway.children():
         soft, hard = child.rlimit(resource.RLIMIT_NOFILE)
 
@@ -174,7 +174,7 @@ def test_a_put_that_is_cut_at_any_byte_stores_nothing(gateway):
         with Wire(gateway.port) as wire:
             wire.send(whole[:cut])
 
-    assert 404 == ask(gateway.port, "GET", "/out/dropped").status
+    assert 404 == send_request(gateway.port, "GET", "/out/dropped").status
     assert gateway.index.get("dropped") is None
 
 
@@ -188,11 +188,11 @@ def connections(gateway):
     ]
 
 
-def ended(gateway):
+def wait_until_closed(gateway):
     """Wait until every connection is closed."""
     while connections(gateway):
-        # It is busy with ending them; a question gives it a turn, and takes one.
-        ask(gateway.port, "GET", "/-/healthz", {"connection": "close"})
+        # A request lets the event loop of the server run, which closes them.
+        send_request(gateway.port, "GET", "/-/healthz", {"connection": "close"})
     return True
 
 
@@ -203,28 +203,28 @@ def test_an_idle_connection_that_the_client_closes_is_closed(gateway):
             wire.send(request("GET", "/labresults/a.txt"))
             assert 200 == wire.reply().status
 
-    assert ended(gateway)
+    assert wait_until_closed(gateway)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("cut", [0, 1, 500, 300_000, 2_999_999])
 def test_a_connection_that_the_client_resets_is_closed(gateway, cut):
-    """In the middle of a body."""
+    """The reset arrives in the middle of a body."""
     for target in ("/labresults/refused", "/out/taken"):
         for _ in range(5):
             with Wire(gateway.port) as wire:
                 sent = request("PUT", target, {}, bytes(3_000_000))
                 wire.send(sent[: len(sent) - 3_000_000 + cut])
-                # Closed with this, a socket says reset, and not that all is said.
+                # With a linger time of 0, closing the socket sends RST instead of FIN.
                 linger = struct.pack("ii", 1, 0)
                 wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-    assert ended(gateway)
+    assert wait_until_closed(gateway)
 
 
 @pytest.mark.timeout(60)
 def test_a_connection_whose_client_stops_reading_and_leaves_is_closed(gateway):
-    ask(gateway.port, "PUT", "/out/much", {}, bytes(30_000_000))
+    send_request(gateway.port, "PUT", "/out/much", {}, bytes(30_000_000))
     for reset in (True, False) * 3:
         with Wire(gateway.port) as wire:
             wire.send(request("GET", "/out/much") * 3)
@@ -232,7 +232,7 @@ def test_a_connection_whose_client_stops_reading_and_leaves_is_closed(gateway):
             linger = struct.pack("ii", reset, 0)
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-    assert ended(gateway)
+    assert wait_until_closed(gateway)
 
 
 @pytest.mark.timeout(60)
@@ -249,7 +249,7 @@ def test_a_body_in_chunks_of_one_byte_does_not_block_others(gateway, form):
 
     with Wire(gateway.port) as wire:
         wire.send(request("PUT", "/out/bytes", headers, body))
-        assert 200 == ask(gateway.port, "GET", "/labresults/a.txt").status
+        assert 200 == send_request(gateway.port, "GET", "/labresults/a.txt").status
         assert 200 == wire.reply("PUT").status
 
-    assert b"x" * size == ask(gateway.port, "GET", "/out/bytes").body
+    assert b"x" * size == send_request(gateway.port, "GET", "/out/bytes").body

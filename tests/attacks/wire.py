@@ -161,7 +161,7 @@ def request(
     return head(method, target, sent) + (body or b"")
 
 
-def ask(
+def send_request(
     port: int,
     method: str,
     target: str | bytes,

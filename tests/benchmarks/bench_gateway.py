@@ -77,13 +77,13 @@ def requests(port: int, path: str, *, seconds: float) -> float:
     """Return the requests per second of two clients, each on one connection."""
     counts = [0, 0]
     end = time.perf_counter() + seconds
-    ask = f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()
+    send_request = f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()
 
     def client_loop(number: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while time.perf_counter() < end:
-                client.sendall(ask)
+                client.sendall(send_request)
                 answer = b""
                 while not answer.endswith(SMALL):
                     answer += client.recv(65536)

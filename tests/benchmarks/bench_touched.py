@@ -90,17 +90,20 @@ def serving(command: list[str], environment: dict[str, str]) -> Iterator[tuple[s
 
 
 def count_request(
-    address: str, pids: list[int], folder: Path, ask: Callable[[http.client.HTTPConnection], None]
+    address: str,
+    pids: list[int],
+    folder: Path,
+    send_request: Callable[[http.client.HTTPConnection], None],
 ) -> Touched:
     """Return what runs in the gateway for the second request of a kind."""
     connection = http.client.HTTPConnection(address)
 
     def answered() -> None:
-        ask(connection)
+        send_request(connection)
         response = connection.getresponse()
         assert response.status == 200, response.read()
         response.read()
-        # What the server still does after its answer belongs to the request.
+        # The work of the server after its response is part of the request.
         time.sleep(0.3)
 
     def collect() -> Touched:
@@ -156,12 +159,12 @@ def count(root: Path) -> dict[str, Touched]:
         found: dict[str, Touched] = {}
         command = [*worker, "gateway", "--job", str(base / "job.json"), "--json"]
         with serving(command, profiled) as (address, pids):
-            for operation, ask in {
+            for operation, send_request in {
                 "PutObject": lambda c: c.request("PUT", "/out/key", KIB),
                 "GetObject": lambda c: c.request("GET", "/data/file"),
                 "ListObjectsV2": lambda c: c.request("GET", "/out?list-type=2"),
             }.items():
-                found[operation] = count_request(address, pids, folder, ask)
+                found[operation] = count_request(address, pids, folder, send_request)
         read(folder)
         command = [*worker, "run", "--job", str(base / "job.json")]
         subprocess.run(command, env=profiled, check=True, stdout=subprocess.DEVNULL)

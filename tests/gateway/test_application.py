@@ -56,7 +56,7 @@ async def test_wrong_signatures_are_rejected(locked, keys, expected):
 @pytest.mark.parametrize("path", ["/", "/out", "/out/k", "/labresults/a.txt"])
 async def test_unsigned_requests_are_denied(locked, path):
     """With authentication, every operation requires a signature."""
-    response = await locked.ask(
+    response = await locked.send_request(
         b"GET %s HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n" % path.encode()
     )
 
@@ -70,7 +70,9 @@ async def test_an_unexpected_exception_is_an_internal_error(gateway, monkeypatch
     telemetry.configure("json", stream=shown)
     broken = {**HANDLERS, "GetObject": lambda _context: 1 / 0}
     monkeypatch.setattr(application, "HANDLERS", broken)
-    response = await gateway.ask(b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    response = await gateway.send_request(
+        b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+    )
     request_id = response.partition(b"x-amz-request-id: ")[2].partition(b"\r")[0].decode()
 
     assert response.startswith(b"HTTP/1.1 500 ")

@@ -64,7 +64,7 @@ async def test_the_files_of_an_input_are_objects(gateway):
 
 
 async def test_virtual_hosted_style_reaches_the_same_objects(gateway):
-    answer = await gateway.ask(
+    answer = await gateway.send_request(
         b"GET /a.txt HTTP/1.1\r\nhost: labresults.localhost\r\nconnection: close\r\n\r\n"
     )
 
@@ -171,7 +171,7 @@ async def test_of_hundreds_of_conditional_creations_one_succeeds(gateway):
 
     async def create(number: int) -> None:
         data = b"%d" % number
-        answer = await gateway.ask(
+        answer = await gateway.send_request(
             b"PUT /out/k HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nconnection: close\r\n"
             b"content-length: %d\r\n\r\n%s" % (len(data), data)
         )
@@ -181,7 +181,9 @@ async def test_of_hundreds_of_conditional_creations_one_succeeds(gateway):
         for number in range(200):
             nursery.start_soon(create, number)
     (winner,) = [number for number, status in statuses.items() if status == 200]
-    read = await gateway.ask(b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    read = await gateway.send_request(
+        b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+    )
 
     assert {200, 412} == set(statuses.values())
     assert read.endswith(b"\r\n\r\n%d" % winner)
@@ -230,7 +232,7 @@ async def test_a_body_with_a_wrong_digest_is_rejected(gateway, digest, expected,
 
 
 async def test_the_payload_hash_is_verified_without_authentication(gateway):
-    answer = await gateway.ask(
+    answer = await gateway.send_request(
         b"PUT /out/k HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nconnection: close\r\n"
         b"x-amz-content-sha256: %s\r\n\r\ndata" % (b"0" * 64)
     )
@@ -261,7 +263,7 @@ async def test_an_aws_chunked_body_is_decoded(gateway, size):
     good = hashlib.sha1(data).digest()
 
     async def put(body: bytes) -> bytes:
-        return await gateway.ask(
+        return await gateway.send_request(
             b"PUT /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
             b"x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\n"
             b"content-encoding: aws-chunked,gzip\r\nx-amz-trailer: x-amz-checksum-sha1\r\n"
@@ -430,7 +432,7 @@ async def test_a_put_of_an_earlier_epoch_is_rejected(gateway):
         )
         # Another request of this process has been answered after this one has begun.
         await stream.receive_some()
-        await gateway.ask(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        await gateway.send_request(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         gateway.index.start_epoch()
         await stream.send_all(b"ta")
         answer = b""

@@ -121,7 +121,7 @@ async def test_a_request_is_served_over_tls(tmp_path, certificate, nursery):
         for _ in range(2):
             await stream.send_all(head("GET /labresults/a.txt HTTP/1.1"))
             await receive_until(stream, b"alpha")
-    plain = await running.ask(head("GET /labresults/a.txt HTTP/1.1"))
+    plain = await running.send_request(head("GET /labresults/a.txt HTTP/1.1"))
     running.index.close()
 
     assert not plain.startswith(b"HTTP")
@@ -178,7 +178,9 @@ class TestDraining:
     async def test_stalled_clients_are_disconnected_at_the_deadline(self, served: Running):
         """One sends half a body, and one does not read its response."""
         size = 32 << 20
-        await served.ask(closing("PUT /out/large HTTP/1.1", f"content-length: {size}"), bytes(size))
+        await served.send_request(
+            closing("PUT /out/large HTTP/1.1", f"content-length: {size}"), bytes(size)
+        )
         async with (
             await trio.open_tcp_stream("127.0.0.1", served.port) as reader,
             await trio.open_tcp_stream("127.0.0.1", served.port) as writer,
@@ -236,7 +238,7 @@ async def test_transfer_encoding_overrides_a_content_length(gateway):
 
 async def test_a_chunked_body_is_stored(gateway):
     """Chunks may be divided into packets anywhere."""
-    response = await gateway.ask(
+    response = await gateway.send_request(
         closing("PUT /out/k HTTP/1.1", "transfer-encoding: chunked"),
         b"3\r\nabc\r\n",
         b"1\r\nd\r\n0\r\n\r\n",
@@ -248,7 +250,7 @@ async def test_a_chunked_body_is_stored(gateway):
 
 async def test_a_put_without_a_length_has_an_empty_body(gateway):
     """Without Content-Length and Transfer-Encoding there is no body (RFC 9112, 6.3)."""
-    response = await gateway.ask(closing("PUT /out/k HTTP/1.1"))
+    response = await gateway.send_request(closing("PUT /out/k HTTP/1.1"))
 
     assert 200 == status(response)
     assert 0 == gateway.index.get("k").size
@@ -257,11 +259,11 @@ async def test_a_put_without_a_length_has_an_empty_body(gateway):
 @pytest.mark.parametrize("size", [10, body.SMALL * 8], ids=["small", "large"])
 async def test_an_incomplete_put_leaves_nothing(gateway, size):
     """The old object stays, and no blob is left in the stage."""
-    await gateway.ask(closing("PUT /out/k HTTP/1.1", "content-length: 3"), b"old")
+    await gateway.send_request(closing("PUT /out/k HTTP/1.1", "content-length: 3"), b"old")
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(head("PUT /out/k HTTP/1.1", f"content-length: {size}"))
         await stream.send_all(b"x" * (size // 2))
-    response = await gateway.ask(closing("GET /out/k HTTP/1.1"))
+    response = await gateway.send_request(closing("GET /out/k HTTP/1.1"))
 
     assert response.endswith(b"old")
     with trio.fail_after(20):
@@ -285,7 +287,7 @@ async def test_an_incomplete_body_is_an_error_for_a_client_that_still_reads(gate
 @pytest.mark.parametrize("value", ["", "-1", "five", "1e3", "0x10", "5, 6"])
 async def test_an_invalid_content_length_is_rejected(gateway, value):
     """The response is 400, and the connection is closed."""
-    response = await gateway.ask(head("PUT /out/k HTTP/1.1", f"content-length: {value}"))
+    response = await gateway.send_request(head("PUT /out/k HTTP/1.1", f"content-length: {value}"))
 
     assert 400 == status(response)
 
@@ -309,7 +311,7 @@ async def test_any_expectation_is_accepted(gateway, expect):
 async def test_100_continue_has_a_reason_phrase(gateway):
     """Older versions of botocore reject a status line without one."""
     lines = ["PUT /out/k HTTP/1.1", "content-length: 1", "expect: 100-continue"]
-    response = await gateway.ask(closing(*lines), b"x")
+    response = await gateway.send_request(closing(*lines), b"x")
 
     assert response.startswith(b"HTTP/1.1 100 Continue\r\n")
     assert 200 == status(response.partition(HEAD_END)[2])
@@ -317,7 +319,7 @@ async def test_100_continue_has_a_reason_phrase(gateway):
 
 async def test_the_body_of_a_rejected_request_is_discarded(gateway):
     """The client receives the response, and the connection serves the next request."""
-    response = await gateway.ask(
+    response = await gateway.send_request(
         head("PUT /labresults/k HTTP/1.1", "content-length: 400000"),
         b"x" * 400_000,
         closing("GET /labresults/a.txt HTTP/1.1"),
@@ -332,7 +334,7 @@ async def test_the_body_of_a_rejected_request_is_discarded(gateway):
 
 async def test_pipelined_requests_are_answered_in_order(gateway):
     """Each request sees the effect of those before it."""
-    response = await gateway.ask(
+    response = await gateway.send_request(
         head("PUT /out/a HTTP/1.1", "content-length: 1")
         + b"1"
         + head("GET /out/a HTTP/1.1")
@@ -365,7 +367,7 @@ async def test_pipelined_requests_are_answered_in_order(gateway):
 )
 async def test_unusual_targets_have_the_status_of_s3(gateway, target, expected):
     """Escapes, dot segments, absolute targets and raw UTF-8."""
-    assert expected == status(await gateway.ask(closing(f"GET {target} HTTP/1.1")))
+    assert expected == status(await gateway.send_request(closing(f"GET {target} HTTP/1.1")))
 
 
 async def test_a_client_that_closes_its_side_receives_the_response(gateway):
@@ -380,7 +382,7 @@ async def test_a_client_that_closes_its_side_receives_the_response(gateway):
 
 async def test_unknown_methods_are_not_allowed(gateway):
     """A method that S3 does not have is MethodNotAllowed."""
-    response = await gateway.ask(closing("PATCH /out/k HTTP/1.1"))
+    response = await gateway.send_request(closing("PATCH /out/k HTTP/1.1"))
 
     assert 405 == status(response)
     assert b"<Code>MethodNotAllowed</Code>" in response
@@ -388,7 +390,7 @@ async def test_unknown_methods_are_not_allowed(gateway):
 
 async def test_a_cors_preflight_is_forbidden(gateway):
     """Without a CORS configuration, OPTIONS is AccessForbidden."""
-    response = await gateway.ask(
+    response = await gateway.send_request(
         closing(
             "OPTIONS /out/k HTTP/1.1",
             "origin: http://a.example",
@@ -405,7 +407,7 @@ async def test_a_cors_preflight_is_forbidden(gateway):
 
 async def test_request_ids_are_unique_and_agree_between_header_and_document(gateway):
     """The ids of an error document are those of its headers."""
-    responses = [await gateway.ask(closing("GET /out/none HTTP/1.1")) for _ in range(2)]
+    responses = [await gateway.send_request(closing("GET /out/none HTTP/1.1")) for _ in range(2)]
     ids = [re.findall(rb"x-amz-request-id: (\w+)", response)[0] for response in responses]
     head, _, document = responses[0].partition(HEAD_END)
 
@@ -421,7 +423,7 @@ async def test_request_ids_are_unique_and_agree_between_header_and_document(gate
 )
 async def test_errors_of_head_have_no_body(gateway, line):
     """A response to HEAD ends with its headers."""
-    response = await gateway.ask(closing(line))
+    response = await gateway.send_request(closing(line))
 
     assert 400 <= status(response) < 500
     assert response.endswith(HEAD_END)
@@ -430,7 +432,7 @@ async def test_errors_of_head_have_no_body(gateway, line):
 async def test_not_modified_has_no_body(gateway):
     """A 304 carries the ETag, and the connection serves the next request."""
     tag = hashlib.md5(b"alpha").hexdigest()
-    response = await gateway.ask(
+    response = await gateway.send_request(
         head("GET /labresults/a.txt HTTP/1.1", f"if-none-match: {tag}"),
         closing("GET /labresults/a.txt HTTP/1.1"),
     )
@@ -445,7 +447,7 @@ async def test_not_modified_has_no_body(gateway):
 async def test_a_large_response_ends_when_the_client_disconnects(gateway):
     """The rest of the object is not read from the store."""
     size = 64 << 20
-    sent = await gateway.ask(
+    sent = await gateway.send_request(
         closing("PUT /out/large HTTP/1.1", f"content-length: {size}"), bytes(size)
     )
     assert 200 == status(sent)
@@ -453,7 +455,7 @@ async def test_a_large_response_ends_when_the_client_disconnects(gateway):
         await stream.send_all(head("GET /out/large HTTP/1.1"))
         await stream.receive_some()
     for _ in range(3):
-        await gateway.ask(closing("GET /out/small HTTP/1.1"))
+        await gateway.send_request(closing("GET /out/small HTTP/1.1"))
 
     assert size > gateway.statistics().buckets["out"].bytes_read
 
@@ -472,7 +474,7 @@ async def test_a_large_response_ends_when_the_client_disconnects(gateway):
 )
 async def test_pages_and_probes_are_below_a_dash(gateway, path, expected):
     """No bucket name is `-`, so these paths are free."""
-    response = await gateway.ask(closing(f"GET {path} HTTP/1.1"))
+    response = await gateway.send_request(closing(f"GET {path} HTTP/1.1"))
 
     assert 200 == status(response)
     assert expected in response
@@ -484,19 +486,19 @@ async def test_pages_and_probes_are_below_a_dash(gateway, path, expected):
 )
 async def test_with_authentication_there_are_only_the_probes(locked, path, expected):
     """The pages name buckets and commits, and have no authentication."""
-    assert expected == status(await locked.ask(closing(f"GET {path} HTTP/1.1")))
+    assert expected == status(await locked.send_request(closing(f"GET {path} HTTP/1.1")))
 
 
 async def test_readiness_ends_when_the_output_is_frozen(gateway):
     """A frozen output rejects every write."""
     gateway.index.freeze()
 
-    assert 503 == status(await gateway.ask(closing("GET /-/readyz HTTP/1.1")))
+    assert 503 == status(await gateway.send_request(closing("GET /-/readyz HTTP/1.1")))
 
 
 async def test_a_key_may_start_like_a_page_in_the_virtual_host_style(gateway):
     """`/-/healthz` at the host of a bucket is a key."""
-    response = await gateway.ask(
+    response = await gateway.send_request(
         b"GET /-/healthz HTTP/1.1\r\nhost: out.localhost\r\nconnection: close\r\n\r\n"
     )
 
@@ -507,7 +509,7 @@ async def test_a_key_may_start_like_a_page_in_the_virtual_host_style(gateway):
 @pytest.mark.parametrize("path", ["/-//healthz", "//-/healthz", "/-/none", "/-/healthz/"])
 async def test_other_paths_below_a_dash_are_not_found_and_not_redirected(gateway, path):
     """A redirect would contain the host name that the client sent."""
-    response = await gateway.ask(closing(f"GET {path} HTTP/1.1"))
+    response = await gateway.send_request(closing(f"GET {path} HTTP/1.1"))
 
     assert status(response) in (400, 404)
     assert b"location:" not in response.lower()
