@@ -126,7 +126,7 @@ def object_store(*, conditional: int | None):
 
 @pytest.mark.parametrize(
     ("conditional", "cause"),
-    [(501, "NotImplemented"), (None, "it replaces an existing object")],
+    [(501, "put-if-absent"), (None, "it replaces an existing object")],
     ids=["rejects the condition", "ignores the condition"],
 )
 def test_an_object_store_without_conditional_writes_is_rejected(tmp_path, conditional, cause):
