@@ -28,7 +28,7 @@ def imported(path):
 
 def normalized(requirement):
     """Return the normalized name of a distribution, or of a requirement without its version."""
-    return re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
+    return re.sub(r"[^\w.-].*", "", requirement).lower().replace("_", "-")
 
 
 def comments(path):
