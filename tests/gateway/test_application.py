@@ -10,16 +10,20 @@ from trio.to_thread import run_sync as in_thread
 
 from worker import telemetry
 from worker.gateway import application
-from worker.gateway.application import HANDLERS
+from worker.gateway.application import READS, WRITES
 from worker.gateway.messages import KeyPair
 from worker.s3.routing import OPERATIONS
 
 
 def test_every_operation_without_a_canned_response_has_a_handler():
     """And every handler belongs to an operation of the routing table."""
-    operations = {each.name for each in OPERATIONS if each.canned is None} - {"ListBuckets"}
+    reads, writes = (
+        {each.name for each in OPERATIONS if each.canned is None and each.writes is writes}
+        for writes in (False, True)
+    )
 
-    assert operations == set(HANDLERS)
+    assert reads - {"ListBuckets"} == set(READS)
+    assert writes == set(WRITES)
 
 
 async def test_signed_requests_are_served(locked):
@@ -68,8 +72,8 @@ async def test_an_unexpected_exception_is_an_internal_error(gateway, monkeypatch
     """The log has the request id of the error document, and the traceback."""
     shown = io.StringIO()
     telemetry.configure("json", stream=shown)
-    broken = {**HANDLERS, "GetObject": lambda _context: 1 / 0}
-    monkeypatch.setattr(application, "HANDLERS", broken)
+    broken = {**READS, "GetObject": lambda _context: 1 / 0}
+    monkeypatch.setattr(application, "READS", broken)
     response = await gateway.send_request(
         b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
     )

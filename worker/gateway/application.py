@@ -48,31 +48,34 @@ class Context:
     key: str
     """Empty for an operation on the bucket itself."""
     bucket: Bucket
-    output: OutputBucket | None
-    """The bucket, for an operation that writes."""
     application: "S3Application"
     body: RequestBody
     signed: Signed | None
     """The verified signature, if authentication is on."""
     scheme: str
     """``http`` or ``https``."""
-    epoch: int
-    """The epoch of the output in which the request began."""
     transferred: int = 0
     """Payload bytes that the handler read or wrote."""
 
 
-Handler = Callable[[Context], Awaitable[Response]]
-
-HANDLERS: Mapping[str, Handler] = {
+READS: Mapping[str, Callable[[Context], Awaitable[Response]]] = {
     "GetObject": objects.get_object,
     "HeadObject": objects.get_object,
+    "GetObjectAttributes": objects.get_object_attributes,
+    "GetObjectTagging": objects.get_object_tagging,
+    "HeadBucket": listings.head_bucket,
+    "ListObjects": partial(listings.list_objects, kind=listing.V1),
+    "ListObjectsV2": partial(listings.list_objects, kind=listing.V2),
+    "ListObjectVersions": partial(listings.list_objects, kind=listing.VERSIONS),
+    "ListMultipartUploads": listings.list_uploads,
+    "ListParts": listings.list_parts,
+}
+"""The handlers of operations that only read, by the name of the operation."""
+WRITES: Mapping[str, Callable[[Context, OutputBucket, int], Awaitable[Response]]] = {
     "PutObject": objects.put_object,
     "CopyObject": objects.copy_object,
     "DeleteObject": objects.delete_object,
     "DeleteObjects": objects.delete_objects,
-    "GetObjectAttributes": objects.get_object_attributes,
-    "GetObjectTagging": objects.get_object_tagging,
     "PutObjectAcl": objects.put_object_acl,
     "PutObjectTagging": objects.put_object_tagging,
     "DeleteObjectTagging": objects.delete_object_tagging,
@@ -81,13 +84,8 @@ HANDLERS: Mapping[str, Handler] = {
     "UploadPartCopy": uploads.upload_part_copy,
     "CompleteMultipartUpload": uploads.complete,
     "AbortMultipartUpload": uploads.abort,
-    "ListParts": listings.list_parts,
-    "HeadBucket": listings.head_bucket,
-    "ListObjects": partial(listings.list_objects, kind=listing.V1),
-    "ListObjectsV2": partial(listings.list_objects, kind=listing.V2),
-    "ListObjectVersions": partial(listings.list_objects, kind=listing.VERSIONS),
-    "ListMultipartUploads": listings.list_uploads,
 }
+"""The handlers of operations that write, which get the output bucket and its present epoch."""
 
 
 class S3Application:
@@ -156,22 +154,20 @@ class S3Application:
                 exists = request.bucket in self.buckets
                 response = xml(canned_responses.respond(operation, request, exists=exists))
             else:
-                bucket = self.buckets.get(name or "")
-                if bucket is None:
-                    raise self._no_such_bucket(name or "")
-                output = self.writable(bucket) if writes else None
                 context = Context(
                     request=request,
                     key=request.key or "",
-                    bucket=bucket,
-                    output=output,
+                    bucket=self.find(name or ""),
                     application=self,
                     body=body,
                     signed=signed,
                     scheme=head.scheme,
-                    epoch=0 if output is None else output.epoch(),
                 )
-                response = await HANDLERS[operation.name](context)
+                if writes:
+                    output = self.writable(context.bucket)
+                    response = await WRITES[operation.name](context, output, output.epoch())
+                else:
+                    response = await READS[operation.name](context)
                 transferred = context.transferred
         except ClientDisconnected:
             raise
@@ -200,14 +196,10 @@ class S3Application:
 
     def find(self, name: str) -> Bucket:
         """Return the bucket *name*; raises NoSuchBucket."""
-        bucket = self.buckets.get(name)
-        if bucket is None:
-            raise self._no_such_bucket(name)
-        return bucket
-
-    def _no_such_bucket(self, name: str) -> S3Error:
+        if name in self.buckets:
+            return self.buckets[name]
         names = ", ".join(f"s3://{each}" for each in sorted(self.buckets)) or "none"
-        return S3Error(
+        raise S3Error(
             "NoSuchBucket",
             f"The specified bucket does not exist. The buckets of this job: {names}.",
             BucketName=name,

@@ -8,6 +8,7 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.bucket import Bucket
 from worker.buckets.index import Decide
+from worker.buckets.output import OutputBucket
 from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Headers, Response, empty, xml
 from worker.model import Checksum, Entry
@@ -60,17 +61,15 @@ async def _stream(context: "Context", pieces: AsyncIterator[bytes]) -> AsyncGene
         counters.add_bytes_read(name, len(piece))
 
 
-async def put_object(context: "Context") -> Response:
+async def put_object(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle PutObject: the object exists, complete, when the response is sent, and not before."""
-    output = context.output
-    assert output is not None
     decide = deciding(context.request)
     metadata = object_metadata(context.request)
     if decide is not None:
         # A request that fails now need not send its body; the condition is evaluated again then.
         decide(output.find(context.key))
     content, _ = await receive_content(context, output.stage)
-    output.put(context.key, content, metadata, epoch=context.epoch, decide=decide)
+    output.put(context.key, content, metadata, epoch=epoch, decide=decide)
     context.transferred = content.size
     return empty(200, stored_headers(content.etag, content.checksum))
 
@@ -94,10 +93,8 @@ def stored_headers(etag: str, checksum: Checksum | None, *, with_type: bool = Tr
     return headers
 
 
-async def copy_object(context: "Context") -> Response:
+async def copy_object(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle CopyObject: the new object shares the bytes of its source."""
-    output = context.output
-    assert output is not None
     decide = deciding(context.request)
     source = copying.copy_source(context.request)
     bucket, existing = await find_source(context, source)
@@ -106,9 +103,7 @@ async def copy_object(context: "Context") -> Response:
     if algorithm and (checksum is None or checksum.algorithm != algorithm):
         # The only case in which the payload must be read.
         checksum = await _compute_checksum(bucket, existing, algorithm)
-    entry = output.copy(
-        context.key, existing, metadata, checksum, epoch=context.epoch, decide=decide
-    )
+    entry = output.copy(context.key, existing, metadata, checksum, epoch=epoch, decide=decide)
     return xml(
         xml_responses.copy_object(etag=entry.etag, modified=entry.modified, checksum=entry.checksum)
     )
@@ -136,34 +131,36 @@ async def _compute_checksum(bucket: Bucket, entry: Entry, algorithm: str) -> Che
     return await in_thread(lambda: checksum_of(algorithm, read()))
 
 
-async def delete_object(context: "Context") -> Response:
+async def delete_object(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle DeleteObject, which succeeds for a missing object unless a condition is given."""
-    _delete(context, context.key, delete_conditions(context.request.headers))
+    _delete(output, context.key, delete_conditions(context.request.headers), epoch)
     return empty(204)
 
 
-async def delete_objects(context: "Context") -> Response:
+async def delete_objects(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle DeleteObjects: the response contains the errors of single keys."""
     body = await receive_document(context)
     wanted = await in_thread(xml_requests.parse_delete, body)
 
     def delete_all() -> list[tuple[str, S3Error | None]]:
-        return [(each.key, _try_delete(context, each)) for each in wanted.objects]
+        return [(each.key, _try_delete(output, each, epoch)) for each in wanted.objects]
 
     return xml(xml_responses.delete_objects(await in_thread(delete_all), quiet=wanted.quiet))
 
 
-def _try_delete(context: "Context", each: xml_requests.ObjectToDelete) -> S3Error | None:
+def _try_delete(
+    output: OutputBucket, each: xml_requests.ObjectToDelete, epoch: int
+) -> S3Error | None:
     if each.rejection is not None:
         return each.rejection
     try:
-        _delete(context, each.key, each.conditions)
+        _delete(output, each.key, each.conditions, epoch)
     except S3Error as error:
         return error
     return None
 
 
-def _delete(context: "Context", key: str, conditions: Conditions) -> None:
+def _delete(output: OutputBucket, key: str, conditions: Conditions, epoch: int) -> None:
     def decide(existing: Entry | None) -> None:
         check_delete(
             conditions,
@@ -173,8 +170,7 @@ def _delete(context: "Context", key: str, conditions: Conditions) -> None:
             present=existing is not None,
         )
 
-    assert context.output is not None
-    context.output.delete(key, epoch=context.epoch, decide=decide)
+    output.delete(key, epoch=epoch, decide=decide)
 
 
 async def get_object_attributes(context: "Context") -> Response:
@@ -190,23 +186,21 @@ async def get_object_tagging(context: "Context") -> Response:
     return xml(xml_responses.get_object_tagging(entry.tags))
 
 
-async def put_object_acl(context: "Context") -> Response:
+async def put_object_acl(context: "Context", _output: OutputBucket, _epoch: int) -> Response:
     """Handle PutObjectAcl, which accepts only the ACL that every object has."""
     xml_requests.check_acl(context.request, await receive_document(context))
     await context.bucket.entry(context.key)
     return empty(200)
 
 
-async def put_object_tagging(context: "Context") -> Response:
+async def put_object_tagging(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle PutObjectTagging."""
-    assert context.output is not None
     tags = xml_requests.parse_tagging(await receive_document(context))
-    context.output.set_tags(context.key, tags, epoch=context.epoch)
+    output.set_tags(context.key, tags, epoch=epoch)
     return empty(200)
 
 
-async def delete_object_tagging(context: "Context") -> Response:
+async def delete_object_tagging(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle DeleteObjectTagging."""
-    assert context.output is not None
-    context.output.set_tags(context.key, {}, epoch=context.epoch)
+    output.set_tags(context.key, {}, epoch=epoch)
     return empty(204)

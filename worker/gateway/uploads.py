@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trio.to_thread import run_sync as in_thread
 
+from worker.buckets.output import OutputBucket
 from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Response, empty, xml
 from worker.gateway.objects import deciding, find_source, stored_headers
@@ -19,18 +20,17 @@ if TYPE_CHECKING:
     from worker.gateway.application import Context
 
 
-async def create(context: "Context") -> Response:
+async def create(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle CreateMultipartUpload."""
-    assert context.output is not None
     metadata = object_metadata(context.request)
     algorithm, checksum_type = upload_checksum(context.request)
-    upload = context.output.create_upload(
+    upload = output.create_upload(
         context.key,
         multipart.upload_id(int(time.time() * 1000), secrets.token_bytes(18)),
         metadata,
         algorithm=algorithm,
         checksum_type=checksum_type,
-        epoch=context.epoch,
+        epoch=epoch,
     )
     headers = []
     if algorithm:
@@ -42,22 +42,19 @@ async def create(context: "Context") -> Response:
     )
 
 
-async def upload_part(context: "Context") -> Response:
+async def upload_part(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle UploadPart: the part replaces an earlier one of its number."""
-    output = context.output
-    assert output is not None
     number = multipart.part_number(context.request)
     upload = output.upload(context.key, context.request.params["uploadId"])
     content, digests = await receive_content(context, output.stage, algorithm=upload.algorithm)
-    part = output.put_part(context.key, upload.id, number, content, epoch=context.epoch)
+    part = output.put_part(context.key, upload.id, number, content, epoch=epoch)
     context.transferred = part.size
     return empty(200, stored_headers(part.etag, digests.response_checksum, with_type=False))
 
 
-async def upload_part_copy(context: "Context") -> Response:
+async def upload_part_copy(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle UploadPartCopy: the part shares the bytes of its source, read only to hash them."""
-    output, request = context.output, context.request
-    assert output is not None
+    request = context.request
     number = multipart.part_number(request)
     upload = output.upload(context.key, request.params["uploadId"])
     bucket, source = await find_source(context, copying.copy_source(request))
@@ -80,7 +77,7 @@ async def upload_part_copy(context: "Context") -> Response:
         stop=span.stop,
         etag=etag,
         checksum=checksum,
-        epoch=context.epoch,
+        epoch=epoch,
     )
     return xml(
         xml_responses.upload_part_copy(
@@ -89,10 +86,9 @@ async def upload_part_copy(context: "Context") -> Response:
     )
 
 
-async def complete(context: "Context") -> Response:
+async def complete(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle CompleteMultipartUpload, which is idempotent."""
-    output, request = context.output, context.request
-    assert output is not None
+    request = context.request
     decide = deciding(request)
     body = await receive_document(context)
     listed = await in_thread(xml_requests.parse_complete, body)
@@ -106,7 +102,7 @@ async def complete(context: "Context") -> Response:
             context.key,
             request.params["uploadId"],
             assemble,
-            epoch=context.epoch,
+            epoch=epoch,
             decide=decide,
         )
     )
@@ -118,9 +114,8 @@ async def complete(context: "Context") -> Response:
     )
 
 
-async def abort(context: "Context") -> Response:
+async def abort(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle AbortMultipartUpload."""
-    assert context.output is not None
     upload_id = context.request.params["uploadId"]
-    context.output.abort_upload(context.key, upload_id, epoch=context.epoch)
+    output.abort_upload(context.key, upload_id, epoch=epoch)
     return empty(204)
