@@ -191,6 +191,15 @@ def test_a_kubernetes_service_link_is_no_setting():
     assert 0 == load_config({}, {"WORKER_GATEWAY_PORT": "tcp://10.0.0.1:80"}).gateway.port
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["WORKER_CONFIG", "WORKER_REPORT", "WORKER_SECRETS_ROOT", "WORKER_SECRET_S_K"],
+)
+def test_a_variable_of_the_worker_that_is_no_setting_is_not_misspelled(name):
+    """A nested worker inherits those of its job."""
+    assert {} == misspelled_variables({name: "x"})
+
+
 def test_a_misspelled_variable_is_found():
     """A variable that resembles no setting is ignored."""
     assert {"WORKER_STROE": "WORKER_STORE"} == misspelled_variables(

@@ -18,8 +18,17 @@ from worker.text import parse_duration
 
 PREFIX = "WORKER_"
 FILE_NAME = "worker.toml"
-OTHER_VARIABLES = ("WORKER_CONFIG", "WORKER_REPORT")
-"""Variables with the prefix that are no settings."""
+FILE_VARIABLE = "WORKER_CONFIG"
+"""The variable that names the configuration file."""
+SECRET_PREFIX = "WORKER_SECRET_"
+"""The prefix of variables of the worker that contain secrets of jobs."""
+SECRETS_ROOT = "WORKER_SECRETS_ROOT"
+"""The variable of the command below whose folder secret files are mounted.
+
+Not WORKER_SECRETS, which is a setting with another layout: a nested worker would misread it.
+"""
+REPORT = "WORKER_REPORT"
+"""The variable of the command that contains the path of the pipe for its reports."""
 
 Seconds = NewType("Seconds", float)
 """A duration in seconds, written as a number or as ``1m30s``."""
@@ -423,7 +432,7 @@ class _Given:
 
 def settings_file(environ: Mapping[str, str], folder: Path) -> Path | None:
     """Return the configuration file that applies without ``--config``, if there is one."""
-    if named := environ.get("WORKER_CONFIG"):
+    if named := environ.get(FILE_VARIABLE):
         return Path(named).expanduser()
     candidates = (
         folder / FILE_NAME,
@@ -460,6 +469,10 @@ def _from_environment(environ: Mapping[str, str], folder: Path) -> Iterator[_Giv
             yield _Given(option.name, raw, option.variable, folder)
 
 
+OTHER_VARIABLES = (FILE_VARIABLE, SECRETS_ROOT, REPORT)
+"""Variables with the prefix that are no settings, beside those of secrets."""
+
+
 def misspelled_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return variables that set nothing and resemble a setting, each with that setting's variable.
 
@@ -468,7 +481,8 @@ def misspelled_variables(environ: Mapping[str, str]) -> dict[str, str]:
     known = [option.variable for option in OPTIONS.values()]
     found = {}
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in {*known, *OTHER_VARIABLES}:
+        is_other = name in OTHER_VARIABLES or name.startswith(SECRET_PREFIX)
+        if name.startswith(PREFIX) and name not in known and not is_other:
             for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
                 found[name] = meant
     return found

@@ -11,10 +11,11 @@ import attrs
 import trio
 
 from worker.concurrency import open_plain_nursery
+from worker.config import REPORT
 from worker.redaction import Redactor
 from worker.supervisor.command import LineSplitter
 
-VARIABLES = ("WORKER_REPORT", "PACH_REPORT")
+VARIABLES = (REPORT, "PACH_REPORT")
 """The variables that contain the path of the pipe."""
 STATUS_KEYS = ("progress", "text")
 VALUE_KEYS = ("metrics", "annotation")

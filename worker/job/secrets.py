@@ -8,18 +8,11 @@ from typing import Any
 
 import attrs
 
+from worker.config import SECRET_PREFIX
 from worker.errors import Misconfigured
 from worker.redaction import HIDDEN, SHORTEST_SECRET
 from worker.spec.pipeline import Secret
 from worker.text import SECRET_NAME
-
-PREFIX = "WORKER_SECRET_"
-"""The prefix of variables of the agent that contain secrets."""
-SECRETS_ROOT = "WORKER_SECRETS_ROOT"
-"""The variable of the command below whose folder secret files are mounted.
-
-Not WORKER_SECRETS, which is a setting with another layout: a nested worker would misread it.
-"""
 
 
 class SecretMissing(Misconfigured):
@@ -118,7 +111,7 @@ def _read(secret: Secret, folder: Path | None, environment: Mapping[str, str]) -
         if found:
             return found
         places.append(str(place / (secret.key or "")))
-    prefix = f"{PREFIX}{_in_capitals(secret.name)}_"
+    prefix = f"{SECRET_PREFIX}{_in_capitals(secret.name)}_"
     if secret.key is not None:
         name = prefix + _in_capitals(secret.key)
         if name in environment:

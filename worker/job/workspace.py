@@ -8,7 +8,7 @@ import attrs
 from trio.to_thread import run_sync as in_thread
 
 from worker.concurrency import in_thread_context
-from worker.config import Config
+from worker.config import SECRETS_ROOT, Config
 from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
 from worker.job.commands import PASSED_TO_CONTAINERS, CommandRunner, EnvironmentTemplate
@@ -18,7 +18,7 @@ from worker.job.publish import Output
 from worker.job.reports import VARIABLES, Reports, receive_reports
 from worker.job.result import RunRecord
 from worker.job.scratch import pfs_folder
-from worker.job.secrets import SECRETS_ROOT, Secrets, find_secrets, secret_values, write_secrets
+from worker.job.secrets import Secrets, find_secrets, secret_values, write_secrets
 from worker.model import OUT
 from worker.redaction import Redactor, hide
 from worker.supervisor.command import GracePeriod
