@@ -75,19 +75,13 @@ class Glob:
     """Maximum number of slashes in a path that matches, or infinity."""
     _pattern: re.Pattern[str]
 
-    def matches(self, path: str) -> bool:
-        """Return whether *path*, with a leading and no trailing slash, matches."""
-        # Pachyderm compares the root as an empty path, which only the glob `/` matches.
-        if path == "/":
-            return self.text == "/"
-        return self._pattern.fullmatch(path) is not None
-
     def select(self, keys: Iterable[str]) -> Iterator[Match]:
         """Yield the files and folders among *keys* that match, in the order of the keys.
 
         *keys* are sorted, have no leading slash, and are consumed lazily and once; a folder is
         yielded at its first key. A key with a trailing slash is a folder, not a file.
         """
+        # Pachyderm compares the root as an empty path, which no other glob matches.
         if self.text == "/":
             yield Match("/", folder=True)
             return
