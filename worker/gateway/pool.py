@@ -53,7 +53,7 @@ class GatewayDied(Unavailable):
 
 
 class GatewayPool:
-    """The processes of a gateway; opened by `open_pool` and used by one task at a time."""
+    """The processes of a gateway, opened by `open_pool`. Several tasks may use it."""
 
     def __init__(self, process: Process) -> None:
         assert process.stdin is not None

@@ -54,7 +54,7 @@ QUEUED = 256 << 10
 MANY_PIECES = 256
 """Pieces of a body that are received before other tasks run."""
 DIRECT = 64 << 10
-"""Bytes of a body from which it does not pass the parser; see `Protocol.receive_body`."""
+"""Bytes of a body from which it does not pass the parser; see `Protocol._receive_direct`."""
 
 MALFORMED: Mapping[int, str] = {431: "RequestHeaderSectionTooLarge", 501: "NotImplemented"}
 """The S3 error codes of malformed HTTP, by the parser's status; otherwise BadRequest."""
@@ -289,7 +289,7 @@ class Protocol(H11Protocol):
         application = self._connection.application
         host = next((value for name, value in headers if name == b"host"), b"")
         if path.startswith(ADMIN) and not application.is_bucket_host(host):
-            # The pages are the same for every host, and Quart rejects invalid host names.
+            # The pages are the same forevery host, and Quart rejects invalid host names.
             headers = [(b"host", b"gateway"), *(each for each in headers if each[0] != b"host")]
             self.stream = AdminStream(
                 self.app,
@@ -401,7 +401,7 @@ class AdminStream(HTTPStream):
     """A request for an admin page; its body is ignored.
 
     Hypercorn passes a body to the application through a channel that is never closed, and would
-    wait for ever for an application that does not read it.
+    wait forever for an application that does not read it.
     """
 
     async def handle(self, event: events.Event) -> None:

@@ -273,7 +273,7 @@ def explain(command: CommandSpec, refusal: Mapping[str, Any]) -> str:
 
 
 async def reap_orphans() -> None:
-    """Reap, for ever, exited children of this process that no task waits for.
+    """Reap, forever, exited children of this process that no task waits for.
 
     As PID 1 of a container, or as a subreaper, the worker becomes the parent of orphans. A child
     that a task waits for is reaped at its exit, so a zombie that two successive scans find is an
