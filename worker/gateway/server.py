@@ -289,7 +289,7 @@ class Protocol(H11Protocol):
         application = self._connection.application
         host = next((value for name, value in headers if name == b"host"), b"")
         if path.startswith(ADMIN) and not application.is_bucket_host(host):
-            # The pages are the same forevery host, and Quart rejects invalid host names.
+            # The pages are the same for every host, and Quart rejects invalid host names.
             headers = [(b"host", b"gateway"), *(each for each in headers if each[0] != b"host")]
             self.stream = AdminStream(
                 self.app,
