@@ -104,7 +104,7 @@ def test_opening_an_index_on_a_full_disk_is_unavailable(tmp_path: Path, left: in
         ),
     ],
 )
-@pytest.mark.parametrize("close", ["freeze", "start_epoch", "roll_back"])
+@pytest.mark.parametrize("close", ["freeze", "roll_back"])
 def test_a_frozen_index_rejects_changes(index: Index, change, close: str) -> None:
     """Also of requests that started earlier."""
     index.put(entry("old"), epoch=0)
@@ -119,6 +119,36 @@ def test_a_frozen_index_rejects_changes(index: Index, change, close: str) -> Non
 
     assert [entry("old")] == list(index.entries())
     assert [part(1)] == index.parts("k", "u")
+
+
+def test_a_request_of_an_earlier_successful_epoch_may_finish(index: Index) -> None:
+    """Its changes are not rolled back with the epoch in which they are made."""
+    index.put(entry("changed", "0"), epoch=0)
+    index.put(entry("deleted"), epoch=0)
+    index.start_epoch()
+    index.put(entry("changed", "1"), epoch=1)
+    index.put(entry("dropped"), epoch=1)
+
+    index.put(entry("changed", "late"), epoch=0)
+    index.put(entry("new", "late"), epoch=0)
+    index.remove("deleted", epoch=0)
+    index.remove("dropped", epoch=0)
+    index.roll_back()
+
+    assert [entry("changed", "late"), entry("new", "late")] == list(index.entries())
+
+
+def test_an_output_that_is_closed_accepts_what_is_in_flight(index: Index) -> None:
+    """A request that begins afterwards is refused, until a new try starts."""
+    began = index.begin()
+    index.refuse_new()
+
+    with pytest.raises(OutputClosed, match="The job has ended"):
+        index.begin()
+    index.put(entry("in flight"), epoch=began)
+
+    assert index.is_closed()
+    assert [entry("in flight")] == list(index.entries())
 
 
 def test_an_error_of_the_condition_is_raised_and_changes_nothing(index: Index) -> None:
@@ -172,7 +202,7 @@ def test_of_many_processes_that_create_a_key_one_succeeds(tmp_path: Path) -> Non
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 CHANGES = st.lists(
     st.one_of(
-        st.tuples(st.just("put"), KEYS, st.text("01", min_size=1, max_size=3)),
+        st.tuples(st.sampled_from(["put", "late"]), KEYS, st.text("01", min_size=1, max_size=3)),
         st.tuples(st.just("remove"), KEYS, st.just("")),
         st.tuples(st.sampled_from(["start_epoch", "roll_back"]), st.just(""), st.just("")),
     ),
@@ -188,16 +218,27 @@ def test_any_sequence_of_changes_and_epochs_equals_that_of_a_dict(
     index = Index.create(tmp_path_factory.mktemp("index") / "index")
     now: dict[str, Entry] = {}
     found: dict[str, Entry] = {}
+    successful = index.epoch()
     for change, key, etag in changes:
         if change == "put":
             index.put(entry(key, etag), epoch=index.epoch())
             now[key] = entry(key, etag)
+        elif change == "late":
+            # A request that began in the last epoch that was not rolled back.
+            index.put(entry(key, etag), epoch=successful)
+            now[key] = entry(key, etag)
+            if successful != index.epoch():
+                found[key] = entry(key, etag)
         elif change == "remove":
             assert now.pop(key, None) == index.remove(key, epoch=index.epoch())
         elif change == "start_epoch":
+            successful = index.epoch()
             index.start_epoch()
             found = dict(now)
         else:
+            if successful == index.epoch():
+                # No epoch was successful yet: the next one is the first.
+                successful += 1
             index.roll_back()
             now = dict(found)
     in_order = [now[key] for key in sorted(now, key=str.encode)]

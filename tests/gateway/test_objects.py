@@ -423,8 +423,12 @@ async def test_a_frozen_output_denies_writes_and_serves_reads(gateway):
     assert ((403, "AccessDenied"), b"1") == await in_thread(use)
 
 
-async def test_a_put_of_an_earlier_epoch_is_rejected(gateway):
-    """It started before the epoch ended."""
+@pytest.mark.parametrize(
+    ("end", "expected", "exists"),
+    [("start_epoch", b"HTTP/1.1 200 ", True), ("roll_back", b"<Code>AccessDenied</Code>", False)],
+)
+async def test_a_put_in_flight_shares_the_fate_of_its_try(gateway, end, expected, exists):
+    """It began before the try ended, which succeeded or was rolled back."""
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(
             b"PUT /out/late HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nconnection: close\r\n"
@@ -433,14 +437,14 @@ async def test_a_put_of_an_earlier_epoch_is_rejected(gateway):
         # Another request of this process has been answered after this one has begun.
         await stream.receive_some()
         await gateway.send_request(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-        gateway.index.start_epoch()
+        getattr(gateway.index, end)()
         await stream.send_all(b"ta")
         answer = b""
         async for data in stream:
             answer += data
 
-    assert b"<Code>AccessDenied</Code>" in answer
-    assert gateway.index.get("late") is None
+    assert expected in answer
+    assert exists == (gateway.index.get("late") is not None)
 
 
 async def test_the_date_of_an_object_is_the_time_of_its_put(gateway):

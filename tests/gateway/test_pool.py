@@ -18,6 +18,7 @@ import trio.testing
 from gateways import a_plan, open_gateway
 from trio.to_thread import run_sync as in_thread
 
+from worker.buckets.index import Index
 from worker.gateway.launch import launched
 from worker.gateway.messages import GatewayPlan, Serve, encode
 from worker.gateway.pool import GatewayDied, open_pool
@@ -70,6 +71,15 @@ async def wait_until_read(pipe) -> None:
             await trio.sleep(0.01)
 
 
+async def put_until_refused(port: int) -> bytes:
+    """Put objects until one is refused; return the response."""
+    with trio.fail_after(20):
+        while True:
+            response = await put(port, "late", b"data")
+            if not response.startswith(b"HTTP/1.1 200 "):
+                return response
+
+
 async def put(port: int, key: str, data: bytes) -> bytes:
     """Put an object and return the response."""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
@@ -89,8 +99,8 @@ async def test_processes_share_one_socket_and_one_output(tmp_path):
         endpoint = await pool.serve(a_plan(tmp_path, processes=2))
         responses = [await put(endpoint.port, f"k{n}", b"data") for n in range(20)]
         processes = processes_of(pool.pid)
-        statistics = await pool.drain(5)
-    out = statistics.buckets["out"]
+        drained = await pool.drain(5)
+    out = drained.statistics.buckets["out"]
 
     assert 3 == len(processes)
     assert all(response.startswith(b"HTTP/1.1 200 ") for response in responses)
@@ -106,7 +116,7 @@ async def test_statistics_are_available_while_the_gateway_serves(tmp_path):
         for number in range(2):
             await put(endpoint.port, f"k{number}", b"data")
             found.append(await pool.count())
-        found.append(await pool.drain(5))
+        found.append((await pool.drain(5)).statistics)
 
     assert [0, 4, 8, 8] == [each.buckets["out"].bytes_written for each in found]
 
@@ -155,7 +165,7 @@ async def test_a_late_reply_is_not_taken_for_another(tmp_path):
             await wait_until_read(requests)
             requests.close()
             await put(endpoint.port, "a", b"12")
-            statistics = await pool.drain(10)
+            statistics = (await pool.drain(10)).statistics
 
     assert counting.cancelled_caught
     assert (1, 2) == (statistics.buckets["out"].writes, statistics.buckets["out"].bytes_written)
@@ -179,7 +189,7 @@ async def test_a_count_and_a_drain_that_arrive_together_are_both_answered(tmp_pa
             await trio.testing.wait_all_tasks_blocked(0.05)
             os.kill(pool.pid, signal.SIGCONT)
 
-    assert found["counted"] == found["drained"]
+    assert found["counted"] == found["drained"].statistics
 
 
 async def test_a_stopped_parent_does_not_block_a_request(tmp_path, monkeypatch):
@@ -214,23 +224,27 @@ async def test_a_drained_gateway_refuses_connections(tmp_path):
 
 
 async def test_a_drain_finishes_requests_in_flight(tmp_path):
-    """A body that is not complete when the drain starts is received and stored."""
+    """A body that is not complete is received and stored; later writes are told why not."""
     async with open_gateway() as pool:
-        endpoint = await pool.serve(a_plan(tmp_path))
+        plan = a_plan(tmp_path)
+        endpoint = await pool.serve(plan)
         async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
             await stream.send_all(
                 b"PUT /out/k HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n"
                 b"expect: 100-continue\r\n\r\n"
             )
-            # After this response the request is in flight.
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 100 ")
+            # The request has begun: another one of the same process has been answered since.
+            await put(endpoint.port, "other", b"data")
             async with trio.open_nursery() as nursery:
+                Index(plan.index).refuse_new()
                 nursery.start_soon(pool.drain, 20)
-                await wait_until_refused(endpoint.port)
+                late = await put_until_refused(endpoint.port)
                 await stream.send_all(b"complete")
                 response = await stream.receive_some()
 
     assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"<Message>The job has ended: " in late
 
 
 async def test_stalled_clients_do_not_extend_the_deadline(tmp_path):
@@ -245,11 +259,12 @@ async def test_stalled_clients_do_not_extend_the_deadline(tmp_path):
         await writer.send_all(b"PUT /out/half HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n123")
         await reader.receive_some(10)
         with trio.fail_after(10):
-            statistics = await pool.drain(0.2)
+            drained = await pool.drain(0.2)
         await reader.aclose()
         await writer.aclose()
 
-    assert size == statistics.buckets["out"].bytes_written
+    assert size == drained.statistics.buckets["out"].bytes_written
+    assert ("PutObject half",) == drained.cut_off
 
 
 @pytest.mark.parametrize("how", ["reset", "closed"])

@@ -489,9 +489,10 @@ async def test_with_authentication_there_are_only_the_probes(locked, path, expec
     assert expected == status(await locked.send_request(closing(f"GET {path} HTTP/1.1")))
 
 
-async def test_readiness_ends_when_the_output_is_frozen(gateway):
-    """A frozen output rejects every write."""
-    gateway.index.freeze()
+@pytest.mark.parametrize("close", ["refuse_new", "freeze"])
+async def test_readiness_ends_when_the_output_is_closed(gateway, close):
+    """A closed output rejects new writes, a frozen one every write."""
+    getattr(gateway.index, close)()
 
     assert 503 == status(await gateway.send_request(closing("GET /-/readyz HTTP/1.1")))
 

@@ -1,11 +1,13 @@
 """The index of the output bucket: a SQLite file with objects, multipart uploads and epochs.
 
 Each change is one transaction, and conditions are evaluated within it: the epoch in which the
-request began must be the current one, and the index must not be frozen. So a late request cannot
-change an output that has been decided.
+request began must not have been rolled back, and the index must not be frozen. So a late request
+cannot change an output that has been decided.
 
 Each attempt at a datum is an epoch. An undo log records the objects that the epoch changed, so the
-cost of rolling back depends on the changes of the attempt and not on the number of objects.
+cost of rolling back depends on the changes of the attempt and not on the number of objects. A
+request that began in an earlier, successful epoch may finish: its change belongs to what that epoch
+left, and is not rolled back with the current one.
 """
 
 import errno
@@ -30,13 +32,20 @@ BATCHES = (16, 128, 1000)
 """Rows of the first, the second and each further query of a listing: one that skips from common
 prefix to common prefix needs few rows of each, one that reads on needs many."""
 
+CLOSED = "The job has ended: its command has exited, and its output accepts no more writes."
+ROLLED_BACK = (
+    "The output of the try in which this request began was discarded, because the command failed."
+)
+
 SCHEMA = """
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     epoch INTEGER NOT NULL,
+    closed INTEGER NOT NULL,
     frozen INTEGER NOT NULL
 );
-INSERT INTO state VALUES (1, 0, 0);
+INSERT INTO state VALUES (1, 0, 0, 0);
+CREATE TABLE rolled_back (epoch INTEGER PRIMARY KEY);
 -- Keys are blobs, which SQLite orders by their bytes, as S3 orders keys.
 CREATE TABLE objects (key BLOB PRIMARY KEY, entry BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE undo (key BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID;
@@ -158,38 +167,38 @@ class Index:
     def put(self, entry: Entry, *, epoch: int, decide: Decide | None = None) -> None:
         """Put *entry* at its key, if *decide* accepts what exists there."""
         key = entry.key.encode()
-        with self._change(epoch) as db:
+        with self._change(epoch) as (db, late):
             if decide is not None:
                 decide(_find(db, key))
-            _set(db, key, entry)
+            _set(db, key, entry, late=late)
 
     def update(self, key: str, change: Callable[[Entry], Entry], *, epoch: int) -> Entry:
         """Replace the object at *key* by what *change* returns for it; raises KeyMissing."""
         raw = key.encode()
-        with self._change(epoch) as db:
+        with self._change(epoch) as (db, late):
             existing = _find(db, raw)
             if existing is None:
                 raise KeyMissing(OUT, key)
             entry = change(existing)
-            _set(db, raw, entry)
+            _set(db, raw, entry, late=late)
             return entry
 
     def remove(self, key: str, *, epoch: int, decide: Decide | None = None) -> Entry | None:
         """Remove the object at *key* if *decide* accepts it; return it, None if there was none."""
         raw = key.encode()
-        with self._change(epoch) as db:
+        with self._change(epoch) as (db, late):
             existing = _find(db, raw)
             if decide is not None:
                 decide(existing)
             if existing is not None:
-                _set(db, raw, None)
+                _set(db, raw, None, late=late)
             return existing
 
     # --- multipart uploads ------------------------------------------------------------------------
 
     def create_upload(self, upload: Upload, *, epoch: int) -> None:
         """Add an upload."""
-        with self._change(epoch) as db:
+        with self._change(epoch) as (db, _):
             db.execute(
                 "INSERT INTO uploads VALUES (?, ?, ?, ?)",
                 (upload.key.encode(), upload.id, epoch, _encode(upload)),
@@ -229,7 +238,7 @@ class Index:
 
     def put_part(self, key: str, upload_id: str, part: StoredPart, *, epoch: int) -> None:
         """Store a part, in place of an earlier one of its number; raises UploadMissing."""
-        with self._change(epoch) as db:
+        with self._change(epoch) as (db, _):
             _find_upload(db, key, upload_id)
             db.execute(
                 "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)",
@@ -250,7 +259,7 @@ class Index:
         An upload that was completed before returns the object that it became, as S3 does.
         """
         raw = key.encode()
-        with self._change(epoch) as db:
+        with self._change(epoch) as (db, late):
             completed = db.execute(
                 "SELECT entry FROM completed WHERE upload = ? AND key = ?", (upload_id, raw)
             ).fetchone()
@@ -260,7 +269,7 @@ class Index:
             if decide is not None:
                 decide(_find(db, raw))
             entry = make_entry(upload, _find_parts(db, upload_id))
-            _set(db, raw, entry)
+            _set(db, raw, entry, late=late)
             _delete_upload(db, raw, upload_id)
             db.execute(
                 "INSERT INTO completed VALUES (?, ?, ?, ?)", (upload_id, raw, epoch, _encode(entry))
@@ -269,7 +278,7 @@ class Index:
 
     def abort_upload(self, key: str, upload_id: str, *, epoch: int) -> None:
         """Delete an upload and its parts; raises UploadMissing."""
-        with self._change(epoch) as db:
+        with self._change(epoch) as (db, _):
             _find_upload(db, key, upload_id)
             _delete_upload(db, key.encode(), upload_id)
 
@@ -278,6 +287,14 @@ class Index:
     def epoch(self) -> int:
         """Return the current epoch."""
         return int(self._connection().execute("SELECT epoch FROM state").fetchone()[0])
+
+    def begin(self) -> int:
+        """Return the epoch of a request that begins now; raises OutputClosed."""
+        state = self._connection().execute("SELECT epoch, closed OR frozen FROM state")
+        epoch, closed = state.fetchone()
+        if closed:
+            raise OutputClosed(CLOSED)
+        return int(epoch)
 
     def start_epoch(self) -> None:
         """Start a new epoch with the current objects."""
@@ -303,35 +320,44 @@ class Index:
             )
             db.execute("DELETE FROM uploads WHERE epoch = ?", (epoch,))
             db.execute("DELETE FROM completed")
+            db.execute("INSERT INTO rolled_back VALUES (?)", (epoch,))
             db.execute("UPDATE state SET epoch = epoch + 1")
+
+    def refuse_new(self) -> None:
+        """Refuse changes of requests that begin from now on."""
+        with self._transaction() as db:
+            db.execute("UPDATE state SET closed = 1")
 
     def freeze(self) -> None:
         """Refuse all further changes."""
         with self._transaction() as db:
             db.execute("UPDATE state SET frozen = 1")
 
-    def is_frozen(self) -> bool:
-        """Whether changes are refused."""
-        return bool(self._connection().execute("SELECT frozen FROM state").fetchone()[0])
+    def is_closed(self) -> bool:
+        """Whether changes of requests that begin now are refused."""
+        state = self._connection().execute("SELECT closed OR frozen FROM state")
+        return bool(state.fetchone()[0])
 
     # --- transactions -----------------------------------------------------------------------------
 
     @contextmanager
-    def _change(self, epoch: int) -> Iterator[sqlite3.Connection]:
+    def _change(self, epoch: int) -> Iterator[tuple[sqlite3.Connection, bool]]:
         """Change objects or uploads in a transaction for a request that began in *epoch*.
 
-        Raises OutputClosed if the epoch has ended or the index is frozen.
+        Yields the connection, and whether the request began before the current epoch. Raises
+        OutputClosed if the epoch was rolled back or the index is frozen.
         """
         with self._transaction() as db:
             current, frozen = db.execute("SELECT epoch, frozen FROM state").fetchone()
             if frozen:
-                raise OutputClosed("the output is closed: the command has exited")
-            if current != epoch:
-                raise OutputClosed(
-                    f"the attempt of this request has ended: it began in epoch {epoch}, "
-                    f"the current epoch is {current}"
-                )
-            yield db
+                raise OutputClosed(CLOSED)
+            late = current != epoch
+            if (
+                late
+                and db.execute("SELECT 1 FROM rolled_back WHERE epoch = ?", (epoch,)).fetchone()
+            ):
+                raise OutputClosed(ROLLED_BACK)
+            yield db, late
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -368,15 +394,24 @@ def _find(db: sqlite3.Connection, key: bytes) -> Entry | None:
     return None if row is None else _decode_entry(row[0])
 
 
-def _set(db: sqlite3.Connection, key: bytes, entry: Entry | None) -> None:
-    """Put *entry* at *key*, None to delete it, and record in the undo log what was there."""
-    db.execute(
-        "INSERT OR IGNORE INTO undo VALUES (?1, (SELECT entry FROM objects WHERE key = ?1))", (key,)
-    )
-    if entry is None:
+def _set(db: sqlite3.Connection, key: bytes, entry: Entry | None, *, late: bool) -> None:
+    """Put *entry* at *key*, None to delete it.
+
+    The undo log records what was there before the current epoch; the change of a *late* request,
+    of an earlier epoch, becomes what was there.
+    """
+    raw = None if entry is None else _encode(entry)
+    if late:
+        db.execute("UPDATE undo SET entry = ? WHERE key = ?", (raw, key))
+    else:
+        db.execute(
+            "INSERT OR IGNORE INTO undo VALUES (?1, (SELECT entry FROM objects WHERE key = ?1))",
+            (key,),
+        )
+    if raw is None:
         db.execute("DELETE FROM objects WHERE key = ?", (key,))
     else:
-        db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?)", (key, _encode(entry)))
+        db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?)", (key, raw))
 
 
 def _find_upload(db: sqlite3.Connection, key: str, upload_id: str) -> Upload:

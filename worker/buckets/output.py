@@ -1,7 +1,8 @@
 """The output bucket: empty at first, writable, and the job's output once it is frozen.
 
 Payload is written to a stage and belongs to no object until the index refers to it. Each change
-names the epoch in which its request began; a change of an earlier epoch raises OutputClosed.
+names the epoch in which its request began; a change of an epoch that was rolled back raises
+OutputClosed.
 """
 
 import time
@@ -243,22 +244,33 @@ class OutputBucket(Bucket):
     # --- the job's attempts -----------------------------------------------------------------------
 
     def epoch(self) -> int:
-        """Return the epoch of requests that begin now."""
+        """Return the current epoch."""
         return self.index.epoch()
 
+    def begin(self) -> int:
+        """Return the epoch of a request that begins now; raises OutputClosed."""
+        return self.index.begin()
+
     def start_epoch(self) -> None:
-        """Start a new epoch with the current content; earlier requests can change nothing more."""
+        """Start a new epoch with the current content, to which earlier requests may still add."""
         self.index.start_epoch()
 
     def roll_back(self) -> None:
-        """Start a new epoch with the content that the current one started with."""
+        """Start a new epoch with the content that the current one started with.
+
+        Requests that began in the current epoch can change nothing more.
+        """
         self.index.roll_back()
+
+    def close(self) -> None:
+        """Refuse requests that begin from now on; those in flight may finish."""
+        self.index.refuse_new()
 
     def freeze(self) -> None:
         """Refuse all further changes, and make the payload that this process wrote durable."""
         self.index.freeze()
         self.stage.flush()
 
-    def is_frozen(self) -> bool:
-        """Whether changes are refused."""
-        return self.index.is_frozen()
+    def is_closed(self) -> bool:
+        """Whether requests that begin now are refused."""
+        return self.index.is_closed()

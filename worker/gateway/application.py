@@ -22,6 +22,7 @@ from worker.errors import WorkerError, is_disk_full, s3_code_of
 from worker.gateway import listings, objects, uploads
 from worker.gateway.counters import Counters
 from worker.gateway.http import ClientDisconnected, RequestBody, RequestHead, Response, xml
+from worker.gateway.inflight import WritesInFlight
 from worker.gateway.messages import GatewayPlan
 from worker.model import OUT
 from worker.s3 import canned_responses, listing, xml_responses
@@ -113,14 +114,15 @@ class S3Application:
         self.buckets = {bucket.name: bucket for bucket in buckets}
         output = self.buckets.get(OUT)
         self._output = output if isinstance(output, OutputBucket) else None
+        self.writes = WritesInFlight()
         self._plan = plan
         self._credentials = credentials
         self._started = int(time.time() * 1000)
         self._host_id = base64.b64encode(secrets.token_bytes(24)).decode()
 
     def is_ready(self) -> bool:
-        """Whether requests are accepted: false once the output is frozen."""
-        return self._output is None or not self._output.is_frozen()
+        """Whether requests are accepted: false once the output is closed."""
+        return self._output is None or not self._output.is_closed()
 
     def is_bucket_host(self, host: bytes) -> bool:
         """Whether *host* names a bucket in the virtual-hosted style."""
@@ -165,7 +167,10 @@ class S3Application:
                 )
                 if writes:
                     output = self.writable(context.bucket)
-                    response = await WRITES[operation.name](context, output, output.epoch())
+                    with self.writes.track(f"{operation.name} {context.key}".rstrip()):
+                        # After the write counts as in flight, so that no drain misses it.
+                        epoch = output.begin()
+                        response = await WRITES[operation.name](context, output, epoch)
                 else:
                     response = await READS[operation.name](context)
                 transferred = context.transferred

@@ -47,6 +47,8 @@ from worker.gateway.server import Draining, serve
 from worker.redaction import hide
 from worker.system import keep_private
 
+RESPONSE_TIMEOUT = 1.0
+"""Seconds for responses to be sent, in particular to writes that the deadline cut off."""
 STALLED_TIMEOUT = 1.0
 """Seconds for requests that the deadline of a drain cancelled to end, before they are abandoned."""
 
@@ -78,6 +80,7 @@ async def _serve(
 ) -> None:
     channel = trio.SocketStream(trio.socket.from_stdlib_socket(control))
     draining, served = Draining(), trio.Event()
+    forward, requests = trio.open_memory_channel[Drain](1)
 
     async def accept(*, task_status: trio.TaskStatus[None]) -> None:
         await serve(application, listener, plan.certificate, draining, task_status=task_status)
@@ -85,18 +88,23 @@ async def _serve(
 
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, channel, draining)
+            nursery.start_soon(_receive_drain, channel, forward)
             await nursery.start(accept)
             await channel.send_all(encode(Ready()))
-            await draining.requested.wait()
+            drain = await requests.receive()
             async with trio.open_nursery() as flushing:
                 flushing.start_soon(_send_heartbeats, channel)
+                deadline = trio.current_time() + drain.deadline
+                # Connections are accepted meanwhile: a late writer is told that the job has ended.
+                cut_off = await application.writes.settle(drain.deadline)
+                draining.deadline = max(deadline - trio.current_time(), RESPONSE_TIMEOUT)
+                draining.requested.set()
                 # A client that stalls may hold the server beyond the deadline; it is abandoned.
                 with trio.move_on_after(draining.deadline + STALLED_TIMEOUT):
                     await served.wait()
                 await in_thread(application.flush)
                 flushing.cancel_scope.cancel()
-            await channel.send_all(encode(Flushed()))
+            await channel.send_all(encode(Flushed(cut_off)))
             _exit(0)
     except BaseExceptionGroup as group:
         # Only the first error is reported; the others follow from it.
@@ -113,14 +121,15 @@ async def _send_heartbeats(channel: trio.SocketStream) -> None:
         await trio.sleep(HEARTBEAT)
 
 
-async def _obey(channel: trio.SocketStream, draining: Draining) -> None:
-    """Drain when the parent requests it; exit when the parent has exited."""
+async def _receive_drain(
+    channel: trio.SocketStream, requests: trio.MemorySendChannel[Drain]
+) -> None:
+    """Forward the parent's request to drain; exit when the parent has exited."""
     decoder = jsonlines.Decoder[Message](decode)
     async for data in channel:
         for message in decoder.feed(bytes(data)):
             if isinstance(message, Drain):
-                draining.deadline = message.deadline
-                draining.requested.set()
+                await requests.send(message)
     _exit(1)
 
 
@@ -179,6 +188,8 @@ class Child:
     channel: Channel
     ready: bool = False
     flushed: bool = False
+    cut_off: tuple[str, ...] = ()
+    """Writes that had not ended at the deadline of the drain."""
     received: float = 0.0
     """The monotonic time of its last message."""
 
@@ -286,10 +297,11 @@ class ForkServer:
                         f"process {each.pid} sent no heartbeat for {silent:.0f} s while it drained "
                         "(stopped, or hanging)"
                     )
+        cut_off = sorted(name for each in self._children for name in each.cut_off)
         while self._children:
             self._children.pop().reap()
         assert drain is not None
-        return Drained(drain.id, self._counters.total())
+        return Drained(drain.id, self._counters.total(), tuple(cut_off))
 
     def kill(self) -> None:
         """Kill the children that are left."""
@@ -336,8 +348,8 @@ class ForkServer:
                 match message:
                     case Ready():
                         sender.ready = True
-                    case Flushed():
-                        sender.flushed = True
+                    case Flushed(cut_off):
+                        sender.flushed, sender.cut_off = True, cut_off
                     case Failed(reason, errno):
                         raise ChildDied(reason, errno)
         except (EOFError, ConnectionResetError):

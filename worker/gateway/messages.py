@@ -168,6 +168,8 @@ class Drained(msgspec.Struct, tag=True, frozen=True):
 
     id: int
     statistics: Statistics
+    cut_off: tuple[str, ...] = ()
+    """Writes that had not ended at the deadline, each as operation and key."""
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -176,6 +178,9 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 
 class Flushed(msgspec.Struct, tag=True, frozen=True):
     """Event of a child: no request is in flight, and all that it wrote is durable."""
+
+    cut_off: tuple[str, ...] = ()
+    """Writes that had not ended at the deadline, each as operation and key."""
 
 
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):

@@ -82,10 +82,11 @@ class GatewayPool:
         """Return the statistics so far; the gateway continues to serve."""
         return (await self._ask(Count(next(self._ids)), Counted)).statistics
 
-    async def drain(self, deadline: float, *, silence: float = SILENCE) -> Statistics:
-        """Stop accepting, finish the requests in flight, flush, exit; return the statistics.
+    async def drain(self, deadline: float, *, silence: float = SILENCE) -> Drained:
+        """Finish the requests in flight, stop accepting, flush, exit; return the final reply.
 
-        Requests that are not finished after *deadline* seconds are cancelled. On return, no process
+        Requests that are not finished after *deadline* seconds are cancelled. While writes finish,
+        connections are accepted, so close the output first. On return, no process
         of the gateway is left, and everything acknowledged is durable in the store. That may take
         long; raises GatewayDied if a process sends no heartbeat for *silence* seconds.
         """
@@ -96,7 +97,7 @@ class GatewayPool:
             drained = await self._ask(request, Drained)
             await self._wait()
             nursery.cancel_scope.cancel()
-        return drained.statistics
+        return drained
 
     async def _watch_heartbeats(self, limit: float) -> None:
         """Raise GatewayDied when the parent has sent nothing for *limit* seconds."""

@@ -6,7 +6,7 @@
 import secrets
 import signal
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from worker.concurrency import in_thread_context, open_plain_nursery
 from worker.config import Config
 from worker.errors import Cause, Invalid, NotFound, cause_of, is_not_writable
 from worker.gateway import launch
-from worker.gateway.pool import open_pool
+from worker.gateway.pool import GatewayPool, open_pool
 from worker.job.datums import DatumFailed, DatumProcessor
 from worker.job.plan import Datum, Plan, Unrunnable, make_plan
 from worker.job.publish import Output, open_output, retry_hint
@@ -35,6 +35,8 @@ from worker.supervisor.command import GracePeriod, StopRequest
 from worker.supervisor.tree import reap_orphans
 from worker.system import become_subreaper, keep_private
 
+MAX_NAMES = 10
+"""Writes that a warning names."""
 COUNT_TIMEOUT = 1.0
 """Seconds for the gateway to report its traffic; one that has died reports nothing."""
 
@@ -242,6 +244,8 @@ async def _execute(
         with record.step("run"):
             try:
                 outcome = await work(processor)
+                # From here on, a new request to write is told that the job has ended.
+                output.bucket.close()
             finally:
                 if pool is not None:
                     # Also of a failed run, which its traffic may explain.
@@ -253,8 +257,25 @@ async def _execute(
         keeps = request.config.keep_failed and outcome.cause.exit_status != 0
         if pool is not None and (publishes or keeps):
             with record.step("drain"):
-                record.buckets = (await pool.drain(request.config.gateway.drain)).buckets
+                await _drain(pool, request.config.gateway.drain, record)
         return plan, outcome
+
+
+async def _drain(pool: GatewayPool, deadline: float, record: RunRecord) -> None:
+    """Drain the gateway; warn of writes that were cut off."""
+    drained = await pool.drain(deadline)
+    record.buckets = drained.statistics.buckets
+    if drained.cut_off:
+        record.warn(
+            f"writes were still in flight {deadline:g} s (gateway.drain) after the command had "
+            f"exited, and were discarded: {_enumerate(drained.cut_off)}"
+        )
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    """Return the first of *names*, and how many there are more."""
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _publish(
