@@ -69,7 +69,7 @@ def main() -> None:
     elif moment == "after trio":
         trio.run = after(trio.run)
     elif moment == "while writing the result":
-        from worker.cli.results import ResultFile
+        from worker.cli.result_file import ResultFile
 
         ResultFile.write = before(ResultFile.write)
     elif moment == "while printing":

@@ -1,65 +1,13 @@
-"""The result of a run: on standard output, on standard error, and in the file of ``--result``."""
-
-from pathlib import Path
-from types import TracebackType
-
-import click
+"""The result of a run on standard output and standard error."""
 
 from worker import telemetry
 from worker.cli import failures
 from worker.cli import terminal as output
 from worker.errors import Cause
 from worker.job.result import Result
-from worker.job.state import State
-from worker.redaction import redact
 
 LAST_LINES = 20
 """Lines of a failed command that are repeated in the report."""
-
-
-class ResultFile:
-    """The file of ``--result``. It gets a result however the run ends, also if it never starts.
-
-    The file is opened first, so that a run of hours does not end at a path that cannot be written.
-    It is written in place, since a pod's termination log is a mount that cannot be renamed over.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._file = path.open("w", encoding="utf-8") if path else None
-
-    def __enter__(self) -> "ResultFile":
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        if self._file is None:
-            return
-        if error is not None:
-            self.write(_not_started(error))
-        self._file.close()
-
-    def write(self, result: Result) -> None:
-        """Write *result*. An error, such as a full disk, is reported and does not change it."""
-        if self._file is None:
-            return
-        try:
-            self._file.write(result.to_text() + "\n")
-            self._file.flush()
-        except OSError as error:
-            failures.print_error(f"worker: --result: {failures.explain(error)}")
-
-
-def _not_started(error: BaseException) -> Result:
-    """Return the result of a run that *error* ended before it started."""
-    cause = failures.cause_of(error)
-    state = State.KILLED if cause is Cause.STOPPED else State.UNRUNNABLE
-    reason = error.format_message() if isinstance(error, click.ClickException) else None
-    reason = redact(reason or failures.explain(error))
-    return Result(job="", state=state, cause=cause, reason=reason)
 
 
 def print_result(result: Result, *, as_json: bool) -> None:

@@ -14,7 +14,8 @@ import trio
 from worker import telemetry
 from worker.cli.interrupts import handing_over_signals, publishing_step
 from worker.cli.options import RUN, job_option, json_option, read_job, with_settings
-from worker.cli.results import ResultFile, print_result
+from worker.cli.result_file import Report, with_result_files
+from worker.cli.results import print_result
 from worker.cli.terminal import transfer_progress
 from worker.concurrency import open_plain_nursery
 from worker.config import Config
@@ -36,17 +37,10 @@ from worker.store.repository import open_store
     metavar="NAME=DIRECTORY",
     help="Commit this directory to the repo of the input first, unless its content is unchanged",
 )
-@click.option(
-    "--result",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write the result of the run as JSON, also if the run fails",
-)
+@with_result_files
 @json_option
 @with_settings(*RUN, logs=True)
-def run(
-    settings: Config, *, job: str, inputs: Sequence[str], result: Path | None, as_json: bool
-) -> int:
+def run(settings: Config, *, job: str, inputs: Sequence[str], report: Report, as_json: bool) -> int:
     """Run a job and commit its output.
 
     Resolves the inputs to commits, serves the buckets, runs the command, and commits the content of
@@ -60,15 +54,14 @@ def run(
       worker run --job - --store s3://bucket/prefix --result result.json < job.yaml
       worker run --job job.json --runtime podman --keep-failed
     """
-    with ResultFile(result) as file:
-        spec = read_job(job)
-        folders = _parse_folders(inputs, spec)
-        if folders:
-            spec = _import_folders(settings, spec, folders)
-        request = RunRequest(spec, settings, dict(os.environ))
-        start = partial(run_job, request, log=telemetry.logger())
-        found = handing_over_signals(partial(trio.run, with_status, start))
-        file.write(found)
+    spec = read_job(job)
+    folders = _parse_folders(inputs, spec)
+    if folders:
+        spec = _import_folders(settings, spec, folders)
+    request = RunRequest(spec, settings, dict(os.environ))
+    start = partial(run_job, request, log=telemetry.logger())
+    found = handing_over_signals(partial(trio.run, with_status, start))
+    report(found)
     print_result(found, as_json=as_json)
     return found.exit_code
 

@@ -1,0 +1,192 @@
+"""The files of ``--result`` and ``--termination-message``: valid JSON at every moment of a run."""
+
+import errno
+import functools
+import json
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import click
+
+from worker.cli import failures
+from worker.errors import Cause
+from worker.job.result import Result
+from worker.job.state import State
+from worker.redaction import redact
+
+UNFINISHED = "the run has not ended; if its process has, it was killed before it could report"
+
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Error numbers of a directory in which no file can be created."""
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Report = Callable[[Result], None]
+"""Writes the result of a run to the files that the user has named."""
+
+
+class ResultFile:
+    """A file that gets the result of a run however the run ends, also if it never starts.
+
+    At the start of the run, an earlier content is replaced by a document with the state `created`
+    and without an exit code, so that no reader takes an old result for that of this run, and a path
+    that cannot be written ends the run before it has begun.
+
+    A regular file is replaced by renaming a complete one over it. What cannot be replaced is
+    written in place, with one system call: the termination log of a pod, which is a mount, and a
+    file in a directory that is not writable. A device or pipe gets the final result only.
+    """
+
+    def __init__(self, path: Path, *, form: Callable[[Result], str] = Result.to_text) -> None:
+        """Write results to *path* in the form that *form* returns; raises OSError."""
+        # Behind symbolic links, which stay.
+        self._path = Path(os.path.realpath(path))
+        self._form = form
+        self._descriptor: int | None = None
+        with suppress(FileNotFoundError):
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        if self._descriptor is None:
+            self._replace(_unfinished())
+
+    def __enter__(self) -> "ResultFile":
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.write(_not_started(error))
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def write(self, result: Result) -> None:
+        """Write *result*. An error, such as a full disk, is reported and does not change it."""
+        try:
+            if self._descriptor is None:
+                self._replace(self._form(result))
+            else:
+                _write(self._descriptor, _encode(self._form(result)))
+        except OSError as error:
+            failures.print_error(f"worker: {self._path}: {failures.explain(error)}")
+
+    def _replace(self, text: str) -> None:
+        """Replace the content of the file by *text*."""
+        data = _encode(text)
+        temporary = self._path.with_name(f".{self._path.name[:100]}.{secrets.token_hex(8)}.tmp")
+        try:
+            descriptor = os.open(temporary, NEW_FILE, 0o666)
+        except OSError as error:
+            if error.errno in UNWRITABLE and self._path.exists():
+                self._overwrite(data)
+                return
+            error.filename = str(self._path)
+            raise
+        try:
+            try:
+                _write(descriptor, data)
+                with suppress(FileNotFoundError):
+                    os.fchmod(descriptor, stat.S_IMODE(self._path.stat().st_mode))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, self._path)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(temporary)
+            if error.errno != errno.EBUSY:
+                raise
+            # The file is a mount.
+            self._overwrite(data)
+
+    def _overwrite(self, data: bytes) -> None:
+        """Write *data* over the content, and cut off what is left of that."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _write(descriptor, data)
+            os.ftruncate(descriptor, len(data))
+        finally:
+            os.close(descriptor)
+
+
+def with_result_files(function: Callable[..., int]) -> Callable[..., int]:
+    """Add the options ``--result`` and ``--termination-message`` to a command that runs a job.
+
+    The command is called with ``report``, a `Report`. An error of the command, also one of the
+    configuration, is reported as the result of a run that has not started.
+    """
+
+    @functools.wraps(function)
+    def call(result: Path | None, termination_message: Path | None, **arguments: Any) -> int:
+        with ExitStack() as stack:
+            files = []
+            if result is not None:
+                files.append(stack.enter_context(ResultFile(result)))
+            if termination_message is not None:
+                file = ResultFile(termination_message, form=Result.to_message)
+                files.append(stack.enter_context(file))
+
+            def report(found: Result) -> None:
+                for file in files:
+                    file.write(found)
+
+            return function(report=report, **arguments)
+
+    decorated: Callable[..., int] = call
+    for flag, summary in (
+        (
+            "--termination-message",
+            "Write the result in at most 4,096 bytes, as Kubernetes accepts in "
+            "/dev/termination-log",
+        ),
+        ("--result", "Write the result of the run as JSON, also if the run fails"),
+    ):
+        decorated = click.option(
+            flag, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=summary
+        )(decorated)
+    return decorated
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _encode(text: str) -> bytes:
+    # A lone surrogate becomes an escape sequence, which JSON permits.
+    return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+def _unfinished() -> str:
+    """Return the document of a run that has not ended."""
+    document = {
+        "job": "",
+        "state": State.CREATED.value,
+        "cause": None,
+        "exit_code": None,
+        "worth_a_retry": None,
+        "reason": UNFINISHED,
+        "output": None,
+        "started": time.time(),
+    }
+    return json.dumps(document, indent=2)
+
+
+def _not_started(error: BaseException) -> Result:
+    """Return the result of a run that *error* ended before it started."""
+    cause = failures.cause_of(error)
+    state = State.KILLED if cause is Cause.STOPPED else State.UNRUNNABLE
+    reason = error.format_message() if isinstance(error, click.ClickException) else None
+    reason = redact(reason or failures.explain(error))
+    return Result(job="", state=state, cause=cause, reason=reason)
