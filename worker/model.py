@@ -236,6 +236,11 @@ class Commit:
     """For the output of a job: its id, pipeline, spec as run, command, image, versions, times and
     statistics, as JSON values."""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether this is the kept output of a failed job, which is on no branch."""
+        return bool(self.job.get("state", "success") != "success")
+
 
 FORM = re.compile(
     r"(?:(?P<project>[^/@:^~]*)/)?(?P<repo>[^/@:^~]*)"

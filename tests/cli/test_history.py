@@ -2,10 +2,11 @@
 
 import json
 
+import attrs
 import pytest
-from builders import a_commit
+from builders import a_commit, an_id
 
-from worker.model import InputRecord
+from worker.model import BranchName, CommitName, InputRecord, Repo
 
 
 @pytest.fixture
@@ -93,3 +94,21 @@ def test_repos_of_a_missing_store_is_empty(worker):
     done = worker("repos")
 
     assert (0, "") == (done.status, done.out)
+
+
+@pytest.mark.usefixtures("history")
+def test_show_names_no_branch_of_the_kept_output_of_a_failed_job(worker, store):
+    """It was made for a branch, and is on none."""
+    kept = attrs.evolve(
+        store.commit(store.head(BranchName(Repo("default", "copy"))).commit),
+        name=CommitName(Repo("default", "copy"), an_id()),
+        job={"id": "e" * 32, "state": "failure", "command": ["sh"]},
+    )
+    store.add_commit(kept)
+
+    shown = worker("show", str(kept.name)).out
+    found = json.loads(worker("show", "--json", str(kept.name)).out)
+
+    assert "none: the kept output of a failed job" in shown
+    assert "master" not in next(line for line in shown.splitlines() if line.startswith("branch"))
+    assert found["branch"] is None

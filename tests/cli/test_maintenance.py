@@ -35,7 +35,8 @@ def test_verify_reports_changed_bytes_and_exits_with_1(worker, place):
 
     done = worker("verify")
 
-    assert "the bytes in blob" in done.out
+    assert "its bytes are not those that were stored\n  affects labresults@" in done.out
+    assert done.out.splitlines()[1].endswith(":b")
     assert "1 defect\n" in done.out
     assert 1 == done.status
 

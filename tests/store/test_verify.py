@@ -67,7 +67,69 @@ def test_verify_finds_a_truncated_blob_and_checks_the_rest(local):
     found = verify(local)
 
     assert 2 == found.commits
-    assert ["b/c" in defect.found for defect in found.defects] == [True]
+    (defect,) = found.defects
+    assert blob == defect.name
+    assert [("b/c",)] == [affected.paths for affected in defect.affected]
+
+
+@pytest.mark.parametrize("folder", ["blobs/", "segments/"])
+@pytest.mark.parametrize("harm", ["flip", "delete"])
+@pytest.mark.parametrize("size", [10, 70_000], ids=["small", "large"])
+def test_a_damaged_object_is_reported_once_with_all_that_it_affects(store, folder, harm, size):
+    """Each commit with its files, also of another repo that shares the payload."""
+    first = a_commit(store, {"a": b"1" * size, "b": b"2" * size})
+    tree = store.tree(first)
+    store.add_commit(attrs.evolve(first, name=CommitName(Repo("default", "same"), an_id())))
+    linked = apply(store.empty_tree(), [("link", attrs.evolve(tree.entry("a"), key="link"))])
+    other = attrs.evolve(
+        first,
+        name=CommitName(Repo("default", "other"), an_id()),
+        root=linked.root,
+        digest=linked.digest,
+        files=1,
+        size=size,
+    )
+    store.add_commit(other)
+    name = f"segments/{tree.rows[0].address.hex()}"
+    if folder == "blobs/":
+        blob = f"blobs/{tree.entry('a').extents[0].blob}"
+        (name,) = [each for each in names(store, "blobs/") if each.startswith(blob)]
+    if harm == "flip":
+        # The first byte, which is of the file `a`.
+        data = store.backend.get(name)
+        store.backend.put(name, bytes([data[0] ^ 1]) + data[1:])
+    else:
+        store.backend.delete(name)
+
+    (defect,) = verify(store).defects
+    assert name.startswith(defect.name)
+    found = {
+        each.commit: (each.paths, each.after, each.last, each.count) for each in defect.affected
+    }
+    same = next(store.commits(Repo("default", "same")))
+    if folder == "segments/":
+        assert {str(first.name): ((), None, "b", 2), str(same): ((), None, "b", 2)} == found
+        return
+    paths = ("a", "b") if harm == "delete" else ("a",)
+    assert (paths, None, None, len(paths)) == found[str(first.name)] == found[str(same)]
+    assert (("link",), None, None, 1) == found[str(other.name)]
+
+
+def test_an_unreadable_segment_affects_a_range_of_paths(store):
+    """Its own keys are lost; the root has the last key of each segment."""
+    keys = [f"{number:05d}" for number in range(5000)]
+    commit = a_commit(store, dict.fromkeys(keys, b"1"))
+    rows = store.tree(commit).rows
+    assert len(rows) > 2
+    store.backend.delete(f"segments/{rows[1].address.hex()}")
+
+    (defect,) = verify(store).defects
+    (affected,) = defect.affected
+    assert (rows[0].last, rows[1].last, rows[1].count) == (
+        affected.after,
+        affected.last,
+        affected.count,
+    )
 
 
 def test_verify_finds_a_commit_that_disagrees_with_its_tree(store):

@@ -29,6 +29,7 @@ def commit_json(commit: Commit) -> dict[str, Any]:
     return {
         **attrs.asdict(commit),
         "name": str(commit.name),
+        "branch": None if commit.is_kept else commit.branch,
         "inputs": [{**attrs.asdict(i), "commit": str(i.commit)} for i in commit.inputs],
         "job": dict(commit.job),
     }
@@ -191,7 +192,10 @@ def _print_commit(commit: Commit, derived: Iterable[CommitName]) -> None:
     output.print_facts(
         [
             ("commit", str(commit.name)),
-            ("branch", commit.branch),
+            (
+                "branch",
+                "none: the kept output of a failed job" if commit.is_kept else commit.branch,
+            ),
             ("parent", commit.parent or "none"),
             ("finished", f"{output.timestamp(commit.finished)}, after {took}"),
             ("content", f"{output.number(commit.files, 'file')}, {output.size(commit.size)}"),

@@ -18,8 +18,8 @@ from worker.store.repository import open_store
 def verify(settings: Config, *, as_json: bool) -> int:
     """Read the whole store and check every digest.
 
-    Every branch, commit, tree and byte is read. Each defect is reported with its commit and file.
-    Nothing is changed. The exit status is 1 if there is a defect.
+    Every branch, commit, tree and byte is read. Each defect is reported with all commits and files
+    that it affects. Nothing is changed. The exit status is 1 if there is a defect.
 
     \b
     Examples:
@@ -33,12 +33,25 @@ def verify(settings: Config, *, as_json: bool) -> int:
         output.print_json(attrs.asdict(found))
     else:
         for defect in found.defects:
-            output.print_line(f"{defect.name}: {defect.found}")
+            _print_defect(defect)
         output.print_line(
             f"{output.number(found.commits, 'commit')}, {output.size(found.size)} of files read: "
             + (output.number(len(found.defects), "defect") if found.defects else "no defects")
         )
     return failures.INCOMPLETE if found.defects else 0
+
+
+def _print_defect(defect: verification.Defect) -> None:
+    """Print a defect, and a line for each file that it affects."""
+    described = defect.found.removeprefix(f"{defect.name}: ")
+    output.print_line(f"{defect.name}: {described}")
+    for affected in defect.affected:
+        for path in affected.paths:
+            output.print_line(f"  affects {affected.commit}:{path}")
+        if affected.last is not None:
+            files = output.number(affected.count, "file")
+            after = "" if affected.after is None else f"after {affected.after!r} "
+            output.print_line(f"  affects {affected.commit}: {files} {after}to {affected.last!r}")
 
 
 def _seconds(_context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:

@@ -163,8 +163,8 @@ def resolve(store: Store, spec: PfsInput) -> ResolvedInput:
         commit = store.commit(name)
     except CommitMissing as error:
         raise Unrunnable(f"{where}: {error}") from error
-    if (state := commit.job.get("state", "success")) != "success":
-        raise Unrunnable(f"{where}: {name} is the output of a job that ended in {state}")
+    if commit.is_kept:
+        raise Unrunnable(f"{where}: {name} is the output of a failed job")
     return ResolvedInput(spec, commit)
 
 
