@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from worker.errors import Invalid, NotFound
 from worker.model import BranchName, Commit, CommitName, Entry
 from worker.store.blobs import BlobReader, Stage
 from worker.store.ingest import Compared, Found, Ingester, NotAFile, Problem, not_a_file
+from worker.store.journal import Journal, open_journal, status_of
 from worker.store.publish import Draft, Guard, publish
 from worker.store.repository import Store
 from worker.store.trees import Tree, apply
@@ -88,9 +88,10 @@ def put_directory(
     prefix = f"{at.rstrip('/')}/" if at else ""
     _validate(prefix or "a")
 
-    def changes(base: Tree, ingester: Ingester) -> Changes:
+    def changes(base: Tree, ingester: Ingester, journal: Journal) -> Changes:
         if not directory.is_dir():
             raise FolderMissing(os.fspath(directory))
+        journal.rewind()
         problems: list[Problem] = []
         known = base.entries(prefix=prefix)
         current = next(known, None)
@@ -108,7 +109,7 @@ def put_directory(
             if current is not None and current.key == found.key:
                 same, current = current, next(known, None)
             try:
-                entry = ingester.add_file(found, same, trust_mtime=trust_mtime)
+                entry = _add(found, same, ingester, journal, trust_mtime=trust_mtime)
             except NotAFile as error:
                 problems.append(error.problem)
                 continue
@@ -130,6 +131,7 @@ def put_directory(
         scratch=scratch,
         publishing=publishing,
         compared=compared,
+        source=os.path.realpath(directory) + "\0" + prefix,
     )
 
 
@@ -152,7 +154,7 @@ def put_file(
     key = at + file.name if not at or at.endswith("/") else at
     _validate(key)
 
-    def changes(base: Tree, ingester: Ingester) -> Changes:
+    def changes(base: Tree, ingester: Ingester, _: Journal) -> Changes:
         same = base.entry(key)
         try:
             entry = ingester.add_file(Found(key, os.fspath(file)), same)
@@ -183,7 +185,7 @@ def put_stream(
     _validate(at)
     added: list[Entry] = []  # a stream can be read only once, but changes are computed repeatedly
 
-    def changes(base: Tree, ingester: Ingester) -> Changes:
+    def changes(base: Tree, ingester: Ingester, _: Journal) -> Changes:
         if not added:
             added.append(ingester.add_stream(at, stream))
             if progress:
@@ -247,28 +249,32 @@ def _files(directory: Path, prefix: str) -> Iterator[Found | Problem]:
 def _commit(
     store: Store,
     branch: BranchName,
-    changes: Callable[[Tree, Ingester], Changes],
+    changes: Callable[[Tree, Ingester, Journal], Changes],
     *,
     message: str,
     scratch: Path | None,
     publishing: Guard,
     compared: Callable[[Compared], None] = lambda _: None,
+    source: str = "",
 ) -> Commit:
-    """Commit *changes* to the head of *branch*; compute them again whenever the head has moved."""
+    """Commit *changes* to the head of *branch*; compute them again whenever the head has moved.
+
+    With a *source*, a check-in of the same source that was killed is resumed.
+    """
     started = time.time()
-    stage_id = f"{uuid.uuid4().hex}-{secrets.token_hex(4)}"
-    with contextlib.ExitStack() as cleanup:
-        if scratch is None:
-            scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="worker-put-")))
-        stage = Stage(store.backend, stage_id, writer="put", scratch=scratch)
-        cleanup.callback(stage.drop)
-        stage.preflight()
-        with Ingester(stage, BlobReader(store.backend, scratch)) as ingester:
+    with open_journal(store.backend, branch, source or secrets.token_hex(16)) as journal:
+        spool = scratch or journal.scratch
+        stage = Stage(store.backend, journal.stage_id, writer=journal.writer, scratch=spool)
+        with (
+            _dropping(stage, journal),
+            Ingester(stage, BlobReader(store.backend, spool)) as ingester,
+        ):
+            stage.preflight()
             while True:
                 head = store.head(branch)
                 parent = store.commit(head.commit) if head else None
                 base = store.tree(parent) if parent else store.empty_tree()
-                tree = apply(base, changes(base, ingester))
+                tree = apply(base, changes(base, ingester, journal))
                 compared(ingester.compared)
                 if parent is not None and tree.digest == parent.digest:
                     tree.discard()
@@ -288,6 +294,39 @@ def _commit(
                 found = publish(store, stage, tree, draft, expected=head, guard=publishing)
                 if found.on_branch:
                     return found.commit
+
+
+@contextlib.contextmanager
+def _dropping(stage: Stage, journal: Journal) -> Iterator[None]:
+    """Delete the blobs of *stage* at the end, unless a commit or a later check-in may need them."""
+    try:
+        yield
+    finally:
+        if journal.has_checkpoint:
+            # An earlier session may have made a commit that names blobs of this stage.
+            stage.close()
+        else:
+            stage.drop()
+
+
+def _add(
+    found: Found, known: Entry | None, ingester: Ingester, journal: Journal, *, trust_mtime: bool
+) -> Entry:
+    """Return the entry of a file: as ``Ingester.add_file``, or from an earlier check-in."""
+    if found.key.endswith("/"):
+        return ingester.add_file(found, known)
+    try:
+        status = status_of(os.stat(found.path))
+    except OSError:
+        # The ingester reports it.
+        return ingester.add_file(found, known, trust_mtime=trust_mtime)
+    entry = journal.find(found.key, status)
+    if entry is not None:
+        return known if known is not None and _has_same_digests(known, entry) else entry
+    entry = ingester.add_file(found, known, trust_mtime=trust_mtime)
+    if entry is not known:
+        journal.add(found.key, status, entry, ingester.stage)
+    return entry
 
 
 def _has_same_digests(one: Entry, other: Entry) -> bool:

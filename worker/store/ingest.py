@@ -78,7 +78,7 @@ class Ingester:
 
     def __init__(self, stage: Stage, reader: BlobReader) -> None:
         """Write to *stage*; *reader* reads the content of known entries for comparison."""
-        self._stage = stage
+        self.stage = stage
         self._reader = reader
         self.compared = Compared()
         self._hashing = ThreadPoolExecutor(1)
@@ -127,7 +127,7 @@ class Ingester:
         if len(head) > SMALL:
             extents, etag = self._add_large(head, read)
         else:
-            extents = (self._stage.append(head),) if head else ()
+            extents = (self.stage.append(head),) if head else ()
             etag = hashlib.md5(head, usedforsecurity=False).hexdigest()
         size = sum(extent.length for extent in extents)
         return Entry(key, size, etag, modified, extents, headers=content_type(key))
@@ -141,7 +141,7 @@ class Ingester:
         extents = []
         piece = head
         while piece:
-            blob, sha256 = self._stage.open(), hashlib.sha256()
+            blob, sha256 = self.stage.open(), hashlib.sha256()
             try:
                 while piece and blob.size < RUN_LIMIT:
                     hashed = self._hashing.submit(md5.update, piece)
