@@ -79,7 +79,7 @@ MULTIPART = [
     complete("no checksums of parts", 400, "InvalidRequest", [(1, SMALL_ETAG)], target="/out/summed?uploadId={summed}"),
     complete("If-None-Match of what is there", 412, "PreconditionFailed", [(1, SMALL_ETAG)], {"if-none-match": "*"}, "/out/there?uploadId={over}"),
     complete("If-Match of another", 412, "PreconditionFailed", [(1, SMALL_ETAG)], {"if-match": OTHER_ETAG}, "/out/there?uploadId={over}"),
-    complete("If-Match of nothing", 404, "NoSuchKey", [(1, PART_ETAG)], {"if-match": "*"}),
+    complete("If-Match of nothing", 404, "NoSuchKey", [(1, PART_ETAG)], {"if-match": PART_ETAG}, Key="big"),
     Case("abort, no upload", "DELETE", "/out/big?uploadId=none", 404, "NoSuchUpload"),
     Case("abort, another key", "DELETE", "/out/there?uploadId={upload}", 404, "NoSuchUpload"),
     Case("abort, in an input", "DELETE", "/labresults/big?uploadId={upload}", 403, "AccessDenied"),

@@ -24,7 +24,7 @@ def test_a_head_may_be_divided_anywhere(gateway):
             reply = wire.reply("PUT")
 
         stored = gateway.index.get("cut").metadata
-        assert (200, {"a": "ünïcode".encode().decode("latin-1")}) == (reply.status, stored), cut
+        assert (200, {"a": "ünïcode"}) == (reply.status, stored), cut
 
 
 @pytest.mark.parametrize(

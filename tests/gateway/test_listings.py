@@ -1,5 +1,6 @@
 """Listings over HTTP."""
 
+import attrs
 import pytest
 from gateways import FILES
 from trio.to_thread import run_sync as in_thread
@@ -63,17 +64,20 @@ async def test_an_object_is_listed_once_its_put_is_acknowledged(gateway):
 
 
 async def test_listings_and_head_have_the_same_etag_and_date(gateway):
-    """Compared to the second."""
+    """Also if it was changed within a second."""
     client = gateway.client()
 
     def use():
         client.put_object(Bucket="out", Key="k", Body=b"data")
+        gateway.index.update(
+            "k", lambda entry: attrs.evolve(entry, modified=1_700_000_000_534), epoch=0
+        )
         (listed,) = client.list_objects_v2(Bucket="out")["Contents"]
         head = client.head_object(Bucket="out", Key="k")
         return [
             (
                 each["ETag"],
-                int(each["LastModified"].timestamp()),
+                each["LastModified"].timestamp(),
                 each.get("Size", each.get("ContentLength")),
             )
             for each in (listed, head)
@@ -82,6 +86,7 @@ async def test_listings_and_head_have_the_same_etag_and_date(gateway):
     listed, head = await in_thread(use)
 
     assert listed == head
+    assert 1_700_000_001 == head[1]
 
 
 @pytest.mark.parametrize(

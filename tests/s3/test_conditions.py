@@ -22,7 +22,7 @@ from worker.s3.conditions import (
 )
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"
-MODIFIED = 1_700_000_000_500
+MODIFIED = 1_699_999_999_500
 AT = "Tue, 14 Nov 2023 22:13:20 GMT"
 BEFORE = "Tue, 14 Nov 2023 22:13:19 GMT"
 OTHER = '"0123"'
@@ -151,8 +151,9 @@ def test_a_copy_evaluates_the_conditions_on_its_source(name, value, holds):
         check_copy(conditions, etag=ETAG, modified=MODIFIED)
         return
 
-    with raises_s3_error("PreconditionFailed"):
+    with raises_s3_error("PreconditionFailed") as error:
         check_copy(conditions, etag=ETAG, modified=MODIFIED)
+    assert f"x-amz-copy-source-if-{name}" == error().fields["Condition"].lower()
 
 
 @pytest.mark.parametrize(
@@ -162,11 +163,10 @@ def test_a_copy_evaluates_the_conditions_on_its_source(name, value, holds):
         ({}, ETAG),
         ({"if-none-match": "*"}, None),
         ({"if-match": f'"{ETAG}"'}, ETAG),
-        ({"if-match": "*"}, ETAG),
     ],
 )
 def test_a_write_whose_conditions_hold_proceeds(headers, current_etag):
-    check_write(write_conditions(headers), current_etag)
+    check_write(write_conditions(headers), current_etag, key="k")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_write_whose_conditions_hold_proceeds(headers, current_etag):
             {"if-match": ETAG}, "0123", "PreconditionFailed", id="If-Match of another ETag"
         ),
         pytest.param({"if-match": ETAG}, None, "NoSuchKey", id="If-Match of a missing object"),
-        pytest.param({"if-match": "*"}, None, "NoSuchKey", id="If-Match * of a missing object"),
+        pytest.param({"if-match": "*"}, None, "NotImplemented", id="If-Match *"),
         pytest.param(
             {"if-none-match": ETAG}, None, "NotImplemented", id="If-None-Match with an ETag"
         ),
@@ -196,12 +196,12 @@ def test_a_write_whose_conditions_hold_proceeds(headers, current_etag):
 )
 def test_a_write_whose_condition_fails_is_rejected(headers, current_etag, code):
     with raises_s3_error(code):
-        check_write(write_conditions(headers), current_etag)
+        check_write(write_conditions(headers), current_etag, key="k")
 
 
 def _delete(headers, *, present=True):
     conditions = delete_conditions(headers)
-    check_delete(conditions, etag=ETAG, modified=MODIFIED, size=5, present=present)
+    check_delete(conditions, key="k", etag=ETAG, modified=MODIFIED, size=5, present=present)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,6 @@ def _delete(headers, *, present=True):
         ({}, False),
         ({"if-match": ETAG}, True),
         ({"if-match": "*"}, True),
-        ({"x-amz-if-match-size": "5", "x-amz-if-match-last-modified-time": AT}, True),
     ],
 )
 def test_a_delete_whose_conditions_hold_proceeds(headers, present):
@@ -224,10 +223,8 @@ def test_a_delete_whose_conditions_hold_proceeds(headers, present):
     [
         ({"if-match": OTHER}, True, "PreconditionFailed"),
         ({"if-match": ETAG}, False, "NoSuchKey"),
-        ({"x-amz-if-match-size": "6"}, True, "PreconditionFailed"),
-        ({"x-amz-if-match-size": "six"}, True, "InvalidArgument"),
-        ({"x-amz-if-match-last-modified-time": BEFORE}, True, "PreconditionFailed"),
-        ({"x-amz-if-match-last-modified-time": "x"}, True, "InvalidArgument"),
+        ({"x-amz-if-match-size": "5"}, True, "NotImplemented"),
+        ({"x-amz-if-match-last-modified-time": AT}, True, "NotImplemented"),
     ],
 )
 def test_a_delete_whose_condition_fails_is_rejected(headers, present, code):

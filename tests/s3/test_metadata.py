@@ -3,7 +3,7 @@
 import pytest
 from s3.protocol_builders import a_request, raises_s3_error
 
-from worker.s3.metadata import object_metadata
+from worker.s3.metadata import STORED_HEADERS, object_metadata
 
 
 def _metadata(headers):
@@ -49,10 +49,46 @@ def test_aws_chunked_is_not_stored_as_a_content_encoding(sent, stored):
     assert stored == _metadata({"content-encoding": sent}).headers.get("content-encoding")
 
 
-@pytest.mark.parametrize("value", ["ü", "=?UTF-8?Q?=C3=BC?=", "a  b", "€ and more"])
-def test_metadata_is_stored_byte_for_byte(value):
-    """UTF-8 and RFC 2047 are not decoded."""
-    assert value.encode() == _metadata({"x-amz-meta-a": value}).metadata["a"].encode("latin-1")
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("ü", "ü"), ("=?UTF-8?Q?=C3=BC?=", "ü"), ("a  b", "a  b"), ("€ and more", "€ and more")],
+)
+def test_user_metadata_is_stored_as_text(value, text):
+    """UTF-8 and RFC 2047 are decoded."""
+    assert text == _metadata({"x-amz-meta-a": value}).metadata["a"]
+
+
+@pytest.mark.parametrize("name", STORED_HEADERS)
+def test_system_metadata_is_stored_byte_for_byte(name):
+    """S3 does not decode it."""
+    value = "/ü =?UTF-8?Q?=C3=BC?="
+
+    assert value.encode() == _metadata({name: value}).headers[name].encode("latin-1")
+
+
+@pytest.mark.parametrize("name", STORED_HEADERS)
+def test_system_metadata_with_control_characters_is_rejected(name):
+    """No header can carry them, so no response could return the object."""
+    with raises_s3_error("InvalidArgument") as error:
+        _metadata({name: "/a\x01b"})
+
+    assert name == error().fields["ArgumentName"]
+
+
+def test_user_metadata_is_measured_in_utf_8():
+    """However it is encoded in the request."""
+    word = "=?UTF-8?Q?" + "=C3=BC" * 1023 + "?="
+    assert 1023 == len(_metadata({"x-amz-meta-a": word}).metadata["a"])
+
+    with raises_s3_error("MetadataTooLarge"):
+        _metadata({"x-amz-meta-a": "ü" * 1024})
+    with raises_s3_error("MetadataTooLarge"):
+        _metadata({"x-amz-meta-a": "=?UTF-8?B?" + "A" * 60_000 + "?="})
+
+
+def test_a_redirect_location_is_a_path_or_a_url():
+    with raises_s3_error("InvalidRedirectLocation"):
+        _metadata({"x-amz-website-redirect-location": "elsewhere"})
 
 
 def test_metadata_may_have_2_kib():

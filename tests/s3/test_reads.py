@@ -8,7 +8,7 @@ from worker.s3.reads import http_date, read
 
 OBJECT = an_object(
     headers={"content-type": "text/plain", "cache-control": "no-cache"},
-    metadata={"owner": "\xc3\xbc"},
+    metadata={"owner": "ü"},
     tags={"a": "1"},
     checksum=Checksum("CRC32", "AAAAAA=="),
 )
@@ -38,7 +38,7 @@ def test_the_response_has_the_stored_headers_metadata_etag_and_date():
         b"accept-ranges": b"bytes",
         b"content-type": b"text/plain",
         b"cache-control": b"no-cache",
-        b"x-amz-meta-owner": "ü".encode(),
+        b"x-amz-meta-owner": b"=?UTF-8?B?w7w=?=",
         b"x-amz-tagging-count": b"1",
         b"content-length": b"10",
     } == headers
@@ -82,7 +82,7 @@ def test_query_parameters_override_stored_headers():
     headers = _read(OBJECT, query=query)[1]
 
     assert b"a/b" == headers[b"content-type"]
-    assert "fü".encode() == headers[b"content-disposition"]
+    assert "fü".encode("latin-1") == headers[b"content-disposition"]
     assert b"x" == headers[b"expires"]
     assert b"no-cache" == headers[b"cache-control"]
 
@@ -90,6 +90,15 @@ def test_query_parameters_override_stored_headers():
 def test_white_space_around_an_override_is_removed():
     """It cannot be part of a header value (RFC 9110, 5.5)."""
     assert b"a/b" == _read(OBJECT, query="response-content-type=%09a/b%20")[1][b"content-type"]
+
+
+def test_an_override_that_is_not_latin_1_is_rejected():
+    """As by S3."""
+    with raises_s3_error("InvalidArgument") as error:
+        _read(OBJECT, query="response-cache-control=%E2%82%AC")
+
+    assert "Header value cannot be represented using ISO-8859-1." == error().message
+    assert ("response-cache-control", "€") == tuple(error().fields.values())
 
 
 def test_an_override_with_a_line_break_is_rejected():

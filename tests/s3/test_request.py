@@ -122,14 +122,40 @@ def test_repeated_headers_are_joined():
     assert "PUT" == request.method
 
 
-def test_metadata_may_be_query_parameters_of_a_presigned_url():
-    """Checksums may not."""
+@pytest.mark.parametrize(
+    ("signature", "more"),
+    [
+        ("X-Amz-Signature=1", frozenset()),
+        ("AWSAccessKeyId=a&Signature=1", frozenset({"content-type", "content-md5"})),
+    ],
+    ids=["SigV4", "SigV2"],
+)
+def test_headers_may_be_query_parameters_of_a_presigned_url(signature, more):
+    """Those of S3 and conditions; not the signature, digests, and other headers."""
     request = a_request(
-        "PUT", "/out/k?X-Amz-Signature=1&x-amz-meta-a=ü&x-amz-checksum-crc32=AAAAAA%3D%3D"
+        "PUT",
+        f"/out/k?{signature}&x-amz-meta-a=ü&X-Amz-Tagging=a%3Db&x-amz-copy-source=%2Fb%2Fk"
+        "&If-None-Match=*&if-match=e&X-Amz-Date=d&X-Amz-Content-Sha256=e&content-type=t"
+        "&content-md5=m&x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32"
+        "&range=bytes%3D0-1",
     )
 
-    assert frozenset({"x-amz-meta-a"}) == request.hoisted
+    names = {"x-amz-meta-a", "x-amz-tagging", "x-amz-copy-source", "if-none-match", "if-match"}
+    assert names | more == request.hoisted
     assert "ü" == request.headers["x-amz-meta-a"].encode("latin-1").decode()
+    assert "range" not in request.headers
+
+
+def test_query_parameters_of_a_request_that_is_not_presigned_are_no_headers():
+    assert frozenset() == a_request("PUT", "/out/k?If-None-Match=*&x-amz-meta-a=1").hoisted
+
+
+def test_a_header_takes_precedence_over_the_query_of_a_presigned_url():
+    """The signature decides whether both are allowed."""
+    request = a_request("PUT", "/out/k?X-Amz-Signature=1&x-amz-meta-a=1", {"x-amz-meta-a": "2"})
+
+    assert "2" == request.headers["x-amz-meta-a"]
+    assert frozenset() == request.hoisted
 
 
 @given(
@@ -167,8 +193,9 @@ def test_only_spaces_and_tabs_around_a_value_are_removed():
 @pytest.mark.parametrize(
     "pair",
     [
-        pytest.param("x-amz-meta-a=1%0D%0AX-Evil:%202", id="line break in a value"),
-        pytest.param("x-amz-meta-a=%00", id="NUL in a value"),
+        pytest.param("x-amz-acl=1%0D%0AX-Evil:%202", id="line break in a value"),
+        pytest.param("x-amz-acl=%00", id="NUL in a value"),
+        pytest.param("If-Match=%0D%0A", id="line break in a condition"),
         pytest.param("x-amz-meta-a%0D%0Ab=1", id="line break in a name"),
         pytest.param("x-amz-meta-a%20b=1", id="space in a name"),
         pytest.param("x-amz-meta-%E2%82%AC=1", id="name not in Latin-1"),

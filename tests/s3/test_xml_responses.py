@@ -36,7 +36,7 @@ def test_list_buckets_has_names_and_dates_in_order():
     found = _parse("ListBuckets", xml_responses.list_buckets([("out", 0), ("in", 1500)]))
 
     assert ["in", "out"] == [bucket["Name"] for bucket in found["Buckets"]]
-    assert 1 == found["Buckets"][0]["CreationDate"].second
+    assert 2 == found["Buckets"][0]["CreationDate"].second
 
 
 def test_list_objects_v2_has_key_size_etag_date_and_checksum():

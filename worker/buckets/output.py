@@ -37,12 +37,7 @@ class Assemble(Protocol):
 
 
 def now_ms() -> int:
-    """Return the time of a change, in milliseconds since 1970-01-01 UTC.
-
-    Not in whole seconds: rounded down, it would be before the mtime of the uploaded file, and
-    ``aws s3 sync`` would upload the file again and again; rounded up, it would be in the future,
-    and s5cmd does not list such objects.
-    """
+    """Return the time of a change, in milliseconds since 1970-01-01 UTC."""
     return time.time_ns() // 1_000_000
 
 

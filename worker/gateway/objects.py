@@ -26,6 +26,7 @@ from worker.s3.conditions import (
 from worker.s3.error_codes import S3Error
 from worker.s3.metadata import object_metadata
 from worker.s3.request import Request
+from worker.s3.times import last_modified
 from worker.store.blobs import check
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def deciding(request: Request) -> Decide | None:
     if "if-match" not in request.headers and "if-none-match" not in request.headers:
         return None
     conditions = write_conditions(request.headers)
-    return lambda existing: check_write(conditions, existing.etag if existing else None)
+    key = request.key or ""
+    return lambda existing: check_write(conditions, existing.etag if existing else None, key=key)
 
 
 def stored_headers(etag: str, checksum: Checksum | None, *, with_type: bool = True) -> Headers:
@@ -164,6 +166,7 @@ def _delete(output: OutputBucket, key: str, conditions: Conditions, epoch: int) 
     def decide(existing: Entry | None) -> None:
         check_delete(
             conditions,
+            key=key,
             etag=existing.etag if existing else "",
             modified=existing.modified if existing else 0,
             size=existing.size if existing else 0,
@@ -177,7 +180,7 @@ async def get_object_attributes(context: "Context") -> Response:
     """Handle GetObjectAttributes."""
     entry = await context.bucket.entry(context.key)
     body = reads.attributes(context.request, entry)
-    return xml(body, [(b"last-modified", reads.http_date(entry.modified // 1000))])
+    return xml(body, [(b"last-modified", reads.http_date(last_modified(entry.modified)))])
 
 
 async def get_object_tagging(context: "Context") -> Response:

@@ -10,6 +10,7 @@ from email.utils import parsedate_tz
 import attrs
 
 from worker.s3.error_codes import S3Error
+from worker.s3.times import last_modified
 
 ANY = "*"
 
@@ -37,9 +38,9 @@ class Conditions:
     if_modified_since: int | None = None
     if_unmodified_since: int | None = None
     if_size: int | None = None
-    """x-amz-if-match-size, of deletes."""
+    """Size of an object in DeleteObjects."""
     if_last_modified: int | None = None
-    """x-amz-if-match-last-modified-time, of deletes."""
+    """LastModifiedTime of an object in DeleteObjects."""
 
 
 NONE = Conditions()
@@ -98,65 +99,65 @@ def _timed(headers: Mapping[str, str], prefix: str) -> Conditions:
 def write_conditions(headers: Mapping[str, str]) -> Conditions:
     """Return If-Match and If-None-Match of PutObject, CompleteMultipartUpload or CopyObject.
 
-    As in S3, the value of If-None-Match must be ``*``, and only one of them is allowed; otherwise
-    raises NotImplemented.
+    As in S3, the value of If-None-Match must be ``*`` and that of If-Match an ETag, and only one of
+    them is allowed; otherwise raises NotImplemented.
     """
     match = headers.get("if-match")
     none_match = headers.get("if-none-match")
     if match is None and none_match is None:
         return NONE
-    if none_match is not None and none_match.strip() != ANY:
-        raise S3Error(
-            "NotImplemented",
-            "A header you provided implies functionality that is not implemented: "
-            "If-None-Match of a write must be *.",
-            Header="If-None-Match",
-        )
     if match is not None and none_match is not None:
         raise S3Error(
             "NotImplemented",
-            "A header you provided implies functionality that is not implemented: "
-            "a write can have If-Match or If-None-Match, not both.",
-            Header="If-Match, If-None-Match",
+            Header="If-Match,If-None-Match",
+            additionalMessage="Multiple conditional request headers present in the request",
         )
-    if match is not None:
-        return Conditions(if_match=etags(match))
-    return Conditions(if_none_match=(ANY,))
+    if none_match is not None:
+        if none_match.strip() != ANY:
+            raise _unsupported_value("If-None-Match")
+        return Conditions(if_none_match=(ANY,))
+    assert match is not None
+    if match.strip() == ANY:
+        raise _unsupported_value("If-Match")
+    return Conditions(if_match=etags(match))
 
 
-def delete_conditions(headers: Mapping[str, str]) -> Conditions:
-    """Return If-Match, x-amz-if-match-size and x-amz-if-match-last-modified-time of a DELETE."""
-    match = headers.get("if-match")
-    size = headers.get("x-amz-if-match-size")
-    modified = headers.get("x-amz-if-match-last-modified-time")
-    if match is None and size is None and modified is None:
-        return NONE
-    if_last_modified = None if modified is None else parse_date(modified)
-    if modified is not None and if_last_modified is None:
-        raise S3Error("InvalidArgument", ArgumentName="x-amz-if-match-last-modified-time")
-    if size is not None and not (size.isascii() and size.isdigit() and len(size) <= 20):
-        raise S3Error("InvalidArgument", ArgumentName="x-amz-if-match-size", ArgumentValue=size)
-    return Conditions(
-        if_match=None if match is None else etags(match),
-        if_size=None if size is None else int(size),
-        if_last_modified=if_last_modified,
+def _unsupported_value(header: str) -> S3Error:
+    return S3Error(
+        "NotImplemented",
+        Header=header,
+        additionalMessage=f"We don't accept the provided value of {header} header for this API",
     )
 
 
-def check_read(conditions: Conditions, *, etag: str, modified: int) -> Verdict:
-    """Evaluate the conditions of a read; raises PreconditionFailed.
+def delete_conditions(headers: Mapping[str, str]) -> Conditions:
+    """Return If-Match of a DELETE.
+
+    Raises NotImplemented for x-amz-if-match-size and x-amz-if-match-last-modified-time, which S3
+    accepts for directory buckets only.
+    """
+    for name in ("x-amz-if-match-size", "x-amz-if-match-last-modified-time"):
+        if name in headers:
+            raise S3Error("NotImplemented", Header=name)
+    match = headers.get("if-match")
+    return NONE if match is None else Conditions(if_match=etags(match))
+
+
+def check_read(conditions: Conditions, *, etag: str, modified: int, prefix: str = "") -> Verdict:
+    """Evaluate the conditions of a read; raises PreconditionFailed, which names the condition.
 
     If-Match takes precedence over If-Unmodified-Since, and If-None-Match over If-Modified-Since
-    (RFC 9110, 13.2.2). *modified* is in milliseconds; HTTP compares whole seconds.
+    (RFC 9110, 13.2.2). *modified* is in milliseconds; the second of Last-Modified is compared.
+    *prefix* is that of the names of the headers.
     """
     if conditions is NONE:
         return Verdict.PROCEED
-    seconds = modified // 1000
+    seconds = last_modified(modified)
     if conditions.if_match is not None:
         if not _matches(conditions.if_match, etag):
-            raise precondition_failed("If-Match")
+            raise precondition_failed(f"{prefix}If-Match")
     elif conditions.if_unmodified_since is not None and seconds > conditions.if_unmodified_since:
-        raise precondition_failed("If-Unmodified-Since")
+        raise precondition_failed(f"{prefix}If-Unmodified-Since")
     if conditions.if_none_match is not None:
         if _matches(conditions.if_none_match, etag):
             return Verdict.NOT_MODIFIED
@@ -167,21 +168,21 @@ def check_read(conditions: Conditions, *, etag: str, modified: int) -> Verdict:
 
 def check_copy(conditions: Conditions, *, etag: str, modified: int) -> None:
     """Evaluate the conditions on the source of a copy; raises PreconditionFailed."""
-    if check_read(conditions, etag=etag, modified=modified) is Verdict.NOT_MODIFIED:
+    prefix = "x-amz-copy-source-"
+    verdict = check_read(conditions, etag=etag, modified=modified, prefix=prefix)
+    if verdict is Verdict.NOT_MODIFIED:
         tagged = conditions.if_none_match is not None
-        raise precondition_failed(
-            "x-amz-copy-source-If-None-Match" if tagged else "x-amz-copy-source-If-Modified-Since"
-        )
+        raise precondition_failed(prefix + ("If-None-Match" if tagged else "If-Modified-Since"))
 
 
-def check_write(conditions: Conditions, current_etag: str | None) -> None:
-    """Evaluate the conditions of a write; *current_etag* is None if the object does not exist.
+def check_write(conditions: Conditions, current_etag: str | None, *, key: str) -> None:
+    """Evaluate the conditions of a write of *key*; *current_etag* is None if there is no object.
 
     Raises PreconditionFailed; NoSuchKey for If-Match without an object.
     """
     if conditions.if_match is not None:
         if current_etag is None:
-            raise S3Error("NoSuchKey")
+            raise S3Error("NoSuchKey", Key=key)
         if not _matches(conditions.if_match, current_etag):
             raise precondition_failed("If-Match")
     if (
@@ -193,22 +194,22 @@ def check_write(conditions: Conditions, current_etag: str | None) -> None:
 
 
 def check_delete(
-    conditions: Conditions, *, etag: str, modified: int, size: int, present: bool = True
+    conditions: Conditions, *, key: str, etag: str, modified: int, size: int, present: bool = True
 ) -> None:
-    """Evaluate the conditions of a delete; raises PreconditionFailed.
+    """Evaluate the conditions of a delete of *key*; raises PreconditionFailed.
 
     Without an object (*present* is false) every condition raises NoSuchKey.
     """
     if conditions == NONE:
         return
     if not present:
-        raise S3Error("NoSuchKey")
+        raise S3Error("NoSuchKey", Key=key)
     if conditions.if_match is not None and not _matches(conditions.if_match, etag):
         raise precondition_failed("If-Match")
     if conditions.if_size is not None and conditions.if_size != size:
-        raise precondition_failed("x-amz-if-match-size")
-    if conditions.if_last_modified is not None and conditions.if_last_modified != modified // 1000:
-        raise precondition_failed("x-amz-if-match-last-modified-time")
+        raise precondition_failed("Size")
+    if conditions.if_last_modified not in (None, last_modified(modified)):
+        raise precondition_failed("LastModifiedTime")
 
 
 def precondition_failed(condition: str) -> S3Error:

@@ -56,6 +56,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             400,
             "The list of parts was not in ascending order. Parts must be ordered by part number.",
         ),
+        "InvalidRedirectLocation": (
+            400,
+            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+        ),
         "InvalidRange": (416, "The requested range is not satisfiable"),
         "InvalidRequest": (400, "Invalid Request"),
         "InvalidStorageClass": (400, "The storage class you specified is not valid"),

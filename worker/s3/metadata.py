@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 
+from worker.s3 import header_text
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
 
@@ -122,7 +123,7 @@ class ObjectMetadata:
     """The stored headers, user metadata and tags of an object.
 
     Header values are decoded as Latin-1, so that they are returned exactly as they were sent, in
-    any encoding. Tags are Unicode text.
+    any encoding, as S3 does. User metadata and tags are Unicode text.
     """
 
     headers: Mapping[str, str]
@@ -164,6 +165,12 @@ def stored_headers(request: Request) -> dict[str, str]:
     """
     sent = request.headers
     found = {name: sent[name] for name in STORED_HEADERS if sent.get(name)}
+    for name, value in found.items():
+        if header_text.has_control(value):
+            raise invalid_argument(name, value, "Header value cannot have control characters.")
+    redirect = found.get("x-amz-website-redirect-location", "/")
+    if not redirect.startswith(("/", "http://", "https://")):
+        raise S3Error("InvalidRedirectLocation")
     encoding = found.get("content-encoding")
     if encoding is not None and "aws-chunked" in encoding.lower():
         others = [
@@ -180,13 +187,20 @@ def stored_headers(request: Request) -> dict[str, str]:
 
 
 def user_metadata(request: Request) -> dict[str, str]:
-    """Return the ``x-amz-meta-`` headers without this prefix; raises MetadataTooLarge."""
-    found = {
+    """Return the text of the ``x-amz-meta-`` headers without this prefix.
+
+    Raises MetadataTooLarge for more than 2 KB of names and values in UTF-8.
+    """
+    sent = {
         name[len(META) :]: value
         for name, value in request.headers.items()
         if name.startswith(META) and len(name) > len(META)
     }
-    size = sum(len(name) + len(value) for name, value in found.items())
+    # An encoded word has at most three times the size of its text, and RFC 2047 some overhead.
+    size = sum(len(name) + len(value) for name, value in sent.items())
+    if size <= 4 * MAX_METADATA:
+        sent = {name: header_text.decode(value) for name, value in sent.items()}
+        size = sum(len(name) + len(value.encode()) for name, value in sent.items())
     if size > MAX_METADATA:
         raise S3Error("MetadataTooLarge", Size=size, MaxSizeAllowed=MAX_METADATA)
-    return found
+    return sent

@@ -8,12 +8,14 @@ from time import gmtime
 import attrs
 
 from worker.model import Checksum, Entry
+from worker.s3 import header_text
 from worker.s3.conditions import Verdict, check_read, etags, parse_date, read_conditions
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.listing import MAX_PAGE, PartsQuery
 from worker.s3.metadata import DEFAULT_CONTENT_TYPE
 from worker.s3.multipart import part_number
 from worker.s3.request import Request
+from worker.s3.times import last_modified
 from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
 
 # Possessive quantifiers: with backtracking, 64 KiB of spaces would cost quadratic time.
@@ -107,7 +109,6 @@ OVERRIDES: Mapping[str, str] = {
     "response-expires": "expires",
 }
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -143,7 +144,7 @@ def read(request: Request, entry: Entry) -> ReadResponse:
         verdict = check_read(conditions, etag=entry.etag, modified=entry.modified)
     headers = [
         (b"etag", b'"%s"' % entry.etag.encode()),
-        (b"last-modified", http_date(entry.modified // 1000)),
+        (b"last-modified", http_date(last_modified(entry.modified))),
     ]
     if verdict is Verdict.NOT_MODIFIED:
         for name in ("cache-control", "expires"):
@@ -183,7 +184,7 @@ def _add_stored_headers(headers: list[tuple[bytes, bytes]], request: Request, en
     for name, value in stored.items():
         headers.append((name.encode(), value.encode("latin-1")))
     for name, value in entry.metadata.items():
-        headers.append((b"x-amz-meta-" + name.encode("latin-1"), value.encode("latin-1")))
+        headers.append((b"x-amz-meta-" + name.encode("latin-1"), header_text.encode(value)))
     if entry.tags:
         headers.append((b"x-amz-tagging-count", b"%d" % len(entry.tags)))
 
@@ -194,16 +195,18 @@ def _overridden(request: Request, stored: Mapping[str, str]) -> Mapping[str, str
     }
     for name, value in found.items():
         # A line break would allow a URL to add headers.
-        if _CONTROL.search(value):
+        if header_text.has_control(value):
             raise invalid_argument(
                 f"response-{name}", value, "Header value cannot have control characters."
             )
+        if any(character > "\xff" for character in value):
+            raise invalid_argument(
+                f"response-{name}", value, "Header value cannot be represented using ISO-8859-1."
+            )
     if not found:
         return stored
-    # Stored values are decoded as Latin-1; these are Unicode text, which is sent as UTF-8. White
-    # space at the ends is no part of a field value (RFC 9110, 5.5).
-    sent = {name: value.strip(" \t").encode().decode("latin-1") for name, value in found.items()}
-    return {**stored, **sent}
+    # White space at the ends is no part of a field value (RFC 9110, 5.5).
+    return {**stored, **{name: value.strip(" \t") for name, value in found.items()}}
 
 
 def _range_applies(sent: Mapping[str, str], entry: Entry) -> bool:
@@ -214,7 +217,7 @@ def _range_applies(sent: Mapping[str, str], entry: Entry) -> bool:
     is_etag = condition.lstrip().startswith(('"', "W/"))
     date = None if is_etag else parse_date(condition)
     if date is not None:
-        return entry.modified // 1000 == date
+        return last_modified(entry.modified) == date
     return entry.etag in etags(condition)
 
 

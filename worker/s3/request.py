@@ -1,11 +1,12 @@
 """A request as S3 interprets it: bucket, key, query parameters and headers."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from urllib.parse import unquote_to_bytes
 
 import attrs
 
+from worker.s3 import header_text
 from worker.s3.error_codes import S3Error, invalid_argument
 
 MAX_KEY = 1024
@@ -16,12 +17,28 @@ SERVICE = "service"
 BUCKET = "bucket"
 OBJECT = "object"
 
-# Headers that some SDKs move into the query of a presigned URL. Digests are not among them: these
+# SDKs move headers into the query of a presigned URL: those that start with x-amz-, and the
+# conditions of the request. S3 treats them as headers.
+CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
+# In SigV2, also these headers are signed.
+SIGNED_V2 = frozenset(("content-type", "content-md5"))
+# The parameters of the signature itself.
+SIGNATURE_PARAMETERS = frozenset(
+    (
+        "x-amz-algorithm",
+        "x-amz-content-sha256",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-security-token",
+        "x-amz-signature",
+        "x-amz-signedheaders",
+    )
+)
 # SDKs compute the digest of an empty body, since they do not have the real one.
-HOISTED = ("x-amz-meta-", "x-amz-tagging", "x-amz-acl", "x-amz-storage-class")
+DIGESTS = ("x-amz-checksum-", "x-amz-sdk-checksum-")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @attrs.frozen(eq=False)
@@ -103,7 +120,9 @@ def parse(
     params = dict(reversed(query)) if query else {}
     hoisted: frozenset[str] = frozenset()
     if "X-Amz-Signature" in params:
-        hoisted = _hoist(params, by_name)
+        hoisted = _hoist(params, by_name, CONDITIONS)
+    elif "Signature" in params and "AWSAccessKeyId" in params:
+        hoisted = _hoist(params, by_name, CONDITIONS | SIGNED_V2)
     return Request(
         method.upper(),
         raw_path.decode("latin-1"),
@@ -129,15 +148,26 @@ def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return by_name
 
 
-def _hoist(params: Mapping[str, str], headers: dict[str, str]) -> frozenset[str]:
-    found = {
-        name.lower(): value.encode().strip(b" \t").decode("latin-1")
-        for name, value in params.items()
-        if name.lower().startswith(HOISTED) and name.lower() not in headers
-    }
+def _hoist(params: Mapping[str, str], headers: dict[str, str], more: Set[str]) -> frozenset[str]:
+    """Add the headers that a presigned URL has in its query, and return their names.
+
+    These are the headers named in *more*, and those that start with ``x-amz-``.
+    """
+    found = {}
+    for sent, value in params.items():
+        name = sent.lower()
+        is_header = name in more or (
+            name.startswith("x-amz-")
+            and name not in SIGNATURE_PARAMETERS
+            and not name.startswith(DIGESTS)
+        )
+        if is_header and name not in headers:
+            found[name] = value.encode().strip(b" \t").decode("latin-1")
     for name, value in found.items():
-        # It cannot be sent as a header, so a GET could not return it.
-        if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
+        # It cannot be sent as a header, so a GET could not return it. User metadata is encoded.
+        if not _HEADER_NAME.fullmatch(name) or (
+            header_text.has_control(value) and not name.startswith("x-amz-meta-")
+        ):
             raise invalid_argument(name, value, "This cannot be a header.")
     headers.update(found)
     return frozenset(found)

@@ -166,11 +166,11 @@ def check(request: Request, claim: Claim, credentials: Credentials) -> Signed:
         if same(expected, claim.signature.lower()):
             return Signed(scope.access_key, claim.timestamp, str(scope), expected, key)
     text = string_to_sign(claim, standard)
-    # AWS returns the provided signature as well. It is left out, since clients log error documents.
     raise S3Error(
         "SignatureDoesNotMatch",
         AWSAccessKeyId=scope.access_key,
         StringToSign=text,
+        SignatureProvided=claim.signature,
         StringToSignBytes=text.encode().hex(" "),
         CanonicalRequest=standard,
         CanonicalRequestBytes=standard.encode("utf-8", "replace").hex(" "),
@@ -262,6 +262,7 @@ def check_v2(request: Request, credentials: Credentials, *, date: str, signature
             "SignatureDoesNotMatch",
             AWSAccessKeyId=credentials.access_key,
             StringToSign=text,
+            SignatureProvided=signature,
             StringToSignBytes=text.encode("utf-8", "replace").hex(" "),
         )
     return Signed(credentials.access_key)

@@ -18,6 +18,7 @@ from worker.s3.listing import (
     UploadsPage,
     UploadsQuery,
 )
+from worker.s3.times import last_modified
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -89,13 +90,13 @@ STORAGE_CLASS = "<StorageClass>STANDARD</StorageClass>"
 
 
 def timestamp(milliseconds: int) -> str:
-    """Return an ISO 8601 time, such as ``2009-10-12T17:50:30.000Z``."""
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    """Return the time of a change in ISO 8601, such as ``2009-10-12T17:50:30.000Z``."""
+    return _iso(last_modified(milliseconds))
 
 
 @lru_cache(maxsize=4096)
-def _second(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+def _iso(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.000Z"
 
 
 def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:

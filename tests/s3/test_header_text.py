@@ -1,0 +1,62 @@
+"""Text in header values, as answers recorded from AWS have it."""
+
+from email.header import decode_header, make_header
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.s3.header_text import decode, encode
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, \t~", "plain, \t~"),
+        ("", ""),
+        ("Zoë", "=?UTF-8?Q?Zo=C3=AB?="),
+        ("ÄMÄZÕÑ S3", "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?="),
+        (
+            "test_—_file%E2%80%94_é_2?.pdf",
+            "=?UTF-8?Q?test=5F=E2=80=94=5Ffile%E2%80%94=5F=C3=A9=5F2=3F.pdf?=",
+        ),
+        ("\x00\x01\x02\x03", "=?UTF-8?B?AAECAw==?="),
+        ("�" * 7, "=?UTF-8?B?77+977+977+977+977+977+977+9?="),
+        ("a\r\nset-cookie: b", "=?UTF-8?Q?a=0D=0Aset-cookie:_b?="),
+    ],
+)
+def test_text_is_encoded_as_by_s3(text, expected):
+    """Printable ASCII as it is, mostly ASCII as Q, other text as B."""
+    assert expected == encode(text).decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("=?UTF-8?B?YWJj?=", "abc"),
+        ("=?UTF-8?Q?actually-ascii?=", "actually-ascii"),
+        ("=?utf-8?q?Zo=C3=AB?=", "Zoë"),
+        ("=?ISO-8859-1?Q?Zo=EB?=", "Zoë"),
+        ("Zoë".encode().decode("latin-1"), "Zoë"),
+        ("Zo\xeb", "Zoë"),
+        ("=?UTF-8?Q?Zo=C3?= =?UTF-8?Q?=AB?=", "Zoë"),
+        ("=?none?Q?a?=", "=?none?Q?a?="),
+        ("=?UTF-8?B?=GGG?=", "=?UTF-8?B?=GGG?="),
+        ("a=?b", "a=?b"),
+    ],
+)
+def test_received_values_are_decoded(value, expected):
+    """Encoded words, and raw UTF-8 or Latin-1; what cannot be decoded is kept."""
+    assert expected == decode(value)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_becomes_an_ascii_header_that_other_readers_decode(text):
+    """No control character can end the header, and no encoded word is longer than allowed."""
+    value = encode(text)
+
+    assert value.isascii()
+    assert not {*value} & {*range(0x20), 0x7F} - {0x09}
+    assert all(len(word) <= 75 for word in value.split() if word.startswith(b"=?UTF-8?"))
+    if not text.isascii():
+        assert text == decode(value.decode()) == str(make_header(decode_header(value.decode())))
