@@ -212,6 +212,15 @@ def test_a_misspelled_variable_is_found():
     [
         ("127.0.0.1", "auto", False),
         ("::1", "auto", False),
+        ("127.0.0.2", "auto", False),
+        ("127.255.255.254", "auto", False),
+        ("0:0:0:0:0:0:0:1", "auto", False),
+        ("::ffff:127.0.0.1", "auto", False),
+        ("localhost", "auto", False),
+        ("LOCALHOST", "auto", False),
+        ("128.0.0.1", "auto", True),
+        ("::", "auto", True),
+        ("127.example.com", "auto", True),
         ("0.0.0.0", "auto", True),
         ("0.0.0.0", "none", False),
         ("127.0.0.1", "sigv4", True),
@@ -224,12 +233,39 @@ def test_authentication_is_required_beyond_loopback(host, auth, expected):
     assert expected == found.gateway.authenticated
 
 
-def test_tls_with_a_certificate_requires_certificate_and_key():
-    """One of the two is an error."""
-    assert (
-        "requires both gateway.certificate and gateway.key"
-        in problems_of({"gateway.tls": "certificate", "gateway.key": "k.pem"})[0]
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"gateway.key": "k.pem"}, "gateway.certificate"),
+        ({"gateway.certificate": "c.pem"}, "gateway.key"),
+        ({}, "gateway.certificate, gateway.key"),
+    ],
+)
+def test_tls_with_a_certificate_requires_certificate_and_key(given, missing):
+    """The message names what is missing."""
+    assert problems_of({"gateway.tls": "certificate", **given}) == (
+        '--tls: "certificate" requires gateway.certificate and gateway.key; missing: ' + missing,
     )
+
+
+def test_a_contradiction_is_reported_with_its_source_and_all_other_problems(file):
+    """The three sources each have a problem, one of them a contradiction between settings."""
+    path = file('[gateway]\ntls = "certificate"')
+
+    found = problems_of({"gateway.port": "x"}, {"WORKER_GRACE": "x"}, path)
+
+    assert ["WORKER_GRACE", "--port", f"{path}: gateway.tls"] == [
+        re.sub(r": (expected|\"certificate).*", "", problem) for problem in found
+    ]
+
+
+def test_a_setting_with_an_invalid_value_is_not_reported_as_missing():
+    """Its own error is enough."""
+    found = problems_of(
+        {"gateway.tls": "certificate", "gateway.certificate": "", "gateway.key": "k"}
+    )
+
+    assert ["--certificate: expected a path, found ''"] == list(found)
 
 
 def test_the_shipped_file_is_all_comments():

@@ -1,6 +1,7 @@
 """The configuration of the worker: one frozen value, from flags over environment over file."""
 
 import difflib
+import ipaddress
 import os
 import re
 import tempfile
@@ -42,6 +43,16 @@ class InvalidConfig(Misconfigured):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class Contradiction(InvalidConfig):
+    """The value of *setting* does not agree with those of *others*; all are dotted names."""
+
+    def __init__(self, setting: str, others: Iterable[str], reason: str) -> None:
+        self.setting = setting
+        self.others = frozenset(others)
+        self.reason = reason
+        super().__init__([f"{setting}: {reason}"])
 
 
 # --- the settings ---------------------------------------------------------------------------------
@@ -143,16 +154,35 @@ class GatewayConfig:
 
     def __attrs_post_init__(self) -> None:
         if self.tls == "certificate" and not (self.certificate and self.key):
-            raise InvalidConfig(
-                ['gateway.tls: "certificate" requires both gateway.certificate and gateway.key']
+            names = ("gateway.certificate", "gateway.key")
+            missing = [name for name in names if not getattr(self, name.rpartition(".")[2])]
+            raise Contradiction(
+                "gateway.tls",
+                names,
+                f'"certificate" requires {" and ".join(names)}; missing: {", ".join(missing)}',
             )
 
     @property
     def authenticated(self) -> bool:
         """Whether requests must be signed with the job's key pair."""
         if self.auth == "auto":
-            return self.host not in ("127.0.0.1", "::1", "localhost")
+            return not is_loopback(self.host)
         return self.auth == "sigv4"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches *host*: ``localhost``, 127.0.0.0/8 or ``::1``.
+
+    The blocks are those of RFC 1122, 3.2.1.3 and RFC 4291, 2.5.3; ``::ffff:127.0.0.1`` is IPv4.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 @attrs.frozen
@@ -252,7 +282,8 @@ class Config:
     keep_failed: bool = attrs.field(
         default=False,
         metadata=_setting(
-            "--keep-failed", "Keep the output of a failed job as a commit on no branch"
+            "--keep-failed/--no-keep-failed",
+            "Keep the output of a failed job as a commit on no branch",
         ),
     )
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
@@ -505,6 +536,8 @@ def load_config(
     folder = folder or Path.cwd()
     path = file or settings_file(environ, folder)
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    invalid: set[str] = set()
     problems: list[str] = []
     for given in (
         *(_from_file(path) if path else ()),
@@ -520,21 +553,26 @@ def load_config(
             suggestion = f"; did you mean {close[0]}?" if close else ""
             problems.append(f"{given.source}: no such setting{suggestion}")
             continue
+        sources[given.name] = given.source
         try:
             values[given.name] = _parse(option, given.raw, given.base)
         except ValueError as error:
+            invalid.add(given.name)
             # Store options may hold credentials.
             shown = "" if given.name == "store_options" else f", found {given.raw!r}"
             problems.append(f"{given.source}: {error}{shown}")
-    if problems:
-        raise InvalidConfig(problems)
 
     sections: dict[str, dict[str, Any]] = {"": {}, "gateway": {}, "log": {}}
     for name, value in values.items():
         section, _, key = name.rpartition(".")
         sections[section][key] = value
-    return Config(
-        **sections[""],
-        gateway=GatewayConfig(**sections["gateway"]),
-        log=LogConfig(**sections["log"]),
-    )
+    gateway = GatewayConfig()
+    try:
+        gateway = GatewayConfig(**sections["gateway"])
+    except Contradiction as error:
+        # A setting whose value is invalid is reported already, and is missing here.
+        if not invalid & {error.setting, *error.others}:
+            problems.append(f"{sources[error.setting]}: {error.reason}")
+    if problems:
+        raise InvalidConfig(problems)
+    return Config(**sections[""], gateway=gateway, log=LogConfig(**sections["log"]))

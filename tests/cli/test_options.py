@@ -64,9 +64,16 @@ def test_a_flag_sets_its_setting(merged, name):
     assert expected == found
 
 
-def test_a_boolean_setting_has_a_negative_flag(merged):
-    """``--no-client-hints`` is the opposite of ``--client-hints``."""
-    assert merged("--no-client-hints").client_hints is False
+@pytest.mark.parametrize("name", [name for name in OPTIONS if OPTIONS[name].type is bool])
+def test_a_boolean_setting_has_a_negative_flag(merged, monkeypatch, name):
+    """A flag overrides the variable, whichever of the two values that has."""
+    option = OPTIONS[name]
+    yes, _, no = option.flag.partition("/")
+
+    monkeypatch.setenv(option.variable, "true")
+    assert getattr(merged(no), name) is False
+    monkeypatch.setenv(option.variable, "false")
+    assert getattr(merged(yes), name) is True
 
 
 def test_a_repeated_flag_makes_a_list(merged):

@@ -47,6 +47,19 @@ def test_plan_json_has_commits_datums_buckets_and_environment(planned, store, pl
     assert before == files_below(place)
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_buckets_of_a_store_in_memory_are_a_configuration_error(worker, place, command):
+    """The error names the setting, also when ``run`` would first import a directory."""
+    document, folder = place.parent / "job.json", place.parent / "in"
+    document.write_text(json.dumps(a_job("true")))
+    folder.mkdir()
+    more = ["--input", f"labresults={folder}"] if command == "run" else []
+
+    done = worker(command, "--job", document, "--store", "memory://", *more)
+
+    assert (78, True) == (done.status, "store: memory://" in done.err)
+
+
 def test_plan_prints_sections_of_text(planned, store):
     """Without ``--json``, the same is printed under titles."""
     commit = a_commit(store, {"a": b"1"})

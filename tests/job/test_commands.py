@@ -100,13 +100,52 @@ def test_with_tls_the_variables_have_https_and_the_trust_store():
     assert "-Djavax.net.ssl.trustStore=/scratch/trusted.p12" == found["JAVA_TOOL_OPTIONS"]
 
 
-@pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY"])
-def test_the_gateway_is_exempt_from_proxies(name):
-    """In addition to existing exemptions."""
-    base = {name: "http://proxy:3128", "NO_PROXY": "localhost"}
-    found = attrs.evolve(GIVEN, base=base, access=PLAIN).render()
+HTTP = {"http_proxy": "http://proxy:3128"}
 
-    assert "localhost,127.0.0.1" == found["NO_PROXY"] == found["no_proxy"]
+
+@pytest.mark.parametrize("hints", [True, False], ids=["with hints", "without hints"])
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        pytest.param(HTTP, "127.0.0.1", id="no exemption yet"),
+        pytest.param({"HTTPS_PROXY": "http://proxy:3128"}, "127.0.0.1", id="upper case"),
+        pytest.param({**HTTP, "NO_PROXY": "a.example"}, "a.example,127.0.0.1", id="NO_PROXY"),
+        pytest.param({**HTTP, "no_proxy": "b.example"}, "b.example,127.0.0.1", id="no_proxy"),
+        pytest.param(
+            {**HTTP, "NO_PROXY": "a.example, .c.example", "no_proxy": "b.example a.example"},
+            "a.example,.c.example,b.example,127.0.0.1",
+            id="different values in both spellings",
+        ),
+        pytest.param({**HTTP, "NO_PROXY": "127.0.0.1"}, "127.0.0.1", id="exempt already"),
+        pytest.param({**HTTP, "no_proxy": "*"}, "*", id="all hosts are exempt"),
+    ],
+)
+def test_the_gateway_is_exempt_from_proxies(base, expected, hints):
+    """In addition to the exemptions that exist in either spelling, also without client hints."""
+    found = attrs.evolve(GIVEN, base=base, access=PLAIN, client_hints=hints).render()
+
+    assert expected == found["NO_PROXY"] == found["no_proxy"]
+
+
+def test_a_proxy_of_the_job_does_not_get_requests_for_the_gateway():
+    """``transform.env`` may name the proxy."""
+    found = attrs.evolve(GIVEN, base={}, access=PLAIN, spec=HTTP).render()
+
+    assert "127.0.0.1" == found["NO_PROXY"] == found["no_proxy"]
+
+
+def test_an_address_of_version_6_is_exempt_with_and_without_brackets():
+    """Clients compare it in one of the two forms."""
+    access = Access(Endpoint("::1", 4242, "http://[::1]:4242"))
+    found = attrs.evolve(GIVEN, base=HTTP, access=access).render()
+
+    assert "::1,[::1]" == found["NO_PROXY"]
+
+
+def test_without_a_proxy_no_exemption_is_set():
+    found = attrs.evolve(GIVEN, base={}, access=PLAIN).render()
+
+    assert not {"NO_PROXY", "no_proxy"} & set(found)
 
 
 def test_home_and_user_are_those_of_the_commands_user():

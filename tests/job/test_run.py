@@ -3,7 +3,9 @@
 import json
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -15,6 +17,7 @@ from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import StoreUnavailable
 from worker.store.backends.local import LocalBackend
+from worker.store.repository import open_store
 
 COPY = BranchName(Repo("default", "copy"))
 
@@ -170,6 +173,37 @@ async def test_an_unavailable_store_is_retryable(a_request, log, monkeypatch):
 
     assert (69, True) == (result.exit_code, result.cause.retryable)
     assert "Connection refused" in result.reason
+
+
+@pytest.mark.parametrize("action", ["run", "shell", "gateway"])
+async def test_a_job_with_buckets_requires_a_store_that_processes_share(a_request, log, action):
+    """A store in memory belongs to one process, and the gateway is others: status 78."""
+    request = a_request(a_job())
+    request = attrs.evolve(
+        request, config=attrs.evolve(request.config, store=f"memory://{an_id()}")
+    )
+    runs: dict[str, Any] = {
+        "run": run_job,
+        "shell": partial(run_shell, argv=("true",), commit=False),
+        "gateway": partial(run_gateway, ready=lambda _: None),
+    }
+
+    result = await runs[action](request, log=log)
+
+    assert (78, False) == (result.exit_code, result.cause.retryable)
+    assert "use a directory or an object store" in result.reason
+
+
+async def test_a_job_of_files_can_use_a_store_in_memory(a_request, log):
+    """No other process reads it."""
+    where = f"memory://{an_id()}"
+    a_commit(open_store(where), {"a": b"1"})
+    request = a_request(a_file_job("cp $PFS_ROOT/labresults/a $PFS_ROOT/out/b"))
+    request = attrs.evolve(request, config=attrs.evolve(request.config, store=where))
+
+    result = await run_job(request, log=log)
+
+    assert Cause.PUBLISHED is result.cause, result.reason
 
 
 async def test_a_published_job_is_not_run_again(store, a_request, log, tmp_path):

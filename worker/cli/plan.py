@@ -15,9 +15,8 @@ from worker.config import Config
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import ANONYMOUS, Access
 from worker.job.commands import EnvironmentTemplate, InputVariables, passed_variables
-from worker.job.plan import Datum, Plan, make_plan
+from worker.job.plan import Datum, Plan, make_plan, open_job_store
 from worker.redaction import HIDDEN
-from worker.store.repository import open_store
 
 DATUMS_SHOWN = 20
 """Datums that are listed on a terminal. JSON and pipes get all of them."""
@@ -39,7 +38,7 @@ def plan(settings: Config, *, job: str, as_json: bool) -> None:
       worker plan --job job.yaml --json | jq .datums
     """
     spec = read_job(job)
-    store = open_store(settings.store, settings.store_options)
+    store = open_job_store(settings, spec)
     found = make_plan(store, spec, job=spec.job_id or uuid.uuid4().hex)
     variables = command_environment(settings, found)
     if as_json:

@@ -19,13 +19,13 @@ from worker.cli.results import print_result
 from worker.cli.terminal import transfer_progress
 from worker.concurrency import open_plain_nursery
 from worker.config import Config
+from worker.job.plan import open_job_store
 from worker.job.result import Result
 from worker.job.run import RunRequest, run_job
 from worker.job.state import Progress
 from worker.model import BranchName, Commit, Repo
 from worker.spec.pipeline import CrossInput, Input, JobSpec, PfsInput
 from worker.store.checkin import put_directory
-from worker.store.repository import open_store
 
 
 @click.command()
@@ -100,7 +100,7 @@ def _import_folders(settings: Config, spec: JobSpec, folders: Mapping[str, Path]
 
     It is pinned because another commit may arrive on the branch before the inputs are resolved.
     """
-    store = open_store(settings.store, settings.store_options)
+    store = open_job_store(settings, spec)
     inputs = {each.name: each for each in spec.inputs}
     commits: dict[str, Commit] = {}
     for name, folder in folders.items():

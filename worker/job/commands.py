@@ -1,5 +1,6 @@
 """Commands of a run: environment, user and output of the user's code."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -135,7 +136,9 @@ def client_hints(access: Access) -> dict[str, str]:
         "AWS_S3_ENDPOINT": address,
         "AWS_HTTPS": "YES" if secure else "NO",
         "AWS_VIRTUAL_HOSTING": "FALSE",
-        # rclone, as the remote "job:"
+        # rclone, as the remote "job:". Of an unknown provider it lists keys without
+        # encoding-type=url, and XML 1.0 has no control characters, U+FFFE and U+FFFF.
+        "RCLONE_CONFIG_JOB_LIST_URL_ENCODE": "true",
         "RCLONE_CONFIG_JOB_TYPE": "s3",
         "RCLONE_CONFIG_JOB_PROVIDER": "Other",
         "RCLONE_CONFIG_JOB_ENDPOINT": url,
@@ -154,6 +157,29 @@ def client_hints(access: Access) -> dict[str, str]:
         java = access.trust_store.with_suffix(JAVA_TRUST_STORE)
         found["JAVA_TOOL_OPTIONS"] = f"-Djavax.net.ssl.trustStore={java}"
     return found
+
+
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+def proxy_exemption(variables: Mapping[str, str], host: str) -> dict[str, str]:
+    """Return ``NO_PROXY`` and ``no_proxy`` so that clients do not send requests for *host* there.
+
+    Both get the entries that either has, since a client reads one of the two only. Nothing is
+    returned if *variables* name no proxy.
+    """
+    if not any(name.upper() in PROXY_VARIABLES and value for name, value in variables.items()):
+        return {}
+    entries = [
+        entry
+        for name in ("NO_PROXY", "no_proxy")
+        for entry in re.split(r"[,\s]+", variables.get(name, ""))
+        if entry
+    ]
+    # "*" has its meaning only where it is the whole value.
+    own = (host, f"[{host}]") if ":" in host else (host,)
+    hosts = "*" if "*" in entries else ",".join(dict.fromkeys((*entries, *own)))
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 @attrs.frozen
@@ -198,11 +224,9 @@ class EnvironmentTemplate:
         if self.access is not None:
             if self.client_hints:
                 found |= client_hints(self.access)
-                if any(name.lower().endswith("_proxy") for name in found):
-                    # Clients must not send requests for the gateway to a proxy.
-                    exempt = found.get("NO_PROXY") or found.get("no_proxy") or ""
-                    hosts = ",".join(filter(None, (exempt, self.access.endpoint.host)))
-                    found |= {"NO_PROXY": hosts, "no_proxy": hosts}
+            found |= proxy_exemption(
+                {**found, **self.secrets, **self.spec}, self.access.endpoint.host
+            )
             found |= {
                 "S3_ENDPOINT": self.access.endpoint.url,
                 "AWS_ACCESS_KEY_ID": self.access.keys.access,

@@ -9,16 +9,27 @@ from typing import Any
 
 import attrs
 
-from worker.errors import NotFound
+from worker.config import Config
+from worker.errors import Misconfigured, NotFound
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.spec.glob import Match, compile_glob
 from worker.spec.pipeline import JobSpec, PfsInput
 from worker.store import segments
-from worker.store.repository import CommitMissing, Store
+from worker.store.repository import CommitMissing, Store, open_store
 
 
 class Unrunnable(NotFound):
     """An input of the job does not exist, or is the output of a failed job."""
+
+
+class StoreNotShared(Misconfigured):
+    """The buckets of a job are in a store that belongs to this process alone."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(
+            f"store: {store}: found a job with buckets, whose gateway consists of other processes, "
+            "and a store in the memory of this one; use a directory or an object store (--store)"
+        )
 
 
 @attrs.frozen
@@ -133,6 +144,13 @@ class Plan:
             "for_scheduler": list(spec.for_scheduler),
             "warnings": [str(warning) for warning in spec.warnings],
         }
+
+
+def open_job_store(config: Config, spec: JobSpec) -> Store:
+    """Return the store of the job *spec*; raises StoreNotShared and InvalidStore."""
+    if spec.serves_s3 and config.store.startswith("memory:"):
+        raise StoreNotShared(config.store)
+    return open_store(config.store, config.store_options)
 
 
 def make_plan(store: Store, spec: JobSpec, *, job: str) -> Plan:

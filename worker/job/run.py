@@ -22,7 +22,7 @@ from worker.errors import Cause, Invalid, NotFound, cause_of, is_not_writable
 from worker.gateway import launch
 from worker.gateway.pool import GatewayPool, open_pool
 from worker.job.datums import DatumFailed, DatumProcessor
-from worker.job.plan import Datum, Plan, Unrunnable, make_plan
+from worker.job.plan import Datum, Plan, Unrunnable, make_plan, open_job_store
 from worker.job.publish import Output, open_output, retry_hint
 from worker.job.result import Result, RunRecord
 from worker.job.scratch import scratch_folder
@@ -30,7 +30,6 @@ from worker.job.state import Event, Watch, unwatched
 from worker.job.workspace import open_processor
 from worker.spec.pipeline import JobSpec
 from worker.store.publish import BranchNotMoved
-from worker.store.repository import open_store
 from worker.supervisor.command import GracePeriod, StopRequest
 from worker.supervisor.tree import reap_orphans
 from worker.system import become_subreaper, keep_private
@@ -186,7 +185,7 @@ async def _fetch_and_publish(
     record.enter(Event.STARTED)
     for warning in request.spec.warnings:
         record.warn(str(warning))
-    store = await in_thread(open_store, config.store, config.store_options)
+    store = await in_thread(open_job_store, config, request.spec)
     stage = f"{record.job}-{secrets.token_hex(4)}"
     async with (
         in_thread_context(scratch_folder(config.scratch)) as scratch,
