@@ -94,8 +94,8 @@ def a_plan(tmp_path: Path, *, processes: int = 1, port: int = 0, **changes: Any)
     return plan
 
 
-async def serving(plan: GatewayPlan, nursery: trio.Nursery) -> Running:
-    """Serve *plan* in *nursery*, as one process of a gateway does."""
+async def serving(plan: GatewayPlan, nursery: trio.Nursery, *, limit: int | None = None) -> Running:
+    """Serve *plan* in *nursery*, as one process of a gateway does, with *limit* connections."""
     counters = Counters(plan.buckets, 1)
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     port = listener.getsockname()[1]
@@ -103,7 +103,14 @@ async def serving(plan: GatewayPlan, nursery: trio.Nursery) -> Running:
     application = await in_thread(partial(open_application, plan, number=0, counters=counters))
 
     async def run(*, task_status: trio.TaskStatus[None]) -> None:
-        await serve(application, listener, plan.certificate, draining, task_status=task_status)
+        await serve(
+            application,
+            listener,
+            plan.certificate,
+            draining,
+            limit=limit,
+            task_status=task_status,
+        )
         finished.set()
 
     await nursery.start(run)

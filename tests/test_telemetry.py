@@ -1,17 +1,19 @@
 """The log: text on a terminal, JSON lines otherwise, and never a secret."""
 
 import base64
+import gc
 import io
 import json
 import logging
 import sys
+import threading
 import warnings
 from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
 
-from worker import redaction, telemetry
+from worker import hooks, redaction, telemetry
 
 # A value with everything that a spelling has to escape.
 SECRET = "hünter/22+ \"x\" 'y' \\z"
@@ -142,6 +144,34 @@ def log_wrong_arguments(secret):
     handler.emit(logging.makeLogRecord(fields))
 
 
+def ignored_exception(secret):
+    """Raise where Python can only report it."""
+
+    class Broken:
+        def __del__(self):
+            raise ValueError(secret)
+
+    Broken()
+    gc.collect()
+
+
+def thread_exception(secret):
+    def fail():
+        raise ValueError(secret)
+
+    thread = threading.Thread(target=fail, name="reader")
+    thread.start()
+    thread.join()
+
+
+@pytest.fixture
+def _hooks(monkeypatch):
+    """Install the hooks of a process of the worker until the end of the test."""
+    for module, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    hooks.install()
+
+
 WAYS = {
     "event name": lambda s: telemetry.logger().info(f"event {s}"),
     "field": lambda s: log_event(line=f"url=http://x?key={s}"),
@@ -159,6 +189,9 @@ WAYS = {
     "standard logging": lambda s: logging.getLogger("hypercorn").warning("in %s", s),
     "standard logging with wrong arguments": log_wrong_arguments,
     "exception in standard logging": log_standard_exception,
+    "exception in a finalizer": ignored_exception,
+    "exception in a thread": thread_exception,
+    "exception of the process": lambda s: sys.excepthook(ValueError, ValueError(s), None),
     "Python warning": lambda s: warnings.warn(s, stacklevel=1),
 }
 
@@ -167,6 +200,7 @@ WAYS = {
 @pytest.mark.parametrize("secret", ["hunter22", SECRET, KEY], ids=["word", "special", "lines"])
 @pytest.mark.parametrize("format_", ["json", "console"])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.usefixtures("_hooks")
 def test_a_registered_secret_is_in_no_line(stream, capsys, format_, way, secret):
     """Secrets are redacted in all fields of all events, whichever library logs them."""
     telemetry.configure(format_, "info", stream=stream, tracebacks=True)
@@ -181,6 +215,44 @@ def test_a_registered_secret_is_in_no_line(stream, capsys, format_, way, secret)
         assert json.dumps(line)[1:-1] not in shown
         assert repr(line)[1:-1] not in shown
     assert ("", "") == capsys.readouterr()
+
+
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.usefixtures("_hooks")
+def test_whatever_is_reported_is_one_json_object_on_one_line(stream, capfd, way):
+    """Also what Python would print itself, with its traceback as a field."""
+    telemetry.configure("json", "info", stream=stream)
+
+    way("two\nlines")
+
+    assert isinstance(json.loads(stream.getvalue()), dict)
+    assert 1 == stream.getvalue().count("\n")
+    assert ("", "") == capfd.readouterr()
+
+
+@pytest.mark.usefixtures("_hooks")
+def test_without_a_log_python_prints_the_error(capsys):
+    """Before the log is configured, an error must not be lost, nor go to standard output."""
+    sys.excepthook(ValueError, ValueError("early"), None)
+
+    assert ("", "ValueError: early\n") == capsys.readouterr()
+
+
+def test_a_recurring_event_is_logged_once_a_minute_with_its_number(stream):
+    """The first one is logged at once."""
+    telemetry.configure("json", "info", stream=stream)
+    times = iter((0.0, 1.0, 59.9, 60.0, 61.0))
+    event = telemetry.Recurring("gateway.full", lambda: next(times))
+
+    for _ in range(5):
+        event.warn(limit=3)
+
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [1, 3] == [line["times"] for line in found]
+    assert {("gateway.full", "warning", 3)} == {
+        (line["event"], line["level"], line["limit"]) for line in found
+    }
 
 
 @pytest.mark.parametrize(

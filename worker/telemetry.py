@@ -9,7 +9,8 @@ import logging
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -26,6 +27,8 @@ FRAME = ("time", "level", "event", "exception")
 """Field names that the renderers look for."""
 DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 """A SHA-256 in hexadecimal; on a terminal its first 12 digits are shown."""
+RECURRING_INTERVAL = 60.0
+"""Seconds between two lines of an event that recurs."""
 ERASE_LINE = "\r\x1b[K"
 
 # --- redaction ------------------------------------------------------------------------------------
@@ -204,8 +207,52 @@ def configure(
 def log_uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Log an uncaught exception: ``sys.excepthook`` of processes without a user of their own."""
-    logger().critical("process.fault", reason=str(error), exc_info=(kind, error, trace))
+    """Log an uncaught exception: ``sys.excepthook``."""
+    _configured_logger().critical("process.fault", reason=str(error), exc_info=(kind, error, trace))
+
+
+def _configured_logger() -> FilteringBoundLogger:
+    if not structlog.is_configured():
+        raise RuntimeError("the log is not configured")
+    return logger()
+
+
+def log_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Log an exception that Python cannot raise, as in a finalizer: ``sys.unraisablehook``."""
+    reason = f"{found.err_msg or 'Exception ignored in'}: {found.object!r}"
+    exception = (found.exc_type, found.exc_value, found.exc_traceback)
+    _configured_logger().error("process.exception_ignored", reason=reason, exc_info=exception)
+
+
+def log_thread_exception(found: threading.ExceptHookArgs) -> None:
+    """Log an uncaught exception of a thread: ``threading.excepthook``."""
+    if issubclass(found.exc_type, SystemExit):
+        return
+    _configured_logger().critical(
+        "process.fault",
+        reason=str(found.exc_value),
+        thread=found.thread.name if found.thread else None,
+        exc_info=(found.exc_type, found.exc_value, found.exc_traceback),
+    )
+
+
+@attrs.define
+class Recurring:
+    """An event that may recur at a high rate: logged once a minute, with the number of times."""
+
+    event: str
+    clock: Callable[[], float]
+    """The current time in seconds."""
+    _count: int = attrs.field(default=0, init=False)
+    _logged: float | None = attrs.field(default=None, init=False)
+
+    def warn(self, **fields: Any) -> None:
+        """Log the event with *fields* unless it was logged less than a minute ago."""
+        self._count += 1
+        now = self.clock()
+        if self._logged is None or now - self._logged >= RECURRING_INTERVAL:
+            logger().warning(self.event, **fields, times=self._count)
+            self._count, self._logged = 0, now
 
 
 def is_console() -> bool:

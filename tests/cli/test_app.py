@@ -169,6 +169,23 @@ def test_an_error_is_an_event_in_the_json_log(worker):
     assert "nothing: the store has no such repo" == event["reason"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        pytest.param(("run", "--job", "missing.json"), 64, id="missing document"),
+        pytest.param(("get", "nothing", "target"), 66, id="missing repo"),
+        pytest.param(("get", "x@y@z", "target"), 64, id="invalid reference"),
+    ],
+)
+def test_every_error_of_a_command_is_an_event_in_the_json_log(worker, arguments, status):
+    """No line is raw text, such as the usage."""
+    done = worker(*arguments, "--log-format", "json")
+
+    events = [json.loads(line) for line in done.err.splitlines()]
+    assert [("worker.failed", status)] == [(e["event"], e["exit_code"]) for e in events]
+    assert status == done.status
+
+
 def test_a_closed_pipe_is_no_error(place):
     """``worker … | head`` prints no error and exits as if SIGPIPE had terminated it."""
     process = subprocess.Popen(

@@ -1,7 +1,6 @@
 """The ``worker`` command: its subcommands, and the exit status of a command line."""
 
 import importlib
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from worker import __version__
+from worker import __version__, hooks
 from worker.cli import failures, interrupts
 from worker.errors import Cause
 from worker.gateway import launch
@@ -141,12 +140,10 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
             decided()
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        failures.print_error(shown.getvalue().rstrip())
+        failures.report_usage(error)
         return failures.cause_of(error).exit_status
     except (click.Abort, KeyboardInterrupt):
-        failures.print_error("worker: stopped")
+        failures.report_stop()
         return Cause.STOPPED.exit_status
     except (OutputClosed, BrokenPipeError):
         # Otherwise Python reports at exit that it cannot flush standard output.
@@ -183,6 +180,7 @@ def main() -> NoReturn:
     """Run the command line of this process and exit with its status."""
     open_standard_streams()
     interrupts.install()
+    hooks.install()
     try:
         os.getcwd()
     except OSError as error:

@@ -1,5 +1,6 @@
 """How a failed command ends: its exit status, and the report on standard error."""
 
+import io
 import platform
 import sys
 import traceback
@@ -62,23 +63,51 @@ def report_error(error: BaseException, *, debug: bool) -> None:
     With *debug*, the traceback is included.
     """
     trace = "".join(traceback.format_exception(error)).rstrip() if debug else ""
-    from worker import telemetry  # Imported late: help and usage errors do without the log.
+    _report(f"{trace}\nworker: {explain(error)}".lstrip(), explain(error), cause_of(error), trace)
 
-    if telemetry.is_console():
-        print_error(f"{trace}\nworker: {explain(error)}".lstrip())
+
+def report_usage(error: click.ClickException) -> None:
+    """Report an error of the command line: as text with the usage, or as ``worker.failed``."""
+    shown = io.StringIO()
+    error.show(shown)
+    _report(shown.getvalue().rstrip(), error.format_message(), cause_of(error))
+
+
+def report_stop() -> None:
+    """Report that a signal has stopped the command."""
+    _report("worker: stopped", "stopped", Cause.STOPPED)
+
+
+def _report(text: str, reason: str, cause: Cause, trace: str = "") -> None:
+    if _log_is_text():
+        print_error(text)
         return
     fields = {"exception": trace} if trace else {}
-    telemetry.logger().error(
-        "worker.failed", reason=explain(error), exit_code=cause_of(error).exit_status, **fields
-    )
+    _log("worker.failed", reason=reason, exit_code=cause.exit_status, **fields)
+
+
+def _log_is_text() -> bool:
+    # Not imported here: help and usage errors do without the log.
+    telemetry = sys.modules.get("worker.telemetry")
+    return telemetry is None or telemetry.is_console()
+
+
+def _log(event: str, **fields: object) -> None:
+    from worker import telemetry
+
+    telemetry.logger().error(event, **fields)
 
 
 def print_error(text: str, *, colors: bool = False) -> None:
     """Print lines to standard error, with control characters escaped and secrets redacted.
 
-    With *colors*, ANSI color sequences are kept. Does nothing if standard error is closed: the exit
-    status still reports the result.
+    With *colors*, ANSI color sequences are kept. In a log of JSON, the text is the event
+    ``worker.message``. Does nothing if standard error is closed: the exit status still reports the
+    result.
     """
+    if not _log_is_text():
+        _log("worker.message", text=text)
+        return
     with suppress(OSError, ValueError):
         print(
             escape_controls(redact(text), keep="\t\n", colors=colors), file=sys.stderr, flush=True

@@ -22,7 +22,7 @@ import attrs
 import trio
 from trio.to_thread import run_sync as in_thread
 
-from worker import jsonlines, telemetry
+from worker import hooks, jsonlines, telemetry
 from worker.errors import WorkerError
 from worker.gateway.application import S3Application, open_application
 from worker.gateway.counters import Counters
@@ -206,6 +206,7 @@ def main() -> NoReturn:
     """Run the parent until its agent has drained it or has exited."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_private()
+    hooks.install()
     _raise_open_file_limit()
     # Children must not inherit the pipes of the agent by number, nor print into them.
     requests, replies = Channel(os.dup(0)), Channel(os.dup(1))
@@ -222,7 +223,6 @@ def main() -> NoReturn:
         telemetry.configure(plan.log.format, plan.log.level)
         telemetry.bind_job(plan.job)
         hide([*plan.secrets, *([plan.keys.secret.encode()] if plan.keys else [])])
-        sys.excepthook = telemetry.log_uncaught
         host, port = server.start(plan)
         replies.send(Serving(request.id, host, port))
         replies.send(server.run(replies))

@@ -32,6 +32,7 @@ from hypercorn.utils import parse_socket_addr, wrap_app
 from worker import telemetry
 from worker.gateway.admin import create_admin
 from worker.gateway.application import S3Application
+from worker.gateway.connections import Connections, Slot, accept_connections, bound
 from worker.gateway.http import ClientDisconnected, RequestHead, Response
 from worker.gateway.messages import Certificate
 from worker.s3.error_codes import S3Error
@@ -78,9 +79,13 @@ async def serve(
     certificate: Certificate | None,
     draining: Draining,
     *,
+    limit: int | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve connections of *listener*, which is taken over, until *draining* has finished."""
+    """Serve connections of *listener*, which is taken over, until *draining* has finished.
+
+    *limit* is the number of connections; by default what the limit on open files permits.
+    """
     config = Config()
     config.alpn_protocols = ["http/1.1"]
     config.h11_max_incomplete_size = MAX_HEAD
@@ -88,28 +93,27 @@ async def serve(
     config.keep_alive_max_requests = 1 << 62
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn")
-    sockets: trio.SocketListener = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-    accepting: trio.SocketListener | trio.SSLListener[trio.SocketStream] = sockets
+    sockets = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+    wrap: Callable[[trio.SocketStream], Any] = lambda stream: stream  # noqa: E731 - the identity
     if certificate is not None:
         config.certfile, config.keyfile = str(certificate.certfile), str(certificate.keyfile)
         context = config.create_ssl_context()
         assert context is not None
-        accepting = trio.SSLListener(sockets, context, https_compatible=True)
+        wrap = partial(trio.SSLStream, ssl_context=context, server_side=True, https_compatible=True)
     admin = wrap_app(create_admin(application), config.wsgi_max_body_size, "asgi")
     worker_context = WorkerContext(None)
-    async with trio.open_nursery() as connections:
+    async with trio.open_nursery() as tasks:
         async with trio.open_nursery() as listening:
             handler = partial(Connection, application, admin, config, worker_context)
             listening.start_soon(
-                partial(trio.serve_listeners, handler_nursery=connections),
-                handler,
-                [accepting],
+                accept_connections, sockets, wrap, Connections(limit or bound()), handler, tasks
             )
             task_status.started()
             await draining.requested.wait()
             listening.cancel_scope.cancel()
+        await sockets.aclose()
         await worker_context.terminated.set()
-        connections.cancel_scope.deadline = trio.current_time() + draining.deadline
+        tasks.cancel_scope.deadline = trio.current_time() + draining.deadline
 
 
 class Connection(TCPServer):
@@ -126,9 +130,11 @@ class Connection(TCPServer):
         config: Config,
         context: WorkerContext,
         stream: Any,
+        slot: Slot,
     ) -> None:
         super().__init__(admin, config, context, ConnectionState({}), stream)
         self.application = application
+        self._slot = slot
         self.broken = False
         """Whether a send has failed."""
         self._reading = trio.CancelScope()
@@ -174,6 +180,8 @@ class Connection(TCPServer):
                     self._reading.cancel()
                     await trio.aclose_forcefully(self.stream)
             return
+        if isinstance(event, Updated):
+            self._slot.set_idle(event.idle)
         # Shielded, since the task that has ended the response may be cancelled.
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             if not isinstance(event, Closed):
