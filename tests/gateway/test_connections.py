@@ -12,7 +12,7 @@ import pytest
 import structlog
 import trio
 import trio.testing
-from gateways import a_plan, open_gateway, serving
+from gateways import a_plan, serving
 
 from worker import telemetry
 from worker.gateway.connections import (
@@ -222,27 +222,3 @@ async def test_errors_of_accept_are_one_line_a_minute(
     ]
     assert all("exception" not in each and "ulimit" in each["remedy"] for each in found)
     assert found[0]["times"] == 1 < found[1]["times"]
-
-
-async def test_a_gateway_with_few_open_files_serves_many_connections(tmp_path, capfd):
-    """Its log has no traceback and is JSON, and every client gets its response."""
-    count, files = 80, 64
-    plan = a_plan(tmp_path)
-    async with open_gateway() as pool:
-        resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (files, files))
-        endpoint = await pool.serve(plan)
-        found: list[bytes] = []
-
-        async def read(stream: trio.SocketStream) -> None:
-            found.append(await answer(stream, GET))
-
-        with trio.fail_after(120):
-            async with contextlib.AsyncExitStack() as stack, trio.open_nursery() as clients:
-                for _ in range(count):
-                    stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
-                    clients.start_soon(read, await stack.enter_async_context(stream))
-
-    assert [True] * count == [response.endswith(b"alpha") for response in found]
-    events = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
-    assert {"gateway.connections_full"} == {each["event"] for each in events}
-    assert not any("exception" in each for each in events)

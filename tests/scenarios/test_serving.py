@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import boto3
 import pytest
@@ -129,3 +131,38 @@ def test_the_variables_of_a_gateway_can_be_sourced(site, job):
 
     assert all(line.startswith("export ") for line in lines)
     assert 0 == process.returncode
+
+
+FLOOD = """
+import os, socket
+from urllib.parse import urlsplit
+endpoint = urlsplit(os.environ["S3_ENDPOINT"])
+address = endpoint.hostname, endpoint.port
+clients = [socket.create_connection(address) for _ in range(90)]
+for client in clients:
+    client.sendall(b"HEAD /labresults/a.txt HTTP/1.1\\r\\nhost: localhost\\r\\n\\r\\n")
+print([client.recv(12) for client in clients].count(b"HTTP/1.1 200"))
+"""
+
+
+def test_more_connections_than_open_files_are_served_without_raw_text_in_the_log(site):
+    """Each line of the log is JSON, without a traceback, and one line reports the bound."""
+    a_commit(site.open(), {"a.txt": b"1"})
+    job = site.job(a_job(transform={"cmd": [sys.executable, "-c", FLOOD]}))
+    run = site.command("run", "--job", job, "--gateway-processes", "1")
+
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 100 && exec "$@"', "sh", *run],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=site.root,
+        env=site.environment,
+        timeout=240,
+    )
+
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert 0 == done.returncode, done.stderr
+    assert ["90"] == [each["line"] for each in events if each["event"] == "command.output"]
+    assert 1 == [each["event"] for each in events].count("gateway.connections_full")
+    assert not any("exception" in each for each in events)
