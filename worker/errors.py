@@ -53,6 +53,10 @@ class Conflict(WorkerError):
     """The request conflicts with an existing object or with another writer."""
 
 
+class KeyChanged(Conflict):
+    """The object at the key of a multipart upload was written or deleted since the upload began."""
+
+
 class NotPublished(WorkerError):
     """The output could not be committed. Running the same job again may succeed."""
 
@@ -138,6 +142,7 @@ MEANINGS = (
     # Not NoSuchKey: the store lost something, and a client would take that for a missing object.
     Meaning(NotFound, Cause.UNRUNNABLE, "InternalError"),
     Meaning(Denied, Cause.UNAVAILABLE, "AccessDenied"),
+    Meaning(KeyChanged, Cause.NOT_PUBLISHED, "ConditionalRequestConflict"),
     Meaning(Conflict, Cause.NOT_PUBLISHED, "OperationAborted"),
     Meaning(NotPublished, Cause.NOT_PUBLISHED, "ServiceUnavailable"),
     Meaning(DataLost, Cause.UNAVAILABLE, "InternalError"),

@@ -17,7 +17,7 @@ from attacks.cases import (
 from attacks.wire import framed
 
 PUTS = [
-    put("wrong MD5", 400, "BadDigest", {"content-md5": zeros(16)}, ExpectedDigest=zeros(16)),
+    put("wrong MD5", 400, "BadDigest", {"content-md5": zeros(16)}, ExpectedDigest="0" * 32),
     put("empty MD5", 400, "InvalidDigest", {"content-md5": ""}),
     put("MD5 that is no base64", 400, "InvalidDigest", {"content-md5": "no base64!"}),
     put("MD5 of 15 bytes", 400, "InvalidDigest", {"content-md5": zeros(15)}),
@@ -127,7 +127,8 @@ PUTS = [
     put("two lengths", 400, "BadRequest", {"content-length": "13, 14"}),
     put("length in hex", 400, "BadRequest", {"content-length": "0xd"}),
     put("length of 21 digits", 400, "BadRequest", {"content-length": "1" * 21}),
-    put("length over 5 TiB", 400, "EntityTooLarge", {"content-length": str(6 << 40)}, body=None),
+    put("length over 5 GiB", 400, "EntityTooLarge", {"content-length": str((5 << 30) + 1)}, body=None, MaxSizeAllowed="5368709120"),
+    put("a key above the bucket", 400, "InvalidURI", target="/out/a/../../new"),
     put("unknown coding", 501, "NotImplemented", {"transfer-encoding": "gzip"}),
     put("chunked, bad size", 400, "IncompleteBody", {"transfer-encoding": "chunked"}, b"zz\r\n"),
     put(

@@ -28,7 +28,7 @@ READS = [
     get("part one", 400, "InvalidArgument", target="/out/there?partNumber=one"),
     get("part 10,001", 400, "InvalidArgument", target="/out/there?partNumber=10001"),
     get("part 2 of a plain object", 416, "InvalidPartNumber", target="/out/there?partNumber=2"),
-    get("part 3 of two", 400, "InvalidPart", target="/out/parts?partNumber=3"),
+    get("part 3 of two", 416, "InvalidPartNumber", target="/out/parts?partNumber=3", ActualPartCount="2", PartNumberRequested="3"),
     get(
         "a range of a part",
         400,
@@ -69,7 +69,7 @@ READS = [
             ("If-Match", "/out/there", 412, {"if-match": OTHER_ETAG}),
             ("If-None-Match", "/out/there", 304, {"if-none-match": ETAG}),
             ("a range behind the end", "/out/there", 416, {"range": "bytes=13-"}),
-            ("part 3 of two", "/out/parts?partNumber=3", 400, {}),
+            ("part 3 of two", "/out/parts?partNumber=3", 416, {}),
             ("a key that is no UTF-8", "/out/%FF", 400, {}),
         )
     ),

@@ -15,6 +15,12 @@ class ModelObject:
     metadata: dict[str, str] = attrs.field(factory=dict)
     content_type: str = "binary/octet-stream"
     tags: dict[str, str] = attrs.field(factory=dict)
+    copied: bool = False
+
+    @property
+    def readable_parts(self) -> tuple[bytes, ...]:
+        """What GetObject returns for each part number: a copy is one object."""
+        return (self.data,) if self.copied else self.parts
 
     @property
     def data(self) -> bytes:

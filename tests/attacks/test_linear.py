@@ -36,7 +36,7 @@ PARSERS = {
     "entity tags": conditions.etags,
     "moment": conditions.parse_date,
     "range": lambda value: reads.select_range(value, 10),
-    "range of a copy": lambda value: reads.copy_source_range(value, 10),
+    "range of a copy": lambda value: copying.copy_source_range(value, 10),
     "tags": metadata.parse_tagging_header,
     "copy source": lambda value: copying.copy_source(
         a_request("PUT", "/out/k", {"x-amz-copy-source": value})

@@ -1,5 +1,6 @@
 """Random sequences of operations on a gateway and on a model have the same results."""
 
+from email.header import decode_header, make_header
 from typing import ClassVar
 from urllib.parse import quote, unquote, urlencode
 from xml.sax.saxutils import escape
@@ -18,10 +19,12 @@ ODD = "ab/.%+ &<\"'\n\x01\x1füÀ\ud7ff\ue000\uffff𝄞-~?#=;:@*\\"
 # Few and short keys, so that operations meet on one key, and characters whose escaping or order
 # is often wrong.
 KEYS = st.one_of(
-    st.sampled_from(["a", "b", "a/", "a/b", "a//b", "/", "..", "ü", "\ue000", "𝄞", "a\x01", "a b"]),
+    st.sampled_from(
+        ["a", "b", "a/", "a/b", "a//b", "/", "a/..", "ü", "\ue000", "𝄞", "a\x01", "a b"]
+    ),
     st.text("ab/", min_size=1, max_size=3),
     st.text(ODD, min_size=1, max_size=3),
-)
+).filter(lambda key: ".." not in key or key == "a/..")
 PREFIXES = st.one_of(st.just(""), KEYS)
 DELIMITERS = st.sampled_from(["", "/", "/", "a", "ab", "ü", "//", "\x01"])
 DATA = st.one_of(st.binary(max_size=40), st.sampled_from([b"", b"x" * 70_000, b"y" * 300_000]))
@@ -116,7 +119,7 @@ class Buckets(RuleBasedStateMachine):
                 content_type = "binary/octet-stream"
                 thing = attrs.evolve(thing, metadata=metadata, content_type=content_type)
             assert (200, thing.etag) == (reply.status, reply.field("ETag"))
-            self.things[key] = thing
+            self.things[key] = attrs.evolve(thing, copied=True)
 
     @rule(key=KEYS, data=DATA, begin=st.sampled_from([0, 0, 0, 1, 2]), tags=TAGS)
     def upload_in_parts(self, key, data, begin, tags):
@@ -196,7 +199,7 @@ class Buckets(RuleBasedStateMachine):
             reply.headers["content-type"],
         )
         assert thing.metadata == {
-            name.removeprefix("x-amz-meta-"): value.encode("latin-1").decode()
+            name.removeprefix("x-amz-meta-"): str(make_header(decode_header(value)))
             for name, value in reply.headers.items()
             if name.startswith("x-amz-meta-")
         }
@@ -235,10 +238,10 @@ class Buckets(RuleBasedStateMachine):
         thing = self.things.get(key)
         if thing is None:
             assert "NoSuchKey" == reply.code
-        elif number > len(thing.parts):
-            assert ("InvalidPart" if thing.multipart else "InvalidPartNumber") == reply.code
+        elif number > len(thing.readable_parts):
+            assert "InvalidPartNumber" == reply.code
         else:
-            assert thing.parts[number - 1] == reply.body
+            assert thing.readable_parts[number - 1] == reply.body
 
     @rule(seen=SEEN, key=KEYS)
     def get_tags(self, seen, key):

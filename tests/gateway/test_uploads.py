@@ -32,7 +32,7 @@ def create_upload(client, *parts, **arguments):
         put = client.upload_part(**NAME, UploadId=upload, PartNumber=number, Body=data, **algorithm)
         listed.append(
             {"PartNumber": number, "ETag": put["ETag"]}
-            | {name: value for name, value in put.items() if name.startswith("ChecksumC")}
+            | {name: value for name, value in put.items() if algorithm and "Checksum" in name}
         )
     return upload, {"Parts": listed}
 
@@ -101,7 +101,11 @@ BAD = {
     "order": (lambda parts: parts[::-1], "InvalidPartOrder"),
     "missing": (lambda parts: [*parts, {"PartNumber": 9, "ETag": '"0"'}], "InvalidPart"),
     "other tag": (lambda parts: [{**parts[0], "ETag": '"0"'}, parts[1]], "InvalidPart"),
-    "empty": (lambda _parts: [], "MalformedXML"),
+    "empty": (lambda _parts: [], "InvalidRequest"),
+    "checksum": (
+        lambda parts: [{**parts[0], "ChecksumCRC32": "AAAAAA=="}, parts[1]],
+        "InvalidPart",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from worker.s3 import (
+    attributes,
     canned_responses,
     copying,
     listing,
@@ -178,7 +179,7 @@ class Fuzzer:
             "parts": lambda: listing.parse_parts(request),
             "object metadata": lambda: metadata.object_metadata(request),
             "copy source": lambda: copying.copy_source(request),
-            "attributes": lambda: reads.requested_attributes(request),
+            "attributes": lambda: attributes.requested_attributes(request),
             "part number": lambda: multipart.part_number(request),
             "upload checksum": lambda: upload_checksum(request),
             "read conditions": lambda: read_conditions(request.headers),
@@ -186,7 +187,7 @@ class Fuzzer:
             "delete conditions": lambda: delete_conditions(request.headers),
             "copy conditions": lambda: copy_conditions(request.headers),
             "range": lambda: reads.select_range(request.headers.get("range"), 10),
-            "copy range": lambda: reads.copy_source_range(request.headers.get("range"), 10),
+            "copy range": lambda: copying.copy_source_range(request.headers.get("range"), 10),
             "tags": lambda: metadata.parse_tagging_header(request.headers.get("x-amz-tagging", "")),
         }.items():
             self.attempt(step, act)

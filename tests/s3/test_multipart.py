@@ -205,7 +205,6 @@ def test_a_size_and_checksum_of_the_object_are_compared():
     headers = {
         "x-amz-mp-object-size": str(2 * MIN_PART + 3),
         "x-amz-checksum-crc64nvme": value,
-        "x-amz-checksum-type": "FULL_OBJECT",
     }
 
     assert value == _complete(_listed(uploaded), uploaded, headers=headers).checksum.value

@@ -155,7 +155,7 @@ def test_an_object_of_one_empty_part_has_one_part():
 @pytest.mark.parametrize(
     ("entry", "headers", "query", "code"),
     [
-        pytest.param(MULTIPART, {}, "partNumber=4", "InvalidPart", id="missing part"),
+        pytest.param(MULTIPART, {}, "partNumber=4", "InvalidPartNumber", id="missing part"),
         pytest.param(
             OBJECT, {}, "partNumber=2", "InvalidPartNumber", id="part 2 without multipart upload"
         ),

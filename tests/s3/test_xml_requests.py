@@ -35,7 +35,7 @@ def _completion(*parts):
     ("body", "code"),
     [
         pytest.param(b"", "MalformedXML", id="empty"),
-        pytest.param(_completion(), "MalformedXML", id="no parts"),
+        pytest.param(_completion(), "InvalidRequest", id="no parts"),
         pytest.param(_completion(b"<Part/>"), "MalformedXML", id="empty part"),
         pytest.param(
             _completion(b"<Part><PartNumber>1</PartNumber></Part>"), "MalformedXML", id="no ETag"
@@ -131,7 +131,6 @@ def test_tags_are_parsed():
 @pytest.mark.parametrize(
     ("inside", "code"),
     [
-        (b"", "MalformedXML"),
         (b"<TagSet><Tag><Key>a</Key></Tag></TagSet>", "MalformedXML"),
         (b"<TagSet><Tag><Key>!</Key><Value>1</Value></Tag></TagSet>", "InvalidTag"),
     ],

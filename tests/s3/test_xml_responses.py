@@ -8,8 +8,8 @@ from s3.protocol_builders import a_part, a_request, an_object, an_upload, raises
 
 from worker.model import Checksum, Part
 from worker.s3 import listing, xml_responses
+from worker.s3.attributes import attributes
 from worker.s3.error_codes import S3Error
-from worker.s3.reads import attributes
 from worker.s3.xml_requests import parse_xml
 
 MODEL = ServiceModel(Session().get_service_data("s3"))
@@ -144,8 +144,9 @@ def test_list_parts_has_number_size_etag_and_checksum():
     query = listing.parse_parts(a_request("GET", "/out/k?uploadId=1&max-parts=1"))
     parts = [a_part(1, 5, checksum=CRC), a_part(2, 5)]
     page = listing.parts_page(parts, query)
+    upload = an_upload(algorithm="CRC32")
 
-    found = _parse("ListParts", xml_responses.list_parts("out", an_upload(), query, page))
+    found = _parse("ListParts", xml_responses.list_parts("out", upload, query, page))
 
     (part,) = found["Parts"]
     assert (1, 5, "AAAAAA==") == (part["PartNumber"], part["Size"], part["ChecksumCRC32"])
@@ -235,8 +236,9 @@ def test_an_error_has_code_message_fields_resource_and_ids():
 
 
 def test_get_object_attributes_has_the_requested_attributes():
-    """Parts are paged."""
-    entry = an_object(checksum=CRC, parts=(Part(1, 5, checksum=CRC), Part(4, 5)))
+    """The parts of a composite checksum are listed in pages; its value has no number of parts."""
+    composite = Checksum("CRC32", "AAAAAA==-2", "COMPOSITE")
+    entry = an_object(checksum=composite, parts=(Part(1, 5, checksum=CRC), Part(4, 5)))
     headers = {
         "x-amz-object-attributes": "ETag,Checksum,ObjectParts, StorageClass,ObjectSize",
         "x-amz-max-parts": "1",
@@ -249,7 +251,7 @@ def test_get_object_attributes_has_the_requested_attributes():
         found["ObjectSize"],
         found["StorageClass"],
     )
-    assert {"ChecksumCRC32": "AAAAAA==", "ChecksumType": "FULL_OBJECT"} == found["Checksum"]
+    assert {"ChecksumCRC32": "AAAAAA==", "ChecksumType": "COMPOSITE"} == found["Checksum"]
     parts = found["ObjectParts"]
     assert (2, True, 1) == (
         parts["TotalPartsCount"],
@@ -257,6 +259,16 @@ def test_get_object_attributes_has_the_requested_attributes():
         parts["NextPartNumberMarker"],
     )
     assert [{"PartNumber": 1, "Size": 5, "ChecksumCRC32": "AAAAAA=="}] == parts["Parts"]
+
+
+def test_get_object_attributes_counts_the_parts_of_a_full_object_checksum():
+    """They are not listed, as by S3."""
+    entry = an_object(checksum=CRC, parts=(Part(1, 5), Part(4, 5)))
+    headers = {"x-amz-object-attributes": "ObjectParts"}
+
+    found = _parse("GetObjectAttributes", attributes(a_request("GET", "/out/k", headers), entry))
+
+    assert {"TotalPartsCount": 2} == found["ObjectParts"]
 
 
 @pytest.mark.parametrize("name", ["x-amz-max-parts", "x-amz-part-number-marker"])

@@ -23,7 +23,14 @@ from weakref import WeakSet
 import attrs
 import msgspec
 
-from worker.errors import Conflict, KeyMissing, OutputClosed, Unavailable, UploadMissing
+from worker.errors import (
+    Conflict,
+    KeyChanged,
+    KeyMissing,
+    OutputClosed,
+    Unavailable,
+    UploadMissing,
+)
 from worker.model import OUT, Entry, StoredPart, Upload
 
 BUSY_TIMEOUT = 60_000
@@ -51,6 +58,7 @@ CREATE TABLE objects (key BLOB PRIMARY KEY, entry BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE undo (key BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID;
 CREATE TABLE uploads (
     key BLOB NOT NULL, id TEXT NOT NULL, epoch INTEGER NOT NULL, upload BLOB NOT NULL,
+    key_changed INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (key, id)
 ) WITHOUT ROWID;
 CREATE TABLE parts (
@@ -200,7 +208,7 @@ class Index:
         """Add an upload."""
         with self._change(epoch) as (db, _):
             db.execute(
-                "INSERT INTO uploads VALUES (?, ?, ?, ?)",
+                "INSERT INTO uploads (key, id, epoch, upload) VALUES (?, ?, ?, ?)",
                 (upload.key.encode(), upload.id, epoch, _encode(upload)),
             )
 
@@ -230,6 +238,13 @@ class Index:
                 return
             last = rows[-1][0], rows[-1][1]
 
+    def check_upload(self, key: str, upload_id: str) -> None:
+        """Raise UploadMissing unless the upload is in progress or was completed."""
+        db = self._connection()
+        completed = db.execute("SELECT key FROM completed WHERE upload = ?", (upload_id,))
+        if completed.fetchone() != (key.encode(),):
+            _find_upload(db, key, upload_id)
+
     def parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """Return the parts of an upload by number; raises UploadMissing."""
         db = self._connection()
@@ -256,7 +271,9 @@ class Index:
     ) -> Entry:
         """Replace an upload by the object that *make_entry* returns, if *decide* accepts.
 
-        An upload that was completed before returns the object that it became, as S3 does.
+        An upload that was completed before returns the object that it became, as S3 does. With a
+        condition, raises KeyChanged if the object at the key was written or deleted since the
+        upload was created, also if *decide* accepts what is there now.
         """
         raw = key.encode()
         with self._change(epoch) as (db, late):
@@ -268,6 +285,11 @@ class Index:
             upload = _find_upload(db, key, upload_id)
             if decide is not None:
                 decide(_find(db, raw))
+                changed = db.execute(
+                    "SELECT key_changed FROM uploads WHERE key = ? AND id = ?", (raw, upload_id)
+                )
+                if changed.fetchone()[0]:
+                    raise KeyChanged(f"{key} was changed since the upload {upload_id} was created")
             entry = make_entry(upload, _find_parts(db, upload_id))
             _set(db, raw, entry, late=late)
             _delete_upload(db, raw, upload_id)
@@ -401,6 +423,7 @@ def _set(db: sqlite3.Connection, key: bytes, entry: Entry | None, *, late: bool)
     of an earlier epoch, becomes what was there.
     """
     raw = None if entry is None else _encode(entry)
+    db.execute("UPDATE uploads SET key_changed = 1 WHERE key = ?", (key,))
     if late:
         db.execute("UPDATE undo SET entry = ? WHERE key = ?", (raw, key))
     else:

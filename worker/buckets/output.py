@@ -15,6 +15,7 @@ from worker.buckets.bucket import Bucket
 from worker.buckets.index import Decide, Index
 from worker.errors import KeyMissing
 from worker.model import OUT, Checksum, Entry, Extent, Part, StoredPart, Upload, cut
+from worker.s3.checksums import COMPOSITE
 from worker.s3.metadata import ObjectMetadata
 from worker.s3.multipart import Completion
 from worker.store.blobs import Stage
@@ -103,7 +104,10 @@ class OutputBucket(Bucket):
         epoch: int,
         decide: Decide | None = None,
     ) -> Entry:
-        """Create an object that shares the extents of *source*; no payload is read or written."""
+        """Create an object that shares the extents of *source*; no payload is read or written.
+
+        As in S3, the copy of a multipart object has no parts.
+        """
         entry = attrs.evolve(
             source,
             key=key,
@@ -112,6 +116,7 @@ class OutputBucket(Bucket):
             metadata=metadata.metadata,
             tags=metadata.tags,
             checksum=checksum,
+            parts=(),
         )
         self.index.put(entry, epoch=epoch, decide=decide)
         return entry
@@ -157,6 +162,10 @@ class OutputBucket(Bucket):
     def upload(self, key: str, upload_id: str) -> Upload:
         """Return an upload in progress; raises UploadMissing."""
         return self.index.upload(key, upload_id)
+
+    def check_upload(self, key: str, upload_id: str) -> None:
+        """Raise UploadMissing unless the upload is in progress or was completed."""
+        self.index.check_upload(key, upload_id)
 
     def uploads(self) -> Iterator[Upload]:
         """Yield the uploads in progress by key and id; blocks."""
@@ -225,7 +234,15 @@ class OutputBucket(Bucket):
                 metadata=upload.metadata,
                 tags=upload.tags,
                 checksum=made.checksum,
-                parts=tuple(Part(part.number, part.size, part.checksum) for part in made.parts),
+                parts=tuple(
+                    Part(
+                        part.number,
+                        part.size,
+                        # Of a full object's checksum, no part has one.
+                        part.checksum if made.checksum.type == COMPOSITE else None,
+                    )
+                    for part in made.parts
+                ),
             )
 
         return self.index.complete_upload(

@@ -12,7 +12,7 @@ from worker.concurrency import open_plain_nursery
 from worker.gateway.http import RequestBody
 from worker.s3.aws_chunked import ChunkedDecoder
 from worker.s3.error_codes import S3Error
-from worker.s3.payload import Digests, parse_payload
+from worker.s3.payload import MAX_UPLOAD, Digests, parse_payload, too_large
 from worker.store.blobs import Stage
 
 if TYPE_CHECKING:
@@ -140,7 +140,12 @@ async def _store_large(
             _start_worker(nursery, digests.update_md5) as hashing,
             _start_worker(nursery, write) as writing,
         ):
+            received = 0
             async for batch in _batches(collected, pieces):
+                # A body without a length is limited as it arrives.
+                received += sum(map(len, batch))
+                if received > MAX_UPLOAD:
+                    raise too_large(received)
                 await hashing.send(batch)
                 await writing.send(batch)
         digests.verify(None if decoder is None else decoder.trailers)

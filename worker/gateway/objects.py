@@ -12,8 +12,8 @@ from worker.buckets.output import OutputBucket
 from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Headers, Response, empty, xml
 from worker.model import Checksum, Entry
-from worker.s3 import copying, reads, xml_requests, xml_responses
-from worker.s3.checksums import ALGORITHMS, checksum_of
+from worker.s3 import attributes, copying, reads, xml_requests, xml_responses
+from worker.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, checksum_of
 from worker.s3.conditions import (
     Conditions,
     check_copy,
@@ -101,10 +101,10 @@ async def copy_object(context: "Context", output: OutputBucket, epoch: int) -> R
     source = copying.copy_source(context.request)
     bucket, existing = await find_source(context, source)
     metadata, algorithm = copying.copied_metadata(context.request, source, existing)
-    checksum = existing.checksum
-    if algorithm and (checksum is None or checksum.algorithm != algorithm):
+    checksum = copying.derived_checksum(existing, algorithm)
+    if checksum is None:
         # The only case in which the payload must be read.
-        checksum = await _compute_checksum(bucket, existing, algorithm)
+        checksum = await _compute_checksum(bucket, existing, algorithm or DEFAULT_ALGORITHM)
     entry = output.copy(context.key, existing, metadata, checksum, epoch=epoch, decide=decide)
     return xml(
         xml_responses.copy_object(etag=entry.etag, modified=entry.modified, checksum=entry.checksum)
@@ -179,7 +179,7 @@ def _delete(output: OutputBucket, key: str, conditions: Conditions, epoch: int) 
 async def get_object_attributes(context: "Context") -> Response:
     """Handle GetObjectAttributes."""
     entry = await context.bucket.entry(context.key)
-    body = reads.attributes(context.request, entry)
+    body = attributes.attributes(context.request, entry)
     return xml(body, [(b"last-modified", reads.http_date(last_modified(entry.modified)))])
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.output import OutputBucket
+from worker.errors import KeyChanged
 from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Response, empty, xml
 from worker.gateway.objects import deciding, find_source, stored_headers
 from worker.model import StoredPart, Upload
-from worker.s3 import copying, multipart, reads, xml_requests, xml_responses
+from worker.s3 import copying, multipart, xml_requests, xml_responses
 from worker.s3.checksums import DEFAULT_ALGORITHM, upload_checksum
+from worker.s3.error_codes import S3Error
 from worker.s3.metadata import object_metadata
 from worker.s3.payload import Digests
 
@@ -58,7 +60,7 @@ async def upload_part_copy(context: "Context", output: OutputBucket, epoch: int)
     number = multipart.part_number(request)
     upload = output.upload(context.key, request.params["uploadId"])
     bucket, source = await find_source(context, copying.copy_source(request))
-    span = reads.copy_source_range(request.headers.get("x-amz-copy-source-range"), source.size)
+    span = copying.copy_source_range(request.headers.get("x-amz-copy-source-range"), source.size)
     algorithm = upload.algorithm or DEFAULT_ALGORITHM
     whole = span.length == source.size and not source.parts
     if whole and source.checksum and source.checksum.algorithm == algorithm:
@@ -79,10 +81,10 @@ async def upload_part_copy(context: "Context", output: OutputBucket, epoch: int)
         checksum=checksum,
         epoch=epoch,
     )
+    # The parts of an upload without an algorithm have a checksum that only the gateway uses.
+    shown = part.checksum if upload.algorithm else None
     return xml(
-        xml_responses.upload_part_copy(
-            etag=part.etag, modified=part.modified, checksum=part.checksum
-        )
+        xml_responses.upload_part_copy(etag=part.etag, modified=part.modified, checksum=shown)
     )
 
 
@@ -90,6 +92,7 @@ async def complete(context: "Context", output: OutputBucket, epoch: int) -> Resp
     """Handle CompleteMultipartUpload, which is idempotent."""
     request = context.request
     decide = deciding(request)
+    output.check_upload(context.key, request.params["uploadId"])
     body = await receive_document(context)
     listed = await in_thread(xml_requests.parse_complete, body)
 
@@ -97,15 +100,19 @@ async def complete(context: "Context", output: OutputBucket, epoch: int) -> Resp
         return multipart.complete(listed, {part.number: part for part in parts}, upload, request)
 
     # In a thread: ten thousand parts would keep the event loop from its other clients.
-    entry = await in_thread(
-        lambda: output.complete_upload(
-            context.key,
-            request.params["uploadId"],
-            assemble,
-            epoch=epoch,
-            decide=decide,
+    try:
+        entry = await in_thread(
+            lambda: output.complete_upload(
+                context.key,
+                request.params["uploadId"],
+                assemble,
+                epoch=epoch,
+                decide=decide,
+            )
         )
-    )
+    except KeyChanged as error:
+        condition = "If-Match" if "if-match" in request.headers else "If-None-Match"
+        raise S3Error("ConditionalRequestConflict", Condition=condition, Key=context.key) from error
     location = f"{context.scheme}://{request.host}{request.path}"
     return xml(
         xml_responses.complete_multipart_upload(

@@ -1,12 +1,13 @@
 """Copies: the source of a copy, and the metadata of its target."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from worker.model import Entry
-from worker.s3.checksums import algorithm_named
+from worker.model import Checksum, Entry
+from worker.s3.checksums import ALGORITHMS, COMPOSITE, algorithm_named, combine
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import (
     ObjectMetadata,
@@ -15,9 +16,11 @@ from worker.s3.metadata import (
     stored_headers,
     user_metadata,
 )
-from worker.s3.request import MAX_KEY, Request
+from worker.s3.reads import Span
+from worker.s3.request import MAX_KEY, Request, check_climb
 
 HEADER = "x-amz-copy-source"
+_RANGE = re.compile(r"bytes=([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 COPY, REPLACE = "COPY", "REPLACE"
 
 
@@ -51,11 +54,8 @@ def copy_source(request: Request) -> CopySource:
             "The source must be in a bucket of this job; access points are not supported.",
         )
     if not bucket or not key or "\x00" in key:
-        raise invalid_argument(
-            HEADER,
-            value,
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-        )
+        raise invalid_argument(HEADER, HEADER, "Invalid copy source object key")
+    check_climb(key, value)
     if len(key.encode()) > MAX_KEY:
         raise S3Error("KeyTooLongError", Size=len(key.encode()), MaxSizeAllowed=MAX_KEY)
     return CopySource(bucket, key)
@@ -64,10 +64,10 @@ def copy_source(request: Request) -> CopySource:
 def copied_metadata(
     request: Request, source: CopySource, entry: Entry
 ) -> tuple[ObjectMetadata, str | None]:
-    """Return the metadata of a copy of *entry*, and the checksum algorithm that it requires.
+    """Return the metadata of a copy of *entry*, and the checksum algorithm that it requests.
 
-    The metadata is chosen by the two directives; without an algorithm, the copy has the checksum of
-    its source. Raises InvalidRequest for a copy onto itself that changes nothing.
+    The metadata is chosen by the two directives. Raises InvalidRequest for a copy onto itself that
+    changes nothing.
     """
     check_supported(request)
     metadata_directive = _directive(request, "metadata")
@@ -98,9 +98,58 @@ def copied_metadata(
     return ObjectMetadata(headers, metadata, tags), chosen
 
 
+def derived_checksum(entry: Entry, algorithm: str | None) -> Checksum | None:
+    """Return the checksum of a copy of *entry*, as far as no payload has to be read for it.
+
+    *algorithm* is the one that the request asks for; the copy then has a checksum of the full
+    object, or None is returned and it must be computed. Without one, the copy has the algorithm of
+    its source. The CRC of a full object is combined from those of its parts. A composite SHA
+    cannot be derived, and stays as it is.
+    """
+    stored = entry.checksum
+    if stored is None or (algorithm is not None and algorithm != stored.algorithm):
+        return None
+    if stored.type != COMPOSITE:
+        return stored
+    parts = [(part.checksum.value, part.size) for part in entry.parts if part.checksum is not None]
+    if ALGORITHMS[stored.algorithm].combine is not None and len(parts) == len(entry.parts) > 0:
+        return combine(stored.algorithm, parts)
+    return None if algorithm is not None else stored
+
+
 def _directive(request: Request, kind: str) -> str:
     name = f"x-amz-{kind}-directive"
     value = request.headers.get(name, COPY)
     if value.upper() not in (COPY, REPLACE):
         raise invalid_argument(name, value, f"Unknown {kind} directive.")
     return value.upper()
+
+
+def copy_source_range(header: str | None, size: int) -> Span:
+    """Return the span of x-amz-copy-source-range; without one, that of the whole source.
+
+    Raises InvalidArgument unless it has the form ``bytes=first-last`` and ends within the source,
+    and InvalidRequest if it starts beyond its end.
+    """
+    if header is None:
+        return Span(0, size)
+    match = _RANGE.fullmatch(header)
+    if match is None or int(match.group(2)) < int(match.group(1)):
+        raise invalid_argument(
+            "x-amz-copy-source-range",
+            header,
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first "
+            "and last are the zero-based offsets of the first and last bytes to copy",
+        )
+    first, last = int(match.group(1)), int(match.group(2))
+    if first >= size:
+        raise S3Error(
+            "InvalidRequest", "The specified copy range is invalid for the source object size"
+        )
+    if last >= size:
+        raise invalid_argument(
+            "x-amz-copy-source-range",
+            header,
+            f"Range specified is not valid for source object of size: {size}",
+        )
+    return Span(first, last + 1)

@@ -29,11 +29,13 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             409,
             "Your previous request to create the named bucket succeeded and you already own it.",
         ),
-        "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size."),
-        "EntityTooSmall": (
-            400,
-            "Your proposed upload is smaller than the minimum allowed object size.",
+        "ConditionalRequestConflict": (
+            409,
+            "The conditional request cannot succeed due to a conflicting operation against this "
+            "resource.",
         ),
+        "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed size"),
+        "EntityTooSmall": (400, "Your proposed upload is smaller than the minimum allowed size"),
         "IncompleteBody": (
             400,
             "You did not provide the number of bytes specified by the Content-Length HTTP header",

@@ -47,6 +47,8 @@ def check_tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """
     tags: dict[str, str] = {}
     for key, value in pairs:
+        if key.startswith("aws:"):
+            raise S3Error("InvalidTag", "Your TagKey cannot be prefixed with aws:", TagKey=key)
         if not key or len(key) > MAX_TAG_KEY or not _TAG.fullmatch(key):
             raise S3Error("InvalidTag", "The TagKey you have provided is invalid", TagKey=key)
         if len(value) > MAX_TAG_VALUE or not _TAG.fullmatch(value):

@@ -10,10 +10,10 @@ import attrs
 from worker.model import Checksum, StoredPart, Upload
 from worker.s3.checksums import (
     ALGORITHMS,
+    BY_HEADER,
     COMPOSITE,
     DEFAULT_ALGORITHM,
     FULL_OBJECT,
-    PREFIX,
     combine,
     composite,
 )
@@ -82,7 +82,7 @@ def complete(
     *uploaded* has the parts of the upload by number. A size or checksum in the headers of *request*
     is compared with that of the object.
     """
-    _check_order(listed)
+    _check_order(listed, upload)
     parts = tuple(_find_part(each, uploaded, upload) for each in listed)
     for part in parts[:-1]:
         if part.size < MIN_PART:
@@ -97,14 +97,14 @@ def complete(
     _check_size(request, size)
     etag = etag_of([part.etag for part in parts])
     checksum = _object_checksum(upload, parts, listed)
-    _check_object_checksum(request, checksum)
+    _check_object_checksum(request, upload, checksum)
     return Completion(parts, size, etag, checksum)
 
 
-def _check_order(listed: Sequence[ListedPart]) -> None:
+def _check_order(listed: Sequence[ListedPart], upload: Upload) -> None:
     for before, following in pairwise(listed):
         if following.number <= before.number:
-            raise S3Error("InvalidPartOrder")
+            raise S3Error("InvalidPartOrder", UploadId=upload.id)
 
 
 def _find_part(
@@ -113,11 +113,17 @@ def _find_part(
     part = uploaded.get(listed.number)
     if part is None or part.etag != listed.etag:
         raise _invalid_part(listed, upload)
+    if listed.checksums and upload.algorithm is None:
+        # Also the correct checksum: the parts of such an upload have none.
+        raise _invalid_part(listed, upload)
     for algorithm, value in listed.checksums.items():
-        stored = part.checksum
-        # A checksum in another algorithm than the stored one cannot be compared. Some SDKs send
-        # several.
-        if stored is not None and stored.algorithm == algorithm and stored.value != value:
+        if algorithm != upload.algorithm:
+            raise S3Error(
+                "BadDigest",
+                f"The {algorithm.lower()} you specified for part {listed.number} did not match "
+                "what we received.",
+            )
+        if part.checksum is not None and part.checksum.value != value:
             raise _invalid_part(listed, upload)
     return part
 
@@ -136,7 +142,7 @@ def _check_size(request: Request, size: int) -> None:
         raise S3Error(
             "InvalidRequest",
             f"The provided 'x-amz-mp-object-size' header value {expected} does not match what was "
-            f"computed: {size}.",
+            f"computed: {size}",
         )
 
 
@@ -168,18 +174,34 @@ def _missing_checksum(upload: Upload, listed: ListedPart) -> S3Error:
     )
 
 
-def _check_object_checksum(request: Request, checksum: Checksum) -> None:
+def _check_object_checksum(request: Request, upload: Upload, checksum: Checksum) -> None:
+    """Compare the checksum of the object in the headers; raises InvalidRequest and BadDigest.
+
+    As in S3, a value is that of the full object only if the request has the checksum type
+    FULL_OBJECT, and any value in another algorithm than that of the upload is wrong. An upload
+    without an algorithm has no type, and values in other algorithms than its default are ignored.
+    """
     stated = request.headers.get("x-amz-checksum-type")
-    if stated is not None and stated.upper() != checksum.type:
+    if stated is not None and stated.upper() != upload.checksum_type:
         raise S3Error(
             "InvalidRequest",
-            f"The upload was created using the {checksum.type} checksum mode. The complete request "
-            "must use the same checksum mode.",
+            f"The upload was created using the {upload.checksum_type or 'null'} checksum mode. The "
+            "complete request must use the same checksum mode.",
         )
-    value = request.headers.get(PREFIX + checksum.algorithm.lower())
-    # SDKs may omit the number of parts at the end of a composite checksum.
-    if value is not None and value not in (checksum.value, checksum.value.partition("-")[0]):
-        raise S3Error(
-            "BadDigest",
-            f"The {checksum.algorithm} you specified did not match the calculated checksum.",
-        )
+    for name in request.headers.keys() & BY_HEADER.keys():
+        value, algorithm = request.headers[name], BY_HEADER[name].name
+        if algorithm != checksum.algorithm:
+            if upload.algorithm is None:
+                continue
+            matches = False
+        elif checksum.type == COMPOSITE:
+            # SDKs may omit the number of parts at the end of a composite checksum.
+            matches = value in (checksum.value, checksum.value.partition("-")[0])
+        else:
+            matches = value == checksum.value and (stated is not None or upload.algorithm is None)
+        if not matches:
+            raise S3Error(
+                "BadDigest",
+                f"The {checksum.algorithm.lower()} you specified did not match the calculated "
+                "checksum.",
+            )

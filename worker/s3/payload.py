@@ -23,7 +23,8 @@ from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
-MAX_OBJECT = 5 * 1024**4
+MAX_UPLOAD = 5 * 1024**3
+"""Bytes of a single upload: of PutObject, a part, or a form. Larger objects are multipart."""
 
 
 @attrs.frozen
@@ -72,8 +73,8 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
     """
     headers = request.headers
     length = _length("Content-Length", headers.get("content-length"))
-    if length is not None and length > MAX_OBJECT:
-        raise _too_large(length)
+    if length is not None and length > MAX_UPLOAD:
+        raise too_large(length)
     mode = headers.get("x-amz-content-sha256", "")
     if not mode:
         # The AWS SDK for JavaScript sends it as a query parameter of a presigned URL.
@@ -94,8 +95,8 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
             "MissingContentLength",
             "You must provide the x-amz-decoded-content-length HTTP header.",
         )
-    if decoded > MAX_OBJECT:
-        raise _too_large(decoded)
+    if decoded > MAX_UPLOAD:
+        raise too_large(decoded)
     return Payload(
         decoded,
         framed=True,
@@ -151,8 +152,9 @@ def _announced(value: str | None, framing: Framing) -> tuple[str, ...]:
     return names
 
 
-def _too_large(length: int) -> S3Error:
-    return S3Error("EntityTooLarge", ProposedSize=length, MaxSizeAllowed=MAX_OBJECT)
+def too_large(size: int) -> S3Error:
+    """Return EntityTooLarge for an upload of *size* bytes or more."""
+    return S3Error("EntityTooLarge", ProposedSize=size, MaxSizeAllowed=MAX_UPLOAD)
 
 
 class Digests:
@@ -171,8 +173,10 @@ class Digests:
         expected: Mapping[str, bytes] | None = None,
         announced: tuple[str, ...] = (),
         algorithm: str = DEFAULT_ALGORITHM,
+        is_part: bool = False,
     ) -> None:
         self.size = 0
+        self._is_part = is_part
         self._content_md5 = content_md5
         self._content_sha256 = content_sha256
         self._expected = dict(expected or {})
@@ -223,6 +227,7 @@ class Digests:
             expected={sent[0].name: sent[1]} if sent else None,
             announced=payload.announced,
             algorithm=algorithm or chosen,
+            is_part=is_part,
         )
 
     def update(self, data: bytes | memoryview) -> None:
@@ -253,11 +258,13 @@ class Digests:
                 ClientComputedContentSHA256=(self._content_sha256 or b"").hex(),
                 S3ComputedContentSHA256=self.sha256.hex(),
             )
-        if self._content_md5 not in (None, self._md5.digest()):
+        if self._content_md5 is not None and self._content_md5 != self._md5.digest():
+            # S3 writes the digest that was sent in hex, but that of a part in Base64.
+            sent = self._content_md5
             raise S3Error(
                 "BadDigest",
                 "The Content-MD5 you specified did not match what we received.",
-                ExpectedDigest=encode(self._content_md5 or b""),
+                ExpectedDigest=encode(sent) if self._is_part else sent.hex(),
                 CalculatedDigest=encode(self._md5.digest()),
             )
         for name, digest in self._expected.items():

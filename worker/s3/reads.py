@@ -9,20 +9,18 @@ import attrs
 
 from worker.model import Checksum, Entry
 from worker.s3 import header_text
+from worker.s3.checksums import ALGORITHMS
 from worker.s3.conditions import Verdict, check_read, etags, parse_date, read_conditions
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.listing import MAX_PAGE, PartsQuery
 from worker.s3.metadata import DEFAULT_CONTENT_TYPE
 from worker.s3.multipart import part_number
 from worker.s3.request import Request
 from worker.s3.times import last_modified
-from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
 
 # Possessive quantifiers: with backtracking, 64 KiB of spaces would cost quadratic time.
 _RANGE = re.compile(
     r"bytes\s*+=\s*+([0-9]{0,20}+)\s*+-\s*+([0-9]{0,20}+)\s*+", re.IGNORECASE | re.ASCII
 )
-_COPY_RANGE = re.compile(r"bytes=([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 
 
 @attrs.frozen
@@ -68,33 +66,6 @@ def select_range(header: str | None, size: int) -> Span | None:
             headers={"Content-Range": f"bytes */{size}"},
         )
     return Span(start, stop)
-
-
-def copy_source_range(header: str | None, size: int) -> Span:
-    """Return the span of x-amz-copy-source-range; without one, that of the whole source.
-
-    Raises InvalidArgument unless it has the form ``bytes=first-last``, and InvalidRange unless it
-    is within the source.
-    """
-    if header is None:
-        return Span(0, size)
-    match = _COPY_RANGE.fullmatch(header)
-    if match is None or int(match.group(2)) < int(match.group(1)):
-        raise invalid_argument(
-            "x-amz-copy-source-range",
-            header,
-            "The x-amz-copy-source-range value must be of the form bytes=first-last where first "
-            "and last are the zero-based offsets of the first and last bytes to copy",
-        )
-    first, last = int(match.group(1)), int(match.group(2))
-    if last >= size:
-        raise S3Error(
-            "InvalidRange",
-            f"Range specified is not valid for source object of size: {size}",
-            RangeRequested=header,
-            ActualObjectSize=size,
-        )
-    return Span(first, last + 1)
 
 
 CONDITIONAL = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
@@ -233,7 +204,9 @@ def _requested_part(request: Request, entry: Entry) -> tuple[int | None, Span | 
             raise S3Error("InvalidPartNumber", PartNumberRequested=number, ActualPartCount=1)
         return None, Span(0, entry.size) if entry.size else None
     if number > len(entry.parts):
-        raise S3Error("InvalidPart", PartNumberRequested=number, ActualPartCount=len(entry.parts))
+        raise S3Error(
+            "InvalidPartNumber", PartNumberRequested=number, ActualPartCount=len(entry.parts)
+        )
     # S3 counts the parts of the object, regardless of the numbers that they were uploaded with.
     start = sum(part.size for part in entry.parts[: number - 1])
     size = entry.parts[number - 1].size
@@ -252,83 +225,6 @@ def _add_checksum(
         return
     if checksum is None or kind is None:
         return
-    name = f"x-amz-checksum-{checksum.algorithm.lower()}"
-    headers.append((name.encode(), checksum.value.encode()))
+    header = ALGORITHMS[checksum.algorithm].header
+    headers.append((header.encode(), checksum.value.encode()))
     headers.append((b"x-amz-checksum-type", kind.encode()))
-
-
-# --- GetObjectAttributes ----------------------------------------------------------------------
-
-ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
-ATTRIBUTES_HEADER = "x-amz-object-attributes"
-
-
-def requested_attributes(request: Request) -> frozenset[str]:
-    """Parse x-amz-object-attributes; raises InvalidArgument and InvalidRequest."""
-    value = request.headers.get(ATTRIBUTES_HEADER, "")
-    names = frozenset(name.strip() for name in value.split(",") if name.strip())
-    if not names:
-        raise S3Error(
-            "InvalidRequest",
-            "The x-amz-object-attributes header specifying the attributes to be "
-            "retrieved is either missing or empty",
-        )
-    for name in names:
-        if name not in ATTRIBUTES:
-            raise invalid_argument(ATTRIBUTES_HEADER, value, "Invalid attribute name specified.")
-    return names
-
-
-def attributes(request: Request, entry: Entry) -> bytes:
-    """Return the document with the requested attributes of the object *entry*."""
-    names = requested_attributes(request)
-    page = _attribute_parts_query(request)
-    content = ""
-    if "ETag" in names:
-        content += f"<ETag>{entry.etag}</ETag>"  # Without quotes, in this document only.
-    if "Checksum" in names and entry.checksum is not None:
-        content += f"<Checksum>{checksum_elements(entry.checksum, with_type=True)}</Checksum>"
-    if "ObjectParts" in names and entry.parts:
-        content += _attribute_parts(entry, page)
-    if "StorageClass" in names:
-        content += STORAGE_CLASS
-    if "ObjectSize" in names:
-        content += f"<ObjectSize>{entry.size}</ObjectSize>"
-    return document("GetObjectAttributesResponse", content)
-
-
-def _attribute_parts(entry: Entry, page: PartsQuery) -> str:
-    # As for GetObject, the parts are counted from 1, regardless of their numbers in the upload.
-    numbered = list(enumerate(entry.parts, start=1))
-    following = numbered[page.marker :]
-    shown = following[: page.limit]
-    truncated = len(following) > len(shown) and page.limit > 0
-    rows = "".join(
-        f"<Part><PartNumber>{number}</PartNumber><Size>{part.size}</Size>"
-        f"{checksum_elements(part.checksum, with_type=False)}</Part>"
-        for number, part in shown
-    )
-    last = shown[-1][0] if shown else 0
-    return (
-        f"<ObjectParts><PartsCount>{len(entry.parts)}</PartsCount>"
-        f"<PartNumberMarker>{page.marker}</PartNumberMarker>"
-        f"<NextPartNumberMarker>{last}</NextPartNumberMarker>"
-        f"<MaxParts>{page.limit}</MaxParts>"
-        f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>{rows}</ObjectParts>"
-    )
-
-
-def _attribute_parts_query(request: Request) -> PartsQuery:
-    return PartsQuery(
-        marker=_attribute_number(request, "x-amz-part-number-marker", 0),
-        limit=min(_attribute_number(request, "x-amz-max-parts", MAX_PAGE), MAX_PAGE),
-    )
-
-
-def _attribute_number(request: Request, name: str, default: int) -> int:
-    value = request.headers.get(name)
-    if not value:
-        return default
-    if not (value.isascii() and value.isdigit() and len(value) <= 10):
-        raise invalid_argument(name, value, f"Argument {name} must be a number")
-    return int(value)

@@ -116,6 +116,8 @@ def parse(
             bucket = None
     if len(key) * 4 > MAX_KEY and (size := len(key.encode())) > MAX_KEY:
         raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=MAX_KEY)
+    if ".." in key:
+        check_climb(key, raw_path.decode("utf-8", "replace"))
     query = _query(query_string) if query_string else ()
     params = dict(reversed(query)) if query else {}
     hoisted: frozenset[str] = frozenset()
@@ -136,6 +138,18 @@ def parse(
         by_name,
         hoisted,
     )
+
+
+def check_climb(key: str, sent: str) -> None:
+    """Reject a key whose ``..`` would lead out of its bucket, as S3 does; raises InvalidURI.
+
+    *sent* is the target that contains it. Within the bucket, ``..`` is a name like any other.
+    """
+    depth = 0
+    for part in key.split("/"):
+        depth += -1 if part == ".." else part not in ("", ".")
+        if depth < 0:
+            raise S3Error("InvalidURI", URI=sent)
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -161,10 +161,15 @@ def _to_delete(found: Element) -> ObjectToDelete:
 
 
 def parse_complete(body: bytes) -> tuple[ListedPart, ...]:
-    """Parse the body of CompleteMultipartUpload, with at least one part; raises MalformedXML."""
+    """Parse the body of CompleteMultipartUpload; raises MalformedXML.
+
+    Raises InvalidRequest without a part.
+    """
     root = parse_xml(body, "CompleteMultipartUpload")
     parts = tuple(_listed_part(found) for found in root.all("Part"))
-    if not parts or len(parts) > MAX_PART_NUMBER:
+    if not parts:
+        raise S3Error("InvalidRequest", "You must specify at least one part")
+    if len(parts) > MAX_PART_NUMBER:
         raise malformed()
     return parts
 
@@ -188,13 +193,13 @@ def _listed_part(found: Element) -> ListedPart:
 
 
 def parse_tagging(body: bytes) -> dict[str, str]:
-    """Parse the body of PutObjectTagging; raises MalformedXML, InvalidTag and BadRequest."""
+    """Parse the body of PutObjectTagging; raises MalformedXML, InvalidTag and BadRequest.
+
+    Without a TagSet, as with an empty one, there are no tags.
+    """
     root = parse_xml(body, "Tagging")
-    tag_set = next(root.all("TagSet"), None)
-    if tag_set is None:
-        raise malformed()
     pairs = []
-    for tag in tag_set.all("Tag"):
+    for tag in (tag for tag_set in root.all("TagSet") for tag in tag_set.all("Tag")):
         key, value = tag.get("Key"), tag.get("Value")
         if key is None or value is None:
             raise malformed()

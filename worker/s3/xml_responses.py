@@ -267,12 +267,11 @@ def list_parts(bucket: str, upload: Upload, query: PartsQuery, page: PartsPage) 
         f"<Part><PartNumber>{part.number}</PartNumber>"
         f"<LastModified>{timestamp(part.modified)}</LastModified>"
         f"<ETag>&quot;{part.etag}&quot;</ETag><Size>{part.size}</Size>"
-        f"{checksum_elements(part.checksum, with_type=False)}</Part>"
+        f"{checksum_elements(part.checksum if upload.algorithm else None, with_type=False)}</Part>"
         for part in page.parts
     )
-    next_marker = ""
-    if page.parts:
-        next_marker = f"<NextPartNumberMarker>{page.parts[-1].number}</NextPartNumberMarker>"
+    last = page.parts[-1].number if page.parts else 0
+    next_marker = f"<NextPartNumberMarker>{last}</NextPartNumberMarker>"
     return document(
         "ListPartsResult",
         f"{element('Bucket', bucket)}{element('Key', upload.key)}{element('UploadId', upload.id)}"

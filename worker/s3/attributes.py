@@ -1,0 +1,90 @@
+"""GetObjectAttributes."""
+
+import attrs
+
+from worker.model import Entry
+from worker.s3.checksums import COMPOSITE
+from worker.s3.error_codes import S3Error, invalid_argument
+from worker.s3.listing import MAX_PAGE, PartsQuery
+from worker.s3.request import Request
+from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
+
+ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
+ATTRIBUTES_HEADER = "x-amz-object-attributes"
+
+
+def requested_attributes(request: Request) -> frozenset[str]:
+    """Parse x-amz-object-attributes; raises InvalidArgument and InvalidRequest."""
+    value = request.headers.get(ATTRIBUTES_HEADER, "")
+    names = frozenset(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise S3Error(
+            "InvalidRequest",
+            "The x-amz-object-attributes header specifying the attributes to be "
+            "retrieved is either missing or empty",
+        )
+    for name in names:
+        if name not in ATTRIBUTES:
+            raise invalid_argument(ATTRIBUTES_HEADER, value, "Invalid attribute name specified.")
+    return names
+
+
+def attributes(request: Request, entry: Entry) -> bytes:
+    """Return the document with the requested attributes of the object *entry*."""
+    names = requested_attributes(request)
+    page = _attribute_parts_query(request)
+    content = ""
+    if "ETag" in names:
+        content += f"<ETag>{entry.etag}</ETag>"  # Without quotes, in this document only.
+    if "Checksum" in names and entry.checksum is not None:
+        # Without the number of parts, in this document only.
+        value = entry.checksum.value.partition("-")[0]
+        checksum = attrs.evolve(entry.checksum, value=value)
+        content += f"<Checksum>{checksum_elements(checksum, with_type=True)}</Checksum>"
+    if "ObjectParts" in names and entry.parts:
+        content += _attribute_parts(entry, page)
+    if "StorageClass" in names:
+        content += STORAGE_CLASS
+    if "ObjectSize" in names:
+        content += f"<ObjectSize>{entry.size}</ObjectSize>"
+    return document("GetObjectAttributesResponse", content)
+
+
+def _attribute_parts(entry: Entry, page: PartsQuery) -> str:
+    """Return the number of parts, and the parts themselves if the checksum is made of theirs."""
+    if entry.checksum is None or entry.checksum.type != COMPOSITE:
+        return f"<ObjectParts><PartsCount>{len(entry.parts)}</PartsCount></ObjectParts>"
+    # As for GetObject, the parts are counted from 1, regardless of their numbers in the upload.
+    numbered = list(enumerate(entry.parts, start=1))
+    following = numbered[page.marker :]
+    shown = following[: page.limit]
+    truncated = len(following) > len(shown) and page.limit > 0
+    rows = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><Size>{part.size}</Size>"
+        f"{checksum_elements(part.checksum, with_type=False)}</Part>"
+        for number, part in shown
+    )
+    last = shown[-1][0] if shown else 0
+    return (
+        f"<ObjectParts><PartsCount>{len(entry.parts)}</PartsCount>"
+        f"<PartNumberMarker>{page.marker}</PartNumberMarker>"
+        f"<NextPartNumberMarker>{last}</NextPartNumberMarker>"
+        f"<MaxParts>{page.limit}</MaxParts>"
+        f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>{rows}</ObjectParts>"
+    )
+
+
+def _attribute_parts_query(request: Request) -> PartsQuery:
+    return PartsQuery(
+        marker=_attribute_number(request, "x-amz-part-number-marker", 0),
+        limit=min(_attribute_number(request, "x-amz-max-parts", MAX_PAGE), MAX_PAGE),
+    )
+
+
+def _attribute_number(request: Request, name: str, default: int) -> int:
+    value = request.headers.get(name)
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) <= 10):
+        raise invalid_argument(name, value, f"Argument {name} must be a number")
+    return int(value)
