@@ -71,6 +71,17 @@ def test_plan_prints_sections_of_text(planned, store):
     assert 0 == done.status
 
 
+def test_the_port_of_a_plan_is_a_placeholder_in_every_variable(planned, store):
+    """A run selects it."""
+    a_commit(store, {"a": b"1"})
+
+    found = json.loads(planned(a_job("true"), "--json").out)["environment"]
+
+    addresses = {n: v for n, v in found.items() if "127.0.0.1" in v or "localhost" in v}
+    assert {"S3_ENDPOINT", "AWS_S3_ENDPOINT", "DUCKDB_S3_ENDPOINT", "MC_HOST_job"} < set(addresses)
+    assert {} == {n: v for n, v in addresses.items() if not v.endswith(":<port>")}
+
+
 def test_plan_prints_no_secret(planned, store, monkeypatch):
     """Values of secrets and the keys of the gateway are masked."""
     monkeypatch.setenv("PASSWORD", "hunter22")

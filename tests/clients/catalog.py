@@ -44,6 +44,8 @@ class Client:
     environment: Environment
     command: tuple[str, ...]
     """Arguments of the command; ``{scripts}`` is the folder of the scripts."""
+    opens: str
+    """How the script opens the gateway, exactly as in the script; ``…`` stands for other text."""
     variables: tuple[str, ...] = ()
     """Variables of the job's environment by which it finds the gateway; each one is necessary."""
     settings: tuple[tuple[str, str], ...] = ()
@@ -63,7 +65,14 @@ def _shell(script: str) -> tuple[str, ...]:
 
 _RCLONE = tuple(
     f"RCLONE_CONFIG_JOB_{name}"
-    for name in ("TYPE", "PROVIDER", "ENDPOINT", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+    for name in (
+        "TYPE",
+        "PROVIDER",
+        "ENDPOINT",
+        "ACCESS_KEY_ID",
+        "SECRET_ACCESS_KEY",
+        "LIST_URL_ENCODE",
+    )
 )
 _RCLONE_NOTE = "the buckets are `job:<name>`"
 _SDK = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
@@ -77,6 +86,7 @@ CLIENTS = (
         Pip(("awscli",)),
         _shell("use_aws.sh"),
         variables=("AWS_ENDPOINT_URL_S3",),
+        opens="aws s3 ls --recursive s3://…",
     ),
     Client(
         "aws-2",
@@ -84,6 +94,7 @@ CLIENTS = (
         System("aws", contains="aws-cli/2", package="awscli"),
         ("sh", "-c", 'sh "$0" --endpoint-url "$S3_ENDPOINT"', "{scripts}/use_aws.sh"),
         note="before 2.13 it needs `--endpoint-url $S3_ENDPOINT`, as here",
+        opens='aws --endpoint-url "$S3_ENDPOINT" s3 ls --recursive s3://…',
     ),
     Client(
         "boto3",
@@ -92,9 +103,15 @@ CLIENTS = (
         _python("use_boto3.py"),
         variables=_SDK,
         note="its session has no region without `AWS_DEFAULT_REGION`; S3 works without one",
+        opens='boto3.client("s3")',
     ),
     Client(
-        "boto3-1.28", "boto3 1.28", Pip(("boto3==1.28.*",)), _python("use_boto3.py"), variables=_SDK
+        "boto3-1.28",
+        "boto3 1.28",
+        Pip(("boto3==1.28.*",)),
+        _python("use_boto3.py"),
+        variables=_SDK,
+        opens='boto3.client("s3")',
     ),
     Client(
         "s3cmd",
@@ -103,6 +120,7 @@ CLIENTS = (
         _shell("use_s3cmd.sh"),
         note="reads no endpoint from the environment: set `host_base` and `host_bucket` in its "
         "configuration from `S3_ENDPOINT`",
+        opens="s3cmd ls",
     ),
     Client(
         "minio-py",
@@ -110,9 +128,15 @@ CLIENTS = (
         Pip(("minio",)),
         _python("use_minio.py"),
         note="pass `S3_ENDPOINT` and the keys in `AWS_…` to its constructor",
+        opens="Minio(…, access_key=…, secret_key=…, secure=…)",
     ),
     Client(
-        "s3fs", "s3fs", Pip(("s3fs",)), _python("use_s3fs.py"), variables=("AWS_ENDPOINT_URL_S3",)
+        "s3fs",
+        "s3fs",
+        Pip(("s3fs",)),
+        _python("use_s3fs.py"),
+        variables=("AWS_ENDPOINT_URL_S3",),
+        opens="s3fs.S3FileSystem()",
     ),
     Client(
         "pyarrow",
@@ -120,6 +144,9 @@ CLIENTS = (
         Pip(("pyarrow",)),
         _python("use_pyarrow.py"),
         variables=("AWS_ENDPOINT_URL_S3",),
+        note="`fs.S3FileSystem()` without `endpoint_override` reads no endpoint from the "
+        "environment or from a profile, and addresses AWS; a URL reads `AWS_ENDPOINT_URL_S3`",
+        opens='fs.S3FileSystem(endpoint_override=os.environ["S3_ENDPOINT"])',
     ),
     Client(
         "polars",
@@ -128,9 +155,15 @@ CLIENTS = (
         _python("use_polars.py"),
         variables=("AWS_ENDPOINT",),
         outputs=("sunk.parquet", "tables/naïve a+b parquet.parquet"),
+        opens='pl.read_parquet("s3://…")',
     ),
     Client(
-        "obstore", "obstore", Pip(("obstore",)), _python("use_obstore.py"), variables=_OBJECT_STORE
+        "obstore",
+        "obstore",
+        Pip(("obstore",)),
+        _python("use_obstore.py"),
+        variables=_OBJECT_STORE,
+        opens="S3Store(OUT)",
     ),
     Client(
         "deltalake",
@@ -139,6 +172,7 @@ CLIENTS = (
         _python("use_deltalake.py"),
         variables=_OBJECT_STORE,
         outputs=("tables/results/_delta_log/_last_checkpoint",),
+        opens="DeltaTable(where)",
     ),
     Client(
         "smart-open",
@@ -146,6 +180,7 @@ CLIENTS = (
         Pip(("smart_open[s3]",)),
         _python("use_smart_open.py"),
         variables=("AWS_ENDPOINT_URL_S3",),
+        opens='open_url("s3://…")',
     ),
     Client(
         "rclone-debian",
@@ -155,6 +190,7 @@ CLIENTS = (
         variables=_RCLONE,
         settings=(("AWS_CA_BUNDLE", ""),),
         note=f"{_RCLONE_NOTE}; its SDK fails with `AWS_CA_BUNDLE`: set it to an empty string",
+        opens="rclone copy job:…",
     ),
     Client(
         "rclone",
@@ -163,6 +199,7 @@ CLIENTS = (
         _shell("use_rclone.sh"),
         variables=_RCLONE,
         note=_RCLONE_NOTE,
+        opens="rclone copy job:…",
     ),
     Client(
         "node",
@@ -170,6 +207,7 @@ CLIENTS = (
         Npm(("@aws-sdk/client-s3", "@aws-sdk/lib-storage")),
         ("node", "{scripts}/use_node.cjs"),
         variables=_SDK_2,
+        opens="new s3sdk.S3Client({})",
     ),
     Client(
         "java",
@@ -177,6 +215,7 @@ CLIENTS = (
         Maven(MAVEN / "sdk.xml", "s3"),
         ("java", "{scripts}/UseSdk.java"),
         variables=_SDK_2,
+        opens="S3Client.create()",
     ),
     Client(
         "s3a",
@@ -184,6 +223,7 @@ CLIENTS = (
         Maven(MAVEN / "s3a.xml", "hadoop-aws"),
         ("java", "{scripts}/UseS3A.java"),
         note="set `fs.s3a.endpoint`, `fs.s3a.endpoint.region` and `fs.s3a.path.style.access`",
+        opens='FileSystem.get(new URI("s3a://…"), conf)',
     ),
     Client(
         "s5cmd",
@@ -192,6 +232,7 @@ CLIENTS = (
         _shell("use_s5cmd.sh"),
         variables=("S3_ENDPOINT_URL",),
         note="the version is that of the Python package, which contains s5cmd 2.3.0",
+        opens="s5cmd ls 's3://…'",
     ),
     Client(
         "mc",
@@ -200,6 +241,7 @@ CLIENTS = (
         _shell("use_mc.sh"),
         variables=("MC_HOST_job",),
         note="the buckets are `job/<name>`",
+        opens="mc ls --recursive job/…",
     ),
     Client(
         "fsspec",
@@ -208,15 +250,27 @@ CLIENTS = (
         _python("use_fsspec.py"),
         variables=("FSSPEC_S3_ENDPOINT_URL",),
         outputs=("frames/naïve a+b.csv",),
+        opens='fsspec.open("s3://…")',
+    ),
+    Client(
+        "dask",
+        "Dask",
+        Pip(("dask[dataframe]", "s3fs")),
+        _python("use_dask.py"),
+        variables=("FSSPEC_S3_ENDPOINT_URL",),
+        outputs=("frames/naïve a+b/part.0.parquet", "csv/part-0.csv"),
+        opens='dd.read_parquet("s3://…")',
     ),
     Client(
         "duckdb",
         "DuckDB",
         Pip(("duckdb==1.5.5", "duckdb-extension-httpfs==1.5.5")),
         _python("use_duckdb.py"),
-        note="create a secret with `ENDPOINT` from `S3_ENDPOINT` and `URL_STYLE path`; "
-        "for https `SET ca_cert_file` to `AWS_CA_BUNDLE`",
+        variables=("DUCKDB_S3_ENDPOINT", "DUCKDB_S3_USE_SSL"),
+        note="for https `SET ca_cert_file` to `AWS_CA_BUNDLE`; where names below `localhost` do "
+        "not resolve, or with another `gateway.host`, `SET s3_url_style = 'path'`",
         outputs=("tables/naïve a+b.parquet",),
+        opens="FROM read_csv('s3://…', …)",
     ),
     Client(
         "tensorflow",
@@ -224,6 +278,7 @@ CLIENTS = (
         Pip(("tensorflow-io==0.37.*", "tensorflow-cpu==2.16.*", "setuptools<80")),
         _python("use_tensorflow.py"),
         note="reads `S3_ENDPOINT`, and for https `S3_CA_FILE`",
+        opens='tf.io.gfile.GFile("s3://…", …)',
     ),
     Client(
         "restic",
@@ -232,6 +287,7 @@ CLIENTS = (
         _shell("use_restic.sh"),
         note="its repository is `s3:$S3_ENDPOINT/out/…`",
         outputs=("repository/config",),
+        opens="s3:$S3_ENDPOINT/out/…",
     ),
     Client(
         "gdal",
@@ -240,5 +296,6 @@ CLIENTS = (
         _shell("use_gdal.sh"),
         variables=("AWS_S3_ENDPOINT", "AWS_HTTPS", "AWS_VIRTUAL_HOSTING"),
         outputs=("vectors/naïve a+b.geojson", "rasters/cog.tif"),
+        opens="/vsis3/out/…",
     ),
 )

@@ -89,6 +89,23 @@ def test_the_keys_of_the_job_are_in_the_variables_of_every_client():
     assert "http://WKAAAA:s%2Fe%2Bc@127.0.0.1:4242" == found["MC_HOST_job"]
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "localhost:4242"),
+        ("::1", "localhost:4242"),
+        ("127.0.0.2", "127.0.0.2:4242"),
+        ("10.0.0.7", "10.0.0.7:4242"),
+        ("2001:db8::7", "[2001:db8::7]:4242"),
+    ],
+)
+def test_a_client_without_path_style_gets_a_name_below_which_buckets_have_names(host, expected):
+    """``out.localhost`` is this machine; an IP address has no names below it."""
+    found = client_hints(Access(Endpoint(host, 4242, f"http://{host}:4242")))
+
+    assert expected == found["DUCKDB_S3_ENDPOINT"]
+
+
 def test_with_tls_the_variables_have_https_and_the_trust_store():
     access = Access(
         Endpoint("127.0.0.1", 1, "https://127.0.0.1:1"), trust_store=Path("/scratch/trusted.pem")
@@ -107,16 +124,20 @@ HTTP = {"http_proxy": "http://proxy:3128"}
 @pytest.mark.parametrize(
     ("base", "expected"),
     [
-        pytest.param(HTTP, "127.0.0.1", id="no exemption yet"),
-        pytest.param({"HTTPS_PROXY": "http://proxy:3128"}, "127.0.0.1", id="upper case"),
-        pytest.param({**HTTP, "NO_PROXY": "a.example"}, "a.example,127.0.0.1", id="NO_PROXY"),
-        pytest.param({**HTTP, "no_proxy": "b.example"}, "b.example,127.0.0.1", id="no_proxy"),
+        pytest.param(HTTP, "127.0.0.1,localhost", id="no exemption yet"),
+        pytest.param({"HTTPS_PROXY": "http://proxy:3128"}, "127.0.0.1,localhost", id="upper case"),
+        pytest.param(
+            {**HTTP, "NO_PROXY": "a.example"}, "a.example,127.0.0.1,localhost", id="NO_PROXY"
+        ),
+        pytest.param(
+            {**HTTP, "no_proxy": "b.example"}, "b.example,127.0.0.1,localhost", id="no_proxy"
+        ),
         pytest.param(
             {**HTTP, "NO_PROXY": "a.example, .c.example", "no_proxy": "b.example a.example"},
-            "a.example,.c.example,b.example,127.0.0.1",
+            "a.example,.c.example,b.example,127.0.0.1,localhost",
             id="different values in both spellings",
         ),
-        pytest.param({**HTTP, "NO_PROXY": "127.0.0.1"}, "127.0.0.1", id="exempt already"),
+        pytest.param({**HTTP, "NO_PROXY": "127.0.0.1"}, "127.0.0.1,localhost", id="exempt already"),
         pytest.param({**HTTP, "no_proxy": "*"}, "*", id="all hosts are exempt"),
     ],
 )
@@ -131,7 +152,7 @@ def test_a_proxy_of_the_job_does_not_get_requests_for_the_gateway():
     """``transform.env`` may name the proxy."""
     found = attrs.evolve(GIVEN, base={}, access=PLAIN, spec=HTTP).render()
 
-    assert "127.0.0.1" == found["NO_PROXY"] == found["no_proxy"]
+    assert "127.0.0.1,localhost" == found["NO_PROXY"] == found["no_proxy"]
 
 
 def test_an_address_of_version_6_is_exempt_with_and_without_brackets():
@@ -139,7 +160,7 @@ def test_an_address_of_version_6_is_exempt_with_and_without_brackets():
     access = Access(Endpoint("::1", 4242, "http://[::1]:4242"))
     found = attrs.evolve(GIVEN, base=HTTP, access=access).render()
 
-    assert "::1,[::1]" == found["NO_PROXY"]
+    assert "::1,[::1],localhost" == found["NO_PROXY"]
 
 
 def test_without_a_proxy_no_exemption_is_set():

@@ -113,6 +113,20 @@ def passed_variables(
     return {"PATH": DEFAULT_PATH, **found} if "PATH" in patterns else found
 
 
+LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
+
+
+def _virtual_host(host: str) -> str:
+    """Return *host* for a client that puts the bucket before it, as in ``out.localhost``.
+
+    An IP address has no names below it. Those below ``localhost`` are loopback addresses (RFC 6761,
+    6.3), which curl knows without a resolver.
+    """
+    if host in LOCAL_HOSTS:
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
 def client_hints(access: Access) -> dict[str, str]:
     """Return the variables by which S3 clients find the gateway without flags.
 
@@ -120,6 +134,7 @@ def client_hints(access: Access) -> dict[str, str]:
     """
     url, keys = access.endpoint.url, access.keys
     scheme, _, address = url.partition("://")
+    port = address.rpartition(":")[2]  # In a plan, a placeholder.
     secure = scheme == "https"
     found = {
         "AWS_ENDPOINT_URL_S3": url,
@@ -132,6 +147,9 @@ def client_hints(access: Access) -> dict[str, str]:
         "S3_ENDPOINT_URL": url,
         # fsspec, and so pandas and dask
         "FSSPEC_S3_ENDPOINT_URL": url,
+        # DuckDB, which has no variable for the path style
+        "DUCKDB_S3_ENDPOINT": f"{_virtual_host(access.endpoint.host)}:{port}",
+        "DUCKDB_S3_USE_SSL": "true" if secure else "false",
         # GDAL
         "AWS_S3_ENDPOINT": address,
         "AWS_HTTPS": "YES" if secure else "NO",
@@ -177,7 +195,9 @@ def proxy_exemption(variables: Mapping[str, str], host: str) -> dict[str, str]:
         if entry
     ]
     # "*" has its meaning only where it is the whole value.
-    own = (host, f"[{host}]") if ":" in host else (host,)
+    own = [host, f"[{host}]"] if ":" in host else [host]
+    if host in LOCAL_HOSTS:
+        own.append("localhost")
     hosts = "*" if "*" in entries else ",".join(dict.fromkeys((*entries, *own)))
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 

@@ -1,4 +1,4 @@
-"""DuckDB: copy tables to buckets and query them, with a secret made from the job's variables."""
+"""DuckDB: copy tables to buckets and query them by URL, without a secret."""
 
 import os
 from pathlib import Path
@@ -12,14 +12,6 @@ db = duckdb.connect()
 db.load_extension(str(extension))
 if trusted := os.environ.get("AWS_CA_BUNDLE"):
     db.execute(f"SET ca_cert_file = '{trusted}'")
-scheme, _, address = os.environ["S3_ENDPOINT"].partition("://")
-db.execute(
-    f"""
-    CREATE SECRET (TYPE s3, ENDPOINT '{address}', URL_STYLE path, USE_SSL {scheme == "https"},
-        KEY_ID '{os.environ["AWS_ACCESS_KEY_ID"]}',
-        SECRET '{os.environ["AWS_SECRET_ACCESS_KEY"]}', REGION '{os.environ["AWS_REGION"]}')
-    """
-)
 
 
 def one(query: str) -> object:

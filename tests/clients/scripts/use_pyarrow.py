@@ -1,13 +1,16 @@
 """PyArrow: its S3 file system (the AWS SDK for C++), and a dataset on top of it."""
 
+import os
+
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from checks import BIG, COPIES, INPUT, NAMES, ODD, OUT, content, refused, same
 from pyarrow import fs
 
-# By URL, since PyArrow reads the endpoint from the environment only then.
-s3, _ = fs.FileSystem.from_uri(f"s3://{OUT}")
+# The constructor reads no endpoint from the environment; of a URL, PyArrow does.
+s3 = fs.S3FileSystem(endpoint_override=os.environ["S3_ENDPOINT"])
+by_url, _ = fs.FileSystem.from_uri(f"s3://{OUT}")
 found = s3.get_file_info(fs.FileSelector(INPUT, recursive=True))
 same([f"{INPUT}/{n}" for n in NAMES], sorted(i.path for i in found if i.is_file), "all files")
 same(5, len(s3.get_file_info(fs.FileSelector(INPUT))), "top level")
@@ -58,6 +61,10 @@ some = back.to_table(filter=(ds.field("site") == "c+d") & (ds.field("value") < 1
 same(list(range(1, 100, 3)), sorted(some["value"].to_pylist()), "filtered rows")
 pq.write_table(table, f"{OUT}/one.parquet", filesystem=s3)
 same(table.num_rows, pq.read_table(f"{OUT}/one.parquet", filesystem=s3).num_rows, "one file")
+same(table.num_rows, pq.read_table(f"s3://{OUT}/one.parquet").num_rows, "one file by URL")
+same(table.num_rows, ds.dataset(f"s3://{OUT}/one.parquet").count_rows(), "a dataset by URL")
+with by_url.open_input_stream(f"{INPUT}/small.txt") as file:
+    same(content("small.txt"), file.read(), "read by URL")
 
 for number in range(1_005):
     with s3.open_output_stream(f"{OUT}/bulk/{number}") as file:
