@@ -14,6 +14,7 @@ from worker.config import (
     misspelled_variables,
     settings_file,
 )
+from worker.store.repository import InvalidStore, open_store
 
 CONFIGURATION = Path(__file__).parents[1] / "config" / "worker.toml"
 REFERENCE = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -328,3 +329,70 @@ def test_store_options_are_not_in_the_repr():
     found = load_config({"store_options": "secret_access_key=hunter2"}, {})
 
     assert "hunter2" not in repr(found)
+
+
+@pytest.fixture
+def no_home(monkeypatch):
+    """A user without a home: neither a variable nor an entry in the passwd."""
+
+    def unknown(_uid):
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+@pytest.mark.usefixtures("no_home")
+def test_without_a_home_only_the_default_store_is_missing(tmp_path):
+    """Its absence is an error where it is used, with the remedy."""
+    config = load_config({}, {}, folder=tmp_path)
+
+    with pytest.raises(InvalidStore, match=r"WORKER_STORE or --store: .*HOME is not set"):
+        open_store(config.store)
+    assert "x" == Path(load_config({}, {"WORKER_STORE": "x"}, folder=tmp_path).store).name
+
+
+@pytest.mark.usefixtures("no_home")
+@pytest.mark.parametrize("name", ["WORKER_STORE", "WORKER_SCRATCH", "WORKER_CONFIG"])
+def test_a_path_in_a_home_that_is_unknown_is_invalid(tmp_path, name):
+    with pytest.raises(InvalidConfig, match=f"{name}.*the home directory is unknown: set HOME"):
+        load_config({}, {name: "~/x"}, folder=tmp_path)
+
+
+def test_a_configuration_of_another_user_is_not_read(tmp_path, monkeypatch):
+    """As for a process that has changed its user and kept HOME."""
+
+    def is_file(path, real=Path.is_file):
+        if "worker/worker.toml" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+
+    assert settings_file({}, tmp_path) is None
+
+
+def test_a_machine_without_a_temporary_folder_has_a_default(monkeypatch, tmp_path):
+    """The folder is reported by whoever needs it."""
+
+    def none():
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+
+    assert Path("/tmp") == load_config({}, {}, folder=tmp_path).scratch
+
+
+@pytest.mark.parametrize(
+    ("found", "right"),
+    [
+        ("s3:/lake/p", "s3://lake/p"),
+        ("S3:lake", "S3://lake"),
+        ("gs:/b", "gs://b"),
+        ("file:/x", "file:///x"),
+    ],
+)
+def test_a_store_with_too_few_slashes_is_rejected_with_the_right_spelling(found, right):
+    with pytest.raises(InvalidConfig, match=f"store: expected {right}, or ./{found}"):
+        load_config({"store": found}, {})

@@ -8,6 +8,7 @@ import tempfile
 import tomllib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
@@ -88,11 +89,19 @@ def usable_processors() -> int:
 
 
 def _default_store() -> Address:
-    return Address(str(platformdirs.user_data_path("worker", appauthor=False) / "store"))
+    """Return the store in the user's home; empty if there is no home, as for many users of pods."""
+    try:
+        return Address(str(platformdirs.user_data_path("worker", appauthor=False) / "store"))
+    except RuntimeError:
+        return Address("")
 
 
 def _temporary() -> Path:
-    return Path(tempfile.gettempdir())
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        # None is writable. Whoever needs it reports this path.
+        return Path("/tmp")
 
 
 @attrs.frozen
@@ -207,7 +216,6 @@ class Config:
 
     store: Address = attrs.field(
         factory=_default_store,
-        validator=_not_empty,
         metadata=_setting(
             "--store",
             "Location of the repos: a directory, or an s3://, gs://, az:// or memory:// URL",
@@ -389,13 +397,32 @@ def parse_seconds(raw: object, _base: Path | None = None) -> Seconds:
 
 def _parse_path(raw: object, base: Path) -> Path:
     if isinstance(raw, str) and raw and "\0" not in raw:
-        return base / Path(raw).expanduser()
+        return base / _expanded(raw)
     raise ValueError("expected a path")
+
+
+def _expanded(path: str) -> Path:
+    """Expand ``~``; raises ValueError if there is no such home directory."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            "expected a path without ~, since the home directory is unknown: set HOME"
+        ) from None
+
+
+MISTYPED_URL = re.compile(r"(s3|gs|az|file|memory):(?!//)", re.IGNORECASE)
+"""The beginning of the URL of a store with too few slashes."""
 
 
 def _parse_address(raw: object, base: Path) -> Address:
     if isinstance(raw, str) and "://" in raw:
         return Address(raw)
+    if isinstance(raw, str) and (mistyped := MISTYPED_URL.match(raw)):
+        # It would be a directory of this name below the current one.
+        authority = ":///" if mistyped[1].lower() == "file" else "://"
+        right = mistyped[1] + authority + raw[mistyped.end() :].lstrip("/")
+        raise ValueError(f"expected {right}, or ./{raw} for a directory")
     return Address(str(_parse_path(raw, base)))
 
 
@@ -464,12 +491,18 @@ class _Given:
 def settings_file(environ: Mapping[str, str], folder: Path) -> Path | None:
     """Return the configuration file that applies without ``--config``, if there is one."""
     if named := environ.get(FILE_VARIABLE):
-        return Path(named).expanduser()
-    candidates = (
-        folder / FILE_NAME,
-        platformdirs.user_config_path("worker", appauthor=False) / FILE_NAME,
-    )
-    return next((path for path in candidates if path.is_file()), None)
+        try:
+            return _expanded(named)
+        except ValueError as error:
+            raise InvalidConfig([f"{FILE_VARIABLE}: {error}, found {named!r}"]) from None
+    if (folder / FILE_NAME).is_file():
+        return folder / FILE_NAME
+    # A user without a home, or with that of another user, has no file of its own.
+    with suppress(RuntimeError, PermissionError):
+        own = platformdirs.user_config_path("worker", appauthor=False) / FILE_NAME
+        if own.is_file():
+            return own
+    return None
 
 
 def _from_file(path: Path) -> Iterator[_Given]:

@@ -10,8 +10,9 @@ from signal import getsignal
 import pytest
 from builders import a_commit, a_job, an_id, an_input
 
-from worker.cli import app, interrupts
+from worker.cli import app
 from worker.model import BranchName, Repo
+from worker.signals import STOP_SIGNALS
 from worker.store.repository import open_store
 from worker.store.verify import verify
 
@@ -172,11 +173,11 @@ def test_call_does_not_replace_signal_handlers(tmp_path, monkeypatch):
     (tmp_path / "job.json").write_text(json.dumps(a_job("true", inputs=(an_input(),))))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORKER_STORE", open_store(tmp_path / "store").url)
-    before = [getsignal(number) for number in interrupts.STOP_SIGNALS]
+    before = [getsignal(number) for number in STOP_SIGNALS]
 
     assert 0 == app.call(["put", "lab", "folder"])
     assert 66 == app.call(["run", "--job", "job.json"])
-    assert before == [getsignal(number) for number in interrupts.STOP_SIGNALS]
+    assert before == [getsignal(number) for number in STOP_SIGNALS]
 
 
 def test_a_signal_before_publishing_stops_put(tmp_path):

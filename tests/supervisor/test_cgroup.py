@@ -13,7 +13,7 @@ import trio
 
 from worker.redaction import Redactor
 from worker.supervisor import cgroup as cgroups
-from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
+from worker.supervisor.command import CommandExit, CommandSignals, OutputHandler, run_command
 from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied, Usage
 from worker.system import become_subreaper
 
@@ -52,7 +52,7 @@ async def run(
     return await run_command(
         CommandSpec(argv, {"PATH": os.environ["PATH"]}),
         stdin=b"",
-        grace_period=GracePeriod(2),
+        command_signals=CommandSignals(2),
         output=OutputHandler(lambda _, line: lines.append(line), Redactor(())),
         on_usage=(usages if usages is not None else []).append,
     )

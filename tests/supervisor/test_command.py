@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from worker.redaction import Redactor
-from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler, run_command
+from worker.supervisor.command import CommandExit, CommandSignals, OutputHandler, run_command
 from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied, Usage
 from worker.supervisor.users import Identity
 from worker.system import become_subreaper
@@ -29,7 +29,11 @@ class Recorder:
         return [line for _, line in self.output]
 
     async def run(
-        self, command: CommandSpec, *, stdin: bytes = b"", grace_period: GracePeriod | None = None
+        self,
+        command: CommandSpec,
+        *,
+        stdin: bytes = b"",
+        command_signals: CommandSignals | None = None,
     ) -> CommandExit:
         def add(usage: Usage) -> None:
             self.usage = self.usage + usage
@@ -37,7 +41,7 @@ class Recorder:
         return await run_command(
             command,
             stdin=stdin,
-            grace_period=grace_period or GracePeriod(5),
+            command_signals=command_signals or CommandSignals(5),
             output=self.handler,
             on_usage=add,
         )
@@ -48,12 +52,12 @@ async def sh(
     *,
     recorder: Recorder | None = None,
     stdin: bytes = b"",
-    grace_period: GracePeriod | None = None,
+    command_signals: CommandSignals | None = None,
     identity: Identity | None = None,
     directory: Path | None = None,
 ) -> CommandExit:
     command = CommandSpec(("sh", "-c", script), {"PATH": os.environ["PATH"]}, directory, identity)
-    return await (recorder or Recorder()).run(command, stdin=stdin, grace_period=grace_period)
+    return await (recorder or Recorder()).run(command, stdin=stdin, command_signals=command_signals)
 
 
 def running(mark: str) -> list[str]:
@@ -234,7 +238,7 @@ async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace_period(r
         await sh(
             "trap '' TERM; echo up; sleep 4242 & wait; sleep 4242",
             recorder=recorder,
-            grace_period=GracePeriod(0.5),
+            command_signals=CommandSignals(0.5),
         )
 
     assert 0.9 < time.monotonic() - start < 4
@@ -249,17 +253,17 @@ async def test_output_during_the_termination_is_handled(recorder):
 
 
 async def test_a_grace_period_that_is_cut_short_ends_at_once():
-    grace_period = GracePeriod(60)
+    command_signals = CommandSignals(60)
     start = time.monotonic()
     async with trio.open_nursery() as nursery:
 
         async def cut_short() -> None:
             await trio.sleep(0.3)
             nursery.cancel_scope.cancel()
-            grace_period.cut_short.set()
+            command_signals.cut_short.set()
 
         nursery.start_soon(cut_short)
-        await sh("trap '' TERM; sleep 4243 & wait; sleep 4243", grace_period=grace_period)
+        await sh("trap '' TERM; sleep 4243 & wait; sleep 4243", command_signals=command_signals)
 
     assert time.monotonic() - start < 5
     assert [] == running("sleep 4243")
@@ -276,7 +280,7 @@ async def test_a_daemon_that_left_the_session_is_reported_and_terminated():
 async def test_a_leftover_process_that_ignores_sigterm_is_killed_after_the_grace_period():
     await sh(
         "(setsid sh -c 'trap \"\" TERM; sleep 4245; sleep 4245' &) ; exit 0",
-        grace_period=GracePeriod(0.3),
+        command_signals=CommandSignals(0.3),
     )
 
     assert [] == running("sleep 4245")
@@ -328,7 +332,9 @@ while True:
         pass"""
     script = f"{limit}; python3 -c '{bomb}'"
     with trio.move_on_after(1):
-        await sh(script, identity=Identity(61234, 61234, (61234,)), grace_period=GracePeriod(0.3))
+        await sh(
+            script, identity=Identity(61234, 61234, (61234,)), command_signals=CommandSignals(0.3)
+        )
 
     assert [] == [p for p in psutil.process_iter(["uids"]) if p.info["uids"].real == 61234]
 

@@ -161,7 +161,8 @@ def open_standard_streams() -> None:
     closed stream, and output is written into that file.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
+        # As standard streams are: the processes that this one starts would find it closed.
+        os.set_inheritable(descriptor, True)
     os.close(descriptor)
     # They stay open as long as the process runs.
     if sys.stdin is None:

@@ -16,8 +16,8 @@ from typing import ClassVar, NoReturn, TypeVar
 
 from worker.cli import failures
 from worker.errors import Cause, Interrupted
+from worker.signals import FORWARDED_SIGNALS, STOP_SIGNALS, not_ignored
 
-STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 GRACE = 3.0
 """Seconds for clean-up after a signal. Python runs signal handlers between bytecodes only, and a
 library that waits for an object store may not return for minutes."""
@@ -45,18 +45,19 @@ class _Process:
 
 
 class Terminated(Interrupted):
-    """SIGTERM or SIGHUP arrived during a command that runs no job."""
+    """A signal other than SIGINT stopped a command that runs no job."""
 
 
 def install() -> None:
-    """Make SIGINT, SIGTERM and SIGHUP raise in the main thread, unless they are ignored."""
+    """Make stop signals raise in the main thread, unless they are ignored, as SIGHUP by nohup."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _Process.installed = True
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Under nohup, SIGHUP is ignored.
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _terminate)
+    for number in not_ignored(STOP_SIGNALS - {signal.SIGINT}):
+        signal.signal(number, _terminate)
+    for number in not_ignored(FORWARDED_SIGNALS):
+        # For the command of a job. Before it runs and in other commands, they have no effect.
+        signal.signal(number, _disregard)
 
 
 def ignore() -> None:
@@ -138,9 +139,12 @@ def handing_over_signals(run: Callable[[Callable[[], None]], T]) -> T:
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, handler)
+    for number in not_ignored(STOP_SIGNALS):
+        signal.signal(number, handler)
+
+
+def _disregard(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def _defer(number: int, _frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from worker.job.access import Access
 from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
-from worker.supervisor.command import CommandExit, GracePeriod, OutputHandler
+from worker.supervisor.command import CommandExit, CommandSignals, OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
 from worker.supervisor.tree import CommandSpec, Usage
 from worker.supervisor.users import Identity
@@ -266,7 +266,7 @@ class CommandRunner:
     root: Path
     """The folder of the file inputs, as the command sees it."""
     log: FilteringBoundLogger
-    grace_period: GracePeriod
+    command_signals: CommandSignals
     record_usage: Callable[[Usage], None]
     redactor: Redactor
     identity: Identity | None = None
@@ -312,7 +312,7 @@ class CommandRunner:
         return await self.runtime.run(
             spec,
             stdin="".join(f"{line}\n" for line in stdin).encode(),
-            grace_period=self.grace_period,
+            command_signals=self.command_signals,
             output=handler,
             on_usage=self.record_usage,
         )
@@ -326,6 +326,6 @@ class CommandRunner:
             own = {name: value for name, value in base.items() if not name.startswith("AWS_")}
         return await self.runtime.run_on_terminal(
             self.spec(argv, {**own, **self.variables(datum)}),
-            grace_period=self.grace_period,
+            command_signals=self.command_signals,
             on_usage=self.record_usage,
         )

@@ -30,7 +30,7 @@ from worker.job.state import Event, Watch, unwatched
 from worker.job.workspace import open_processor
 from worker.spec.pipeline import JobSpec
 from worker.store.publish import BranchNotMoved
-from worker.supervisor.command import GracePeriod, StopRequest
+from worker.supervisor.command import CommandSignals, StopRequest
 from worker.supervisor.tree import reap_orphans
 from worker.system import become_subreaper, keep_private
 
@@ -79,7 +79,7 @@ async def run_job(
             return Outcome(failed.cause, failed.reason, failed.code)
         return Outcome(cause, code=0)
 
-    stop = StopRequest(GracePeriod(request.config.grace))
+    stop = StopRequest(CommandSignals(request.config.grace))
     return await _run(request, work, stop, log, watch)
 
 
@@ -105,7 +105,7 @@ async def run_shell(
         reason = f"the shell {exit}" if exit.code else "--commit was not given"
         return Outcome(Cause.DISCARDED, f"nothing was committed: {reason}", exit.code)
 
-    stop = StopRequest(GracePeriod(request.config.grace))
+    stop = StopRequest(CommandSignals(request.config.grace))
     # On the terminal, Ctrl-C is for the program that the shell runs.
     ignored = (signal.SIGINT, signal.SIGQUIT)
     return await _run(request, work, stop, log, watch, ignored=ignored)
@@ -122,7 +122,7 @@ async def run_gateway(
 
     *ready* is called with the variables by which clients find the buckets.
     """
-    stop = StopRequest(GracePeriod(request.config.grace), cancels=False)
+    stop = StopRequest(CommandSignals(request.config.grace), cancels=False)
 
     async def work(processor: DatumProcessor) -> Outcome:
         datum = await _prepare_first(processor)
@@ -232,7 +232,7 @@ async def _execute(
                 request.config,
                 request.environment,
                 plan,
-                stop.grace_period,
+                stop.command_signals,
                 record,
                 output,
                 scratch,

@@ -21,7 +21,7 @@ from worker.job.scratch import pfs_folder
 from worker.job.secrets import Secrets, find_secrets, secret_values, write_secrets
 from worker.model import OUT
 from worker.redaction import Redactor, hide
-from worker.supervisor.command import GracePeriod
+from worker.supervisor.command import CommandSignals
 from worker.supervisor.container import Mount
 from worker.supervisor.engine import PreparedImage, find_engine, prepare_image
 from worker.supervisor.runtime import ContainerRuntime
@@ -38,7 +38,7 @@ async def open_processor(
     config: Config,
     base: Mapping[str, str],
     plan: Plan,
-    grace_period: GracePeriod,
+    command_signals: CommandSignals,
     record: RunRecord,
     output: Output,
     scratch: Path,
@@ -109,7 +109,7 @@ async def open_processor(
             ),
             root=root,
             log=record.log,
-            grace_period=grace_period,
+            command_signals=command_signals,
             record_usage=record.add_usage,
             redactor=redactor,
             identity=identity,

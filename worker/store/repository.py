@@ -372,6 +372,12 @@ def open_store(where: str | Path, options: Mapping[str, str] | None = None) -> S
     """
     text = os.fspath(where)
     scheme, separator, rest = text.partition("://")
+    if not text:
+        raise InvalidStore(
+            text,
+            "a directory or URL in WORKER_STORE or --store: the default is in the home directory, "
+            "and HOME is not set",
+        )
     if not separator:
         return Store(LocalBackend(Path(text).absolute()))
     if scheme == "file":

@@ -4,7 +4,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 import attrs
@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from worker.concurrency import open_plain_nursery
 from worker.redaction import Redactor
+from worker.signals import FORWARDED_SIGNALS, STOP_SIGNALS, not_ignored
 from worker.supervisor.cgroup import own_oom_kills
 from worker.supervisor.tree import (
     KILL_TIMEOUT,
@@ -125,12 +126,29 @@ PIPE_TIMEOUT = 1.0
 
 
 @attrs.frozen
-class GracePeriod:
-    """The time between SIGTERM and SIGKILL for a command."""
+class CommandSignals:
+    """The signals that commands get: how they are stopped, and what is forwarded to them."""
 
-    seconds: float
+    grace: float
+    """Seconds between SIGTERM and SIGKILL."""
     cut_short: trio.Event = attrs.field(factory=trio.Event)
     """Set to end the grace period at once, now or when it starts."""
+    _running: set[ProcessTree] = attrs.field(factory=set, init=False)
+
+    async def forward(self, number: int) -> bool:
+        """Send a signal to the command that runs now; return whether there is one."""
+        for tree in tuple(self._running):
+            await tree.send_to_command(number)
+        return bool(self._running)
+
+    @contextmanager
+    def forwarding_to(self, tree: ProcessTree) -> Iterator[None]:
+        """Forward signals to the command of *tree* in the block."""
+        self._running.add(tree)
+        try:
+            yield
+        finally:
+            self._running.discard(tree)
 
 
 @attrs.frozen
@@ -161,7 +179,7 @@ async def run_command(
     command: CommandSpec,
     *,
     stdin: bytes,
-    grace_period: GracePeriod,
+    command_signals: CommandSignals,
     output: OutputHandler,
     on_usage: Callable[[Usage], None],
 ) -> CommandExit:
@@ -188,7 +206,7 @@ async def run_command(
                 nursery.start_soon(_write_stdin, stdin_stream, stdin)
                 for reader in readers:
                     nursery.start_soon(reader.run)
-                result = await _supervise(tree, grace_period, on_usage)
+                result = await _supervise(tree, command_signals, on_usage)
         finally:
             ends_of_command.close()
             for reader in readers:
@@ -199,21 +217,22 @@ async def run_command(
 
 
 async def run_on_terminal(
-    command: CommandSpec, *, grace_period: GracePeriod, on_usage: Callable[[Usage], None]
+    command: CommandSpec, *, command_signals: CommandSignals, on_usage: Callable[[Usage], None]
 ) -> CommandExit:
     """Run a command on the worker's own terminal, as a shell would."""
     command = attrs.evolve(command, new_session=False)
     async with start_tree(command, stdin=None, stdout=None, stderr=None) as tree:
-        return await _supervise(tree, grace_period, on_usage)
+        return await _supervise(tree, command_signals, on_usage)
 
 
 async def _supervise(
-    tree: ProcessTree, grace_period: GracePeriod, on_usage: Callable[[Usage], None]
+    tree: ProcessTree, command_signals: CommandSignals, on_usage: Callable[[Usage], None]
 ) -> CommandExit:
     leftovers: tuple[LeftoverProcess, ...] = ()
     ended = False
     try:
-        returncode = await tree.wait_exit()
+        with command_signals.forwarding_to(tree):
+            returncode = await tree.wait_exit()
         with trio.move_on_after(LINGER):
             await tree.wait_end()
             ended = True
@@ -222,7 +241,7 @@ async def _supervise(
     finally:
         with trio.CancelScope(shield=True):
             if not ended:
-                await _terminate(tree, grace_period)
+                await _terminate(tree, command_signals)
             with trio.move_on_after(KILL_TIMEOUT):
                 on_usage(await tree.wait_end())
     killed = returncode < 0
@@ -234,14 +253,14 @@ async def _supervise(
     )
 
 
-async def _terminate(tree: ProcessTree, grace_period: GracePeriod) -> None:
+async def _terminate(tree: ProcessTree, command_signals: CommandSignals) -> None:
     """Send SIGTERM to the tree, and SIGKILL to what is left after the grace period."""
     await tree.send_signal(signal.SIGTERM)
-    with trio.move_on_after(grace_period.seconds):
+    with trio.move_on_after(command_signals.grace):
         async with trio.open_nursery() as nursery:
 
             async def cut_short() -> None:
-                await grace_period.cut_short.wait()
+                await command_signals.cut_short.wait()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(cut_short)
@@ -303,7 +322,7 @@ class StopRequest:
     signal has no effect.
     """
 
-    grace_period: GracePeriod
+    command_signals: CommandSignals
     _cancels: bool = attrs.field(default=True, kw_only=True)
     """Whether the first signal cancels the scope; otherwise it only sets `received`."""
     scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
@@ -320,24 +339,26 @@ class StopRequest:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Handle signals until cancelled; those *ignored* are received without effect."""
-        handled = {signal.SIGTERM, signal.SIGINT}
         # Under nohup, a run continues when its terminal closes.
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            handled.add(signal.SIGHUP)
-        with trio.open_signal_receiver(*handled, *ignored) as signals:
+        received = {*not_ignored(STOP_SIGNALS | FORWARDED_SIGNALS), *ignored}
+        with trio.open_signal_receiver(*received) as signals:
             task_status.started()
             async for number in signals:
-                if number not in ignored:
-                    self._handle(signal.Signals(number).name, log)
+                name = signal.Signals(number).name
+                if number in FORWARDED_SIGNALS:
+                    is_forwarded = await self.command_signals.forward(number)
+                    log.info("run.signal", signal=name, forwarded=is_forwarded)
+                elif number not in ignored:
+                    self._handle(name, log)
 
     def _handle(self, name: str, log: FilteringBoundLogger) -> None:
         if self.signal_name is None:
             self.signal_name = name
-            log.warning("run.stopping", signal=name, grace=self.grace_period.seconds)
+            log.warning("run.stopping", signal=name, grace=self.command_signals.grace)
             self.received.set()
             if self._cancels:
                 self.scope.cancel()
         else:
             log.warning("run.killing", signal=name)
-            self.grace_period.cut_short.set()
+            self.command_signals.cut_short.set()
             self.scope.cancel()

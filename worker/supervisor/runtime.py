@@ -16,7 +16,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.supervisor.cgroup import machine_oom_kills
 from worker.supervisor.command import (
     CommandExit,
-    GracePeriod,
+    CommandSignals,
     OutputHandler,
     run_command,
     run_on_terminal,
@@ -61,7 +61,7 @@ class Runtime(Protocol):
         command: CommandSpec,
         *,
         stdin: bytes,
-        grace_period: GracePeriod,
+        command_signals: CommandSignals,
         output: OutputHandler,
         on_usage: Callable[[Usage], None],
     ) -> CommandExit:
@@ -72,7 +72,7 @@ class Runtime(Protocol):
         self,
         command: CommandSpec,
         *,
-        grace_period: GracePeriod,
+        command_signals: CommandSignals,
         on_usage: Callable[[Usage], None],
     ) -> CommandExit:
         """Run a command on the worker's own terminal; raises NotStarted."""
@@ -104,13 +104,17 @@ class ContainerRuntime:
         command: CommandSpec,
         *,
         stdin: bytes,
-        grace_period: GracePeriod,
+        command_signals: CommandSignals,
         output: OutputHandler,
         on_usage: Callable[[Usage], None],
     ) -> CommandExit:
         """Run a command in a container and handle its output."""
         client = partial(
-            run_command, stdin=stdin, grace_period=grace_period, output=output, on_usage=on_usage
+            run_command,
+            stdin=stdin,
+            command_signals=command_signals,
+            output=output,
+            on_usage=on_usage,
         )
         return await self._run(command, client, lambda: list(output.errors), terminal=False)
 
@@ -118,11 +122,11 @@ class ContainerRuntime:
         self,
         command: CommandSpec,
         *,
-        grace_period: GracePeriod,
+        command_signals: CommandSignals,
         on_usage: Callable[[Usage], None],
     ) -> CommandExit:
         """Run a command in a container on the worker's own terminal."""
-        client = partial(run_on_terminal, grace_period=grace_period, on_usage=on_usage)
+        client = partial(run_on_terminal, command_signals=command_signals, on_usage=on_usage)
         return await self._run(command, client, list, terminal=os.isatty(0))
 
     async def _run(

@@ -12,6 +12,7 @@ Agent and shim exchange JSON lines over the socket whose file descriptor is the 
         a command, see ``CommandSpec``   start it; the first message
         ``{"list": true}``               report the running processes of the tree
         ``{"signal": N}``                send signal N to all processes of the tree
+        ``{"signal": N, "to": "command"}``  send signal N to the command itself
         ``{"kill": true}``               kill all processes of the tree
     shim to agent
         ``{"started": PID}``             the command runs
@@ -35,6 +36,7 @@ import socket
 import sys
 import time
 import warnings  # noqa: F401 - os.execvpe imports it, after the change of user, who may not read it
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from worker import jsonlines
@@ -63,6 +65,8 @@ class Shim:
         self._peak_memory = 0
         self._cgroup: cgroups.Cgroup | None = None
         self._forwards_signals = False
+        self._handled_at_start: set[int] = set()
+        """The signals that this process ignores, and its parent did not."""
 
     def run(self) -> None:
         """Run the command that the agent sends, until no process of its tree is left."""
@@ -79,8 +83,9 @@ class Shim:
         signal.set_wakeup_fd(signal_fd, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # A terminal sends these to its whole foreground group; they are meant for the command.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            if signal.signal(number, signal.SIG_IGN) != signal.SIG_IGN:
+                self._handled_at_start.add(number)
         # The container of an engine's client has cgroups that the engine creates.
         self._cgroup = None if self._forwards_signals else cgroups.create()
         try:
@@ -102,7 +107,7 @@ class Shim:
         if not self._pid:
             if self._cgroup is not None:
                 self._cgroup.join()
-            execute(command, refusal_fd)
+            execute(command, refusal_fd, self._handled_at_start)
         os.close(refusal_fd)
         # Only the command holds the ends of its pipes, so that they close when it exits.
         null = os.open(os.devnull, os.O_RDWR)
@@ -162,13 +167,13 @@ class Shim:
             found = [{"pid": pid, "command": procfs.command_line(pid)} for pid in pids]
             self._send({"processes": found})
         if "signal" in message:
-            self._signal(message["signal"])
+            self._signal(message["signal"], only_command=message.get("to") == "command")
         if "kill" in message:
             self._killing = True
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, number: int, *, only_command: bool) -> None:
         pids = self._processes()
-        if self._forwards_signals:
+        if self._forwards_signals or only_command:
             pids = [] if self._exited else [self._pid]
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -234,8 +239,11 @@ class Shim:
             self._agent.sendall(jsonlines.encode(message))
 
 
-def execute(command: dict[str, Any], refusal_fd: int) -> NoReturn:
-    """Replace this forked child by the command; on an error, write step and errno to a pipe."""
+def execute(command: dict[str, Any], refusal_fd: int, handled: Collection[int]) -> NoReturn:
+    """Replace this forked child by the command; on an error, write step and errno to a pipe.
+
+    The command has the default action for the signals *handled*, and for those that Python ignores.
+    """
     step = "session"
     try:
         if command["new_session"]:
@@ -250,13 +258,7 @@ def execute(command: dict[str, Any], refusal_fd: int) -> NoReturn:
         step = "directory"
         if command["directory"] is not None:
             os.chdir(command["directory"])
-        for number in (
-            signal.SIGPIPE,
-            signal.SIGXFSZ,
-            signal.SIGINT,
-            signal.SIGQUIT,
-            signal.SIGCHLD,
-        ):
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *handled):
             signal.signal(number, signal.SIG_DFL)
         step = "command"
         os.execvpe(command["argv"][0], command["argv"], command["environment"])

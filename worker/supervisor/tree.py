@@ -104,7 +104,7 @@ class LeftoverProcess:
     """Its command line."""
 
 
-@attrs.define
+@attrs.define(eq=False)
 class ProcessTree:
     """A running command with all its descendants, created by :func:`start_tree`."""
 
@@ -150,6 +150,10 @@ class ProcessTree:
     async def send_signal(self, number: int) -> None:
         """Send a signal to every process of the tree."""
         await self._send({"signal": number})
+
+    async def send_to_command(self, number: int) -> None:
+        """Send a signal to the command itself, and not to its descendants."""
+        await self._send({"signal": number, "to": "command"})
 
     async def kill(self) -> None:
         """Kill every process of the tree, however fast it forks."""
