@@ -76,7 +76,8 @@ async def answer(stream: trio.SocketStream, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("soft", "expected"), [(4096, 4096 - RESERVED), (1024, 1024 - RESERVED), (300, 150)]
+    ("soft", "expected"),
+    [(4096, (4096 - RESERVED) // 2), (1024, (1024 - RESERVED) // 2), (300, 75)],
 )
 def test_the_bound_leaves_open_files_for_the_store(limit_of_open_files, soft, expected):
     """A connection is an open file, and a request opens more."""

@@ -159,7 +159,7 @@ async def test_the_kept_output_of_a_failed_job_is_not_an_input(store, a_request,
     kept = a_commit(store, {"a": b"1"}, job={"state": "failure"})
     result = await run_job(a_request(a_job(inputs=(an_input(commit=kept.name.id),))), log=log)
 
-    assert (66, True) == (result.exit_code, "ended in failure" in result.reason)
+    assert (66, True) == (result.exit_code, "the output of a failed job" in result.reason)
 
 
 async def test_an_unavailable_store_is_retryable(a_request, log, monkeypatch):

@@ -134,25 +134,36 @@ def test_the_variables_of_a_gateway_can_be_sourced(site, job):
 
 
 FLOOD = """
-import os, socket
+import os, socket, sys
 from urllib.parse import urlsplit
-endpoint = urlsplit(os.environ["S3_ENDPOINT"])
-address = endpoint.hostname, endpoint.port
-clients = [socket.create_connection(address) for _ in range(90)]
+endpoint, method, size = urlsplit(os.environ["S3_ENDPOINT"]), sys.argv[1], int(sys.argv[2])
+clients = [socket.create_connection((endpoint.hostname, endpoint.port)) for _ in range(60)]
+for number, client in enumerate(clients):
+    head = f"{method} /out/{number} HTTP/1.1\\r\\nhost: localhost\\r\\n"
+    client.sendall(f"{head}content-length: {size}\\r\\n\\r\\n".encode() + bytes(size // 2))
 for client in clients:
-    client.sendall(b"HEAD /labresults/a.txt HTTP/1.1\\r\\nhost: localhost\\r\\n\\r\\n")
-print([client.recv(12) for client in clients].count(b"HTTP/1.1 200"))
+    client.sendall(bytes(size // 2))
+print(*{client.recv(12) for client in clients})
 """
 
 
-def test_more_connections_than_open_files_are_served_without_raw_text_in_the_log(site):
-    """Each line of the log is JSON, without a traceback, and one line reports the bound."""
+@pytest.mark.parametrize(
+    ("method", "size", "answer"), [("HEAD", 0, "404"), ("PUT", 512 << 10, "200")]
+)
+def test_more_requests_than_open_files_are_served_without_raw_text_in_the_log(
+    site, method, size, answer
+):
+    """Each line of the log is JSON, and one warning reports the bound.
+
+    A write holds a file of the store beside its connection.
+    """
     a_commit(site.open(), {"a.txt": b"1"})
-    job = site.job(a_job(transform={"cmd": [sys.executable, "-c", FLOOD]}))
+    command = [sys.executable, "-c", FLOOD, method, str(size)]
+    job = site.job(a_job(transform={"cmd": command}))
     run = site.command("run", "--job", job, "--gateway-processes", "1")
 
     done = subprocess.run(
-        ["sh", "-c", 'ulimit -n 100 && exec "$@"', "sh", *run],
+        ["sh", "-c", 'ulimit -n 80 && exec "$@"', "sh", *run],
         capture_output=True,
         text=True,
         check=False,
@@ -163,6 +174,8 @@ def test_more_connections_than_open_files_are_served_without_raw_text_in_the_log
 
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert 0 == done.returncode, done.stderr
-    assert ["90"] == [each["line"] for each in events if each["event"] == "command.output"]
-    assert 1 == [each["event"] for each in events].count("gateway.connections_full")
-    assert not any("exception" in each for each in events)
+    output = [each["line"] for each in events if each["event"] == "command.output"]
+    assert [f"b'HTTP/1.1 {answer}'"] == output
+    assert [("gateway.connections_full", "warning")] == [
+        (each["event"], each["level"]) for each in events if each["level"] != "info"
+    ]

@@ -18,7 +18,9 @@ import trio
 from worker import telemetry
 
 RESERVED = 256
-"""Open files that are left for the store and the index; half of the limit if that is less."""
+"""Open files for the index and for threads that read; half of the limit if that is less."""
+FILES_PER_CONNECTION = 2
+"""The socket, and the file of the store that its request reads or writes."""
 UNBOUNDED = 1 << 16
 """Connections of a process whose open files have no limit."""
 LEAST_IDLE = 1.0
@@ -39,7 +41,7 @@ def bound() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return UNBOUNDED
-    return max(1, soft - min(RESERVED, soft // 2))
+    return max(1, (soft - min(RESERVED, soft // 2)) // FILES_PER_CONNECTION)
 
 
 @attrs.define(eq=False)
