@@ -148,7 +148,7 @@ print(*{client.recv(12) for client in clients})
 
 
 @pytest.mark.parametrize(
-    ("method", "size", "answer"), [("HEAD", 0, "404"), ("PUT", 512 << 10, "200")]
+    ("method", "size", "answer"), [("HEAD", 0, "404"), ("PUT", 1 << 20, "200")]
 )
 def test_more_requests_than_open_files_are_served_without_raw_text_in_the_log(
     site, method, size, answer
