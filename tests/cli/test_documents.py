@@ -40,7 +40,7 @@ FIVE_ERRORS = {
     "input": {"pfs": {"repo": "labresults", "glob": "/*", "s3": True}},
     "transform": {"cmd": []},
     "s3Ot": True,
-    "datumTries": 0,
+    "datumTries": -1,
 }
 
 

@@ -66,7 +66,7 @@ def test_all_errors_of_a_document_are_reported_at_once(site):
         "input": {"pfs": {"repo": "labresults", "glob": "/*", "s3": True}},
         "transform": {"cmd": []},
         "s3Ot": True,
-        "datumTries": 0,
+        "datumTries": -1,
     }
 
     done = site.worker(

@@ -179,3 +179,29 @@ def test_more_requests_than_open_files_are_served_without_raw_text_in_the_log(
     assert [("gateway.connections_full", "warning")] == [
         (each["event"], each["level"]) for each in events if each["level"] != "info"
     ]
+    assert ["90"] == [each["line"] for each in events if each["event"] == "command.output"]
+    assert 1 == [each["event"] for each in events].count("gateway.connections_full")
+    assert not any("exception" in each for each in events)
+
+
+@pytest.mark.parametrize("auth", ["none", "sigv4"])
+@pytest.mark.parametrize("name", ["Lab_Results", "input_repo", "X"])
+def test_every_name_of_pachyderm_is_a_bucket(site, name, auth):
+    """It is served in the path style, with a warning at the key that holds the name."""
+    a_commit(site.open(), {"a.txt": b"1"}, repo=name)
+    document = {
+        **a_job(
+            f"aws s3 ls s3://{name}/",
+            f"aws s3 cp s3://{name}/a.txt s3://out/b.txt --only-show-errors",
+            f'test "${name}" = "$PFS_ROOT/{name}"',
+        ),
+        "input": {"pfs": {"repo": name, "glob": "/", "s3": True, "name": "", "branch": ""}},
+        "datumTries": 0,
+    }
+
+    done = site.worker("run", "--job", site.job(document), "--auth", auth, "--result", "r.json")
+
+    assert 0 == done.status, done.err
+    assert "1" == site.worker("cat", "copy:b.txt").out
+    (warning,) = json.loads((site.root / "r.json").read_text())["warnings"]
+    assert warning.startswith(f'/input/pfs/repo: "{name}" is not the name of a bucket')

@@ -229,15 +229,12 @@ INVALID_DOCUMENTS = [
     ({"transform": {"cmd": ["sh", 5]}}, "/transform/cmd/1", "put it in quotes"),
     ({"job": {"id": "x"}}, "/job/id", "32 hex digits"),
     ({"job": {"id": ID.upper()}}, "/job/id", "lower case"),
-    ({"job": {"output": {"repo": ""}}}, "/job/output/repo", "an empty string"),
     ({"job": {"output": {"branch": ID}}}, "/job/output/branch", "1 to 255"),
     ({"job": {"parent": 5}}, "/job/parent", "put it in quotes"),
     ({"description": 5}, "/description", "put it in quotes"),
     ({"metadata": {"labels": {"a": 1}}}, "/metadata/labels/a", "put it in quotes"),
-    ({"metadata": {"labels": []}}, "/metadata/labels", "an object of strings"),
     ({"s3Out": "yes"}, "/s3Out", "expected true or false"),
-    ({"outputBranch": ""}, "/outputBranch", "an empty string"),
-    ({"datumTries": 0}, "/datumTries", "from 1 to 1000"),
+    ({"datumTries": -1}, "/datumTries", "from 1 to 1000"),
     ({"datumTries": 1.5}, "/datumTries", "an integer"),
     ({"datumTries": True}, "/datumTries", "an integer"),
     ({"datumTimeout": 600}, "/datumTimeout", 'for 600 seconds write "600s"'),
@@ -245,12 +242,16 @@ INVALID_DOCUMENTS = [
     ({"jobTimeout": "2 hours"}, "/jobTimeout", "a positive duration"),
     ({"reprocessSpec": "never"}, "/reprocessSpec", '"until_success" or "every_job"'),
     ({"salt": 1}, "/salt", "put it in quotes"),
-    ({"service": {}}, "/service", "services are not supported"),
-    ({"spout": {}}, "/spout", "spouts are not supported"),
-    ({"service": {}, "s3Out": True}, "/s3Out", "`s3Out` cannot be combined with `service`"),
-    ({"spout": {}, "s3_out": True}, "/s3_out", "`s3Out` cannot be combined with `spout`"),
+    ({"service": {"type": "NodePort"}}, "/service", "services are not supported"),
+    ({"spout": {"service": {}}}, "/spout", "spouts are not supported"),
+    (
+        {"service": {"type": "x"}, "s3Out": True},
+        "/s3Out",
+        "`s3Out` cannot be combined with `service`",
+    ),
+    ({"spout": {"a": 1}, "s3_out": True}, "/s3_out", "`s3Out` cannot be combined with `spout`"),
     ({"egress": {"URL": "s3://b"}}, "/egress", "`egress` is not supported"),
-    ({"tfJob": {}}, "/tfJob", "`tfJob` is not supported"),
+    ({"tfJob": {"tfJob": "x"}}, "/tfJob", "`tfJob` is not supported"),
     ({"s3Output": True}, "/s3Output", "did you mean `s3Out`?"),
     ({"s3out": True}, "/s3out", "did you mean `s3Out`?"),
     ({"datum_trys": 3}, "/datum_trys", "did you mean `datum_tries`?"),
@@ -274,9 +275,17 @@ INVALID_TRANSFORMS = [
     ({"stdin": "sh"}, "/stdin", "expected a list of lines"),
     ({"env": {"A": 1}}, "/env/A", "put it in quotes"),
     ({"env": {"": "x"}}, "/env/", "the name of a variable"),
-    ({"env": {"A=B": "x"}}, "/env/A=B", "without ="),
+    ({"env": {"A=B": "x"}}, "/env/A=B", "letters, digits and _"),
+    ({"env": {"A\nB": "x"}}, "/env/A\nB", "letters, digits and _"),
+    ({"env": {"#A": "x"}}, "/env/#A", "letters, digits and _"),
+    ({"env": {"1A": "x"}}, "/env/1A", "letters, digits and _"),
+    ({"env": {"": "x"}}, "/env/", "letters, digits and _"),
+    (
+        {"secrets": [{"name": "n", "key": "k", "envVar": "A\nB"}]},
+        "/secrets/0/envVar",
+        "letters, digits and _",
+    ),
     ({"env": {"A": None}}, "/env/A", "expected a string"),
-    ({"secrets": {}}, "/secrets", "expected a list"),
     ({"secrets": [{"envVar": "A"}]}, "/secrets/0/name", "missing key"),
     ({"secrets": [{"name": "n", "envVar": "A"}]}, "/secrets/0/key", "no source"),
     ({"secrets": [{"name": "n", "key": "k"}]}, "/secrets/0", "no destination"),
@@ -287,7 +296,6 @@ INVALID_TRANSFORMS = [
     ({"user": 1000}, "/user", "put it in quotes"),
     ({"user": "a:b"}, "/user", '"uid:gid"'),
     ({"user": "4294967295"}, "/user", "ids up to 4294967294"),
-    ({"workingDir": ""}, "/workingDir", "an empty string"),
     ({"acceptReturnCode": 3}, "/acceptReturnCode", "a list of exit codes"),
     ({"acceptReturnCode": [256]}, "/acceptReturnCode/0", "from 0 to 255"),
     ({"errCmd": "sh"}, "/errCmd", "a list of arguments"),
@@ -438,6 +446,7 @@ def test_the_document_as_run_has_no_job_block_and_no_keys_for_the_scheduler():
                 "glob": "/",
                 "s3": True,
                 "emptyFiles": False,
+                "reference": False,
             }
         },
         "transform": {"cmd": ["true"], "debug": False},
@@ -516,3 +525,50 @@ def test_any_text_is_a_job_or_errors(text):
         problems = error.problems
 
     assert all(str(problem) for problem in problems)
+
+
+ZEROS = [None, False, 0, "", [], {}]
+
+
+@pytest.mark.parametrize("zero", ZEROS, ids=repr)
+@pytest.mark.parametrize("table", [DOCUMENT, TRANSFORM], ids=["document", "transform"])
+def test_a_zero_value_of_any_key_is_that_of_a_key_that_was_not_given(table, zero):
+    """Of those that are honoured, for the scheduler, and rejected; defaults are filled in."""
+    for field in table.fields:
+        if field.required:
+            continue
+        for name in (field.name, field.snake_name):
+            given = {name: zero}
+            found = transformed(**given) if table is TRANSFORM else parsed(**given)
+            assert found == (transformed() if table is TRANSFORM else parsed()), name
+
+
+def test_a_number_as_text_may_be_zero():
+    """The JSON mapping of protocol buffers writes 64-bit integers as text."""
+    assert 3 == parsed(datumTries="0").datum_tries
+
+
+PROTO = {
+    # The fields of the messages in release 2.12 of Pachyderm's pps.proto.
+    "document": (DOCUMENT, "pipeline tf_job transform parallelism_spec egress update output_branch "
+        "s3_out resource_requests resource_limits sidecar_resource_limits input description "
+        "reprocess service spout datum_set_spec datum_timeout job_timeout salt datum_tries "
+        "scheduling_spec pod_spec pod_patch spec_commit metadata reprocess_spec autoscaling "
+        "tolerations sidecar_resource_requests dry_run determined maximum_expected_uptime"),
+    "transform": (TRANSFORM, "image cmd err_cmd env secrets image_pull_secrets stdin err_stdin "
+        "accept_return_code debug user working_dir dockerfile memory_volume datum_batching"),
+    "secret": (SECRET, "name key mount_path env_var"),
+    "pfs": (PFS, "project name repo repo_type branch commit glob join_on outer_join group_by lazy "
+        "empty_files s3 trigger propagation_spec reference"),
+    "input": (NODE, "pfs join group cross union cron"),
+    "pipeline": (PIPELINE, "project name"),
+    "metadata": (METADATA, "annotations labels"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "names"), PROTO.values(), ids=PROTO)
+def test_no_key_of_pachyderm_is_unknown(table, names):
+    """Each is honoured, for the scheduler, or rejected by name."""
+    known = {name for field in table.fields for name in (field.name, field.snake_name)}
+
+    assert set() == set(names.split()) - known

@@ -124,6 +124,13 @@ def test_variables_are_passed_in_a_file_and_not_in_the_repr():
     assert "'x'" not in repr(found)
 
 
+@pytest.mark.parametrize("name", ["STORE_KEY\nB", "A\rB", "#A", "", "A=B", "A B", "A\x00"])
+def test_a_name_that_is_not_one_line_of_the_file_does_not_start_the_command(name):
+    """A line without an equals sign passes the variable of the client: of the worker itself."""
+    with pytest.raises(NotStarted, match="cannot be passed to a container"):
+        split_environment({name: "x"}, {})
+
+
 @pytest.mark.parametrize(
     "value",
     [

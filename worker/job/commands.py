@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from worker.job.access import Access
 from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
+from worker.spec.variables import is_known, is_variable
 from worker.supervisor.command import CommandExit, CommandSignals, OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
 from worker.supervisor.tree import CommandSpec, Usage
@@ -253,7 +254,10 @@ class EnvironmentTemplate:
                 "AWS_SECRET_ACCESS_KEY": self.access.keys.secret,
             }
         for each in inputs:
-            found |= {each.name: str(each.path), f"{each.name}_COMMIT": each.commit}
+            if is_variable(each.name):
+                found[f"{each.name}_COMMIT"] = each.commit
+                if not is_known(each.name):
+                    found[each.name] = str(each.path)
         return {**found, **self.secrets, **self.spec}
 
 

@@ -73,8 +73,15 @@ class Datum:
 
     @property
     def id(self) -> str:
-        """A digest of the selected files, their paths and the names of the inputs, in hex."""
-        parts = [(each.input.spec.name, each.match.path, each.digest) for each in self.selections]
+        """A digest of the selected files, their paths and the names of the inputs, in hex.
+
+        As in Pachyderm, inputs with ``reference`` are left out of it.
+        """
+        parts = [
+            (each.input.spec.name, each.match.path, each.digest)
+            for each in self.selections
+            if not each.input.spec.reference
+        ]
         return hashlib.sha256(repr((self.salt, parts)).encode()).hexdigest()
 
     @property

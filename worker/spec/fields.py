@@ -27,11 +27,11 @@ from worker.spec.schema import (
     String,
     StringMap,
 )
+from worker.spec.variables import VARIABLE, VARIABLE_EXPECTED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NODE_SCHEMA: Mapping[str, Any] = {"$ref": "#/$defs/input"}
 
-VARIABLE_PATTERN = "[^=]+"
 # A login name as useradd(8) accepts it, or numeric ids.
 USER_PATTERN = "[A-Za-z_][A-Za-z0-9_.-]{0,31}\\$?|[0-9]{1,10}(:[0-9]{1,10})?"
 
@@ -76,9 +76,7 @@ SECRET = Object(
     (
         Field("name", SECRET_NAMED, "the name of the secret", required=True),
         Field("key", SECRET_NAMED, "key of the secret; required with `envVar`"),
-        Field(
-            "envVar", String(VARIABLE_PATTERN, "the name of a variable"), "variable that holds it"
-        ),
+        Field("envVar", String(VARIABLE, VARIABLE_EXPECTED), "variable that holds it"),
         Field(
             "mountPath",
             String("(?!.*/\\.\\.(/|$))/[^\\n]*", "an absolute path without .."),
@@ -102,7 +100,7 @@ TRANSFORM = Object(
         Field("stdin", LINES, "lines of its standard input"),
         Field(
             "env",
-            StringMap(VARIABLE_PATTERN, "the name of a variable, without =", private=True),
+            StringMap(VARIABLE, VARIABLE_EXPECTED, private=True),
             "environment variables; they take precedence over all others",
         ),
         Field("secrets", Array(SECRET), "secrets, as variables or files"),
@@ -145,8 +143,10 @@ PFS = Object(
         Field("outerJoin", Boolean(), "rejected when true"),
         Field("joinOn", rejected=f"`joinOn` {REQUIRES_JOIN}"),
         Field("groupBy", rejected=f"`groupBy` {REQUIRES_JOIN}"),
+        Field("reference", Boolean(), "leave the input out of the ids of the datums"),
         Field("repoType", String("user", "`user`, the only supported type"), "`user`"),
         Field("trigger", about="when a new commit starts a job", for_scheduler=True),
+        Field("propagationSpec", about="whether a new commit starts a job", for_scheduler=True),
     )
 )
 UNSUPPORTED_NODES = ("join", "group", "union", "cron")
@@ -179,6 +179,7 @@ SCHEDULER_FIELDS: Mapping[str, str] = {
     "reprocess": "whether an update processes all datums again",
     "specCommit": "commit that holds the pipeline's own spec",
     "dryRun": "whether the pipeline is only checked",
+    "maximumExpectedUptime": "how long a worker may run before an alert",
 }
 DOCUMENT = Object(
     (

@@ -16,6 +16,7 @@ from worker.spec.fields import NODE, PFS, REQUIRES_JOIN, UNSUPPORTED_NODES
 from worker.spec.glob import InvalidGlob, compile_glob, normalize
 from worker.spec.pipeline import CrossInput, Input, PfsInput
 from worker.spec.schema import Record
+from worker.spec.variables import is_known, is_variable
 
 # Amazon S3 User Guide, "General purpose bucket naming rules".
 BUCKET_NAME = re.compile(r"[a-z0-9]([a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
@@ -24,12 +25,7 @@ BUCKET_NAME_MEANING = (
     "3 to 63 of a–z, 0–9, - and ., with a letter or digit at both ends; not an IP address, "
     "`xn--…`, `…--x-s3`, `…--ol-s3` or `…-s3alias`"
 )
-SHELL_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-KNOWN_VARIABLE = re.compile(
-    "PATH|HOME|USER|LOGNAME|SHELL|PWD|LANG|TZ|TMPDIR|TERM|IFS|HOSTNAME|S3_ENDPOINT|"
-    "VIRTUAL_ENV|PYTHON[A-Z]+|(LC|LD|AWS|PACH|PPS|PFS|CUDA|NVIDIA)_[A-Z0-9_]*|(https?|no)_proxy|"
-    "(HTTPS?|NO)_PROXY"
-)
+NAME = re.compile("[A-Za-z0-9_-]{1,255}")
 
 
 @attrs.frozen
@@ -59,6 +55,12 @@ def _is_bucket_name(name: str) -> bool:
     return False
 
 
+def _bucket_name(name: str) -> str:
+    """Return a name like *name* that is one of a bucket."""
+    found = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
+    return found if _is_bucket_name(found) else "input-data"
+
+
 @attrs.frozen
 class Rule:
     """A condition on a draft that is an error or a warning; the message is a format string."""
@@ -78,7 +80,6 @@ ERRORS = (
         "the name `out` is reserved for the output",
         "give the input another `name`",
     ),
-    Rule("name", lambda d: not d.name, "the name is empty", "omit it to use the repo's name"),
     Rule(
         "name",
         lambda d: d.name in (OUT, ".env"),
@@ -87,21 +88,9 @@ ERRORS = (
     ),
     Rule(
         "name",
-        lambda d: (
-            d.name in (".", "..")
-            or "/" in d.name
-            or "=" in d.name
-            or not d.name.isprintable()
-            or len(d.name.encode()) > 255
-        ),
-        "{name} cannot name a folder and a variable",
-        "expected at most 255 bytes, without / and =, and not . or ..",
-    ),
-    Rule(
-        "name",
-        lambda d: d.s3 and not _is_bucket_name(d.name),
-        "{name} is not a valid bucket name",
-        f"the name of an S3 input has {BUCKET_NAME_MEANING}",
+        lambda d: not NAME.fullmatch(d.name),
+        "{name} cannot name an input",
+        "expected 1 to 255 of A–Z, a–z, 0–9, _ and -",
     ),
     Rule(
         "glob",
@@ -143,15 +132,22 @@ ERRORS = (
 WARNINGS = (
     Rule(
         "name",
-        lambda d: not SHELL_VARIABLE.fullmatch(d.name),
-        "{name} is not a valid name of a shell variable",
-        "a shell cannot read the variables that hold the input's path and commit",
+        lambda d: d.s3 and not _is_bucket_name(d.name),
+        "{name} is not the name of a bucket by the rules of S3: only path-style requests reach it",
+        "boto3 and most clients accept it; S3A, minio-py and others do not: give the "
+        f"input a `name` of {BUCKET_NAME_MEANING}, such as {{remedy}}",
     ),
     Rule(
         "name",
-        lambda d: KNOWN_VARIABLE.fullmatch(d.name) is not None,
-        "the input's variable shadows {name} in the environment of the command",
-        "give the input another `name` unless this is intended",
+        lambda d: not is_variable(d.name),
+        "{name} is not a valid name of a shell variable",
+        "the variables of the input's path and commit are not set",
+    ),
+    Rule(
+        "name",
+        lambda d: is_known(d.name),
+        "the variable {name} has a meaning for programs",
+        "it is not set to the input's path: give the input another `name` to have it",
     ),
 )
 
@@ -247,6 +243,7 @@ def _parse_pfs(record: Record, report: Report, context: _Context) -> PfsInput | 
         glob=glob,
         s3=draft.s3,
         empty_files=draft.empty_files,
+        reference=record.get("reference", False),
     )
     if "name" not in skipped:
         context.found.append((record.pointer("name"), result))
@@ -268,7 +265,10 @@ def _apply(
             reason = rule.reason.format(
                 name=quoted(draft.name), glob=quoted(draft.glob or ""), below=draft.below
             )
-            add(record.pointer(rule.key), reason, rule.expected)
+            # A name that was filled in from the repo is at the repo.
+            key = "repo" if rule.key == "name" and not draft.is_named else rule.key
+            expected = rule.expected.format(remedy=quoted(_bucket_name(draft.name)))
+            add(record.pointer(key), reason, expected)
     return violated
 
 

@@ -26,6 +26,8 @@ class PfsInput:
     """Normalized, so it starts with a slash; always ``/`` for an S3 input."""
     s3: bool
     empty_files: bool = False
+    reference: bool = False
+    """Whether the input is left out of the ids of the datums."""
 
 
 @attrs.frozen
@@ -213,5 +215,6 @@ def _input_document(node: Input) -> dict[str, Any]:
             glob=node.glob,
             s3=node.s3,
             emptyFiles=node.empty_files,
+            reference=node.reference,
         )
     }

@@ -260,12 +260,28 @@ class Field:
     for_scheduler: bool = False
     """Whether only a scheduler can honour the key, so that its value is not parsed."""
     rejected: str = ""
-    """Why the key is rejected, if it is; null and false mean that it is not used."""
+    """Why the key is rejected, if it has a value."""
     snake_name: str = attrs.field(init=False)
 
     @snake_name.default
     def _in_snake_case(self) -> str:
         return re.sub("([A-Z])", r"_\1", self.name).lower()
+
+
+ZERO_VALUES: list[Any] = [None, False, 0, "", [], {}]
+"""Values that mean that an optional key was not given."""
+
+
+def is_zero(value: Any, schema: Schema) -> bool:
+    """Whether *value* means that its key was not given, as the zero values of proto3 do.
+
+    These are null, false, 0, the empty string, list and object. Pachyderm reads pipelines as
+    protocol buffers and prints them with such values. An object with keys of its own is parsed, and
+    is then empty.
+    """
+    if isinstance(value, dict):
+        return not value and not isinstance(schema, Object)
+    return not value or (value == "0" and isinstance(schema, Integer))
 
 
 @attrs.frozen
@@ -275,7 +291,7 @@ class Record:
     at: Pointer = attrs.field(factory=Pointer)
     values: Mapping[str, Any] = attrs.field(factory=dict)
     pointers: Mapping[str, Pointer] = attrs.field(factory=dict)
-    """Where each key is that has a value other than null, valid or not."""
+    """Where each key is that has a value, valid or not."""
     valid: bool = True
     """Whether no value in the object was rejected."""
 
@@ -314,7 +330,7 @@ class Object:
             elif field.name in pointers:
                 first = pointers[field.name].steps[-1]
                 report.error(at / key, f"duplicate of `{first}`, which is the same key")
-            elif item is not None and not (field.rejected and item is False):
+            elif item is not None and (field.required or not is_zero(item, field.schema)):
                 pointers[field.name] = at / key
                 if field.for_scheduler:
                     report.for_scheduler.append(str(at / key))
@@ -346,12 +362,14 @@ class Object:
         """Return the schema of an object with both spellings of each key, and no others."""
         properties: dict[str, Any] = {}
         for field in self.fields:
-            if field.rejected:
-                continue
             about = f"For the scheduler: {field.about}" if field.for_scheduler else field.about
-            schema = field.schema.json_schema()
-            if not field.required and schema not in ({}, {"type": "null"}):
-                schema = {"anyOf": [schema, {"type": "null"}]}
+            schema = {} if field.rejected else field.schema.json_schema()
+            if field.rejected or schema == {"type": "null"}:
+                about, schema = field.rejected or about, {"enum": ZERO_VALUES}
+            elif not field.required and schema:
+                # An object with keys of its own may require some of them.
+                zeros = ZERO_VALUES[:-1] if isinstance(field.schema, Object) else ZERO_VALUES
+                schema = {"anyOf": [schema, {"enum": zeros}]}
             described = {"description": about, **schema}
             properties |= {field.name: described, field.snake_name: described}
         required = [field.name for field in self.fields if field.required]

@@ -118,10 +118,16 @@ class SplitEnvironment:
 def split_environment(variables: Mapping[str, str], client: Mapping[str, str]) -> SplitEnvironment:
     """Split variables by how they are passed; *client* is the environment of the engine's client.
 
-    Raises NotStarted for a variable that no line can hold and that would change the client itself.
+    Raises NotStarted for a variable that no line can hold and that would change the client itself,
+    and for a name that would become another line, a comment, or a variable of the client's own.
     """
     lines, inherited = [], {}
     for name, value in variables.items():
+        if not name or not name.isprintable() or name.startswith("#") or {"=", " "} & set(name):
+            raise NotStarted(
+                f"{name!r}: a variable of this name cannot be passed to a container; use letters, "
+                "digits and _"
+            )
         if not any(character in value for character in "\n\r") and len(value) < MAX_ENV_FILE_VALUE:
             lines.append(f"{name}={value}\n")
         elif name in client or name.startswith(ENGINE_VARIABLES):

@@ -1,0 +1,25 @@
+"""Names of environment variables in a job document."""
+
+import re
+
+VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
+"""A name that every shell can read and set (POSIX, "Name"). No other name can be passed safely: a
+line feed or an equals sign in a name would start another variable wherever they are listed."""
+VARIABLE_EXPECTED = "the name of a variable: letters, digits and _, not starting with a digit"
+
+_VARIABLE = re.compile(VARIABLE)
+_KNOWN = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|PWD|LANG|TZ|TMPDIR|TERM|IFS|HOSTNAME|S3_ENDPOINT|"
+    "VIRTUAL_ENV|PYTHON[A-Z]+|(LC|LD|AWS|PACH|PPS|PFS|CUDA|NVIDIA)_[A-Z0-9_]*|(https?|no)_proxy|"
+    "(HTTPS?|NO)_PROXY"
+)
+
+
+def is_variable(name: str) -> bool:
+    """Whether a shell can read a variable of this name."""
+    return _VARIABLE.fullmatch(name) is not None
+
+
+def is_known(name: str) -> bool:
+    """Whether programs give the variable *name* a meaning, which an input must not replace."""
+    return _KNOWN.fullmatch(name) is not None
