@@ -179,9 +179,6 @@ def test_more_requests_than_open_files_are_served_without_raw_text_in_the_log(
     assert [("gateway.connections_full", "warning")] == [
         (each["event"], each["level"]) for each in events if each["level"] != "info"
     ]
-    assert ["90"] == [each["line"] for each in events if each["event"] == "command.output"]
-    assert 1 == [each["event"] for each in events].count("gateway.connections_full")
-    assert not any("exception" in each for each in events)
 
 
 @pytest.mark.parametrize("auth", ["none", "sigv4"])
