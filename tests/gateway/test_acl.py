@@ -2,7 +2,10 @@
 
 import pytest
 from botocore.exceptions import ClientError
+from s3.protocol_builders import a_request, raises_s3_error
 from trio.to_thread import run_sync as in_thread
+
+from worker.s3.xml_requests import check_acl
 
 
 async def test_the_acl_of_an_object_can_be_put_back(gateway):
@@ -24,6 +27,10 @@ async def test_the_acl_of_an_object_can_be_put_back(gateway):
     [
         pytest.param({"ACL": "public-read"}, "AccessControlListNotSupported", id="everyone"),
         pytest.param({"GrantRead": "id=x"}, "AccessControlListNotSupported", id="someone"),
+        pytest.param({"ACL": "everybody"}, "InvalidArgument", id="unknown"),
+        pytest.param({"ACL": "private", "GrantRead": "id=x"}, "InvalidRequest", id="two kinds"),
+        pytest.param({}, "MissingSecurityHeader", id="none"),
+        pytest.param({"AccessControlPolicy": {}}, "AccessControlListNotSupported", id="no grant"),
         pytest.param({"Key": "none", "ACL": "private"}, "NoSuchKey", id="of no object"),
         pytest.param({"Bucket": "labresults", "ACL": "private"}, "AccessDenied", id="an input"),
     ],
@@ -38,3 +45,39 @@ async def test_other_acls_are_rejected(gateway, rights, code):
         return refused.value.response["Error"]["Code"]
 
     assert code == await in_thread(use)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "code"),
+    [
+        ({}, b"<AccessControlPolicy>", "MalformedACLError"),
+        ({}, b"<Tagging/>", "MalformedACLError"),
+        ({"x-amz-acl": "private"}, b"<AccessControlPolicy/>", "UnexpectedContent"),
+    ],
+)
+def test_an_acl_that_is_not_one_document_or_header_is_rejected(headers, body, code):
+    with raises_s3_error(code):
+        check_acl(a_request("PUT", "/out/k?acl", headers), body)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("delete_object", {"Key": "k"}),
+        ("delete_objects", {"Delete": {"Objects": [{"Key": "k"}]}}),
+    ],
+)
+async def test_deletes_do_not_bypass_object_lock(gateway, name, arguments):
+    """No bucket has it, so S3 rejects the header."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="k", Body=b"")
+        with pytest.raises(ClientError) as refused:
+            getattr(client, name)(Bucket="out", BypassGovernanceRetention=True, **arguments)
+        client.head_object(Bucket="out", Key="k")
+        return refused.value.response["Error"]
+
+    error = await in_thread(use)
+    assert "InvalidArgument" == error["Code"]
+    assert "x-amz-bypass-governance-retention" == error["ArgumentName"]

@@ -11,7 +11,9 @@ from worker.s3.listing import (
     V2,
     VERSIONS,
     after,
+    buckets_page,
     page,
+    parse_buckets,
     parse_list,
     parse_parts,
     parse_uploads,
@@ -145,11 +147,73 @@ def test_a_continuation_token_takes_precedence_over_start_after():
     assert "a" == query.start_after
 
 
-def test_an_empty_continuation_token_starts_at_the_beginning():
-    assert ("", "") == (
-        _query(V2, continuation_token="").start,
-        _query(V2, continuation_token="").token,
-    )
+@pytest.mark.parametrize("token", ["", "nonsense"])
+def test_an_incorrect_continuation_token_is_named_without_its_value(token):
+    """As S3 does; an empty one is incorrect, too."""
+    with raises_s3_error("InvalidArgument") as error:
+        _query(V2, continuation_token=token)
+
+    assert {"ArgumentName": "continuation-token"} == error().fields
+
+
+@pytest.mark.parametrize("kind", [V1, V2, VERSIONS])
+def test_an_empty_encoding_type_is_invalid(kind):
+    with raises_s3_error("InvalidArgument") as error:
+        _query(kind, encoding_type="")
+
+    assert {"ArgumentName": "encoding-type", "ArgumentValue": ""} == error().fields
+
+
+BUCKETS = [("out", 0), ("a", 0), ("b", 0)]
+
+
+def _buckets(query=""):
+    parsed = parse_buckets(a_request("GET", f"/?{query}"))
+    found = buckets_page(BUCKETS, parsed)
+    return [name for name, _ in found.buckets], found.token
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        pytest.param("", ["a", "b", "out"], id="all"),
+        pytest.param("prefix=o", ["out"], id="prefix"),
+        pytest.param("bucket-region=us-east-1", ["a", "b", "out"], id="their region"),
+        pytest.param("bucket-region=eu-west-1", [], id="another region"),
+        pytest.param("max-buckets=3", ["a", "b", "out"], id="page that holds all"),
+        pytest.param("continuation-token=&prefix=a", ["a"], id="empty token"),
+    ],
+)
+def test_buckets_are_filtered_by_prefix_and_region(query, names):
+    assert (names, None) == _buckets(query)
+
+
+def test_buckets_are_listed_in_pages():
+    first, token = _buckets("max-buckets=2")
+
+    assert (["a", "b"], (["out"], None)) == (first, _buckets(f"continuation-token={token}"))
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        (
+            "max-buckets=0",
+            {"ArgumentName": "max-buckets", "ArgumentValue": "0"},
+        ),
+        (
+            "max-buckets=10001",
+            {"ArgumentName": "max-buckets", "ArgumentValue": "10001"},
+        ),
+        ("bucket-region=nowhere", {"ArgumentName": "bucket-region"}),
+        ("continuation-token=x", {"ArgumentName": "continuation-token"}),
+    ],
+)
+def test_invalid_parameters_of_list_buckets_are_rejected(query, fields):
+    with raises_s3_error("InvalidArgument") as error:
+        _buckets(query)
+
+    assert fields == error().fields
 
 
 def test_a_page_has_at_most_1000_keys():

@@ -3,7 +3,7 @@
 import pytest
 from s3.protocol_builders import a_request, raises_s3_error
 
-from worker.s3.metadata import STORED_HEADERS, object_metadata
+from worker.s3.metadata import STORED_HEADERS, check_retention, object_metadata
 
 
 def _metadata(headers):
@@ -111,9 +111,26 @@ def test_more_metadata_is_metadata_too_large():
         ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, "NotImplemented"),
         ({"x-amz-object-lock-legal-hold": "ON"}, "InvalidRequest"),
         ({"x-amz-storage-class": "CHEAP"}, "InvalidStorageClass"),
+        ({"x-amz-storage-class": "OUTPOSTS"}, "InvalidStorageClass"),
+        ({"x-amz-acl": "everybody"}, "InvalidArgument"),
+        ({"x-amz-acl": "private", "x-amz-grant-read": "id=x"}, "InvalidRequest"),
         ({"x-amz-tagging": "a=1&a=2"}, "InvalidArgument"),
     ],
 )
 def test_headers_of_unsupported_features_are_rejected(headers, code):
     with raises_s3_error(code):
         _metadata(headers)
+
+
+@pytest.mark.parametrize("acl", ["", "private", "public-read", "bucket-owner-full-control"])
+def test_canned_acls_are_accepted(acl):
+    assert {} == _metadata({"x-amz-acl": acl}).metadata
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_bypassing_object_lock_is_rejected_whatever_the_value(value):
+    name = "x-amz-bypass-governance-retention"
+    with raises_s3_error("InvalidArgument") as error:
+        check_retention(a_request("DELETE", "/out/k", {name: value}))
+
+    assert {"ArgumentName": name} == error().fields

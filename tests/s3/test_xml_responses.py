@@ -33,10 +33,27 @@ def _page(kind, keys, **params):
 
 
 def test_list_buckets_has_names_and_dates_in_order():
-    found = _parse("ListBuckets", xml_responses.list_buckets([("out", 0), ("in", 1500)]))
+    found = _parse("ListBuckets", _list_buckets(""))
 
     assert ["in", "out"] == [bucket["Name"] for bucket in found["Buckets"]]
     assert 2 == found["Buckets"][0]["CreationDate"].second
+
+
+def _list_buckets(query):
+    parsed = listing.parse_buckets(a_request("GET", f"/?{query}"))
+    page = listing.buckets_page([("out", 0), ("in", 1500)], parsed)
+    return xml_responses.list_buckets(parsed, page)
+
+
+@pytest.mark.parametrize(
+    ("query", "region"), [("", None), ("max-buckets=1", b"us-east-1"), ("prefix=i", b"us-east-1")]
+)
+def test_buckets_have_an_arn_and_with_any_parameter_their_region(query, region):
+    found = _list_buckets(query)
+
+    assert b"<BucketArn>arn:aws:s3:::in</BucketArn>" in found
+    assert (b"<BucketRegion>us-east-1</BucketRegion>" in found) == (region is not None)
+    assert (b"<ContinuationToken>" in found) == (query == "max-buckets=1")
 
 
 def test_list_objects_v2_has_key_size_etag_date_and_checksum():
@@ -55,12 +72,12 @@ def test_list_objects_v2_has_key_size_etag_date_and_checksum():
 
 def test_list_objects_v2_returns_token_and_start_after():
     page = _page(
-        listing.V2, "abc", continuation_token="", start_after="a", max_keys=1, fetch_owner="true"
+        listing.V2, "abc", continuation_token="1YQ", start_after="a", max_keys=1, fetch_owner="true"
     )
 
     found = _parse("ListObjectsV2", page)
 
-    assert ("", "a", True) == (
+    assert ("1YQ", "a", True) == (
         found["ContinuationToken"],
         found["StartAfter"],
         found["IsTruncated"],
@@ -183,14 +200,22 @@ def test_list_parts_has_number_size_etag_and_checksum():
         (
             "DeleteObjects",
             xml_responses.delete_objects(
-                [("a", None), ("b", S3Error("AccessDenied"))], quiet=False
+                [("a", None, None), ("b", "null", None), ("c", "1", S3Error("NoSuchVersion"))],
+                quiet=False,
             ),
             {
-                "Deleted": [{"Key": "a"}],
-                "Errors": [{"Key": "b", "Code": "AccessDenied", "Message": "Access Denied"}],
+                "Deleted": [{"Key": "a"}, {"Key": "b", "VersionId": "null"}],
+                "Errors": [
+                    {
+                        "Key": "c",
+                        "VersionId": "1",
+                        "Code": "NoSuchVersion",
+                        "Message": "The specified version does not exist.",
+                    }
+                ],
             },
         ),
-        ("DeleteObjects", xml_responses.delete_objects([("a", None)], quiet=True), {}),
+        ("DeleteObjects", xml_responses.delete_objects([("a", None, None)], quiet=True), {}),
     ],
     ids=[
         "CreateMultipartUpload",

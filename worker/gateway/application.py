@@ -197,7 +197,8 @@ class S3Application:
 
     def _list_buckets(self, request: Request) -> Response:
         rows = [(name, self._started) for name in self.buckets]
-        return xml(xml_responses.list_buckets(rows, prefix=request.params.get("prefix")))
+        query = listing.parse_buckets(request)
+        return xml(xml_responses.list_buckets(query, listing.buckets_page(rows, query)))
 
     def find(self, name: str) -> Bucket:
         """Return the bucket *name*; raises NoSuchBucket."""

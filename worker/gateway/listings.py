@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from worker.gateway.application import Context
 
 BUCKET_HEADERS = [
-    (b"x-amz-bucket-region", b"us-east-1"),
+    (b"x-amz-bucket-region", listing.REGION.encode()),
     (b"x-amz-access-point-alias", b"false"),
 ]
 

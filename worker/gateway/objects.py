@@ -24,7 +24,7 @@ from worker.s3.conditions import (
     write_conditions,
 )
 from worker.s3.error_codes import S3Error
-from worker.s3.metadata import object_metadata
+from worker.s3.metadata import check_retention, object_metadata
 from worker.s3.request import Request
 from worker.s3.times import last_modified
 from worker.store.blobs import check
@@ -135,17 +135,21 @@ async def _compute_checksum(bucket: Bucket, entry: Entry, algorithm: str) -> Che
 
 async def delete_object(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle DeleteObject, which succeeds for a missing object unless a condition is given."""
+    check_retention(context.request)
     _delete(output, context.key, delete_conditions(context.request.headers), epoch)
     return empty(204)
 
 
 async def delete_objects(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle DeleteObjects: the response contains the errors of single keys."""
+    check_retention(context.request)
     body = await receive_document(context)
     wanted = await in_thread(xml_requests.parse_delete, body)
 
-    def delete_all() -> list[tuple[str, S3Error | None]]:
-        return [(each.key, _try_delete(output, each, epoch)) for each in wanted.objects]
+    def delete_all() -> list[tuple[str, str | None, S3Error | None]]:
+        return [
+            (each.key, each.version, _try_delete(output, each, epoch)) for each in wanted.objects
+        ]
 
     return xml(xml_responses.delete_objects(await in_thread(delete_all), quiet=wanted.quiet))
 

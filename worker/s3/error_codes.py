@@ -68,6 +68,11 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         "InvalidTag": (400, "The tag provided was not a valid tag."),
         "InvalidURI": (400, "Couldn't parse the specified URI."),
         "KeyTooLongError": (400, "Your key is too long"),
+        "MalformedACLError": (
+            400,
+            "The XML you provided was not well-formed or did not validate against our published "
+            "schema",
+        ),
         "MalformedTrailerError": (
             400,
             "The request contained trailing data that was not well-formed or did not conform to "
@@ -85,6 +90,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
         "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),
+        "MissingSecurityHeader": (400, "Your request was missing a required header"),
         "NoSuchBucket": (404, "The specified bucket does not exist"),
         "NoSuchBucketPolicy": (404, "The bucket policy does not exist"),
         "NoSuchConfiguration": (404, "The specified configuration does not exist."),
@@ -146,6 +152,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "The request signature we calculated does not match the signature you provided. Check "
             "your key and signing method.",
         ),
+        "UnexpectedContent": (400, "This request does not support content"),
         "XAmzContentSHA256Mismatch": (
             400,
             "The provided 'x-amz-content-sha256' header does not match what was computed.",
@@ -186,6 +193,11 @@ class S3Error(Exception):
         super().__init__(f"{code}: {self.message}")
 
 
-def invalid_argument(name: str, value: str, message: str) -> S3Error:
-    """Return InvalidArgument with the name and value of the argument, as AWS does."""
+def invalid_argument(name: str, value: str | None, message: str) -> S3Error:
+    """Return InvalidArgument with the name of the argument and its value, as AWS does.
+
+    AWS has no value for some arguments; *value* is then None.
+    """
+    if value is None:
+        return S3Error("InvalidArgument", message, ArgumentName=name)
     return S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import attrs
@@ -16,6 +17,11 @@ VERSIONS = "versions"
 
 MAX_PAGE = 1000
 MAX_NUMBER = 2**31 - 1
+MAX_BUCKETS = 10_000
+
+REGION = "us-east-1"
+"""The region of every bucket."""
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,3}-[0-9]{1,2}", re.ASCII)
 
 MAX_SKIPPED = 8
 """Keys below a common prefix that are read before the listing seeks past it. Reading on is faster
@@ -96,7 +102,7 @@ def parse_list(request: Request, kind: str) -> ListQuery:
     if kind == V2:
         start_after = params.get("start-after")
         token = params.get("continuation-token")
-        if token:
+        if token is not None:
             start = _token_start(token)
         elif start_after:
             start = _beyond(start_after, prefix, delimiter)
@@ -291,6 +297,68 @@ def parts_page(parts: Iterable[StoredPart], query: PartsQuery) -> PartsPage:
     return PartsPage(tuple(found), False)
 
 
+@attrs.frozen
+class BucketsQuery:
+    """The parameters of ListBuckets."""
+
+    prefix: str | None
+    region: str | None
+    limit: int | None
+    """max-buckets; None lists all buckets on one page."""
+    start: str
+    """The first name that may be listed."""
+
+    @property
+    def with_region(self) -> bool:
+        """Whether the buckets are listed with their region: in response to any parameter."""
+        return bool(self.prefix or self.region or self.limit is not None or self.start)
+
+
+@attrs.frozen
+class BucketsPage:
+    """A page of pairs of name and creation time in milliseconds, sorted by name."""
+
+    buckets: tuple[tuple[str, int], ...]
+    token: str | None
+    """The continuation token of the next page; None for the last page."""
+
+
+def parse_buckets(request: Request) -> BucketsQuery:
+    """Parse the parameters of ListBuckets; raises InvalidArgument."""
+    params = request.params
+    limit = None
+    if params.get("max-buckets"):
+        limit = _number(params, "max-buckets", "max-buckets")
+        if not 1 <= limit <= MAX_BUCKETS:
+            raise invalid_argument(
+                "max-buckets",
+                params["max-buckets"],
+                f"Argument max-buckets must be an integer between 1 and {MAX_BUCKETS}",
+            )
+    region = params.get("bucket-region") or None
+    if region is not None and not _REGION.fullmatch(region):
+        raise invalid_argument(
+            "bucket-region", None, f"Argument value {region} is not a valid AWS Region"
+        )
+    # Unlike ListObjectsV2, S3 accepts an empty token here.
+    token = params.get("continuation-token")
+    return BucketsQuery(params.get("prefix"), region, limit, _token_start(token) if token else "")
+
+
+def buckets_page(buckets: Iterable[tuple[str, int]], query: BucketsQuery) -> BucketsPage:
+    """Return a page of *buckets*, which are pairs of name and creation time in milliseconds."""
+    if query.region not in (None, REGION):
+        return BucketsPage((), None)
+    found = [
+        (name, created)
+        for name, created in sorted(buckets)
+        if name.startswith(query.prefix or "") and name >= query.start
+    ]
+    if query.limit is None or len(found) <= query.limit:
+        return BucketsPage(tuple(found), None)
+    return BucketsPage(tuple(found[: query.limit]), _token(found[query.limit][0]))
+
+
 def _number(params: Mapping[str, str], name: str, called: str, *, default: int = MAX_PAGE) -> int:
     value = params.get(name, "")
     if not value:
@@ -308,12 +376,12 @@ def _number(params: Mapping[str, str], name: str, called: str, *, default: int =
 
 
 def _encoding(params: Mapping[str, str]) -> bool:
-    value = params.get("encoding-type", "")
-    if value and value.lower() != "url":
+    value = params.get("encoding-type")
+    if value is not None and value.lower() != "url":
         raise invalid_argument(
             "encoding-type", value, "Invalid Encoding Method specified in Request"
         )
-    return bool(value)
+    return value is not None
 
 
 # A token contains only the first key of the next page, so it is valid in every process and after
@@ -332,5 +400,5 @@ def _token_start(token: str) -> str:
         ).decode()
     except (ValueError, binascii.Error):
         raise invalid_argument(
-            "continuation-token", token, "The continuation token provided is incorrect"
+            "continuation-token", None, "The continuation token provided is incorrect"
         ) from None

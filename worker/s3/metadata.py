@@ -91,12 +91,23 @@ STORAGE_CLASSES = frozenset(
         "INTELLIGENT_TIERING",
         "GLACIER",
         "DEEP_ARCHIVE",
-        "OUTPOSTS",
         "GLACIER_IR",
         "SNOW",
         "EXPRESS_ONEZONE",
         "FSX_OPENZFS",
         "FSX_ONTAP",
+    }
+)
+
+CANNED_ACLS = frozenset(
+    {
+        "private",
+        "public-read",
+        "public-read-write",
+        "authenticated-read",
+        "aws-exec-read",
+        "bucket-owner-read",
+        "bucket-owner-full-control",
     }
 )
 
@@ -155,9 +166,32 @@ def check_supported(request: Request) -> None:
         if encryption.startswith("aws:"):
             raise S3Error("NotImplemented", _NO_ENCRYPTION, Header=_SSE)
         raise invalid_argument(_SSE, encryption, "The encryption method specified is not supported")
+    check_canned_acl(headers)
     storage_class = headers.get("x-amz-storage-class")
     if storage_class is not None and storage_class not in STORAGE_CLASSES:
         raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
+
+
+def check_canned_acl(headers: Mapping[str, str]) -> None:
+    """Reject an unknown canned ACL, and one beside grants; raises S3Error."""
+    canned = headers.get("x-amz-acl")
+    if not canned:
+        return
+    if any(name.startswith("x-amz-grant-") for name in headers):
+        raise S3Error(
+            "InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed"
+        )
+    if canned not in CANNED_ACLS:
+        raise invalid_argument("x-amz-acl", canned, "This is not the name of a canned ACL.")
+
+
+def check_retention(request: Request) -> None:
+    """Reject a delete that would bypass Object Lock, which no bucket has, whatever its value."""
+    name = "x-amz-bypass-governance-retention"
+    if name in request.headers:
+        raise invalid_argument(
+            name, None, f"{name} is only applicable to Object Lock enabled buckets."
+        )
 
 
 def stored_headers(request: Request) -> dict[str, str]:

@@ -8,7 +8,7 @@ import attrs
 from worker.s3.checksums import ALGORITHMS
 from worker.s3.conditions import Conditions, etags, parse_date
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.metadata import check_tags
+from worker.s3.metadata import check_canned_acl, check_tags
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
 from worker.s3.request import Request
 from worker.s3.xml_responses import OWNER_ID
@@ -211,14 +211,29 @@ def check_acl(request: Request, body: bytes) -> None:
     """Reject an ACL in PutObjectAcl other than that of every object.
 
     The latter is accepted, since s3cmd copies the ACL of an object with the object. Raises
-    AccessControlListNotSupported.
+    AccessControlListNotSupported, and S3's errors for a request that is not one ACL:
+    MissingSecurityHeader, UnexpectedContent, MalformedACLError, InvalidArgument, InvalidRequest.
     """
+    check_canned_acl(request.headers)
     canned = request.headers.get("x-amz-acl")
     granted = any(name.startswith("x-amz-grant-") for name in request.headers)
-    if canned in ("private", "bucket-owner-full-control") and not granted:
+    if not canned and not granted:
+        if not body:
+            raise S3Error("MissingSecurityHeader", MissingHeaderName="x-amz-acl")
+        if not _is_owners(_policy(body)):
+            raise S3Error("AccessControlListNotSupported")
         return
-    if canned or granted or not _is_owners(parse_xml(body, "AccessControlPolicy")):
+    if body:
+        raise S3Error("UnexpectedContent")
+    if canned not in ("private", "bucket-owner-full-control"):
         raise S3Error("AccessControlListNotSupported")
+
+
+def _policy(body: bytes) -> Element:
+    try:
+        return parse_xml(body, "AccessControlPolicy")
+    except S3Error as error:
+        raise S3Error("MalformedACLError", error.message) from None
 
 
 def _is_owners(policy: Element) -> bool:

@@ -9,8 +9,11 @@ from urllib.parse import quote
 from worker.model import Checksum, Entry, Upload
 from worker.s3.error_codes import S3Error
 from worker.s3.listing import (
+    REGION,
     V1,
     V2,
+    BucketsPage,
+    BucketsQuery,
     ListQuery,
     Page,
     PartsPage,
@@ -114,16 +117,18 @@ def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> by
     return f"{HEAD}<Error>{content}</Error>".encode()
 
 
-def list_buckets(buckets: Iterable[tuple[str, int]], *, prefix: str | None = None) -> bytes:
-    """Return ListBuckets of pairs of name and creation time in milliseconds, sorted by name."""
+def list_buckets(query: BucketsQuery, page: BucketsPage) -> bytes:
+    """Return a page of ListBuckets."""
+    region = element("BucketRegion", REGION) if query.with_region else ""
     rows = "".join(
-        f"<Bucket>{element('Name', name)}<CreationDate>{timestamp(created)}</CreationDate></Bucket>"
-        for name, created in sorted(buckets)
-        if name.startswith(prefix or "")
+        f"<Bucket>{element('Name', name)}<CreationDate>{timestamp(created)}</CreationDate>"
+        f"{region}{element('BucketArn', f'arn:aws:s3:::{name}')}</Bucket>"
+        for name, created in page.buckets
     )
     return document(
         "ListAllMyBucketsResult",
-        f"<Owner>{OWNER}</Owner><Buckets>{rows}</Buckets>{optional('Prefix', prefix)}",
+        f"<Owner>{OWNER}</Owner><Buckets>{rows}</Buckets>"
+        f"{optional('ContinuationToken', page.token)}{optional('Prefix', query.prefix)}",
     )
 
 
@@ -320,17 +325,24 @@ def upload_part_copy(*, etag: str, modified: int, checksum: Checksum | None) -> 
     )
 
 
-def delete_objects(results: Iterable[tuple[str, S3Error | None]], *, quiet: bool) -> bytes:
-    """Return the response to DeleteObjects: each key with its error, or None if it was deleted."""
+def delete_objects(
+    results: Iterable[tuple[str, str | None, S3Error | None]], *, quiet: bool
+) -> bytes:
+    """Return the response to DeleteObjects.
+
+    Each result is a key, the version that the request names or None, and the error or None if the
+    object was deleted.
+    """
     rows = []
-    for key, fault in results:
+    for key, version, fault in results:
+        name = element("Key", key) + optional("VersionId", version or None)
         if fault is not None:
             rows.append(
-                f"<Error>{element('Key', key)}{element('Code', fault.code)}"
+                f"<Error>{name}{element('Code', fault.code)}"
                 f"{element('Message', fault.message)}</Error>"
             )
         elif not quiet:
-            rows.append(f"<Deleted>{element('Key', key)}</Deleted>")
+            rows.append(f"<Deleted>{name}</Deleted>")
     return document("DeleteResult", "".join(rows))
 
 
