@@ -12,6 +12,7 @@ reason. Results are stored in the same folder, so the page can be made in severa
 status is 1 if a job failed.
 """
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -55,6 +56,28 @@ def _results(
     return row
 
 
+def _require_own_worker() -> None:
+    """Exit unless this Python imports the worker of this directory.
+
+    The processes of a gateway would otherwise run the code of another one, as the worker of the
+    matrix has no PYTHONPATH.
+    """
+    code = "import worker; print(worker.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-E", "-P", "-c", code],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = done.stdout.strip()
+    if not found or ROOT not in Path(found).resolve().parents:
+        raise click.ClickException(
+            f"{sys.executable} imports the worker from {found or 'nowhere'}; "
+            f"install {ROOT} in its environment: pip install --editable {ROOT}"
+        )
+
+
 @click.command(help=__doc__)
 @click.option("--only", multiple=True, type=click.Choice([client.name for client in CLIENTS]))
 @click.option("--scheme", default="http,https", help="http, https, or both")
@@ -76,6 +99,7 @@ def main(
     cache: Path,
 ) -> None:
     """Run the selected clients and report the results."""
+    _require_own_worker()
     modes = tuple(
         mode
         for mode in MODES
