@@ -86,7 +86,21 @@ async def test_listings_and_head_have_the_same_etag_and_date(gateway):
     listed, head = await in_thread(use)
 
     assert listed == head
-    assert 1_700_000_001 == head[1]
+    assert 1_700_000_000 == head[1]
+
+
+async def test_the_date_in_a_response_is_valid_in_later_conditions(gateway):
+    """An object is not modified since the second of its upload."""
+    client = gateway.client()
+
+    def use():
+        client.put_object(Bucket="out", Key="k", Body=b"data")
+        gateway.index.update(
+            "k", lambda entry: attrs.evolve(entry, modified=1_700_000_000_534), epoch=0
+        )
+        return client.get_object(Bucket="out", Key="k", IfUnmodifiedSince=1_700_000_000)
+
+    assert 200 == (await in_thread(use))["ResponseMetadata"]["HTTPStatusCode"]
 
 
 @pytest.mark.parametrize(

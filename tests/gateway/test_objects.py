@@ -448,7 +448,7 @@ async def test_a_put_in_flight_shares_the_fate_of_its_try(gateway, end, expected
 
 
 async def test_the_date_of_an_object_is_the_time_of_its_put(gateway):
-    """In whole seconds, neither before that of its upload nor in the future."""
+    """In whole seconds."""
     client = gateway.client()
 
     def use():

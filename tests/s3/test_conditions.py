@@ -22,7 +22,7 @@ from worker.s3.conditions import (
 )
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"
-MODIFIED = 1_699_999_999_500
+MODIFIED = 1_700_000_000_500
 AT = "Tue, 14 Nov 2023 22:13:20 GMT"
 BEFORE = "Tue, 14 Nov 2023 22:13:19 GMT"
 OTHER = '"0123"'

@@ -18,12 +18,23 @@ tail -c +1001 "$EXPECTED/big.bin" | head -c 1000 | cmp - "$WORK/range" || fail "
 
 mkdir "$WORK/some"
 cp -r "$EXPECTED/many/00" "$EXPECTED/odd names" "$EXPECTED/big.bin" "$EXPECTED/empty.bin" "$WORK/some"
+find "$WORK/some" -type f -exec touch -d '1 minute ago' {} +
 aws s3 cp --recursive --only-show-errors "$WORK/some" s3://out/all/
 same "$(find "$WORK/some" -type f | wc -l)" "$(aws s3 ls --recursive s3://out/all/ | wc -l)" "files uploaded"
 same "" "$(aws s3 sync "$WORK/some" s3://out/all/)" "aws s3 sync with nothing to do"
 aws s3 sync --only-show-errors s3://out/all/ "$WORK/back"
 diff -r "$WORK/some/00" "$WORK/back/00" || fail "aws s3 sync back"
 cmp "$WORK/some/big.bin" "$WORK/back/big.bin" || fail "aws s3 sync back"
+mkdir "$WORK/edited"
+echo first >"$WORK/edited/f"
+aws s3 sync --only-show-errors "$WORK/edited" s3://out/edited/
+uploaded=$(aws s3api head-object --bucket out --key edited/f --query LastModified --output text)
+# Changed after its upload, within the same second, with the same size.
+echo again >"$WORK/edited/f"
+touch -d "$(date -u -d "$uploaded" +%Y-%m-%dT%H:%M:%S).999Z" "$WORK/edited/f"
+aws s3 sync --only-show-errors "$WORK/edited" s3://out/edited/
+same again "$(aws s3 cp s3://out/edited/f -)" "aws s3 sync of a file changed within a second"
+aws s3 rm --only-show-errors s3://out/edited/f
 aws s3 cp --only-show-errors --metadata from=aws,two=2 "$EXPECTED/big.bin" s3://out/one/big.bin
 same "aws" "$(aws s3api head-object --bucket out --key one/big.bin --query Metadata.from --output text)" metadata
 aws s3 cp --only-show-errors --metadata from=aws "$EXPECTED/small.txt" "s3://out/one/$ODD"

