@@ -41,6 +41,41 @@ def test_each_path_that_a_glob_matches_is_a_datum(store, glob, expected):
     assert len(expected) == plan.count
 
 
+@pytest.mark.parametrize(
+    ("files", "inputs", "expected"),
+    [
+        pytest.param(FILES, [an_input(s3=False, glob="/*.csv")], [], id="a-glob-that-matches"),
+        pytest.param(FILES, [an_input()], [], id="a-bucket-with-objects"),
+        pytest.param(
+            FILES,
+            [an_input("a", repo="labresults", s3=False, glob="/*.CSV")],
+            ["input 'a': the glob '/*.CSV' matches none of the 5 files", "the job has no datum"],
+            id="a-glob-that-matches-nothing",
+        ),
+        pytest.param({}, [an_input()], ["input 'labresults'"], id="a-bucket-without-an-object"),
+        pytest.param(
+            {}, [an_input(s3=False, glob="/")], ["input 'labresults'"], id="a-folder-without-a-file"
+        ),
+        pytest.param(
+            {},
+            [an_input(s3=False, glob="/*")],
+            ["input 'labresults'", "the job has no datum"],
+            id="a-glob-on-no-file",
+        ),
+    ],
+)
+def test_an_input_without_a_file_and_a_job_without_a_datum_are_warnings(
+    store, files, inputs, expected
+):
+    """The plan has them, so `worker plan` shows them before anything runs."""
+    a_commit(store, files)
+    plan = make_plan(store, spec(*inputs), job=an_id())
+
+    assert len(expected) == len(plan.warnings)
+    assert all(map(str.startswith, plan.warnings, expected))
+    assert list(plan.warnings) == plan.to_json()["warnings"]
+
+
 def test_a_cross_is_the_product_of_its_inputs(store):
     """An S3 input contributes its whole commit."""
     a_commit(store, FILES)

@@ -270,8 +270,38 @@ async def test_an_incomplete_upload_is_a_warning_and_not_in_the_output(store, a_
     result = await run_job(a_request(job), log=log)
 
     assert 0 == result.exit_code
-    assert ["s3://out/big.bin"] == [text.partition(": ")[0] for text in result.warnings]
+    assert ["s3://out/big.bin", "the output is empty"] == [
+        text.partition(": ")[0] for text in result.warnings
+    ]
     assert {} == contents(store, store.commit(result.output))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, ["the output is empty: s3://out"], id="an-out-bucket-left-empty"),
+        pytest.param(
+            {"s3Out": False}, ["the output is empty: /pfs/out"], id="an-out-folder-left-empty"
+        ),
+        pytest.param(
+            {"inputs": [an_input(s3=False, glob="/*.none")]},
+            ["input 'labresults': the glob '/*.none' matches none", "the job has no datum"],
+            id="a-glob-that-matches-nothing",
+        ),
+    ],
+)
+async def test_an_output_that_is_empty_is_published_with_a_warning(
+    store, a_request, log, changes, expected
+):
+    """The result and the commit have the warning; the job succeeds, as in Pachyderm."""
+    a_commit(store, {"a.txt": b"1"})
+    result = await run_job(a_request(a_job("true", **changes)), log=log)
+    commit = store.commit(result.output)
+
+    assert (0, {}) == (result.exit_code, contents(store, commit))
+    assert len(expected) == len(result.warnings)
+    assert all(map(str.startswith, result.warnings, expected))
+    assert list(result.warnings) == commit.job["warnings"]
 
 
 async def test_each_try_starts_with_the_output_that_the_datum_found(
@@ -519,6 +549,7 @@ async def test_reports_of_the_user_code_are_in_the_result(store, a_request, log)
         """echo '{"metrics": {"loss": 3}}' > $PACH_REPORT""",
         """printf '{"metrics": {"loss": 2, "n": 1}}\nnonsense\n' > $WORKER_REPORT""",
         """echo '{"progress": 1}' > $WORKER_REPORT""",
+        "touch $PFS_ROOT/out/f",
     )
     steps = []
     result = await run_job(a_request(job), log=log, watch=steps.append)

@@ -109,6 +109,18 @@ class Plan:
         """The number of datums."""
         return math.prod(map(len, self.choices))
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user probably did not mean: inputs without a file, and no datum.
+
+        Empty for a job that an earlier run published.
+        """
+        pairs = zip(self.inputs, self.choices, strict=True)
+        found = [text for text in itertools.starmap(_emptiness, pairs) if text]
+        if self.published is None and not self.count:
+            found.append("the job has no datum: its command does not run, and its output is empty")
+        return tuple(found)
+
     def datums(self) -> Iterator[Datum]:
         """Yield the datums: the cross product of the choices, the last input fastest."""
         for number, selections in enumerate(itertools.product(*self.choices), start=1):
@@ -149,7 +161,7 @@ class Plan:
             "datum_timeout": spec.datum_timeout,
             "job_timeout": spec.job_timeout,
             "for_scheduler": list(spec.for_scheduler),
-            "warnings": [str(warning) for warning in spec.warnings],
+            "warnings": [*map(str, spec.warnings), *self.warnings],
         }
 
 
@@ -202,6 +214,20 @@ def choices(store: Store, resolved: ResolvedInput) -> tuple[Selection, ...]:
     keys = (entry.key for entry in tree.entries(prefix=glob.prefix))
     found = sorted(glob.select(keys), key=lambda match: match.path)
     return tuple(Selection(resolved, match, _digest(store, resolved, match)) for match in found)
+
+
+def _emptiness(resolved: ResolvedInput, selections: tuple[Selection, ...]) -> str:
+    """Return a warning if the job gets no file of an input, else an empty string."""
+    where = f"input {resolved.spec.name!r}"
+    if not resolved.commit.files:
+        return f"{where}: {resolved.commit.name} contains no file"
+    if not selections:
+        return (
+            f"{where}: the glob {resolved.spec.glob!r} matches none of the "
+            f"{resolved.commit.files} files of {resolved.commit.name}; "
+            f"`worker ls {resolved.commit.name}` lists them"
+        )
+    return ""
 
 
 def _digest(store: Store, resolved: ResolvedInput, match: Match) -> str:

@@ -16,7 +16,7 @@ from worker.buckets.output import OutputBucket
 from worker.errors import Denied, NotPublished, Unavailable, WorkerError
 from worker.job.plan import Plan
 from worker.job.result import RunRecord
-from worker.model import Commit, CommitName
+from worker.model import OUT, Commit, CommitName
 from worker.store.blobs import BlobReader, Stage
 from worker.store.publish import BranchNotMoved, Draft, Published, finish, keep, publish
 from worker.store.repository import Store
@@ -48,6 +48,13 @@ class Output:
             record.warn(
                 f"s3://out/{upload.key}: a multipart upload was created and not completed; "
                 "it is not part of the output"
+            )
+        # A job without a datum has a warning of its own.
+        if plan.count and next(iter(self.bucket.entries("")), None) is None:
+            where = f"s3://{OUT}" if plan.spec.s3_out else f"/pfs/{OUT}"
+            record.warn(
+                f"the output is empty: {where} contains no file at the end; "
+                f"a reader of {plan.output} finds no file"
             )
         name = CommitName(plan.output.repo, record.job)
         draft = self._draft(plan, record, name, "success", "")

@@ -223,6 +223,8 @@ async def _execute(
         with record.step("resolve"):
             plan = await in_thread(partial(make_plan, output.store, request.spec, job=record.job))
             record.plan = plan
+            for warning in plan.warnings:
+                record.warn(warning)
         if plan.published is not None:
             record.enter(Event.FOUND)
             return plan, Outcome(Cause.PUBLISHED_BEFORE)
