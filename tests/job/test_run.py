@@ -222,6 +222,41 @@ async def test_a_published_job_is_not_run_again(store, a_request, log, tmp_path)
     assert "x\n" == (tmp_path / "ran").read_text()
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"description": "other"}, "", id="a-description"),
+        pytest.param({"datumTries": 2}, "/datumTries: was 3, now 2", id="a-number"),
+        pytest.param(
+            {"transform": {"cmd": ["false"]}}, "/transform/cmd/0: was 'sh', now 'false'", id="cmd"
+        ),
+        pytest.param(
+            {"inputs": [an_input(s3=False, glob="/*")]}, "/input/pfs/glob: was '/'", id="a-glob"
+        ),
+        pytest.param(
+            {"inputs": [an_input(s3=False, commit="f" * 32)]},
+            "input 'labresults': was",
+            id="commit",
+        ),
+    ],
+)
+async def test_an_id_that_another_job_published_is_an_error(store, a_request, log, changes, reason):
+    """Exit status 64 with the difference; the same spec and pinned inputs are the same job."""
+    a_commit(store, {"a.txt": b"1"})
+    document: dict[str, Any] = {
+        "inputs": [an_input(s3=False)],
+        "s3Out": False,
+        "job": {"id": an_id()},
+    }
+    first = await run_job(a_request(a_job("true", **document)), log=log)
+    again = await run_job(a_request(a_job("true", **{**document, **changes})), log=log)
+
+    assert 0 == first.exit_code
+    assert (64 if reason else 0) == again.exit_code
+    assert reason in again.reason
+    assert [first.output] == [head.commit for head in store.heads(COPY)]
+
+
 async def test_a_run_moves_the_branch_of_an_earlier_run_that_died(store, a_request, log):
     """Unless the branch has a newer head."""
     given = a_commit(store, {"a.txt": b"1"})

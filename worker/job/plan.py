@@ -11,6 +11,7 @@ import attrs
 
 from worker.config import Config
 from worker.errors import Misconfigured, NotFound
+from worker.job.identity import check_same_job
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.spec.glob import Match, compile_glob
 from worker.spec.pipeline import JobSpec, PfsInput
@@ -173,13 +174,15 @@ def open_job_store(config: Config, spec: JobSpec) -> Store:
 
 
 def make_plan(store: Store, spec: JobSpec, *, job: str) -> Plan:
-    """Resolve the inputs of a job to commits and enumerate its datums; raises Unrunnable.
+    """Resolve the inputs of a job to commits and enumerate its datums.
 
-    If the output commit exists, the inputs are not resolved: they may have been deleted since.
+    Raises Unrunnable, and AnotherJob if another job with the same id was published. If the output
+    commit exists, the inputs are not resolved: they may have been deleted since.
     """
     output = BranchName(Repo(spec.output.project, spec.output.repo), spec.output.branch)
     with suppress(CommitMissing):
         published = store.commit(CommitName(output.repo, job))
+        check_same_job(published, spec)
         return Plan(job, spec, output, inputs=(), choices=(), published=published)
     inputs = tuple(resolve(store, each) for each in spec.inputs)
     return Plan(job, spec, output, inputs, tuple(choices(store, each) for each in inputs))

@@ -22,6 +22,7 @@ from worker.errors import Cause, Invalid, NotFound, cause_of, is_not_writable
 from worker.gateway import launch
 from worker.gateway.pool import GatewayPool, open_pool
 from worker.job.datums import DatumFailed, DatumProcessor
+from worker.job.identity import check_same_job
 from worker.job.plan import Datum, Plan, Unrunnable, make_plan, open_job_store
 from worker.job.publish import Output, open_output, retry_hint
 from worker.job.result import Result, RunRecord
@@ -296,6 +297,8 @@ def _publish(
         else:
             with record.step("publish"):
                 published = output.commit(plan, record)
+            if not published.ours:
+                check_same_job(published.commit, plan.spec)
     except BranchNotMoved as error:
         reason = f"{error}; {retry_hint(record.job)} to move it"
         return record.decide(

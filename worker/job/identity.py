@@ -1,0 +1,66 @@
+"""Whether a job is the one that published a commit: the same spec and the same pinned inputs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from worker.errors import Invalid
+from worker.job.secrets import without_secrets
+from worker.model import Commit, CommitName, Repo
+from worker.spec.pipeline import JobSpec
+
+TEXTS = "/description", "/metadata"
+"""Keys that have no effect on the output."""
+MAX_DIFFERENCES = 5
+"""Differences that an error names."""
+
+
+class AnotherJob(Invalid):
+    """The id of a job is that of another job, whose output commit exists."""
+
+    def __init__(self, commit: Commit, differences: tuple[str, ...]) -> None:
+        more = len(differences) - MAX_DIFFERENCES
+        listed = "; ".join(differences[:MAX_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")
+        super().__init__(
+            f"job.id: {commit.name} was published by another job with this id ({listed}); "
+            "use another id for another job, or leave job.id out"
+        )
+        self.differences = differences
+
+
+def check_same_job(commit: Commit, spec: JobSpec) -> None:
+    """Check that *spec* is the job that published *commit*; raises AnotherJob.
+
+    An input that *spec* does not pin may have another commit: the branch may have moved since.
+    """
+    recorded = commit.job.get("spec")
+    if not isinstance(recorded, dict):
+        return
+    before, now = dict(_values(recorded)), dict(_values(without_secrets(spec.document)))
+    found = [
+        f"{pointer}: was {before.get(pointer)!r}, now {now.get(pointer)!r}"
+        for pointer in sorted(before.keys() | now.keys())
+        if before.get(pointer) != now.get(pointer)
+    ]
+    pinned = {each.name: each.commit for each in commit.inputs}
+    for each in spec.inputs:
+        was = pinned.get(each.name)
+        if each.commit is not None and was is not None:
+            name = CommitName(Repo(each.project, each.repo), each.commit)
+            if name != was:
+                found.append(f"input {each.name!r}: was {was}, now {name}")
+    if found:
+        raise AnotherJob(commit, tuple(found))
+
+
+def _values(value: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a document by JSON pointer, without zero values and pinned commits."""
+    if pointer in TEXTS or pointer.endswith("/pfs/commit"):
+        return
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _values(each, f"{pointer}/{key}")
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _values(each, f"{pointer}/{number}")
+    elif value:
+        yield pointer, value
