@@ -6,6 +6,7 @@ import pytest
 
 from worker import errors
 from worker.errors import Cause, cause_of, s3_code_of
+from worker.store.backends.base import StoreDenied
 
 
 def test_each_cause_has_the_exit_status_of_the_reference():
@@ -25,6 +26,7 @@ def test_each_cause_has_the_exit_status_of_the_reference():
         "internal": (70, True),
         "not published": (73, True),
         "stopped": (75, True),
+        "denied": (77, False),
         "configuration": (78, False),
     }
 
@@ -45,7 +47,9 @@ class Special(errors.Conflict):
         (errors.NotFound("x"), Cause.UNRUNNABLE, "InternalError"),
         (errors.DataLost("x"), Cause.UNAVAILABLE, "InternalError"),
         (errors.OutputClosed("x"), Cause.UNAVAILABLE, "AccessDenied"),
-        (errors.Denied("x"), Cause.UNAVAILABLE, "AccessDenied"),
+        (errors.Denied("x"), Cause.DENIED, "AccessDenied"),
+        (StoreDenied("writing", "x", errno=errno.EROFS), Cause.DENIED, "AccessDenied"),
+        (StoreDenied("writing", "x", errno=errno.EACCES), Cause.DENIED, "AccessDenied"),
         (errors.Conflict("x"), Cause.NOT_PUBLISHED, "OperationAborted"),
         (Special("x"), Cause.NOT_PUBLISHED, "OperationAborted"),
         (errors.NotPublished("x"), Cause.NOT_PUBLISHED, "ServiceUnavailable"),

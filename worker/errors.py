@@ -115,6 +115,8 @@ class Cause(enum.Enum):
     INTERNAL = "internal", 70, True
     NOT_PUBLISHED = "not published", 73, True
     STOPPED = "stopped", 75, True
+    DENIED = "denied", 77
+    """The store does not permit it: permissions of files, or credentials."""
     CONFIGURATION = "configuration", 78
 
 
@@ -141,7 +143,7 @@ MEANINGS = (
     Meaning(KeyMissing, Cause.UNRUNNABLE, "NoSuchKey"),
     # Not NoSuchKey: the store lost something, and a client would take that for a missing object.
     Meaning(NotFound, Cause.UNRUNNABLE, "InternalError"),
-    Meaning(Denied, Cause.UNAVAILABLE, "AccessDenied"),
+    Meaning(Denied, Cause.DENIED, "AccessDenied"),
     Meaning(KeyChanged, Cause.NOT_PUBLISHED, "ConditionalRequestConflict"),
     Meaning(Conflict, Cause.NOT_PUBLISHED, "OperationAborted"),
     Meaning(NotPublished, Cause.NOT_PUBLISHED, "ServiceUnavailable"),
@@ -169,7 +171,7 @@ def is_not_writable(error: BaseException) -> bool:
 
 def cause_of(error: BaseException) -> Cause:
     """Return the cause of a run or command that *error* ended."""
-    if is_not_writable(error):
+    if is_not_writable(error) and not isinstance(error, Denied):
         return Cause.NOT_PUBLISHED
     return _meaning(error).cause
 

@@ -1,6 +1,7 @@
 """The exit status of each cause."""
 
 import json
+import subprocess
 
 import pytest
 from builders import a_commit, a_job, an_id, an_input
@@ -15,6 +16,7 @@ ELSEWHERE = {
     Cause.INTERNAL: "test_runner: a fault is put in, as there is none to be had",
     Cause.PUBLISHED_BEFORE: "below",
     Cause.DISCARDED: "test_serving",
+    Cause.DENIED: "below",
 }
 
 ROWS = [
@@ -83,6 +85,72 @@ def test_each_cause_has_its_exit_status(site, changes, cause, reason):
     there = "copy" in [repo.name for repo in store.repos()]
     assert (done.status == 0) == there == (result["output"] is not None)
     assert [] == site.left_over()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("rm -rf $PFS_ROOT/out", "/pfs/out: found no folder"),
+        ("rm -rf $PFS_ROOT/out; echo > $PFS_ROOT/out", "/pfs/out: found no folder"),
+        ("rm -rf $PFS_ROOT/out; ln -s /etc $PFS_ROOT/out", "/pfs/out: found a symbolic link"),
+        ("mkfifo $PFS_ROOT/out/p", "/pfs/out/p: it is a pipe"),
+    ],
+)
+def test_what_a_command_does_to_its_output_folder_is_its_own_failure(site, line, reason):
+    """Neither an invalid document nor an unavailable store; a link is not followed."""
+    a_commit(site.open(), {"a": b"1"})
+    node = {"pfs": {"repo": "labresults", "glob": "/"}}
+    job = site.job(a_job(line, inputs=(node,), s3Out=False, datumTries=1))
+    done = site.worker("run", "--job", job, "--result", "r.json")
+    result = json.loads((site.root / "r.json").read_text())
+
+    assert (10, False) == (done.status, result["worth_a_retry"]), result["reason"]
+    assert reason in result["reason"]
+
+
+@pytest.fixture
+def read_only(site):
+    """The store on a file system that is mounted read-only."""
+    a_commit(site.open(), {"a": b"1"})
+    mount = ["mount", "--bind", site.store, site.store]
+    made = subprocess.run(mount, capture_output=True, check=False, text=True)
+    if made.returncode:
+        pytest.skip(f"no mount can be made here: {made.stderr.strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", site.store], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", site.store], check=True)
+
+
+@pytest.mark.usefixtures("read_only")
+def test_a_store_that_may_not_be_written_is_denied(site):
+    """Exit status 77 before the command starts, and no retry."""
+    done = site.worker("run", "--job", site.job(a_job("true")), "--result", "r.json")
+    result = json.loads((site.root / "r.json").read_text())
+    put = site.worker("put", "labresults:b", site.root / "job.json")
+
+    assert (77, 77) == (done.status, put.status)
+    assert ("denied", False) == (result["cause"], result["worth_a_retry"])
+    assert "the worker needs permission to read and write the store" in result["reason"]
+    assert "command.output" not in [event["event"] for event in done.events]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--scratch", "/proc/x"), "scratch: /proc/x: "),
+        (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1:0"),
+    ],
+)
+def test_a_setting_that_this_machine_cannot_honour_is_a_wrong_configuration(site, flags, reason):
+    a_commit(site.open(), {"a": b"1"})
+    job = site.job(a_job("true"))
+    done = site.worker("run", "--job", job, "--result", "r.json", *flags)
+    result = json.loads((site.root / "r.json").read_text())
+
+    assert (78, "configuration") == (done.status, result["cause"]), result["reason"]
+    assert reason in result["reason"]
 
 
 def test_a_published_job_is_success_again(site):

@@ -9,7 +9,7 @@ from builders import an_id
 from obstore.store import MemoryStore, S3Store
 from store.backend_contract import BackendContract
 
-from worker.errors import Invalid, Unavailable
+from worker.errors import Cause, Invalid, Unavailable, cause_of
 from worker.model import BranchName, Repo
 from worker.store.backends.base import ObjectMissing
 from worker.store.backends.remote import RemoteBackend
@@ -78,9 +78,11 @@ def test_the_error_for_wrong_credentials_contains_no_signature():
 
         with pytest.raises(Unavailable) as caught:
             backend.get("a")
-    assert "store: reading a: SignatureDoesNotMatch: Check your key & signing method." == str(
-        caught.value
-    )
+    assert (
+        "store: reading a: SignatureDoesNotMatch: Check your key & signing method.; the worker "
+        "needs permission to read and write the store"
+    ) == str(caught.value)
+    assert Cause.DENIED is cause_of(caught.value)
 
 
 def test_requests_are_retried_for_longer_after_the_first_response():

@@ -264,7 +264,7 @@ class ForkServer:
             listener = socket.create_server(address, family=family, backlog=BACKLOG)
         except OSError as error:
             where = f"{config.host}:{config.port}"
-            raise WorkerError(f"cannot listen on {where}: {error.strerror}") from error
+            raise ChildDied(f"cannot listen on {where}: {error.strerror}", error.errno) from error
         self._counters = Counters(plan.buckets, config.processes)
         for number in range(config.processes):
             self._fork(plan, listener, number)

@@ -5,6 +5,7 @@ serve, in JSON Lines over the parent's standard input and output. If either end 
 exits: an agent that is killed leaves no gateway, and a gateway that dies fails the job.
 """
 
+import errno
 import itertools
 import os
 import signal
@@ -17,7 +18,7 @@ from trio.to_thread import run_sync as in_thread
 
 from worker import jsonlines
 from worker.concurrency import open_plain_nursery
-from worker.errors import Unavailable
+from worker.errors import Misconfigured, Unavailable
 from worker.gateway.launch import Process
 from worker.gateway.messages import (
     SILENCE,
@@ -39,6 +40,9 @@ from worker.gateway.messages import (
 
 KILL_TIMEOUT = 5.0
 """Seconds for the parent to kill its children and exit, before the agent kills the session."""
+
+NOT_AN_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EACCES)
+"""Error numbers of an address at which this process can never listen."""
 
 T = TypeVar("T", Counted, Serving, Drained)
 
@@ -152,6 +156,8 @@ class GatewayPool:
                 for message in decoder.feed(bytes(data)):
                     self._received.set()
                     if isinstance(message, Failed):
+                        if message.errno in NOT_AN_ADDRESS:
+                            raise Misconfigured(f"gateway.host, gateway.port: {message.reason}")
                         raise GatewayDied(message.reason, message.errno)
                     if isinstance(message, Reply) and message.id in self._expected:
                         self._expected[message.id].send_nowait(message)

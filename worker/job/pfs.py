@@ -27,7 +27,8 @@ class NotAnOutput(CommandFailed):
     """The command left something in ``/pfs/out`` that cannot be a file of a commit."""
 
     def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"/pfs/out/{key}: {reason}")
+        path = "/pfs/out" if key == "." else f"/pfs/out/{key}"
+        super().__init__(f"{path}: {reason}")
         self.key = key
 
 
@@ -173,6 +174,9 @@ def collect(
     Any other link, a device, a pipe or a socket is an error. Empty folders are dropped. *check* is
     called before each file, and may raise to stop.
     """
+    if out.is_symlink() or not out.is_dir():
+        kind = "a symbolic link" if out.is_symlink() else "no folder"
+        raise NotAnOutput(".", f"found {kind}, expected the folder that the command was given")
     with Ingester(stage, BlobReader(inputs.store.backend, spool)) as ingester:
         for found in walk(out):
             check()

@@ -40,8 +40,9 @@ class Output:
     def commit(self, plan: Plan, record: RunRecord) -> Published:
         """Commit the content of the bucket as the job's output. This one blocks.
 
-        Raises BranchNotMoved if the commit exists and only its branch could not be moved, otherwise
-        NotPublished; another run of the same job finishes the work in both cases.
+        Raises BranchNotMoved if the commit exists and only its branch could not be moved, Denied if
+        the store does not permit it, and otherwise NotPublished; another run of the same job
+        finishes the work.
         """
         self.bucket.freeze()
         for upload in self.bucket.uploads():
@@ -61,8 +62,8 @@ class Output:
         tree = apply(self.store.empty_tree(), ((e.key, e) for e in self.bucket.entries("")))
         try:
             return publish(self.store, self.bucket.stage, tree, draft)
-        except (Unavailable, Denied, OSError) as error:
-            if isinstance(error, BranchNotMoved):
+        except (Unavailable, OSError) as error:
+            if isinstance(error, BranchNotMoved | Denied):
                 raise
             raise _not_published(record.job, error) from error
 
@@ -70,8 +71,8 @@ class Output:
         """Append the output commit of an earlier run to its branch; raises as `commit`."""
         try:
             return finish(self.store, commit)
-        except (Unavailable, Denied, OSError) as error:
-            if isinstance(error, BranchNotMoved):
+        except (Unavailable, OSError) as error:
+            if isinstance(error, BranchNotMoved | Denied):
                 raise
             raise _not_published(record.job, error) from error
 

@@ -1,6 +1,7 @@
 """The folders of a run: its scratch directory and the root of its file inputs."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -8,6 +9,8 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from worker.errors import Misconfigured, is_not_writable
 
 PREFIX = "worker-job-"
 LOCK = "lock"
@@ -22,10 +25,17 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
     The folders of workers that were killed are removed as well: their locks are free.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    for old in parent.glob(f"{PREFIX}*"):
-        _remove_abandoned(old)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for old in parent.glob(f"{PREFIX}*"):
+            _remove_abandoned(old)
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    except OSError as error:
+        if is_not_writable(error) and error.errno != errno.EROFS:
+            raise
+        raise Misconfigured(
+            f"scratch: {parent}: {error.strerror}; choose another directory with --scratch"
+        ) from error
     # A command that runs as another user must be able to reach its inputs.
     folder.chmod(0o711)
     with open(folder / f"{LOCK}.new", "wb") as lock:

@@ -16,11 +16,13 @@ import attrs
 from worker.errors import Invalid
 from worker.model import Extent
 from worker.store.backends.base import (
+    NOT_PERMITTED,
     AlreadyThere,
     Backend,
     Damaged,
     NoPutIfAbsent,
     ObjectMissing,
+    StoreDenied,
     StoreUnavailable,
 )
 from worker.store.backends.local import Descriptor, LocalBackend, read_exactly
@@ -308,7 +310,8 @@ def _upload(blob: str, spool: Backend, backend: Backend) -> None:
 
 
 def _refused(name: str, error: OSError) -> StoreUnavailable:
-    return StoreUnavailable(f"reading {name}", error.strerror or str(error), errno=error.errno)
+    kind = StoreDenied if error.errno in NOT_PERMITTED else StoreUnavailable
+    return kind(f"reading {name}", error.strerror or str(error), errno=error.errno)
 
 
 def _changed(extent: Extent) -> Damaged:

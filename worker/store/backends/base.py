@@ -1,5 +1,6 @@
 """The protocol of backends: named immutable objects, with an atomic put-if-absent."""
 
+import errno
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,7 +8,15 @@ from typing import Protocol
 
 import attrs
 
-from worker.errors import Conflict, DataLost, Invalid, Misconfigured, NotFound, Unavailable
+from worker.errors import (
+    Conflict,
+    DataLost,
+    Denied,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    Unavailable,
+)
 
 # No part of a name starts with a dot. This excludes "." and "..", and reserves names for the
 # temporary files of the local backend.
@@ -42,6 +51,20 @@ class StoreUnavailable(Unavailable):
         self.errno = errno
         self.path = path
         """The local file that the system refused, if any."""
+
+
+NOT_PERMITTED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""Error numbers of a file that may not be read or written."""
+
+
+class StoreDenied(StoreUnavailable, Denied):
+    """The store does not permit the request; a retry fails again."""
+
+    def __init__(
+        self, doing: str, cause: str, *, errno: int | None = None, path: str | None = None
+    ) -> None:
+        remedy = "the worker needs permission to read and write the store"
+        super().__init__(doing, f"{cause}; {remedy}", errno=errno, path=path)
 
 
 class WriteUncertain(StoreUnavailable):

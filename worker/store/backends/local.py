@@ -13,10 +13,12 @@ import attrs
 
 from worker.errors import Misconfigured
 from worker.store.backends.base import (
+    NOT_PERMITTED,
     AlreadyThere,
     Listed,
     NoPutIfAbsent,
     ObjectMissing,
+    StoreDenied,
     StoreUnavailable,
     WriteUncertain,
     checked,
@@ -349,4 +351,5 @@ def _unavailable(doing: str, error: OSError, *, path: str | None = None) -> Stor
     named = error.filename if isinstance(error.filename, str) else path
     where = f"{named}: " if named else ""
     cause = f"{where}{error.strerror or error} ({code})"
-    return StoreUnavailable(doing, cause, errno=error.errno, path=named)
+    kind = StoreDenied if error.errno in NOT_PERMITTED else StoreUnavailable
+    return kind(doing, cause, errno=error.errno, path=named)

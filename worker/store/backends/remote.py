@@ -37,6 +37,7 @@ from worker.store.backends.base import (
     Listed,
     NoPutIfAbsent,
     ObjectMissing,
+    StoreDenied,
     StoreUnavailable,
     WriteUncertain,
     checked,
@@ -277,7 +278,11 @@ class RemoteBackend:
                 and not is_bucket_missing
             ):
                 raise ObjectMissing(name) from error
-            kind = Transient if not is_panic and _is_transient(error) else StoreUnavailable
+            kind: type[StoreUnavailable] = StoreUnavailable
+            if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+                kind = StoreDenied
+            elif not is_panic and _is_transient(error):
+                kind = Transient
             where = f"the bucket does not exist ({self.url})"
             raise kind(f"{doing} {name}", where if is_bucket_missing else _cause(error)) from error
 
