@@ -206,3 +206,20 @@ def test_python_m_worker_is_the_worker_command(place):
     found = worker_process("--version", cwd=place.parent)
 
     assert (0, "worker 0.1.0\n") == (found.returncode, found.stdout)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("rn", "Did you mean 'run'?"),
+        ("verfiy", "Did you mean 'verify'?"),
+        ("xyzzy", "Commands: run,"),
+    ],
+)
+def test_an_unknown_command_gets_a_suggestion(name, suggestion):
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", name], capture_output=True, text=True, check=False
+    )
+
+    assert 64 == done.returncode
+    assert suggestion in " ".join(done.stderr.split())

@@ -124,3 +124,27 @@ def test_keys_cannot_drive_the_terminal(worker, store):
     a_commit(store, {"a\x1b]0;title\x07\n": b""}, repo="odd")
 
     assert ["a\\x1b]0;title\\x07\\n"] == keys(worker("ls", "odd"))
+
+
+def test_cat_of_a_folder_says_that_it_is_one(worker, store):
+    a_commit(store, {"below/a": b"1"})
+
+    for path in ("below", "below/"):
+        done = worker("cat", f"labresults:{path}")
+
+        assert 64 == done.status
+        assert f"labresults:{path} is a folder; `worker ls labresults:{path}`" in done.err
+
+
+def test_an_abbreviated_id_names_its_commit(worker, store):
+    """Unless it is that of several commits, or the name of a branch."""
+    a_commit(store, {"a": b"1"}, named="abcd0000000000000000000000000001")
+    a_commit(store, {"b": b"1"}, named="abcd1111111111111111111111111112")
+    a_commit(store, {"c": b"1"}, branch="abcd1")
+
+    assert "a\n" == worker("ls", "labresults@abcd0").out[-2:]
+    assert "c\n" == worker("ls", "labresults@abcd1").out[-2:]
+    ambiguous = worker("ls", "labresults@abcd")
+    assert 64 == ambiguous.status
+    assert "several commits have this id: labresults@abcd0000" in ambiguous.err
+    assert 66 == worker("ls", "labresults@abcde").status

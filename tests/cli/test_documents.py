@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from builders import a_job
+from builders import a_commit, a_job
 
 
 @pytest.fixture
@@ -92,3 +92,31 @@ def test_schema_prints_a_json_schema(worker):
 
     assert "$schema" in json.loads(done.out)
     assert 0 == done.status
+
+
+@pytest.mark.parametrize("comment", ["// why", "/* why */"])
+def test_a_comment_in_json_is_named(worker, document, comment):
+    text = f"""{{"pipeline": {{"name": "p"}},\n  {comment}\n"s3Out": true}}"""
+    done = worker("validate", document(text))
+
+    assert 64 == done.status
+    assert "line 2, column 3: JSON has no comments; remove it, or write the" in done.err
+
+
+def test_plan_takes_the_document_as_an_argument_or_a_flag(worker, document, store):
+    a_commit(store, {"a": b"1"})
+    path = document(
+        json.dumps(
+            {
+                "pipeline": {"name": "p"},
+                "transform": {"cmd": ["true"]},
+                "input": {"pfs": {"repo": "labresults", "s3": True}},
+            }
+        )
+    )
+
+    assert worker("plan", path, "--json").out == worker("plan", "--job", path, "--json").out != ""
+    both, none = worker("plan", path, "--job", path), worker("plan")
+    assert (64, 64) == (both.status, none.status)
+    assert "both were given" in both.err
+    assert "neither was given" in none.err

@@ -112,3 +112,12 @@ def test_show_names_no_branch_of_the_kept_output_of_a_failed_job(worker, store):
     assert "none: the kept output of a failed job" in shown
     assert "master" not in next(line for line in shown.splitlines() if line.startswith("branch"))
     assert found["branch"] is None
+
+
+def test_repos_says_that_a_mistyped_store_does_not_exist(worker, tmp_path):
+    done = worker("repos", "--store", str(tmp_path / "mistyped"))
+
+    assert 0 == done.status
+    assert (
+        f"{tmp_path}/mistyped does not exist; the first `worker put` or job creates it" in done.err
+    )

@@ -67,3 +67,12 @@ def test_gc_rejects_an_invalid_duration(worker):
 
     assert 'expected a duration such as 10, "10s" or "1m30s", found \'soon\'' in done.err
     assert 64 == done.status
+
+
+@pytest.mark.usefixtures("garbage")
+@pytest.mark.parametrize(("age", "warns"), [("0s", True), ("23h", True), ("25h", False)])
+def test_gc_of_young_objects_warns_of_running_jobs(worker, age, warns):
+    done = worker("gc", "--older-than", age)
+
+    assert 0 == done.status
+    assert warns == ("make sure that there are none" in done.err)

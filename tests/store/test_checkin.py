@@ -16,6 +16,7 @@ from worker.model import BranchName, Repo
 from worker.store import ingest
 from worker.store.blobs import BlobReader
 from worker.store.checkin import CannotImport, put_directory, put_file, put_stream
+from worker.store.repository import open_store
 from worker.store.trees import apply
 
 LAB = BranchName(Repo("default", "lab"))
@@ -320,3 +321,25 @@ def test_a_check_in_leaves_no_file_in_scratch(store, folder, tmp_path):
     put_directory(store, LAB, folder, scratch=scratch)
 
     assert [] == list(scratch.iterdir())
+
+
+def test_a_folder_with_the_store_or_in_it_is_not_committed(tmp_path):
+    """The commit would contain itself."""
+    store = open_store(tmp_path / "data" / "store")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").write_bytes(b"1")
+    (tmp_path / "data" / "store").mkdir()
+
+    for folder in (tmp_path, tmp_path / "data", tmp_path / "data" / "store"):
+        with pytest.raises(Invalid, match=r"the store .* is in this folder, or contains it"):
+            put_directory(store, LAB, folder)
+    assert [] == list((tmp_path / "data" / "store").rglob("*"))
+
+
+def test_a_link_to_a_folder_is_named_as_one(local, folder):
+    """Only links to files are followed."""
+    (folder / "below").mkdir()
+    (folder / "link").symlink_to("below")
+
+    with pytest.raises(CannotImport, match=r"it is a link to the folder .*/below; only"):
+        put_directory(local, LAB, folder)

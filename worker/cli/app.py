@@ -1,5 +1,6 @@
 """The ``worker`` command: its subcommands, and the exit status of a command line."""
 
+import difflib
 import importlib
 import os
 import sys
@@ -73,6 +74,17 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise OutputClosed from error
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of *args*; the error for an unknown one suggests a known one."""
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0][:64], names, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Commands: {', '.join(names)}."
+            raise click.UsageError(f"No such command {args[0][:64]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the table."""

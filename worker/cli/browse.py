@@ -132,8 +132,12 @@ def cat(settings: Config, *, ref: str) -> None:
             f"{ref} has no path; expected REF:PATH, such as {parsed.repo}:README"
         )
     store = open_store(settings.store, settings.store_options)
-    entry = store.tree(store.resolve(parsed)).entry(parsed.path)
+    tree = store.tree(store.resolve(parsed))
+    entry = tree.entry(parsed.path)
     if entry is None:
+        folder = f"{parsed.path.rstrip('/')}/"
+        if next(tree.entries(prefix=folder), None) is not None:
+            raise click.UsageError(f"{ref} is a folder; `worker ls {ref}` lists its files")
         raise FileMissing(parsed)
     for piece in BlobReader(store.backend).verified(entry.extents):
         sys.stdout.buffer.write(piece)

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import click
 
+from worker.cli import failures
 from worker.cli import terminal as output
 from worker.cli.browse import FileMissing, entry_json
 from worker.cli.options import STORE, json_option, with_settings
@@ -100,6 +101,15 @@ def _branches_of(store: Store, repo: Repo) -> list[BranchHead]:
     return lines or [BranchHead(str(repo), "", None)]
 
 
+def _report_missing_store(store: Store) -> None:
+    """Say that there is no store at a path, which may be mistyped."""
+    folder = store.backend.path("x")
+    if folder is not None and not folder.parent.exists():
+        failures.print_error(
+            f"worker: {store.url} does not exist; the first `worker put` or job creates it"
+        )
+
+
 def _branch_row(line: BranchHead) -> tuple[str, ...]:
     if line.commit is None:
         return (line.repo, line.branch, "", "", "", "")
@@ -143,8 +153,11 @@ def repos(settings: Config, *, as_json: bool) -> None:
             )
         return
     lines = list(branch_heads(store)) if output.on_terminal() else branch_heads(store)
+    if not output.on_terminal():
+        _report_missing_store(store)
     if not lines:
         output.print_line(f"No repos in {store.url}")
+        _report_missing_store(store)
         return
     output.print_table(
         ("repo", "branch", "files", "size", "finished", "head"),

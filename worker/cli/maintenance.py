@@ -9,6 +9,7 @@ from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config, parse_seconds
 from worker.store import gc as garbage
 from worker.store import verify as verification
+from worker.store.journal import RESUME_LIMIT
 from worker.store.repository import open_store
 
 
@@ -85,6 +86,11 @@ def gc(settings: Config, *, older_than: float | None, as_json: bool) -> None:
       worker gc --older-than 48h
     """
     store = open_store(settings.store, settings.store_options)
+    if older_than is not None and older_than < RESUME_LIMIT:
+        failures.print_error(
+            f"worker: --older-than {older_than:g}s also removes what jobs and check-ins have "
+            "written that are still running: make sure that there are none"
+        )
     found = garbage.gc(store, grace=garbage.GRACE if older_than is None else older_than)
     if as_json:
         output.print_json(attrs.asdict(found))

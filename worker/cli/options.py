@@ -107,6 +107,29 @@ job_option = click.option(
 """Adds ``--job``: the job document, in a file or on standard input."""
 
 
+def job_document(function: Function) -> Function:
+    """Add the job document as ``--job FILE`` or as an argument."""
+
+    def take(context: click.Context, _: click.Parameter, argument: str | None) -> None:
+        flag = context.params.get("job")
+        if (flag is None) == (argument is None):
+            problem = "both were given" if flag else "neither was given"
+            raise click.UsageError(f"Expected --job FILE or FILE: {problem}.", context)
+        context.params["job"] = flag if argument is None else argument
+
+    option = click.option(
+        "--job",
+        "job",
+        is_eager=True,
+        metavar="FILE|-",
+        help="Job document in JSON or YAML; - reads standard input",
+    )
+    argument = click.argument(
+        "document", metavar="[FILE]", required=False, expose_value=False, callback=take
+    )
+    return option(argument(function))
+
+
 def read_job(document: str, *, hint: str = "--job") -> JobSpec:
     """Return the checked job of *document*, a file or ``-`` for standard input.
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from worker.cli import terminal as output
-from worker.cli.options import RUN, job_option, json_option, read_job, with_settings
+from worker.cli.options import RUN, job_document, json_option, read_job, with_settings
 from worker.config import Config
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import ANONYMOUS, Access
@@ -23,7 +23,7 @@ DATUMS_SHOWN = 20
 
 
 @click.command()
-@job_option
+@job_document
 @json_option
 @with_settings(*RUN)
 def plan(settings: Config, *, job: str, as_json: bool) -> None:

@@ -13,7 +13,7 @@ import trio
 
 from worker import telemetry
 from worker.cli.interrupts import handing_over_signals, publishing_step
-from worker.cli.options import RUN, job_option, json_option, read_job, with_settings
+from worker.cli.options import RUN, job_document, json_option, read_job, with_settings
 from worker.cli.result_file import Report, with_result_files
 from worker.cli.results import print_result
 from worker.cli.terminal import transfer_progress
@@ -29,7 +29,7 @@ from worker.store.checkin import put_directory
 
 
 @click.command()
-@job_option
+@job_document
 @click.option(
     "--input",
     "inputs",

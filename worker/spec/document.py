@@ -174,6 +174,11 @@ def _parse_json(text: str) -> Any:
             text, object_pairs_hook=_Pairs, parse_int=_integer, parse_constant=_reject_constant
         )
     except json.JSONDecodeError as error:
+        if text.startswith(("//", "/*", "#"), error.pos):
+            raise _Unreadable(
+                f"line {error.lineno}, column {error.colno}: JSON has no comments",
+                "remove it, or write the document in YAML, whose comments start with #",
+            ) from None
         raise _Unreadable(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise _too_deep() from None

@@ -91,6 +91,7 @@ def put_directory(
     def changes(base: Tree, ingester: Ingester, journal: Journal) -> Changes:
         if not directory.is_dir():
             raise FolderMissing(os.fspath(directory))
+        _reject_store(store, directory)
         journal.rewind()
         problems: list[Problem] = []
         known = base.entries(prefix=prefix)
@@ -230,6 +231,27 @@ def walk(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[Found | P
             yield Problem(entry.path, not_a_file(entry.stat(follow_symlinks=False).st_mode))
 
 
+class ContainsStore(Invalid):
+    """The folder contains the store, or is a part of it."""
+
+    def __init__(self, directory: Path, store: Path) -> None:
+        super().__init__(
+            f"{directory}: the store {store} is in this folder, or contains it; commit a folder "
+            "beside the store"
+        )
+
+
+def _reject_store(store: Store, directory: Path) -> None:
+    """Raise ContainsStore: a commit of the store would grow with itself."""
+    below = store.backend.path("x")
+    if below is None:
+        return
+    inner, outer = below.parent.resolve(), directory.resolve()
+    # An empty store that does not exist yet is only created by this commit.
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise ContainsStore(directory, inner)
+
+
 def _files(directory: Path, prefix: str) -> Iterator[Found | Problem]:
     """Yield the files below *directory*; links to files inside it are files, others problems."""
     # The directory itself is allowed to be a link.
@@ -239,6 +261,12 @@ def _files(directory: Path, prefix: str) -> Iterator[Found | Problem]:
             target = os.path.realpath(found.path)
             if not target.startswith(inside):
                 yield Problem(found.path, f"it is a link to {target}, outside of the folder")
+                continue
+            if os.path.isdir(target):
+                yield Problem(
+                    found.path,
+                    f"it is a link to the folder {target}; only links to files are followed",
+                )
                 continue
             if not os.path.isfile(target):
                 yield Problem(found.path, f"it is a link to {target}, which is not a file")

@@ -4,14 +4,15 @@ import contextlib
 import enum
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from worker.errors import Misconfigured, NotFound
+from worker.errors import Invalid, Misconfigured, NotFound
 from worker.model import COMMIT_ID, BranchName, Commit, CommitName, Ref, Repo, parse_ref
 from worker.store import commits
 from worker.store.backends.base import (
@@ -59,6 +60,19 @@ class CommitMissing(NotFound):
     def __init__(self, name: CommitName) -> None:
         super().__init__(f"{name}: the repo has no such commit")
         self.name = name
+
+
+ABBREVIATED = re.compile("[0-9a-f]{4,31}")
+"""The beginning of a commit id, as git abbreviates them."""
+
+
+class AmbiguousId(Invalid):
+    """An abbreviated id is that of several commits."""
+
+    def __init__(self, ref: Ref, found: Sequence[CommitName]) -> None:
+        shown = ", ".join(str(name) for name in found[:3])
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        super().__init__(f"{ref.repo}@{ref.at}: several commits have this id: {shown}{more}")
 
 
 class AncestorMissing(NotFound):
@@ -198,7 +212,8 @@ class Store:
     def resolve(self, ref: Ref | str) -> Commit:
         """Return the commit that *ref* names now, regardless of its path.
 
-        A ref in the form of a commit id names a commit, or else a branch.
+        A ref in the form of a commit id names a commit, or else a branch. If there is no such
+        branch, the beginning of the id of exactly one commit of the repo names that commit.
         """
         return next(self.history(ref))
 
@@ -211,6 +226,11 @@ class Store:
             name = CommitName(ref.repo, ref.at)
             if self.has(name) or self.head(ref.branch) is None:
                 start = name
+        elif ABBREVIATED.fullmatch(ref.at) and self.head(ref.branch) is None:
+            found = [name for name in self.commits(ref.repo) if name.id.startswith(ref.at)]
+            if len(found) > 1:
+                raise AmbiguousId(ref, found)
+            start = found[0] if found else start
         for generation, commit in enumerate(self.log(start)):
             if generation >= ref.back:
                 yield commit
