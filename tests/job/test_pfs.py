@@ -192,7 +192,8 @@ def inputs(store, tmp_path) -> Inputs:
     root = tmp_path / "pfs"
     (root / "out").mkdir(parents=True)
     materialize(store, choices(store, resolved)[0], root / "in", spool=tmp_path)
-    return Inputs(store, root, {"in": resolved})
+    materialized = {"in": (root / "in").stat().st_ctime_ns} if (root / "in").exists() else {}
+    return Inputs(store, root, {"in": resolved}, materialized)
 
 
 def collected(inputs: Inputs, scratch: Path) -> dict[str, Entry]:

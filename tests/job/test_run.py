@@ -461,6 +461,47 @@ async def test_keep_failed_keeps_the_output_of_the_last_try(store, a_request, lo
     assert result.job != kept.name.id
 
 
+async def test_each_try_sees_the_files_of_the_commit(store, a_request, log, tmp_path):
+    """Whatever an earlier one has done to them: changed, added, removed and moved."""
+    a_commit(store, {"a.txt": b"1", "dir/b": b"2", "c": b"3"})
+    tried = tmp_path / "tried"
+    job = a_file_job(
+        f"if [ ! -e {tried} ]; then",
+        f"touch {tried}; cd $PFS_ROOT/labresults; chmod -R u+w .",
+        "echo more >> a.txt; mv dir/b moved; rm c; exit 1",
+        "fi",
+        "cp -r $PFS_ROOT/labresults/. $PFS_ROOT/out/; chmod -R u+w $PFS_ROOT/out",
+        datumTries=2,
+    )
+    result = await run_job(a_request(job), log=log)
+
+    assert (Cause.PUBLISHED, 2) == (result.cause, result.datums[0].tries), result.reason
+    found = contents(store, store.commit(result.output))
+    assert {"a.txt": b"1", "dir/b": b"2", "c": b"3"} == found
+
+
+async def test_a_link_to_a_changed_input_is_what_the_command_saw(store, a_request, log):
+    """Also to a file that it has created there, and below a link to a folder."""
+    a_commit(store, {"a.txt": b"1", "same": b"0", "dir/b": b"2", "dir/c": b"3", "dir/d": b"4"})
+    job = a_file_job(
+        "cd $PFS_ROOT/labresults; chmod -R u+w .",
+        "echo new > a.txt; echo own > own; echo new > dir/b; rm dir/c; echo own > dir/own",
+        "ln -s $PFS_ROOT/labresults/a.txt $PFS_ROOT/labresults/own $PFS_ROOT/labresults/same "
+        "$PFS_ROOT/labresults/dir $PFS_ROOT/out/",
+    )
+    result = await run_job(a_request(job), log=log)
+
+    assert Cause.PUBLISHED is result.cause, result.reason
+    assert {
+        "a.txt": b"new\n",
+        "own": b"own\n",
+        "same": b"0",
+        "dir/b": b"new\n",
+        "dir/d": b"4",
+        "dir/own": b"own\n",
+    } == contents(store, store.commit(result.output))
+
+
 async def test_without_s3Out_the_files_in_pfs_out_are_the_output(store, a_request, log):
     """Links into inputs share their bytes."""
     given = a_commit(store, {"a.txt": b"1", "dir/b": b"2", "dir/c": b"3"})

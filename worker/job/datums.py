@@ -71,8 +71,8 @@ class DatumProcessor:
     keep_failed: bool = False
     _written_by: dict[str, Datum] = attrs.field(factory=dict, init=False)
     """The datum that wrote each path, for a file output of several datums."""
-    _materialized: dict[str, tuple[Match, bytes]] = attrs.field(factory=dict, init=False)
-    """By input: what is in its folder, and the fingerprint of the folder."""
+    _materialized: dict[str, tuple[Match, bytes, int]] = attrs.field(factory=dict, init=False)
+    """By input: what is in its folder, the fingerprint of the folder, and its last change."""
 
     async def process(self, datum: Datum) -> DatumResult:
         """Process a datum in up to ``datumTries`` attempts; raises DatumFailed.
@@ -104,6 +104,8 @@ class DatumProcessor:
             if not failure.retryable or attempt >= tries:
                 return await self._give_up(datum, failure, attempt=attempt, started=started)
             self.output.bucket.roll_back()
+            # A command that runs as root can change its inputs: each try has the commit's files.
+            await self.prepare(datum)
             # Randomized, so that many workers do not retry at the same moment.
             delay, longest = BACKOFF
             await trio.sleep(min(longest, delay * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
@@ -146,13 +148,17 @@ class DatumProcessor:
         if selection.input.spec.s3:
             folder.mkdir(mode=0o555, exist_ok=True)
             return None
-        match, mark = self._materialized.pop(name, (None, b""))
+        match, mark, changed = self._materialized.pop(name, (None, b"", 0))
         count = None
         if match != selection.match or mark != fingerprint(folder, check=check):
             remove_tree(folder)
             count = materialize(self.store, selection, folder, spool=self.scratch, check=check)
-            mark = fingerprint(folder, check=check) if self.plan.count > 1 else b""
-        self._materialized[name] = selection.match, mark
+            # For a later datum, or another try.
+            is_kept = self.plan.count > 1 or self.plan.spec.datum_tries > 1
+            mark = fingerprint(folder, check=check) if is_kept else b""
+            # Its mode was the last to be set.
+            changed = folder.stat().st_ctime_ns
+        self._materialized[name] = selection.match, mark, changed
         return count
 
     async def _attempt(self, datum: Datum, attempt: int) -> Failure | None:
@@ -270,6 +276,7 @@ class DatumProcessor:
             self.store,
             self.root,
             {each.input.spec.name: each.input for each in datum.selections},
+            {name: changed for name, (_, _, changed) in self._materialized.items()},
             shown=None if self.root == shown else shown,
         )
         epoch, check = bucket.epoch(), trio.from_thread.check_cancelled

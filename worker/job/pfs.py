@@ -16,7 +16,7 @@ from worker.store.blobs import FOLDER as BLOBS
 from worker.store.blobs import BlobReader, Stage
 from worker.store.checkin import walk
 from worker.store.checkout import FolderWriter, copy_verified
-from worker.store.ingest import Ingester, NotAFile, Problem
+from worker.store.ingest import Found, Ingester, NotAFile, Problem
 from worker.store.repository import Store
 
 LINKS = 40
@@ -118,6 +118,8 @@ class Inputs:
     store: Store
     root: Path
     by_name: Mapping[str, ResolvedInput]
+    materialized: Mapping[str, int]
+    """By name: the ctime, in nanoseconds, after which a file of the input has been changed."""
     shown: Path | None = None
     """The path of *root* for the command, if it differs; links of the command contain it."""
 
@@ -132,32 +134,37 @@ class Inputs:
                 path = str(self.root / Path(path).relative_to(self.shown))
         return os.path.realpath(path)
 
-    def entries(self, target: str, key: str) -> Iterator[Entry] | None:
-        """Yield the entries at and below the path *target*, renamed to *key*; share their bytes.
+    def entries(self, target: str, key: str) -> Iterator[Entry | Found | Problem] | None:
+        """Yield what is at and below the path *target*, with keys that start with *key*.
 
-        None if *target* is not in an input.
+        A file that is as it was materialized is its entry, and shares the bytes of the input. One
+        that the command has changed or created is found as a file. None if *target* is not in an
+        input.
         """
         path = os.path.relpath(target, os.path.realpath(self.root))
         name, _, below = path.partition("/")
         if name not in self.by_name or not os.path.lexists(target):
             return None
-        return self._entries(self.by_name[name], below, key, is_folder=os.path.isdir(target))
+        if os.path.isdir(target):
+            return self._below(name, below, target, f"{key}/")
+        return iter([self._file(name, below, Found(key, target))])
 
-    def _entries(
-        self, resolved: ResolvedInput, below: str, key: str, *, is_folder: bool
-    ) -> Iterator[Entry]:
-        tree = self.store.tree(resolved.commit)
-        if not is_folder:
-            entry = tree.entry(below)
-            assert entry is not None, below
-            yield attrs.evolve(entry, key=key)
-            return
-        # Only files that the datum selected, and so were materialized, belong into its output.
-        prefix = f"{below}/" if below else ""
-        folder = self.root / resolved.spec.name
-        for entry in tree.entries(prefix=prefix):
-            if not entry.key.endswith("/") and (folder / entry.key).is_file():
-                yield attrs.evolve(entry, key=f"{key}/{entry.key[len(prefix) :]}")
+    def _below(
+        self, name: str, below: str, folder: str, prefix: str
+    ) -> Iterator[Entry | Found | Problem]:
+        for found in walk(folder, prefix):
+            if isinstance(found, Problem) or found.is_link:
+                yield found
+            elif not found.key.endswith("/"):
+                yield self._file(name, os.path.join(below, found.key[len(prefix) :]), found)
+
+    def _file(self, name: str, path: str, found: Found) -> Entry | Found:
+        """Return the entry of the input's file *path*, or *found* if the command has changed it."""
+        if os.stat(found.path).st_ctime_ns > self.materialized[name]:
+            return found
+        resolved = self.by_name[name]
+        entry = self.store.tree(resolved.commit).entry(path)
+        return found if entry is None else attrs.evolve(entry, key=found.key)
 
 
 def collect(
@@ -170,8 +177,9 @@ def collect(
 ) -> Iterator[Entry]:
     """Store the files below *out* in *stage* and yield their entries; raise NotAnOutput.
 
-    A symbolic link to a file or folder of an input becomes entries that share the input's bytes.
-    Any other link, a device, a pipe or a socket is an error. Empty folders are dropped. *check* is
+    A symbolic link to a file or folder of an input becomes entries that share the input's bytes,
+    except for files that the command has changed: of these, the content that it saw is stored. Any
+    other link, a device, a pipe or a socket is an error. Empty folders are dropped. *check* is
     called before each file, and may raise to stop.
     """
     if out.is_symlink() or not out.is_dir():
@@ -182,21 +190,33 @@ def collect(
             check()
             if isinstance(found, Problem):
                 raise _not_an_output(out, found)
-            if found.is_link:
-                target = inputs.follow(found.path)
-                entries = inputs.entries(target, found.key)
-                if entries is None:
-                    raise NotAnOutput(
-                        found.key,
-                        f"it is a symbolic link to {target}; only links into an input are allowed",
-                    )
-                yield from entries
-            elif not found.key.endswith("/"):
-                try:
-                    entry = ingester.add_file(found, None)
-                except NotAFile as error:
-                    raise _not_an_output(out, error.problem) from error
-                yield attrs.evolve(entry, modified=time.time_ns() // 1_000_000)
+            if not found.is_link:
+                if not found.key.endswith("/"):
+                    yield _ingested(out, ingester, found)
+                continue
+            target = inputs.follow(found.path)
+            entries = inputs.entries(target, found.key)
+            if entries is None:
+                raise NotAnOutput(
+                    found.key,
+                    f"it is a symbolic link to {target}; only links into an input are allowed",
+                )
+            for each in entries:
+                check()
+                if isinstance(each, Problem):
+                    raise NotAnOutput(found.key, f"{each.path}: {each.reason}")
+                if isinstance(each, Found) and each.is_link:
+                    raise NotAnOutput(each.key, f"{each.path} is a symbolic link in an input")
+                yield each if isinstance(each, Entry) else _ingested(out, ingester, each)
+
+
+def _ingested(out: Path, ingester: Ingester, found: Found) -> Entry:
+    """Store a file of the command; raises NotAnOutput."""
+    try:
+        entry = ingester.add_file(found, None)
+    except NotAFile as error:
+        raise _not_an_output(out, error.problem) from error
+    return attrs.evolve(entry, modified=time.time_ns() // 1_000_000)
 
 
 def _not_an_output(out: Path, problem: Problem) -> NotAnOutput:
