@@ -144,6 +144,21 @@ def test_debug_prints_the_traceback(worker):
     assert 70 == done.status
 
 
+def test_debug_after_two_dashes_belongs_to_the_program(monkeypatch, capsys):
+    """``worker shell … -- PROGRAM --debug`` prints no traceback."""
+
+    def broken(*_arguments, **_options):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(app.root, "main", broken)
+    status = app.call(["shell", "--job", "job.json", "--", "program", "--debug"])
+
+    err = capsys.readouterr().err
+    assert "internal error: ZeroDivisionError" in err
+    assert "Traceback" not in err
+    assert 70 == status
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

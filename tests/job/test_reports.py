@@ -23,6 +23,10 @@ class Received:
             {"progress": {"progress": 1, "text": "done"}},
         ),
         (['{"text": "epoch 2"}'], {"progress": {"text": "epoch 2"}}),
+        (
+            ['{"progress": 0.4}', '{"text": "x", "other": 1}'],
+            {"progress": {"progress": 0.4, "text": "x"}},
+        ),
         (['{"metrics": {"a": 1, "b": 1}}', '{"metrics": {"a": 2}}'], {"metrics": {"a": 2, "b": 1}}),
         (['{"annotation": {"who": "ada"}}', ""], {"annotation": {"who": "ada"}}),
         (
@@ -30,7 +34,7 @@ class Received:
             {"progress": {"progress": 1}, "metrics": {"a": 1}},
         ),
     ],
-    ids=["progress", "text alone", "metrics", "annotation", "together"],
+    ids=["progress", "text alone", "progress, then text", "metrics", "annotation", "together"],
 )
 def test_the_last_status_and_the_last_value_of_each_name_are_kept(lines, kept):
     received = Received()

@@ -641,9 +641,10 @@ async def test_reports_of_the_user_code_are_in_the_result(store, a_request, log)
     [
         (True, 0, Cause.PUBLISHED, True),
         (False, 0, Cause.DISCARDED, False),
-        (True, 3, Cause.DISCARDED, False),
+        (True, 3, Cause.COMMAND_FAILED, False),
+        (False, 3, Cause.DISCARDED, False),
     ],
-    ids=["commit", "no commit", "failure"],
+    ids=["commit", "no commit", "failure", "failure, no commit"],
 )
 async def test_a_shell_has_the_jobs_environment(store, a_request, log, commit, code, cause, there):
     """Its output is committed on request if it exits with 0."""
@@ -651,7 +652,12 @@ async def test_a_shell_has_the_jobs_environment(store, a_request, log, commit, c
     script = f'curl -sf "$S3_ENDPOINT/labresults/a" | curl -sfT - "$S3_ENDPOINT/out/b"; exit {code}'
     result = await run_shell(a_request(a_job()), argv=("sh", "-c", script), commit=commit, log=log)
 
-    assert (cause, 0) == (result.cause, result.exit_code)
+    reason = {
+        Cause.COMMAND_FAILED: "nothing was committed: the shell exited with code 3",
+        Cause.DISCARDED: "nothing was committed: --commit was not given",
+    }
+    assert (cause, cause.exit_status) == (result.cause, result.exit_code)
+    assert cause not in reason or reason[cause] == result.reason
     assert there == (store.head(COPY) is not None) == (result.output is not None)
     assert code == result.command_code
 

@@ -143,7 +143,9 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
     *decided* is called as soon as the exit status cannot change any more.
     """
     # Not from click, since an error can occur before the options of the command are known.
-    debug = "--debug" in arguments
+    # What follows `--` are arguments of another program.
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in own
     try:
         try:
             status = root.main(list(arguments), prog_name="worker", standalone_mode=False)

@@ -53,8 +53,9 @@ class Reports:
                 )
             self._warned = True
             return
-        if not report.keys().isdisjoint(STATUS_KEYS):
-            self._kept["progress"] = {k: v for k, v in report.items() if k not in VALUE_KEYS}
+        status = {key: report[key] for key in STATUS_KEYS if key in report}
+        if status:
+            self._kept.setdefault("progress", {}).update(status)
         for key in VALUE_KEYS:
             if isinstance(report.get(key), dict):
                 values = self._kept.setdefault(key, {})

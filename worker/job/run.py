@@ -94,7 +94,8 @@ async def run_shell(
 ) -> Result:
     """Run *argv* on the caller's terminal for the first datum, in place of the job's command.
 
-    Its output is committed if it exits with status 0 and *commit* is set, and dropped otherwise.
+    Its output is dropped, unless *commit* is set. Then it is committed if *argv* exits with status
+    0; any other status is a failure of the command.
     """
 
     async def work(processor: DatumProcessor) -> Outcome:
@@ -103,8 +104,11 @@ async def run_shell(
         if commit and exit.code == 0:
             await processor.collect_output(datum)
             return Outcome(Cause.PUBLISHED, code=0)
-        reason = f"the shell {exit}" if exit.code else "--commit was not given"
-        return Outcome(Cause.DISCARDED, f"nothing was committed: {reason}", exit.code)
+        if commit:
+            return Outcome(
+                Cause.COMMAND_FAILED, f"nothing was committed: the shell {exit}", exit.code
+            )
+        return Outcome(Cause.DISCARDED, "nothing was committed: --commit was not given", exit.code)
 
     stop = StopRequest(CommandSignals(request.config.grace))
     # On the terminal, Ctrl-C is for the program that the shell runs.
