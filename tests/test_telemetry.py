@@ -8,6 +8,7 @@ import logging
 import sys
 import threading
 import warnings
+from contextlib import contextmanager
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -164,12 +165,20 @@ def thread_exception(secret):
     thread.join()
 
 
-@pytest.fixture
-def _hooks(monkeypatch):
-    """Install the hooks of a process of the worker until the end of the test."""
-    for module, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
-        monkeypatch.setattr(module, name, getattr(module, name))
+@contextmanager
+def installed_hooks():
+    """Install the hooks of a process of the worker in the block.
+
+    Within a test and not in a fixture: pytest may install hooks of its own in between.
+    """
+    names = ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook"))
+    before = [(module, name, getattr(module, name)) for module, name in names]
     hooks.install()
+    try:
+        yield
+    finally:
+        for module, name, hook in before:
+            setattr(module, name, hook)
 
 
 WAYS = {
@@ -200,13 +209,13 @@ WAYS = {
 @pytest.mark.parametrize("secret", ["hunter22", SECRET, KEY], ids=["word", "special", "lines"])
 @pytest.mark.parametrize("format_", ["json", "console"])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-@pytest.mark.usefixtures("_hooks")
 def test_a_registered_secret_is_in_no_line(stream, capsys, format_, way, secret):
     """Secrets are redacted in all fields of all events, whichever library logs them."""
     telemetry.configure(format_, "info", stream=stream, tracebacks=True)
     redaction.hide([secret.encode()])
 
-    way(secret)
+    with installed_hooks():
+        way(secret)
 
     shown = stream.getvalue()
     assert redaction.HIDDEN in shown
@@ -219,22 +228,22 @@ def test_a_registered_secret_is_in_no_line(stream, capsys, format_, way, secret)
 
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-@pytest.mark.usefixtures("_hooks")
 def test_whatever_is_reported_is_one_json_object_on_one_line(stream, capfd, way):
     """Also what Python would print itself, with its traceback as a field."""
     telemetry.configure("json", "info", stream=stream)
 
-    way("two\nlines")
+    with installed_hooks():
+        way("two\nlines")
 
     assert isinstance(json.loads(stream.getvalue()), dict)
     assert 1 == stream.getvalue().count("\n")
     assert ("", "") == capfd.readouterr()
 
 
-@pytest.mark.usefixtures("_hooks")
 def test_without_a_log_python_prints_the_error(capsys):
     """Before the log is configured, an error must not be lost, nor go to standard output."""
-    sys.excepthook(ValueError, ValueError("early"), None)
+    with installed_hooks():
+        sys.excepthook(ValueError, ValueError("early"), None)
 
     assert ("", "ValueError: early\n") == capsys.readouterr()
 

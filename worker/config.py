@@ -90,10 +90,18 @@ def usable_processors() -> int:
 
 def _default_store() -> Address:
     """Return the store in the user's home; empty if there is no home, as for many users of pods."""
+    folder = _own(platformdirs.user_data_path)
+    return Address("" if folder is None else str(folder / "store"))
+
+
+def _own(find: Callable[..., Path]) -> Path | None:
+    """Return the folder of this program that *find* returns; None for a user without a home."""
     try:
-        return Address(str(platformdirs.user_data_path("worker", appauthor=False) / "store"))
+        found = find("worker", appauthor=False)
     except RuntimeError:
-        return Address("")
+        return None
+    # Earlier versions of platformdirs return a relative path.
+    return found if found.is_absolute() else None
 
 
 def _temporary() -> Path:
@@ -497,11 +505,11 @@ def settings_file(environ: Mapping[str, str], folder: Path) -> Path | None:
             raise InvalidConfig([f"{FILE_VARIABLE}: {error}, found {named!r}"]) from None
     if (folder / FILE_NAME).is_file():
         return folder / FILE_NAME
-    # A user without a home, or with that of another user, has no file of its own.
-    with suppress(RuntimeError, PermissionError):
-        own = platformdirs.user_config_path("worker", appauthor=False) / FILE_NAME
-        if own.is_file():
-            return own
+    own = _own(platformdirs.user_config_path)
+    # The home may be that of another user.
+    with suppress(PermissionError):
+        if own is not None and (own / FILE_NAME).is_file():
+            return own / FILE_NAME
     return None
 
 
