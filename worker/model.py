@@ -128,7 +128,7 @@ def cut(extents: tuple[Extent, ...], start: int, stop: int) -> tuple[Extent, ...
 class Checksum:
     """A checksum of an object or a part, in the terms of the S3 API.
 
-    *algorithm* is ``CRC32``, ``CRC32C``, ``CRC64NVME``, ``SHA1`` or ``SHA256``. *type* is
+    *algorithm* has the name of the API, such as ``CRC64NVME`` or ``SHA256``. *type* is
     ``FULL_OBJECT`` or ``COMPOSITE``. *value* is base64; a composite one ends in ``-`` and the
     number of parts.
     """

@@ -1,8 +1,11 @@
-"""Multipart uploads without a checksum algorithm, whose parts or sources have checksums."""
+"""Checksums of parts, in all algorithms, and of objects made of them."""
 
+import base64
+
+import pytest
 from trio.to_thread import run_sync as in_thread
 
-from worker.s3.checksums import checksum_of
+from worker.s3.checksums import ALGORITHMS, checksum_of
 
 DATA = b"0123456789" * 600_000
 
@@ -38,3 +41,78 @@ async def test_a_copied_part_may_have_a_source_with_another_checksum(gateway):
         return client.get_object(Bucket="out", Key="k")["Body"].read()
 
     assert DATA == await in_thread(use)
+
+
+async def test_a_part_has_no_checksum_if_neither_client_nor_upload_has_one(gateway):
+    """The CRC64NVME of the object is that of S3's default."""
+    client = gateway.client(request_checksum_calculation="when_required")
+
+    def use():
+        upload = client.create_multipart_upload(Bucket="out", Key="k")["UploadId"]
+        where = {"Bucket": "out", "Key": "k", "UploadId": upload}
+        sent = client.upload_part(**where, PartNumber=1, Body=DATA)
+        parts = {"Parts": [{"PartNumber": 1, "ETag": sent["ETag"]}]}
+        made = client.complete_multipart_upload(**where, MultipartUpload=parts)
+        return [name for name in sent if name.startswith("Checksum")], made["ChecksumCRC64NVME"]
+
+    assert ([], checksum_of("CRC64NVME", [DATA]).value) == await in_thread(use)
+
+
+async def _raw(gateway, method, target, headers=None, body=b""):
+    """Send a request, also with what the oldest boto3 does not know; return its response."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    lines += [f"Content-Length: {len(body)}", "", ""]
+    return (await gateway.send_request("\r\n".join(lines).encode(), body)).decode()
+
+
+def _between(response, start, end):
+    return response.partition(start)[2].partition(end)[0]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_an_object_has_the_checksum_that_its_client_sends(gateway, algorithm):
+    """In a header; a wrong one is BadDigest and leaves nothing."""
+    header = f"x-amz-checksum-{algorithm.lower()}"
+    value, wrong = (checksum_of(algorithm, [data]).value for data in (b"data", b"other"))
+
+    refused = await _raw(gateway, "PUT", "/out/k", {header: wrong}, b"data")
+    absent = await _raw(gateway, "HEAD", "/out/k")
+    put = await _raw(gateway, "PUT", "/out/k", {header: value}, b"data")
+    head = await _raw(gateway, "HEAD", "/out/k", {"x-amz-checksum-mode": "ENABLED"})
+    listed = await _raw(gateway, "GET", "/out?list-type=2")
+    shown = await _raw(gateway, "GET", "/out/k?attributes", {"x-amz-object-attributes": "Checksum"})
+
+    assert "<Code>BadDigest</Code>" in refused
+    assert f"The {algorithm} you specified did not match the calculated checksum." in refused
+    assert absent.startswith("HTTP/1.1 404")
+    for response in (put, head):
+        assert f"{header}: {value}\r\n" in response
+        assert "x-amz-checksum-type: FULL_OBJECT\r\n" in response
+    assert f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm>" in listed
+    assert f"<Checksum{algorithm}>{value}</Checksum{algorithm}>" in shown
+
+
+@pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"CRC64NVME"}))
+async def test_an_upload_has_a_composite_checksum_in_each_algorithm(gateway, algorithm):
+    """Of the checksum of its one part."""
+    header = f"x-amz-checksum-{algorithm.lower()}"
+    value = checksum_of(algorithm, [b"data"]).value
+    whole = checksum_of(algorithm, [base64.b64decode(value)]).value + "-1"
+    created = await _raw(gateway, "POST", "/out/k?uploads", {"x-amz-checksum-algorithm": algorithm})
+    target = f"/out/k?uploadId={_between(created, '<UploadId>', '</UploadId>')}"
+
+    sent = await _raw(gateway, "PUT", f"{target}&partNumber=1", {header: value}, b"data")
+    parts = await _raw(gateway, "GET", target)
+    etag = _between(sent, "etag: ", "\r\n")
+    element = f"<Checksum{algorithm}>{value}</Checksum{algorithm}>"
+    listed = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag>{element}</Part>"
+    document = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
+    made = await _raw(gateway, "POST", target, {header: whole}, document.encode())
+
+    assert f"x-amz-checksum-algorithm: {algorithm}\r\n" in created
+    assert "x-amz-checksum-type: COMPOSITE\r\n" in created
+    assert f"{header}: {value}\r\n" in sent
+    assert element in parts
+    assert f"<Checksum{algorithm}>{whole}</Checksum{algorithm}>" in made
+    assert "<ChecksumType>COMPOSITE</ChecksumType>" in made

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from s3.protocol_builders import a_request, raises_s3_error, vectors
 
 from worker.model import Checksum
-from worker.s3.checksums import checksum_of, combine, composite, upload_checksum
+from worker.s3.checksums import ALGORITHMS, checksum_of, combine, composite, upload_checksum
 
 CRCS = ("CRC32", "CRC32C", "CRC64NVME")
 
@@ -37,10 +37,12 @@ def test_crcs_of_parts_of_megabytes_combine(algorithm):
     assert checksum_of(algorithm, pieces) == combine(algorithm, parts)
 
 
-def test_sha_values_cannot_be_combined():
-    """SHA-1 and SHA-256 of multipart objects are composite."""
-    with pytest.raises(ValueError, match="SHA256"):
-        combine("SHA256", [])
+@pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - set(CRCS)))
+def test_only_crcs_can_be_combined(algorithm):
+    """The other checksums of multipart objects are composite."""
+    assert ALGORITHMS[algorithm].types == ("COMPOSITE",)
+    with pytest.raises(ValueError, match=algorithm):
+        combine(algorithm, [])
 
 
 def test_a_composite_checksum_is_the_digest_of_the_digests():
@@ -54,6 +56,20 @@ def test_a_composite_checksum_is_the_digest_of_the_digests():
     assert Checksum("CRC32", f"{of_crcs}-3", "COMPOSITE") == _composite("CRC32", parts)
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_each_algorithm_takes_pieces_of_any_kind(algorithm):
+    """The digest may be asked for more than once."""
+    running = ALGORITHMS[algorithm].new()
+    for piece in (b"1234", memoryview(b"567"), b"", memoryview(bytearray(b"89"))):
+        running.update(piece)
+
+    first = running.digest()
+
+    assert checksum_of(algorithm, [b"123456789"]).value == base64.b64encode(first).decode()
+    assert first == running.digest()
+    assert ALGORITHMS[algorithm].size == len(first)
+
+
 def _composite(algorithm, parts):
     return composite(algorithm, [checksum_of(algorithm, [part]).value for part in parts])
 
@@ -64,12 +80,13 @@ def _composite(algorithm, parts):
         ({}, (None, None)),
         ({"x-amz-checksum-algorithm": "crc32"}, ("CRC32", "COMPOSITE")),
         ({"x-amz-checksum-algorithm": "CRC64NVME"}, ("CRC64NVME", "FULL_OBJECT")),
+        ({"x-amz-checksum-algorithm": "XXHASH3"}, ("XXHASH3", "COMPOSITE")),
         (
             {"x-amz-checksum-algorithm": "CRC32C", "x-amz-checksum-type": "FULL_OBJECT"},
             ("CRC32C", "FULL_OBJECT"),
         ),
     ],
-    ids=["none", "CRC32", "CRC64NVME", "CRC32C of the full object"],
+    ids=["none", "CRC32", "CRC64NVME", "XXHASH3", "CRC32C of the full object"],
 )
 def test_an_upload_has_an_algorithm_and_its_default_type(headers, expected):
     assert expected == upload_checksum(a_request("POST", "/out/k?uploads", headers))
@@ -78,10 +95,11 @@ def test_an_upload_has_an_algorithm_and_its_default_type(headers, expected):
 @pytest.mark.parametrize(
     "headers",
     [
-        {"x-amz-checksum-algorithm": "MD5"},
+        {"x-amz-checksum-algorithm": "MD4"},
         {"x-amz-checksum-type": "FULL_OBJECT"},
         {"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "HALF"},
         {"x-amz-checksum-algorithm": "SHA1", "x-amz-checksum-type": "FULL_OBJECT"},
+        {"x-amz-checksum-algorithm": "SHA512", "x-amz-checksum-type": "FULL_OBJECT"},
         {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "COMPOSITE"},
     ],
     ids=[
@@ -89,6 +107,7 @@ def test_an_upload_has_an_algorithm_and_its_default_type(headers, expected):
         "type without an algorithm",
         "unknown type",
         "SHA1 of the full object",
+        "SHA512 of the full object",
         "composite CRC64NVME",
     ],
 )

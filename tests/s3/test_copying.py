@@ -106,7 +106,7 @@ def test_a_copy_onto_itself_may_change_metadata(headers):
     [
         ({"x-amz-metadata-directive": "KEEP"}, "InvalidArgument"),
         ({"x-amz-tagging-directive": ""}, "InvalidArgument"),
-        ({"x-amz-checksum-algorithm": "MD5"}, "InvalidRequest"),
+        ({"x-amz-checksum-algorithm": "MD4"}, "InvalidRequest"),
         ({"x-amz-storage-class": "CHEAP"}, "InvalidStorageClass"),
         ({"x-amz-object-lock-mode": "GOVERNANCE"}, "InvalidRequest"),
         (

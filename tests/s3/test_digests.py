@@ -5,7 +5,7 @@ import hashlib
 import threading
 
 import pytest
-from s3.protocol_builders import a_request, raises_s3_error
+from s3.protocol_builders import a_request, an_upload, raises_s3_error
 
 from worker.s3.checksums import ALGORITHMS, checksum_of
 from worker.s3.payload import Digests, parse_payload
@@ -13,11 +13,12 @@ from worker.s3.payload import Digests, parse_payload
 BODY = b"123456789" * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 MD5 = base64.b64encode(hashlib.md5(BODY).digest()).decode()
+SHA1 = base64.b64encode(hashlib.sha1(BODY).digest()).decode()
 
 
-def _digests(headers, *, algorithm=None, target="/out/k", method="PUT"):
+def _digests(headers, *, upload=None, target="/out/k", method="PUT"):
     request = a_request(method, target, headers)
-    return Digests.of_request(request, parse_payload(request), algorithm=algorithm)
+    return Digests.of_request(request, parse_payload(request), upload=upload)
 
 
 def _updated(headers, **options):
@@ -63,16 +64,16 @@ def test_a_checksum_in_a_trailer_is_compared_and_stored(algorithm):
     assert value == digests.checksum
 
 
-def test_a_part_of_an_upload_without_an_algorithm_is_stored_with_crc64nvme():
-    """The response has the checksum that the client sent."""
-    value = checksum_of("CRC32", [BODY])
+@pytest.mark.parametrize("algorithm", [None, "CRC32", "CRC64NVME"])
+def test_a_part_of_an_upload_without_an_algorithm_is_stored_with_crc64nvme(algorithm):
+    """The response has only the checksum that the client sent."""
+    sent = algorithm and checksum_of(algorithm, [BODY])
+    headers = {f"x-amz-checksum-{algorithm.lower()}": sent.value} if sent else {}
 
-    digests = _updated(
-        {"x-amz-checksum-crc32": value.value}, target="/out/k?partNumber=1&uploadId=u"
-    )
+    digests = _updated(headers, upload=an_upload())
     digests.verify()
 
-    assert value == digests.response_checksum
+    assert sent == digests.response_checksum
     assert checksum_of("CRC64NVME", [BODY]) == digests.checksum
 
 
@@ -136,6 +137,7 @@ def test_an_announced_trailer_must_be_present_and_match(trailers, code):
             "InvalidRequest",
             id="two checksums",
         ),
+        pytest.param({"x-amz-checksum-md4": "AAAAAA=="}, "InvalidRequest", id="unknown checksum"),
         pytest.param(
             {"x-amz-sdk-checksum-algorithm": "CRC32"},
             "InvalidRequest",
@@ -163,15 +165,41 @@ def test_invalid_digest_headers_are_rejected_before_the_body(headers, code):
         _digests(headers)
 
 
+FULL = an_upload(algorithm="CRC32C", checksum_type="FULL_OBJECT")
+COMPOSITE = an_upload(algorithm="CRC32C", checksum_type="COMPOSITE")
+
+
 def test_a_part_without_a_checksum_has_the_algorithm_of_its_upload():
-    digests = _updated({}, algorithm="CRC32C")
+    digests = _updated({}, upload=FULL)
 
-    assert checksum_of("CRC32C", [BODY]) == digests.checksum
+    assert checksum_of("CRC32C", [BODY]) == digests.checksum == digests.response_checksum
 
 
-def test_a_part_with_another_algorithm_than_its_upload_is_rejected():
-    with raises_s3_error("InvalidRequest"):
-        _digests({"x-amz-checksum-crc32": "AAAAAA=="}, algorithm="SHA256")
+@pytest.mark.parametrize(
+    ("upload", "headers", "actual"),
+    [
+        pytest.param(FULL, {"x-amz-checksum-sha1": SHA1}, "sha1", id="full object, other"),
+        pytest.param(COMPOSITE, {"x-amz-checksum-sha1": SHA1}, "sha1", id="composite, other"),
+        pytest.param(COMPOSITE, {}, "null", id="composite, none"),
+    ],
+)
+def test_a_part_has_the_algorithm_of_its_upload(upload, headers, actual):
+    """Of a composite checksum, each part has one in its request."""
+    with raises_s3_error("InvalidRequest") as error:
+        _digests(headers, upload=upload)
+
+    assert error().message == (
+        "Checksum Type mismatch occurred, expected checksum Type: crc32c, actual checksum Type: "
+        + actual
+    )
+
+
+@pytest.mark.parametrize("name", ["algorithm", "mode", "type"])
+def test_settings_of_checksums_are_ignored_where_they_do_not_belong(name):
+    """As recorded from S3 for a PUT with x-amz-checksum-algorithm, also with an unknown value."""
+    digests = _updated({f"x-amz-checksum-{name}": "TEST"})
+
+    assert checksum_of("CRC64NVME", [BODY]) == digests.checksum
 
 
 def test_the_checksum_of_a_completion_is_that_of_the_object():

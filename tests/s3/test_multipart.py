@@ -192,6 +192,60 @@ def test_an_invalid_completion_is_rejected(listed, uploaded, upload, headers, co
         _complete(listed, uploaded, upload, headers)
 
 
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        pytest.param(
+            {"x-amz-mp-object-size": "five"},
+            "Value for x-amz-mp-object-size header is invalid: 'five'",
+            id="size not a number",
+        ),
+        pytest.param(
+            {"x-amz-mp-object-size": "-1"},
+            "Value for x-amz-mp-object-size header is less than zero: '-1'",
+            id="negative size",
+        ),
+        pytest.param(
+            {"x-amz-checksum-type": "HALF"},
+            "Value for x-amz-checksum-type header is invalid.",
+            id="unknown type",
+        ),
+        pytest.param(
+            {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-sha1": "A"},
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+            id="two checksums",
+        ),
+        pytest.param(
+            {"x-amz-checksum-md4": "AAAAAA=="},
+            "The algorithm type you specified in x-amz-checksum- header is invalid.",
+            id="unknown algorithm",
+        ),
+        *(
+            pytest.param(
+                {f"x-amz-checksum-{name}": value},
+                f"Value for x-amz-checksum-{name} header is invalid.",
+                id=f"{name} {value}",
+            )
+            for name, value in (
+                ("crc32", "invalid"),
+                ("crc32", "AAAAAA==-smth"),
+                ("crc32", "AAAAAA==-1-2"),
+                ("sha1", "2jmj7l5rSw0yVb/vlWAYkK/YBwk=--3"),
+                ("crc64nvme", "AAAAAAAAAAA=-1"),
+                ("xxhash128", "AAAAAA==-1"),
+            )
+        ),
+    ],
+)
+@pytest.mark.parametrize("upload", [None, COMPOSITE], ids=["no algorithm", "composite"])
+def test_malformed_headers_of_a_completion_are_reported_first(upload, headers, message):
+    """Before errors of the list of parts, and whatever the upload's algorithm is."""
+    with raises_s3_error("InvalidRequest") as error:
+        _complete([ListedPart(7, "unknown")], UPLOADED, upload, headers)
+
+    assert message == error().message
+
+
 def test_invalid_part_names_upload_number_and_etag():
     with raises_s3_error("InvalidPart") as error:
         _complete([ListedPart(2, "abc")], UPLOADED)

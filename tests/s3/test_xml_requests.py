@@ -3,6 +3,7 @@
 import pytest
 from s3.protocol_builders import raises_s3_error
 
+from worker.s3.checksums import ALGORITHMS, checksum_of
 from worker.s3.conditions import Conditions
 from worker.s3.multipart import ListedPart
 from worker.s3.xml_requests import ObjectToDelete, parse_complete, parse_delete, parse_tagging
@@ -61,6 +62,38 @@ def test_an_invalid_completion_is_rejected(body, code):
     """1 to 10,000 parts, each with number and ETag."""
     with raises_s3_error(code):
         parse_complete(body)
+
+
+@pytest.mark.parametrize(
+    ("elements", "shown"),
+    [
+        pytest.param("<ChecksumCRC32>invalid</ChecksumCRC32>", "invalid", id="not Base64"),
+        pytest.param("<ChecksumCRC32>AAAA</ChecksumCRC32>", "AAAA", id="too short"),
+        pytest.param(
+            "<ChecksumCRC32>AAAAAA==</ChecksumCRC32><ChecksumSHA1>YQ==</ChecksumSHA1>",
+            "CRC32:AAAAAA==;SHA1:YQ==;",
+            id="two checksums",
+        ),
+    ],
+)
+def test_a_part_has_at_most_one_checksum_which_is_base64(elements, shown):
+    part = f"<Part><PartNumber>1</PartNumber><ETag>e</ETag>{elements}</Part>"
+    with raises_s3_error("InvalidArgument") as error:
+        parse_complete(f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode())
+
+    assert "Invalid Base64 or multiple checksums present in request" == error().message
+    assert {"ArgumentName": "Checksum", "ArgumentValue": shown} == error().fields
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_part_may_have_a_checksum_of_each_algorithm(algorithm):
+    value = checksum_of(algorithm, [b"a"]).value
+    name = f"Checksum{algorithm}"
+    part = f"<Part><PartNumber>1</PartNumber><ETag>e</ETag><{name}>{value}</{name}></Part>"
+
+    parts = parse_complete(f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode())
+
+    assert (ListedPart(1, "e", {algorithm: value}),) == parts
 
 
 def test_objects_to_delete_are_parsed_with_their_conditions():

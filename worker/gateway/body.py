@@ -10,6 +10,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.buckets.output import Content
 from worker.concurrency import open_plain_nursery
 from worker.gateway.http import RequestBody
+from worker.model import Upload
 from worker.s3.aws_chunked import ChunkedDecoder
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import MAX_UPLOAD, Digests, parse_payload, too_large
@@ -53,15 +54,15 @@ async def receive_document(context: "Context") -> bytes:
 
 
 async def receive_content(
-    context: "Context", stage: Stage, *, algorithm: str | None = None
+    context: "Context", stage: Stage, *, upload: Upload | None = None
 ) -> tuple[Content, Digests]:
     """Write the payload of a request to *stage*, verify it, and return it with its digests.
 
-    *algorithm* is the checksum algorithm of the multipart upload that the payload is a part of. A
-    body that is incomplete or does not match its headers leaves nothing in the stage.
+    *upload* is the multipart upload that the payload is a part of. A body that is incomplete or
+    does not match its headers leaves nothing in the stage.
     """
     payload = parse_payload(context.request)
-    digests = Digests.of_request(context.request, payload, algorithm=algorithm)
+    digests = Digests.of_request(context.request, payload, upload=upload)
     decoder = ChunkedDecoder(payload, context.signed) if payload.framed else None
     collected: Batch = []
     size = 0

@@ -48,7 +48,7 @@ async def upload_part(context: "Context", output: OutputBucket, epoch: int) -> R
     """Handle UploadPart: the part replaces an earlier one of its number."""
     number = multipart.part_number(context.request)
     upload = output.upload(context.key, context.request.params["uploadId"])
-    content, digests = await receive_content(context, output.stage, algorithm=upload.algorithm)
+    content, digests = await receive_content(context, output.stage, upload=upload)
     part = output.put_part(context.key, upload.id, number, content, epoch=epoch)
     context.transferred = part.size
     return empty(200, stored_headers(part.etag, digests.response_checksum, with_type=False))

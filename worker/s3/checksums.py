@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -42,6 +42,23 @@ class _RunningCrc:
         return self._value.to_bytes(self._size, "big")
 
 
+@attrs.define
+class _RunningXxhash:
+    _hash: crt.XXHash
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        # Unlike the CRCs, it takes no buffers.
+        self._hash.update(data if isinstance(data, bytes) else bytes(data))
+
+    def digest(self) -> bytes:
+        digest: bytes = self._hash.finalize()
+        return digest
+
+
+def _new_xxhash(new: Callable[[], crt.XXHash]) -> Callable[[], RunningDigest]:
+    return lambda: _RunningXxhash(new())
+
+
 @attrs.frozen
 class Algorithm:
     """A checksum algorithm of S3."""
@@ -51,7 +68,8 @@ class Algorithm:
     """Bytes of a value."""
     new: Callable[[], RunningDigest]
     types: tuple[str, ...]
-    """The checksum types allowed for a multipart object; the first one is the default."""
+    """The checksum types allowed for a multipart object; the first one is the default (S3 User
+    Guide, "Checking object integrity")."""
     combine: Callable[[int, int, int], int] | None = None
     """For a CRC: return the CRC of A + B from the CRCs of A and B and the length of B."""
 
@@ -74,11 +92,19 @@ ALGORITHMS: dict[str, Algorithm] = {
             (FULL_OBJECT,),
             crt.combine_crc64nvme,
         ),
+        Algorithm("MD5", 16, partial(hashlib.md5, usedforsecurity=False), (COMPOSITE,)),
         Algorithm("SHA1", 20, partial(hashlib.sha1, usedforsecurity=False), (COMPOSITE,)),
         Algorithm("SHA256", 32, hashlib.sha256, (COMPOSITE,)),
+        Algorithm("SHA512", 64, hashlib.sha512, (COMPOSITE,)),
+        Algorithm("XXHASH128", 16, _new_xxhash(crt.XXHash.new_xxhash3_128), (COMPOSITE,)),
+        Algorithm("XXHASH3", 8, _new_xxhash(crt.XXHash.new_xxhash3_64), (COMPOSITE,)),
+        Algorithm("XXHASH64", 8, _new_xxhash(crt.XXHash.new_xxhash64), (COMPOSITE,)),
     )
 }
+"""By name, in the order in which S3 lists them."""
 BY_HEADER = {PREFIX + name.lower(): each for name, each in ALGORITHMS.items()}
+# Headers with the prefix that have no checksum. S3 accepts them in every operation.
+SETTINGS = frozenset(f"{PREFIX}{name}" for name in ("algorithm", "mode", "type"))
 
 
 def algorithm_named(name: str) -> str:
@@ -98,15 +124,24 @@ def encode(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def decode(algorithm: Algorithm, value: str) -> bytes:
-    """Return the digest of a value in Base64; raises InvalidRequest."""
+def decode(algorithm: Algorithm, value: str, *, place: str = "header") -> bytes:
+    """Return the digest of a value in Base64; raises InvalidRequest.
+
+    *place* names where the value was sent: ``header`` or ``trailing header``.
+    """
+    digest = try_decode(algorithm, value)
+    if digest is None:
+        raise S3Error("InvalidRequest", f"Value for {algorithm.header} {place} is invalid.")
+    return digest
+
+
+def try_decode(algorithm: Algorithm, value: str) -> bytes | None:
+    """Return the digest of a value in Base64; None if it is not one of *algorithm*."""
     try:
         digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        digest = b""
-    if len(digest) != algorithm.size:
-        raise S3Error("InvalidRequest", f"Value for {algorithm.header} header is invalid.")
-    return digest
+        return None
+    return digest if len(digest) == algorithm.size else None
 
 
 def checksum_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> Checksum:
@@ -142,23 +177,38 @@ def combine(algorithm: str, parts: Iterable[tuple[str, int]]) -> Checksum:
     return Checksum(algorithm, encode(total.to_bytes(kind.size, "big")))
 
 
-def sent_checksum(request: Request) -> tuple[Algorithm, bytes] | None:
-    """Return the algorithm and digest of the ``x-amz-checksum-`` header; None without one."""
-    found = [BY_HEADER[name] for name in request.headers.keys() & BY_HEADER.keys()]
-    if not found:
-        return None
-    if len(found) > 1:
+def sent_checksum(request: Request) -> tuple[Algorithm, str] | None:
+    """Return the algorithm and value of the ``x-amz-checksum-`` header; None without one.
+
+    Raises InvalidRequest for several, and for an unknown algorithm.
+    """
+    found = []
+    for name in request.headers:
+        if name.startswith(PREFIX) and name not in SETTINGS:
+            if name not in BY_HEADER:
+                raise S3Error(
+                    "InvalidRequest",
+                    "The algorithm type you specified in x-amz-checksum- header is invalid.",
+                )
+            found.append(BY_HEADER[name])
+    algorithm = only(found)
+    return None if algorithm is None else (algorithm, request.headers[algorithm.header])
+
+
+def only(algorithms: Sequence[Algorithm]) -> Algorithm | None:
+    """Return the algorithm that a request uses, or None; raises InvalidRequest for several."""
+    if len(algorithms) > 1:
         raise S3Error(
             "InvalidRequest",
             "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
         )
-    return found[0], decode(found[0], request.headers[found[0].header])
+    return algorithms[0] if algorithms else None
 
 
 def upload_checksum(request: Request) -> tuple[str | None, str | None]:
     """Return the algorithm and checksum type of CreateMultipartUpload; raises InvalidRequest."""
     name = request.headers.get("x-amz-checksum-algorithm")
-    kind = request.headers.get("x-amz-checksum-type")
+    kind = checksum_type(request)
     if not name:
         if kind:
             raise S3Error(
@@ -170,12 +220,18 @@ def upload_checksum(request: Request) -> tuple[str | None, str | None]:
     algorithm = ALGORITHMS[algorithm_named(name)]
     if not kind:
         return algorithm.name, algorithm.types[0]
-    if kind.upper() not in (COMPOSITE, FULL_OBJECT):
-        raise S3Error("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
-    if kind.upper() not in algorithm.types:
+    if kind not in algorithm.types:
         raise S3Error(
             "InvalidRequest",
-            f"The {kind.upper()} checksum type cannot be used with the {algorithm.name.lower()} "
-            "checksum algorithm.",
+            f"The {kind} checksum type cannot be used with the {algorithm.name.lower()} checksum "
+            "algorithm.",
         )
-    return algorithm.name, kind.upper()
+    return algorithm.name, kind
+
+
+def checksum_type(request: Request) -> str | None:
+    """Return the value of x-amz-checksum-type, or None; raises InvalidRequest."""
+    kind = request.headers.get("x-amz-checksum-type", "").upper()
+    if kind not in ("", COMPOSITE, FULL_OBJECT):
+        raise S3Error("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
+    return kind or None

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -10,18 +11,24 @@ import attrs
 from worker.model import Checksum, StoredPart, Upload
 from worker.s3.checksums import (
     ALGORITHMS,
-    BY_HEADER,
     COMPOSITE,
     DEFAULT_ALGORITHM,
     FULL_OBJECT,
+    Algorithm,
+    checksum_type,
     combine,
     composite,
+    decode,
+    sent_checksum,
 )
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
 
 MIN_PART = 5 * 1024 * 1024
 MAX_PART_NUMBER = 10_000
+
+_COUNT = re.compile(r"-[0-9]{1,10}", re.ASCII)
+"""The number of parts at the end of a composite checksum."""
 
 
 @attrs.frozen
@@ -82,6 +89,8 @@ def complete(
     *uploaded* has the parts of the upload by number. A size or checksum in the headers of *request*
     is compared with that of the object.
     """
+    stated = _stated_checksum(request)
+    expected_size = _stated_size(request)
     _check_order(listed, upload)
     parts = tuple(_find_part(each, uploaded, upload) for each in listed)
     for part in parts[:-1]:
@@ -94,10 +103,15 @@ def complete(
                 ETag=part.etag,
             )
     size = sum(part.size for part in parts)
-    _check_size(request, size)
+    if expected_size not in (None, size):
+        raise S3Error(
+            "InvalidRequest",
+            f"The provided 'x-amz-mp-object-size' header value {expected_size} does not match what "
+            f"was computed: {size}",
+        )
     etag = etag_of([part.etag for part in parts])
     checksum = _object_checksum(upload, parts, listed)
-    _check_object_checksum(request, upload, checksum)
+    _check_object_checksum(request, stated, upload, checksum)
     return Completion(parts, size, etag, checksum)
 
 
@@ -132,18 +146,37 @@ def _invalid_part(listed: ListedPart, upload: Upload) -> S3Error:
     return S3Error("InvalidPart", UploadId=upload.id, PartNumber=listed.number, ETag=listed.etag)
 
 
-def _check_size(request: Request, size: int) -> None:
-    expected = request.headers.get("x-amz-mp-object-size")
-    if expected is None:
-        return
-    if not (expected.isascii() and expected.isdigit() and len(expected) <= 20):
-        raise S3Error("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
-    if int(expected) != size:
+def _stated_size(request: Request) -> int | None:
+    stated = request.headers.get("x-amz-mp-object-size")
+    if stated is None:
+        return None
+    digits = stated.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise S3Error(
+            "InvalidRequest", f"Value for x-amz-mp-object-size header is invalid: '{stated[:40]}'"
+        )
+    if int(stated) < 0:
         raise S3Error(
             "InvalidRequest",
-            f"The provided 'x-amz-mp-object-size' header value {expected} does not match what was "
-            f"computed: {size}",
+            f"Value for x-amz-mp-object-size header is less than zero: '{stated}'",
         )
+    return int(stated)
+
+
+def _stated_checksum(request: Request) -> tuple[Algorithm, str] | None:
+    """Return the algorithm and value of the object's checksum in the headers; None without one.
+
+    A composite checksum may end in the number of parts. Raises InvalidRequest.
+    """
+    checksum_type(request)
+    stated = sent_checksum(request)
+    if stated is None:
+        return None
+    algorithm, value = stated
+    digest, minus, _ = value.partition("-")
+    has_count = COMPOSITE in algorithm.types and _COUNT.fullmatch(value[len(digest) :])
+    decode(algorithm, digest if has_count or not minus else value)
+    return stated
 
 
 def _object_checksum(
@@ -174,34 +207,35 @@ def _missing_checksum(upload: Upload, listed: ListedPart) -> S3Error:
     )
 
 
-def _check_object_checksum(request: Request, upload: Upload, checksum: Checksum) -> None:
-    """Compare the checksum of the object in the headers; raises InvalidRequest and BadDigest.
+def _check_object_checksum(
+    request: Request, stated: tuple[Algorithm, str] | None, upload: Upload, checksum: Checksum
+) -> None:
+    """Compare the checksum *stated* in the headers; raises InvalidRequest and BadDigest.
 
     As in S3, a value is that of the full object only if the request has the checksum type
     FULL_OBJECT, and any value in another algorithm than that of the upload is wrong. An upload
     without an algorithm has no type, and values in other algorithms than its default are ignored.
     """
-    stated = request.headers.get("x-amz-checksum-type")
-    if stated is not None and stated.upper() != upload.checksum_type:
+    kind = checksum_type(request)
+    if kind is not None and kind != upload.checksum_type:
         raise S3Error(
             "InvalidRequest",
             f"The upload was created using the {upload.checksum_type or 'null'} checksum mode. The "
             "complete request must use the same checksum mode.",
         )
-    for name in request.headers.keys() & BY_HEADER.keys():
-        value, algorithm = request.headers[name], BY_HEADER[name].name
-        if algorithm != checksum.algorithm:
-            if upload.algorithm is None:
-                continue
-            matches = False
-        elif checksum.type == COMPOSITE:
-            # SDKs may omit the number of parts at the end of a composite checksum.
-            matches = value in (checksum.value, checksum.value.partition("-")[0])
-        else:
-            matches = value == checksum.value and (stated is not None or upload.algorithm is None)
-        if not matches:
-            raise S3Error(
-                "BadDigest",
-                f"The {checksum.algorithm.lower()} you specified did not match the calculated "
-                "checksum.",
-            )
+    if stated is None:
+        return
+    algorithm, value = stated
+    if algorithm.name != checksum.algorithm:
+        matches = upload.algorithm is None
+    elif checksum.type == COMPOSITE:
+        # SDKs may omit the number of parts at the end of a composite checksum.
+        matches = value in (checksum.value, checksum.value.partition("-")[0])
+    else:
+        matches = value == checksum.value and (kind is not None or upload.algorithm is None)
+    if not matches:
+        raise S3Error(
+            "BadDigest",
+            f"The {checksum.algorithm.lower()} you specified did not match the calculated "
+            "checksum.",
+        )

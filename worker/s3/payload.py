@@ -7,16 +7,19 @@ from collections.abc import Mapping
 
 import attrs
 
-from worker.model import Checksum
+from worker.model import Checksum, Upload
 from worker.s3.checksums import (
     ALGORITHMS,
     BY_HEADER,
+    COMPOSITE,
     DEFAULT_ALGORITHM,
     PREFIX,
     Algorithm,
     RunningDigest,
+    algorithm_named,
     decode,
     encode,
+    only,
     sent_checksum,
 )
 from worker.s3.error_codes import S3Error, invalid_argument
@@ -144,11 +147,7 @@ def _announced(value: str | None, framing: Framing) -> tuple[str, ...]:
                 "The value specified in the x-amz-trailer header is not supported",
                 Trailer=name,
             )
-    if len(names) > 1:
-        raise S3Error(
-            "InvalidRequest",
-            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
-        )
+    only([BY_HEADER[name] for name in names])
     return names
 
 
@@ -173,10 +172,10 @@ class Digests:
         expected: Mapping[str, bytes] | None = None,
         announced: tuple[str, ...] = (),
         algorithm: str = DEFAULT_ALGORITHM,
-        is_part: bool = False,
+        upload: Upload | None = None,
     ) -> None:
         self.size = 0
-        self._is_part = is_part
+        self._upload = upload
         self._content_md5 = content_md5
         self._content_sha256 = content_sha256
         self._expected = dict(expected or {})
@@ -184,50 +183,46 @@ class Digests:
         self._algorithm = ALGORITHMS[algorithm]
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
+        # The digests besides the MD5, which is computed in any case.
         self._running: dict[str, RunningDigest] = {"SHA256": self._sha256}
         for name in (algorithm, *self._expected, *(each.name for each in self._announced)):
-            if name not in self._running:
+            if name not in self._running and name != "MD5":
                 self._running[name] = ALGORITHMS[name].new()
 
     @classmethod
     def of_request(
-        cls, request: Request, payload: Payload, *, algorithm: str | None = None
+        cls, request: Request, payload: Payload, *, upload: Upload | None = None
     ) -> "Digests":
         """Return the digests that a request requires; raises S3Error for invalid headers.
 
-        For a part, *algorithm* is that of its multipart upload, if that has one.
+        *upload* is the multipart upload of a part.
         """
         headers = request.headers
         # The checksum of CompleteMultipartUpload is that of the object, not of the request body.
         completes = request.method == "POST" and "uploadId" in request.params
         sent = None if completes else sent_checksum(request)
-        named = [sent[0].name] if sent else []
-        named += [BY_HEADER[name].name for name in payload.announced]
-        if len(named) > 1:
-            raise S3Error(
-                "InvalidRequest",
-                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not "
-                "allowed.",
-            )
+        announced = [BY_HEADER[name] for name in payload.announced]
+        used = only([sent[0], *announced] if sent else announced)
         if not completes:
-            _check_algorithm_header(headers.get("x-amz-sdk-checksum-algorithm"), named)
-        if algorithm is not None and named and named[0] != algorithm:
-            raise S3Error(
-                "InvalidRequest",
-                f"Checksum Type mismatch occurred, expected checksum Type: {algorithm.lower()}, "
-                f"actual checksum Type: {named[0].lower()}",
-            )
-        # The parts of an upload without an algorithm are stored with the default one, so that the
-        # CRC of the object can be combined from theirs.
-        is_part = "partNumber" in request.params
-        chosen = named[0] if named and not is_part else DEFAULT_ALGORITHM
+            _check_algorithm_header(headers.get("x-amz-sdk-checksum-algorithm"), used)
+        algorithm = None if upload is None else upload.algorithm
+        if upload is not None and algorithm is not None:
+            # The value of a part of a composite checksum is listed in the completion, so that its
+            # client must have computed it.
+            actual = used.name if used else "null" if upload.checksum_type == COMPOSITE else None
+            if actual not in (None, algorithm):
+                raise _type_mismatch(algorithm, str(actual))
+        if algorithm is None:
+            # The parts of an upload without an algorithm are stored with the default one, so that
+            # the CRC of the object can be combined from theirs.
+            algorithm = used.name if used and upload is None else DEFAULT_ALGORITHM
         return cls(
             content_md5=_content_md5(headers.get("content-md5")),
             content_sha256=payload.sha256,
-            expected={sent[0].name: sent[1]} if sent else None,
+            expected={sent[0].name: decode(*sent)} if sent else None,
             announced=payload.announced,
-            algorithm=algorithm or chosen,
-            is_part=is_part,
+            algorithm=algorithm,
+            upload=upload,
         )
 
     def update(self, data: bytes | memoryview) -> None:
@@ -264,7 +259,7 @@ class Digests:
             raise S3Error(
                 "BadDigest",
                 "The Content-MD5 you specified did not match what we received.",
-                ExpectedDigest=encode(sent) if self._is_part else sent.hex(),
+                ExpectedDigest=sent.hex() if self._upload is None else encode(sent),
                 CalculatedDigest=encode(self._md5.digest()),
             )
         for name, digest in self._expected.items():
@@ -276,10 +271,10 @@ class Digests:
                     "MalformedTrailerError",
                     f"The trailer {announced.header} is announced in x-amz-trailer and missing.",
                 )
-            self._compare(announced, decode(announced, value))
+            self._compare(announced, decode(announced, value, place="trailing header"))
 
     def _compare(self, algorithm: Algorithm, digest: bytes) -> None:
-        if digest != self._running[algorithm.name].digest():
+        if digest != self._digest(algorithm.name):
             raise S3Error(
                 "BadDigest",
                 f"The {algorithm.name} you specified did not match the calculated checksum.",
@@ -302,28 +297,43 @@ class Digests:
         CRC64NVME if neither has one, and for each part of an upload without an algorithm.
         """
         name = self._algorithm.name
-        return Checksum(name, encode(self._running[name].digest()))
+        return Checksum(name, encode(self._digest(name)))
 
     @property
-    def response_checksum(self) -> Checksum:
-        """The checksum of the response: in the client's algorithm, else the stored one."""
-        used = (*self._expected, *(each.name for each in self._announced), self._algorithm.name)
-        return Checksum(used[0], encode(self._running[used[0]].digest()))
+    def response_checksum(self) -> Checksum | None:
+        """The checksum of the response: in the client's algorithm, or else the stored one.
+
+        As in S3, the part of an upload without an algorithm has only the one that its client sent.
+        """
+        used = [*self._expected, *(each.name for each in self._announced)]
+        if not used and self._upload is not None and self._upload.algorithm is None:
+            return None
+        name = used[0] if used else self._algorithm.name
+        return Checksum(name, encode(self._digest(name)))
+
+    def _digest(self, algorithm: str) -> bytes:
+        return (self._md5 if algorithm == "MD5" else self._running[algorithm]).digest()
 
 
-def _check_algorithm_header(value: str | None, named: list[str]) -> None:
+def _type_mismatch(expected: str, actual: str) -> S3Error:
+    return S3Error(
+        "InvalidRequest",
+        f"Checksum Type mismatch occurred, expected checksum Type: {expected.lower()}, "
+        f"actual checksum Type: {actual.lower()}",
+    )
+
+
+def _check_algorithm_header(value: str | None, used: Algorithm | None) -> None:
     if not value:
         return
-    algorithm = value.upper()
-    if algorithm not in ALGORITHMS:
-        raise S3Error("InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid.")
-    if not named:
+    algorithm = algorithm_named(value)
+    if used is None:
         raise S3Error(
             "InvalidRequest",
             "x-amz-sdk-checksum-algorithm specified, but no corresponding "
             f"{PREFIX}* or x-amz-trailer headers were found.",
         )
-    if named[0] != algorithm:
+    if used.name != algorithm:
         raise S3Error("InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid.")
 
 

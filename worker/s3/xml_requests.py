@@ -1,11 +1,11 @@
 """XML request bodies parsed into values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from xml.parsers import expat
 
 import attrs
 
-from worker.s3.checksums import ALGORITHMS
+from worker.s3.checksums import ALGORITHMS, try_decode
 from worker.s3.conditions import Conditions, etags, parse_date
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import check_canned_acl, check_tags
@@ -181,15 +181,26 @@ def _listed_part(found: Element) -> ListedPart:
     value = _number(number)
     if value < 1:
         raise invalid_argument("PartNumber", number.strip(), "PartNumber must be >= 1")
-    return ListedPart(
-        value,
-        etag.strip().strip('"'),
-        {
-            CHECKSUM_ELEMENTS[child.name]: child.text.strip()
-            for child in found.children
-            if child.name in CHECKSUM_ELEMENTS
-        },
-    )
+    checksums = {
+        CHECKSUM_ELEMENTS[child.name]: child.text.strip()
+        for child in found.children
+        if child.name in CHECKSUM_ELEMENTS and child.text.strip()
+    }
+    _check_checksums(checksums)
+    return ListedPart(value, etag.strip().strip('"'), checksums)
+
+
+def _check_checksums(checksums: Mapping[str, str]) -> None:
+    """Reject a part with several checksums, or with one that is not Base64; as S3 words it."""
+    shown = "".join(f"{name}:{value};" for name, value in checksums.items())
+    if len(checksums) == 1:
+        ((name, shown),) = checksums.items()
+        if try_decode(ALGORITHMS[name], shown) is not None:
+            return
+    if checksums:
+        raise invalid_argument(
+            "Checksum", shown, "Invalid Base64 or multiple checksums present in request"
+        )
 
 
 def parse_tagging(body: bytes) -> dict[str, str]:
