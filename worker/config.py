@@ -302,6 +302,13 @@ class Config:
             "Keep the output of a failed job as a commit on no branch",
         ),
     )
+    fail_fast: bool = attrs.field(
+        default=False,
+        metadata=_setting(
+            "--fail-fast/--no-fail-fast",
+            "End the job at the first datum that fails, instead of processing the others",
+        ),
+    )
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
 

@@ -138,6 +138,22 @@ def test_a_request_of_an_earlier_successful_epoch_may_finish(index: Index) -> No
     assert [entry("changed", "late"), entry("new", "late")] == list(index.entries())
 
 
+def test_a_snapshot_outlives_a_roll_back(index: Index) -> None:
+    """The first one is kept, and has the objects of the epoch that is rolled back."""
+    index.put(entry("before"), epoch=0)
+    index.start_epoch()
+    index.put(entry("failed"), epoch=1)
+    index.remove("before", epoch=1)
+    assert not index.has_snapshot()
+    index.take_snapshot()
+    index.roll_back()
+    index.put(entry("later"), epoch=2)
+    index.take_snapshot()
+
+    assert [entry("failed")] == list(index.entries(snapshot=True))
+    assert [entry("before"), entry("later")] == list(index.entries())
+
+
 def test_an_output_that_is_closed_accepts_what_is_in_flight(index: Index) -> None:
     """A request that begins afterwards is refused, until a new try starts."""
     began = index.begin()

@@ -21,6 +21,7 @@ SAMPLES = {
     "pass_environment": ("HF_*", ("HF_*",)),
     "secrets": ("/x", Path("/x")),
     "keep_failed": (None, True),
+    "fail_fast": (None, True),
     "gateway.processes": ("3", 3),
     "gateway.host": ("::1", "::1"),
     "gateway.port": ("9000", 9000),

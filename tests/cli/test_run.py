@@ -33,6 +33,11 @@ DONE = Result(job="a" * 32, state=State.SUCCESS, cause=Cause.PUBLISHED)
             "0:01:05 · running · datum 2 of 1,500 · try 3",
         ),
         (
+            Progress(State.RUNNING, "command", 1200, 1500, 1, failed=1100),
+            {},
+            "0:01:05 · running · datum 1,200 of 1,500 · 1,100 failed",
+        ),
+        (
             Progress(State.RUNNING, "command", 1, 1, 1),
             {"progress": 0.4, "text": "reading plates"},
             "0:01:05 · running · 40% · reading plates",

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from builders import a_commit, a_job, an_id
+from builders import a_commit, a_job, an_id, an_input
 
 
 @pytest.fixture
@@ -163,3 +163,62 @@ def test_a_second_run_of_a_job_reports_its_commit(site):
 
     assert (0, 0) == (first.status, second.status), second.err
     assert first.out == second.out != ""
+
+
+COUNTS = {"total": 8, "processed": 1, "recovered": 1, "failed": 6}
+
+
+@pytest.fixture
+def datum_job(site):
+    """A job of eight datums: one is processed, one recovered, and six fail."""
+    a_commit(site.open(), dict.fromkeys("12345678", b"1"))
+    document = a_job(
+        "case $labresults in */1) ;; */2) exit 2;; *) echo the last words >&2; exit 3;; esac",
+        inputs=(an_input(s3=False, glob="/*"),),
+        s3Out=False,
+        datumTries=1,
+    )
+    document["transform"] |= {"errCmd": ["sh"], "errStdin": ["[ $PACH_ERROR_CODE = 2 ]"]}
+    return site.job(document)
+
+
+def test_the_summary_of_failed_datums_has_counts_and_first_reasons(site, datum_job):
+    done = site.worker("run", "--job", datum_job, WORKER_LOG_FORMAT="console")
+    head, *lines, more = done.err.splitlines()[-7:]
+
+    assert (10, "") == (done.status, done.out)
+    assert "worker: 6 of 8 datums failed (1 processed, 1 recovered):" == head
+    assert [f"datum {number} (labresults:/{number})" for number in range(3, 8)] == [
+        line.partition(", id ")[0] for line in lines
+    ]
+    assert all(line.endswith("exited with code 3: the last words") for line in lines)
+    assert "and 1 more" == more
+
+
+def test_results_and_events_have_the_counts_of_datums(site, datum_job):
+    """The result, its short form, the log and a kept commit."""
+    files = ("--result", "r.json", "--termination-message", "message")
+    done = site.worker("run", "--job", datum_job, "--keep-failed", "--json", *files)
+    result = json.loads((site.root / "r.json").read_text())
+    ended, failed = (
+        next(event for event in done.events if event["event"] == name)
+        for name in ("run.ended", "worker.failed")
+    )
+
+    documents = [result, json.loads((site.root / "message").read_text()), json.loads(done.out)]
+    assert [COUNTS] * 5 == [each["datum_counts"] for each in (*documents, ended, failed)]
+    assert 1 == len({each["reason"] for each in (*documents, ended, failed)})
+    assert ["success", "recovered", *["failure"] * 6] == [d["state"] for d in result["datums"]]
+    kept = json.loads(site.worker("show", result["kept"], "--json").out)["job"]
+    assert (COUNTS, result["reason"]) == (kept["datum_counts"], kept["reason"])
+    shown = site.worker("show", result["kept"]).out
+    assert "8, 1 recovered, 6 failed" in shown
+
+
+@pytest.mark.parametrize("as_variable", [False, True], ids=["flag", "variable"])
+def test_fail_fast_ends_the_job_at_the_first_failed_datum(site, datum_job, as_variable):
+    variables = {"WORKER_FAIL_FAST": "true"} if as_variable else {}
+    flags = () if as_variable else ("--fail-fast",)
+    done = site.worker("run", "--job", datum_job, "--json", *flags, **variables)
+
+    assert (10, {**COUNTS, "failed": 1}) == (done.status, json.loads(done.out)["datum_counts"])

@@ -106,6 +106,27 @@ def test_a_command_uses_all_inodes_of_scratch(site, small_disk):
     assert IN_THE_WAY.format(small_disk) in reason
 
 
+def test_a_full_disk_ends_a_job_of_several_datums(site, small_disk):
+    """Also if a datum failed before for another reason: the disk is full for every datum."""
+    a_commit(site.open(), {"1": b"1", "2": b"2", "3": b"3"})
+    fill = "head -c 8000000 /dev/zero > $PFS_ROOT/out/big || exit 1"
+    job = a_job(
+        f"case $labresults in */1) exit 3;; */2) {fill};; esac",
+        inputs=(an_input(s3=False, glob="/*"),),
+        s3Out=False,
+        datumTries=1,
+    )
+    environment = {"WORKER_SCRATCH": str(small_disk), "WORKER_PFS_ROOT": str(small_disk / "pfs")}
+    done = site.worker("run", "--job", site.job(job), "--json", **environment)
+    head, first, second = failed(done).split("\n")
+
+    assert "2 of 3 datums failed (0 processed, 0 recovered, 1 not completed):" == head
+    assert first.startswith("datum 2 (labresults:/2)")
+    assert IN_THE_WAY.format(small_disk) in first
+    assert "datum 1 (labresults:/1)" in second
+    assert "exited with code 3" in second
+
+
 def test_the_store_is_full(site, small_disk):
     small = attrs.evolve(site, store=str(small_disk / "store"))
     a_commit(small.open(), {"a": b"1"})

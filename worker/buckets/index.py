@@ -151,17 +151,19 @@ class Index:
         """Return the object at *key*, or None."""
         return _find(self._connection(), key.encode())
 
-    def entries(self, start: str = "") -> Iterator[Entry]:
+    def entries(self, start: str = "", *, snapshot: bool = False) -> Iterator[Entry]:
         """Yield the objects at *start* and after it, in the order of keys.
 
-        An object that is changed meanwhile is yielded in its old or its new version.
+        An object that is changed meanwhile is yielded in its old or its new version. With
+        *snapshot*, yields those of the snapshot that was taken.
         """
+        table = "snapshot" if snapshot else "objects"
         key, comparison = start.encode(), ">="
         for batch in itertools.chain(BATCHES, itertools.repeat(BATCHES[-1])):
             rows = (
                 self._connection()
                 .execute(
-                    f"SELECT key, entry FROM objects WHERE key {comparison} ? ORDER BY key LIMIT ?",
+                    f"SELECT key, entry FROM {table} WHERE key {comparison} ? ORDER BY key LIMIT ?",
                     (key, batch),
                 )
                 .fetchall()
@@ -344,6 +346,18 @@ class Index:
             db.execute("DELETE FROM completed")
             db.execute("INSERT INTO rolled_back VALUES (?)", (epoch,))
             db.execute("UPDATE state SET epoch = epoch + 1")
+
+    def take_snapshot(self) -> None:
+        """Keep a copy of the objects, unless there is one; rolling back does not change it."""
+        with self._transaction() as db:
+            if not self.has_snapshot():
+                db.execute("CREATE TABLE snapshot (key BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID")
+                db.execute("INSERT INTO snapshot SELECT key, entry FROM objects ORDER BY key")
+
+    def has_snapshot(self) -> bool:
+        """Whether a snapshot was taken."""
+        query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'snapshot'"
+        return self._connection().execute(query).fetchone() is not None
 
     def refuse_new(self) -> None:
         """Refuse changes of requests that begin from now on."""

@@ -274,6 +274,14 @@ class OutputBucket(Bucket):
         """
         self.index.roll_back()
 
+    def take_snapshot(self) -> None:
+        """Take a snapshot of the content for `kept`, unless there is one."""
+        self.index.take_snapshot()
+
+    def kept(self) -> Iterator[Entry]:
+        """Yield the entries of the snapshot, or of the bucket if none was taken; blocks."""
+        return self.index.entries(snapshot=self.index.has_snapshot())
+
     def close(self) -> None:
         """Refuse requests that begin from now on; those in flight may finish."""
         self.index.refuse_new()

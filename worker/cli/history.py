@@ -280,11 +280,16 @@ def _traffic(found: Mapping[str, int]) -> Iterator[str]:
 
 
 def _datums(job: Mapping[str, Any]) -> str:
-    count = job.get("datum_count", 0)
-    tries = sum(datum.get("tries", 1) for datum in job.get("datums", ()))
+    counts = _mapping(job.get("datum_counts"))
+    count = counts.get("total", 0)
     if not count:
         return ""
-    return f"{count:,}" + (f", in {tries:,} tries" if tries > count else "")
+    parts = [f"{count:,}"]
+    parts += [f"{counts[name]:,} {name}" for name in ("recovered", "failed") if counts.get(name)]
+    tries = sum(datum.get("tries", 1) for datum in job.get("datums", ()))
+    if tries > count:
+        parts.append(f"in {tries:,} tries")
+    return ", ".join(parts)
 
 
 def _usage(usage: Mapping[str, Any]) -> str:

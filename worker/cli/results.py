@@ -1,5 +1,7 @@
 """The result of a run on standard output and standard error."""
 
+import attrs
+
 from worker import telemetry
 from worker.cli import failures
 from worker.cli import terminal as output
@@ -20,10 +22,18 @@ def print_result(result: Result, *, as_json: bool) -> None:
             took = output.duration(result.finished - result.started)
             output.print_line(
                 f"{output.number(result.files, 'file')}, {output.size(result.size)}, in {took}"
-                + (f" ({result.cause.value})" if result.cause is not Cause.PUBLISHED else "")
+                + (f" ({_cause(result)})" if result.cause is not Cause.PUBLISHED else "")
             )
     if result.exit_code != 0:
         _report_failure(result)
+
+
+def _cause(result: Result) -> str:
+    """Return the cause of a success, with the number of recovered datums out of several."""
+    counts = result.datum_counts
+    if result.cause is Cause.RECOVERED and counts.total > 1:
+        return f"{counts.recovered:,} of {counts.total:,} datums recovered"
+    return str(result.cause.value)
 
 
 def _report_failure(result: Result) -> None:
@@ -36,6 +46,7 @@ def _report_failure(result: Result) -> None:
             reason=reason,
             cause=result.cause.value,
             exit_code=result.exit_code,
+            datum_counts=attrs.asdict(result.datum_counts),
             last_lines=lines,
             kept=str(result.kept) if result.kept else None,
         )

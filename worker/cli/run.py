@@ -130,6 +130,8 @@ def describe(progress: Progress, report: Mapping[str, Any], seconds: float) -> s
     parts = [f"{hours}:{minutes:02}:{rest:02}", progress.state.value]
     if progress.datums > 1:
         parts.append(f"datum {progress.datum:,} of {progress.datums:,}")
+    if progress.failed:
+        parts.append(f"{progress.failed:,} failed")
     if progress.attempt > 1:
         parts.append(f"try {progress.attempt}")
     done = report.get("progress")

@@ -12,46 +12,53 @@ import attrs
 import trio
 from trio.to_thread import run_sync as in_thread
 
-from worker.errors import Cause, WorkerError
+from worker.errors import Cause, cause_of
 from worker.gateway.messages import GatewayPlan
 from worker.job.commands import CommandRunner
+from worker.job.datum_results import DatumResult, datum_name
+from worker.job.disks import find_full_disk
 from worker.job.pfs import Inputs, NotAnOutput, SamePath, collect, fingerprint, materialize
 from worker.job.plan import Datum, Plan, Selection
 from worker.job.publish import Output
-from worker.job.result import DatumResult, RunRecord
+from worker.job.result import RunRecord
 from worker.job.scratch import remove_tree
 from worker.job.state import Progress
 from worker.model import OUT
 from worker.spec.glob import Match
+from worker.store.checkout import KeyNotAFile
 from worker.store.repository import Store
 from worker.supervisor.command import CommandExit, OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted
 
 BACKOFF = 0.5, 30.0
 """Seconds before the second attempt, and the maximum; the delay doubles with each attempt."""
-ALMOST_FULL = 1 << 20
-"""Bytes; a disk with less free space counts as full."""
 
 
-class DatumFailed(WorkerError):
-    """All attempts at a datum failed."""
+@attrs.frozen
+class Outcome:
+    """The outcome of the work on the datums, before anything is published."""
 
-    def __init__(self, cause: Cause, reason: str, code: int | None) -> None:
-        super().__init__(reason)
-        self.cause = cause
-        self.reason = reason
-        self.code = code
+    cause: Cause
+    reason: str = ""
+    code: int | None = None
 
 
 @attrs.frozen
 class Failure:
-    """The failure of one attempt."""
+    """The failure of one attempt, or of all attempts at a datum."""
 
     cause: Cause
     reason: str
     exit: CommandExit | None = None
     retryable: bool = True
     """Whether another attempt may succeed."""
+    ends_job: bool = False
+    """Whether its cause concerns every datum, so that no further one is processed."""
+
+    @property
+    def code(self) -> int | None:
+        """The exit code of the command; None if a signal ended it or it did not start."""
+        return None if self.exit is None else self.exit.code
 
 
 @attrs.frozen
@@ -69,38 +76,70 @@ class DatumProcessor:
     commands: CommandRunner
     record: RunRecord
     keep_failed: bool = False
+    fail_fast: bool = False
+    """Whether the first failed datum ends the job."""
     _written_by: dict[str, Datum] = attrs.field(factory=dict, init=False)
-    """The datum that wrote each path, for a file output of several datums."""
+    """The datum that wrote each path of a file output; none that failed, whose is discarded."""
     _materialized: dict[str, tuple[Match, bytes, int]] = attrs.field(factory=dict, init=False)
     """By input: what is in its folder, the fingerprint of the folder, and its last change."""
 
-    async def process(self, datum: Datum) -> DatumResult:
-        """Process a datum in up to ``datumTries`` attempts; raises DatumFailed.
+    async def process_all(self) -> Outcome:
+        """Process all datums, also after one has failed, unless its failure ends the job.
 
-        Each attempt starts with the output that the datum found.
+        The cause is that of the failure that ended the job, or else of the first one.
+        """
+        failure: Failure | None = None
+        decisive: Failure | None = None
+        for datum in self.plan.datums():
+            if failure is not None:
+                await in_thread(self._discard_failed)
+            failure = await self.process(datum)
+            if failure is None:
+                continue
+            if decisive is None or failure.ends_job:
+                decisive = failure
+            if self.fail_fast or failure.ends_job:
+                break
+        counts = self.record.datum_counts
+        if decisive is None:
+            return Outcome(Cause.RECOVERED if counts.recovered else Cause.PUBLISHED, code=0)
+        reason = decisive.reason
+        if counts.total > 1:
+            reason = self.record.explain_failures(last_first=decisive.ends_job)
+        return Outcome(decisive.cause, reason, decisive.code)
+
+    async def process(self, datum: Datum) -> Failure | None:
+        """Process a datum in up to ``datumTries`` attempts; return None if it succeeded.
+
+        Each attempt starts with the output that the datum found. A datum that its error command
+        recovers adds nothing to the output. The output of a failed one is left for inspection.
         """
         log, tries = self.commands.log, self.plan.spec.datum_tries
         log.info("datum.started", number=datum.number, of=self.plan.count, id=datum.id)
         started = time.monotonic()
-        await self.prepare(datum)
+        try:
+            await self.prepare(datum)
+        except KeyNotAFile as error:
+            unusable = Failure(cause_of(error), str(error), retryable=False)
+            self._log_failure(datum, unusable, 0)
+            if not self.record.datum_counts.failed:
+                self.record.tail.clear()
+            self.record.add_datum(_result(datum, "failure", 0, started, unusable))
+            return unusable
         attempt = 0
         while True:
             attempt += 1
+            failed = self.record.datum_counts.failed
             progress = Progress(
-                self.record.state, "command", datum.number, self.plan.count, attempt
+                self.record.state, "command", datum.number, self.plan.count, attempt, failed=failed
             )
             self.record.watch(progress)
             failure = await self._attempt(datum, attempt)
             if failure is None:
                 self.output.bucket.start_epoch()
-                return _result(datum, "success", attempt, started)
-            log.warning(
-                "datum.failed",
-                number=datum.number,
-                attempt=attempt,
-                of=tries,
-                reason=failure.reason,
-            )
+                self.record.add_datum(_result(datum, "success", attempt, started))
+                return None
+            self._log_failure(datum, failure, attempt)
             if not failure.retryable or attempt >= tries:
                 return await self._give_up(datum, failure, attempt=attempt, started=started)
             self.output.bucket.roll_back()
@@ -133,13 +172,12 @@ class DatumProcessor:
         if identity is not None:
             os.chown(folder, identity.uid, identity.gid)
 
-    async def collect_output(self, datum: Datum) -> None:
-        """Add the files of ``/pfs/out`` to the output, if the output is files.
+    async def collect_output(self, datum: Datum) -> list[str]:
+        """Add the files of ``/pfs/out`` to the output, if the output is files; return their keys.
 
         Raises NotAnOutput and SamePath.
         """
-        if not self.plan.spec.s3_out:
-            await in_thread(self._collect, datum)
+        return [] if self.plan.spec.s3_out else await in_thread(self._collect, datum)
 
     def _materialize(self, selection: Selection) -> int | None:
         """Materialize one input and return its number of files; None if it is still unchanged."""
@@ -178,14 +216,16 @@ class DatumProcessor:
                 environment=sorted(spec.environment),
             )
         failure = await self._run(spec, transform.stdin, handler)
-        self.record.tail.clear()
-        self.record.tail.extend(handler.tail)
+        if not self.record.datum_counts.failed or (failure is not None and failure.ends_job):
+            self.record.tail.clear()
+            self.record.tail.extend(handler.tail)
         if failure is None:
             try:
-                await self.collect_output(datum)
+                keys = await self.collect_output(datum)
             except (NotAnOutput, SamePath) as error:
                 retryable = isinstance(error, NotAnOutput)
                 return Failure(Cause.COMMAND_FAILED, str(error), retryable=retryable)
+            self._written_by.update(dict.fromkeys(keys, datum))
         return failure
 
     async def _run(
@@ -197,7 +237,7 @@ class DatumProcessor:
             with trio.move_on_after(float("inf") if timeout is None else timeout):
                 return self._judge(await self.commands.run(spec, stdin, handler), handler)
         except NotStarted as error:
-            return Failure(Cause.COMMAND_FAILED, str(error), retryable=False)
+            return Failure(Cause.COMMAND_FAILED, str(error), retryable=False, ends_job=True)
         return Failure(
             Cause.DATUM_TIMEOUT, f"the command exceeded its datumTimeout of {timeout:g} s"
         )
@@ -221,31 +261,45 @@ class DatumProcessor:
                 f"and the command {exit}",
                 exit,
             )
-        if (full := self._find_full_disk()) is not None:
-            return Failure(Cause.NOT_PUBLISHED, f"{full}; {reason}", exit)
+        full = find_full_disk(self.gateway, self.store, self.scratch, self.root)
+        if full is not None:
+            return Failure(Cause.NOT_PUBLISHED, f"{full}; {reason}", exit, ends_job=True)
         if exit.signal == signal.SIGKILL:
             reason += " (not sent by worker; the kernel sends it when memory is short)"
         return Failure(Cause.COMMAND_FAILED, reason, exit)
 
     async def _give_up(
         self, datum: Datum, failure: Failure, *, attempt: int, started: float
-    ) -> DatumResult:
-        """Run the error command, which may recover the datum; otherwise raise DatumFailed."""
-        code = failure.exit.code if failure.exit else None
-        where = f"datum {datum.number} of {self.plan.count}: " if self.plan.count > 1 else ""
-        reason = f"{where}{failure.reason}" + (f" (try {attempt})" if attempt > 1 else "")
+    ) -> Failure | None:
+        """Run the error command; return None if that recovers the datum, else the failure."""
+        if attempt > 1:
+            failure = attrs.evolve(failure, reason=f"{failure.reason} (try {attempt})")
         if self.plan.spec.transform.err_cmd and await self._recover(datum, failure, attempt):
             self.output.bucket.roll_back()
             await self.empty_output_folder()
-            self.commands.log.warning("datum.recovered", number=datum.number, reason=reason)
-            return _result(datum, "recovered", attempt, started, code=code, reason=reason)
-        self.record.datums.append(
-            _result(datum, "failure", attempt, started, code=code, reason=reason)
-        )
-        if self.keep_failed:
+            self.commands.log.warning("datum.recovered", number=datum.number, reason=failure.reason)
+            self.record.add_datum(_result(datum, "recovered", attempt, started, failure))
+            return None
+        if self.keep_failed and not self.record.datum_counts.failed:
             with contextlib.suppress(NotAnOutput, SamePath):
                 await self.collect_output(datum)
-        raise DatumFailed(failure.cause, reason, code)
+        self.record.add_datum(_result(datum, "failure", attempt, started, failure))
+        return failure
+
+    def _discard_failed(self) -> None:
+        """Discard what a failed datum has left in the output; keep the first one's on request."""
+        if self.keep_failed:
+            self.output.bucket.take_snapshot()
+        self.output.bucket.roll_back()
+
+    def _log_failure(self, datum: Datum, failure: Failure, attempt: int) -> None:
+        self.commands.log.warning(
+            "datum.failed",
+            number=datum.number,
+            attempt=attempt,
+            of=self.plan.spec.datum_tries,
+            reason=failure.reason,
+        )
 
     async def _recover(self, datum: Datum, failure: Failure, attempt: int) -> bool:
         """Run the error command, with a timeout of its own; return whether it succeeded."""
@@ -268,8 +322,8 @@ class DatumProcessor:
             )
         return failed is None
 
-    def _collect(self, datum: Datum) -> None:
-        """Add the files of ``/pfs/out`` to the output bucket."""
+    def _collect(self, datum: Datum) -> list[str]:
+        """Add the files of ``/pfs/out`` to the output bucket and return their keys."""
         bucket = self.output.bucket
         shown = self.commands.root
         inputs = Inputs(
@@ -281,59 +335,26 @@ class DatumProcessor:
         )
         epoch, check = bucket.epoch(), trio.from_thread.check_cancelled
         files = collect(self.root / OUT, inputs, bucket.stage, spool=self.scratch, check=check)
+        keys = []
         for entry in files:
-            if self.plan.count > 1:
-                first = self._written_by.get(entry.key)
-                if first is not None and first.number != datum.number:
-                    raise SamePath(entry.key, _name(first), _name(datum))
-                self._written_by[entry.key] = datum
+            if (first := self._written_by.get(entry.key)) is not None:
+                names = (datum_name(each.number, each.paths) for each in (first, datum))
+                raise SamePath(entry.key, *names)
             bucket.add(entry, epoch=epoch)
-
-    def _find_full_disk(self) -> str | None:
-        """Return a message that names a full disk and the remedy; None if no disk is full."""
-        scratch = (
-            f"the disk of the scratch directory {self.scratch.parent} is full: free space, or "
-            "choose another directory with --scratch"
-        )
-        store = f"the disk of the store {self.store.url} is full: free space"
-        if self.gateway.scratch_full.exists():
-            return scratch
-        if self.gateway.store_full.exists():
-            return store
-        blobs = self.store.backend.path("blobs/x")
-        folders = [(self.scratch, scratch), (self.root, f"the disk of {self.root} is full")]
-        if blobs is not None:
-            folders += [(folder, store) for folder in blobs.parents if folder.exists()][:1]
-        for folder, message in folders:
-            with contextlib.suppress(OSError):
-                found = os.statvfs(folder)
-                # File systems that allocate inodes on demand report a total of 0.
-                no_inodes = found.f_files > 0 and found.f_favail == 0
-                if no_inodes or found.f_bavail * found.f_frsize < ALMOST_FULL:
-                    return message
-        return None
-
-
-def _name(datum: Datum) -> str:
-    paths = ", ".join(f"{name}:{path}" for name, path in datum.paths.items() if path != "/")
-    return f"{datum.number} ({paths})" if paths else str(datum.number)
+            keys.append(entry.key)
+        return keys
 
 
 def _result(
-    datum: Datum,
-    state: str,
-    tries: int,
-    started: float,
-    *,
-    code: int | None = 0,
-    reason: str = "",
+    datum: Datum, state: str, tries: int, started: float, failure: Failure | None = None
 ) -> DatumResult:
     return DatumResult(
+        number=datum.number,
         id=datum.id,
         state=state,
         tries=tries,
         seconds=round(time.monotonic() - started, 3),
-        exit_code=code,
-        reason=reason,
+        exit_code=0 if failure is None else failure.code,
+        reason="" if failure is None else failure.reason,
         paths=datum.paths,
     )

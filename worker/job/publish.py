@@ -77,12 +77,12 @@ class Output:
             raise _not_published(record.job, error) from error
 
     def keep(self, plan: Plan, record: RunRecord, reason: str) -> None:
-        """Commit the output of a failed attempt on no branch; a failure becomes a warning."""
+        """Commit the output of the first failed datum on no branch; a failure becomes a warning."""
         try:
             self.bucket.freeze()
             name = CommitName(plan.output.repo, uuid.uuid4().hex)
             draft = self._draft(plan, record, name, "failure", reason)
-            tree = apply(self.store.empty_tree(), ((e.key, e) for e in self.bucket.entries("")))
+            tree = apply(self.store.empty_tree(), ((e.key, e) for e in self.bucket.kept()))
             record.kept = keep(self.store, self.bucket.stage, tree, draft).name
             record.log.info("run.kept", commit=str(record.kept))
         except (Unavailable, Denied, OSError) as error:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -13,27 +13,12 @@ from structlog.typing import FilteringBoundLogger
 
 from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
+from worker.job.datum_results import DatumCounts, DatumResult, described, explain, shorten
 from worker.job.plan import Plan
 from worker.job.secrets import without_secrets
 from worker.job.state import TRANSITIONS, Event, InvalidTransition, Progress, State, Watch
 from worker.model import Commit, CommitName, InputRecord
 from worker.supervisor.tree import Usage
-
-
-@attrs.frozen
-class DatumResult:
-    """The result of one datum."""
-
-    id: str
-    state: str
-    """``success``, ``recovered`` or ``failure``."""
-    tries: int
-    seconds: float
-    exit_code: int | None = None
-    """The exit code of the last command; None if a signal ended it or it did not start."""
-    reason: str = ""
-    paths: Mapping[str, str] = attrs.field(factory=dict)
-    """The path of the datum in each input, by the input's name."""
 
 
 @attrs.frozen
@@ -52,12 +37,14 @@ class Result:
     branch_moved: bool = False
     """Whether the output commit is in the log of the branch."""
     kept: CommitName | None = None
-    """The output of the last failed attempt, a commit on no branch."""
+    """The output of the last try of the first failed datum, a commit on no branch."""
     files: int = 0
     size: int = 0
     digest: str = ""
     inputs: tuple[InputRecord, ...] = ()
+    datum_counts: DatumCounts = attrs.field(factory=DatumCounts)
     datums: tuple[DatumResult, ...] = ()
+    """The datums that were completed, in their order."""
     buckets: Mapping[str, BucketStatistics] = attrs.field(factory=dict)
     usage: Usage = attrs.field(factory=Usage)
     command_code: int | None = None
@@ -113,7 +100,7 @@ class Result:
         for name, values in (("warnings", self.warnings), ("log_tail", self.log_tail[::-1])):
             document[name] = []
             for text in values:
-                document[name].append(text if len(text) <= MAX_LINE else text[:MAX_LINE] + "…")
+                document[name].append(shorten(text, MAX_LINE))
                 if len(_compact(document)) > MAX_MESSAGE:
                     document[name].pop()
                     break
@@ -129,7 +116,8 @@ def _compact(document: Mapping[str, Any]) -> bytes:
 
 MESSAGE_FIELDS = (
     "job", "state", "cause", "exit_code", "command_code", "worth_a_retry", "reason",
-    "output", "branch", "branch_moved", "kept", "files", "size", "started", "finished",
+    "datum_counts", "output", "branch", "branch_moved", "kept", "files", "size", "started",
+    "finished",
 )  # fmt: skip
 MAX_MESSAGE = 4000
 """Bytes; Kubernetes truncates a termination message at 4,096."""
@@ -139,8 +127,6 @@ MAX_LINE = 500
 
 TAIL = 50
 """Lines of the command's output that the result contains."""
-MAX_DATUMS = 1000
-"""Datums that a commit describes one by one; further ones are only counted."""
 
 
 @attrs.define
@@ -159,6 +145,7 @@ class RunRecord:
     buckets: Mapping[str, BucketStatistics] = attrs.field(factory=dict)
     reports: dict[str, Any] = attrs.field(factory=dict)
     tail: deque[str] = attrs.field(factory=partial(deque, maxlen=TAIL))
+    """The last lines of the command: for the datum that decides the cause, if one has failed."""
     plan: Plan | None = None
     """None until the inputs are resolved."""
     image: str = ""
@@ -167,6 +154,34 @@ class RunRecord:
     """The commit of a failed job's output."""
     result: Result | None = None
     """The result, once it is decided."""
+    _states: Counter[str] = attrs.field(factory=Counter, init=False)
+
+    @property
+    def datum_counts(self) -> DatumCounts:
+        """The counts of datums; zeros before the plan, and if an earlier run published the job."""
+        if self.plan is None or self.plan.published is not None:
+            return DatumCounts()
+        return DatumCounts(
+            total=self.plan.count,
+            processed=self._states["success"],
+            recovered=self._states["recovered"],
+            failed=self._states["failure"],
+        )
+
+    def add_datum(self, result: DatumResult) -> None:
+        """Add the result of a datum."""
+        self.datums.append(result)
+        self._states[result.state] += 1
+
+    def explain_failures(self, *, last_first: bool = False) -> str:
+        """Return the counts and the first reasons of failed datums; empty if none has failed.
+
+        With *last_first*, the last failed datum comes before the others.
+        """
+        failed = [each for each in self.datums if each.state == "failure"]
+        if failed and last_first:
+            failed.insert(0, failed.pop())
+        return explain(self.datum_counts, failed) if failed else ""
 
     def enter(self, event: Event) -> None:
         """Change the state by *event*; raises InvalidTransition."""
@@ -218,8 +233,8 @@ class RunRecord:
             "times": dict(self.times),
             "buckets": {name: attrs.asdict(found) for name, found in self.buckets.items()},
             "usage": attrs.asdict(self.usage),
-            "datum_count": len(self.datums),
-            "datums": [attrs.asdict(datum) for datum in self.datums[:MAX_DATUMS]],
+            "datum_counts": attrs.asdict(self.datum_counts),
+            "datums": [attrs.asdict(datum) for datum in described(self.datums)],
             "reports": dict(self.reports),
             "warnings": list(self.warnings),
         }
@@ -254,6 +269,7 @@ class RunRecord:
             size=output.size if output else 0,
             digest=output.digest if output else "",
             inputs=inputs,
+            datum_counts=self.datum_counts,
             datums=tuple(self.datums),
             buckets=self.buckets,
             usage=self.usage,

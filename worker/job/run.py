@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -21,7 +22,7 @@ from worker.config import Config
 from worker.errors import Cause, Invalid, NotFound, cause_of, is_not_writable
 from worker.gateway import launch
 from worker.gateway.pool import GatewayPool, open_pool
-from worker.job.datums import DatumFailed, DatumProcessor
+from worker.job.datums import DatumProcessor, Outcome
 from worker.job.identity import check_same_job
 from worker.job.plan import Datum, Plan, Unrunnable, make_plan, open_job_store
 from worker.job.publish import Output, open_output, retry_hint
@@ -51,15 +52,6 @@ class RunRequest:
     """The agent's own environment, of which the command gets what is on the allow-list."""
 
 
-@attrs.frozen
-class Outcome:
-    """The outcome of the work on the datums, before anything is published."""
-
-    cause: Cause
-    reason: str = ""
-    code: int | None = None
-
-
 Work = Callable[[DatumProcessor], Awaitable[Outcome]]
 
 
@@ -67,21 +59,8 @@ async def run_job(
     request: RunRequest, *, log: FilteringBoundLogger, watch: Watch = unwatched
 ) -> Result:
     """Run a job and return its result; every error of the run is in the result."""
-
-    async def work(processor: DatumProcessor) -> Outcome:
-        cause = Cause.PUBLISHED
-        try:
-            for datum in processor.plan.datums():
-                result = await processor.process(datum)
-                processor.record.datums.append(result)
-                if result.state == "recovered":
-                    cause = Cause.RECOVERED
-        except DatumFailed as failed:
-            return Outcome(failed.cause, failed.reason, failed.code)
-        return Outcome(cause, code=0)
-
     stop = StopRequest(CommandSignals(request.config.grace))
-    return await _run(request, work, stop, log, watch)
+    return await _run(request, DatumProcessor.process_all, stop, log, watch)
 
 
 async def run_shell(
@@ -178,8 +157,12 @@ async def _run(
     except Exception as error:
         result = _fail(record, stop, error, request.config.scratch)
     write = record.log.error if result.exit_code else record.log.info
-    reason = {"reason": result.reason} if result.reason else {}
-    write("run.ended", state=result.state.value, cause=result.cause.value, **reason)
+    details: dict[str, Any] = {}
+    if result.datum_counts.total > 1:
+        details["datum_counts"] = attrs.asdict(result.datum_counts)
+    if result.reason:
+        details["reason"] = result.reason
+    write("run.ended", state=result.state.value, cause=result.cause.value, **details)
     return result
 
 
@@ -250,8 +233,12 @@ async def _execute(
         with record.step("run"):
             try:
                 outcome = await work(processor)
-                # From here on, a new request to write is told that the job has ended.
-                output.bucket.close()
+                publishes = outcome.cause in (Cause.PUBLISHED, Cause.RECOVERED)
+                keeps = request.config.keep_failed and outcome.cause.exit_status != 0
+                if publishes or keeps:
+                    # From here on, a new request to write is told that the job has ended. Of a job
+                    # that commits nothing, a full disk is not to hide the reason.
+                    output.bucket.close()
             finally:
                 if pool is not None:
                     # Also of a failed run, which its traffic may explain.
@@ -259,8 +246,6 @@ async def _execute(
                         record.buckets = (await pool.count()).buckets
         if outcome.cause.exit_status == 0:
             record.enter(Event.SUCCEEDED)
-        publishes = outcome.cause in (Cause.PUBLISHED, Cause.RECOVERED)
-        keeps = request.config.keep_failed and outcome.cause.exit_status != 0
         if pool is not None and (publishes or keeps):
             with record.step("drain"):
                 await _drain(pool, request.config.gateway.drain, record)
@@ -324,11 +309,10 @@ def _publish(
 
 def _stop(record: RunRecord, stop: StopRequest) -> Result:
     """Return the result of a run that was stopped before it could publish."""
-    if stop.signal_name is None:
-        reason = "the job exceeded its jobTimeout before it could publish"
-        return record.decide(Event.STOPPED, Cause.JOB_TIMEOUT, reason)
-    reason = f"stopped by {stop.signal_name} before it could publish"
-    return record.decide(Event.STOPPED, Cause.STOPPED, reason)
+    cause, reason = Cause.JOB_TIMEOUT, "the job exceeded its jobTimeout before it could publish"
+    if stop.signal_name is not None:
+        cause, reason = Cause.STOPPED, f"stopped by {stop.signal_name} before it could publish"
+    return record.decide(Event.STOPPED, cause, _with_failures(reason, record))
 
 
 def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path) -> Result:
@@ -357,4 +341,9 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
         record.log.error("run.internal_error", exc_info=error)
         reason = f"internal error: {type(error).__name__}: {error}"
     event = Event.INPUT_MISSING if isinstance(error, Unrunnable) else Event.FAILED
-    return record.decide(event, cause, reason)
+    return record.decide(event, cause, _with_failures(reason, record))
+
+
+def _with_failures(reason: str, record: RunRecord) -> str:
+    """Return the reason of an end between datums, and those of the datums that failed before."""
+    return "\n".join(filter(None, (reason, record.explain_failures())))

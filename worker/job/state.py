@@ -88,6 +88,8 @@ class Progress:
     """The number of the datum, from 1; 0 if the step concerns none."""
     datums: int = 0
     attempt: int = 0
+    failed: int = attrs.field(default=0, kw_only=True)
+    """The number of datums that have failed."""
     report: Mapping[str, Any] = attrs.field(factory=dict)
     """For the step ``report``: the JSON object that the user's code reported."""
 

@@ -126,6 +126,7 @@ async def open_processor(
             commands=commands,
             record=record,
             keep_failed=config.keep_failed,
+            fail_fast=config.fail_fast,
         )
 
 
