@@ -46,9 +46,8 @@ def listed(
             continue
         at = key.find(delimiter, len(prefix)) if delimiter else -1
         name = key if at < 0 else key[: at + len(delimiter)]
-        # A marker that is a common prefix of this listing skips all keys below it.
-        passed = key.startswith(after) if after and name == after else False
-        if passed or key.encode() <= after.encode():
+        # A marker below a common prefix is after it, as in S3.
+        if name.encode() <= after.encode():
             continue
         if not found or found[-1] != (name, at >= 0):
             found.append((name, at >= 0))

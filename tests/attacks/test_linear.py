@@ -3,7 +3,7 @@
 import pytest
 from s3.protocol_builders import a_request
 
-from worker.s3 import conditions, copying, listing, metadata, reads, request, xml_requests
+from worker.s3 import conditions, copying, list_parameters, metadata, reads, request, xml_requests
 from worker.s3.authentication import verify
 from worker.s3.aws_chunked import ChunkedDecoder
 from worker.s3.error_codes import S3Error
@@ -55,7 +55,8 @@ PARSERS = {
         Credentials("a", "b"),
         now=0.0,
     ),
-    "token": listing._token_start,
+    "token": list_parameters.start_of,
+    "number": lambda value: list_parameters.integer({"max-keys": value}, "max-keys", 0),
     "XML text": text,
     "XML text, encoded": url_text,
     "override": lambda value: reads._overridden(

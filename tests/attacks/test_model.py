@@ -2,7 +2,7 @@
 
 from email.header import decode_header, make_header
 from typing import ClassVar
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote_plus, urlencode
 from xml.sax.saxutils import escape
 
 import attrs
@@ -267,7 +267,9 @@ class Buckets(RuleBasedStateMachine):
             more = self._is_truncated(reply, len(shown), page)
             # Without a delimiter there is no NextMarker; the next page starts after the last key.
             marker = (
-                unquote(reply.field("NextMarker")) if delimiter else (shown or [("", False)])[-1][0]
+                unquote_plus(reply.field("NextMarker"))
+                if delimiter
+                else (shown or [("", False)])[-1][0]
             )
 
         assert expected == found
@@ -297,7 +299,7 @@ class Buckets(RuleBasedStateMachine):
             shown = self._shown(reply)
             found += shown
             more = self._is_truncated(reply, len(shown), page)
-            marker = unquote(reply.field("NextKeyMarker"))
+            marker = unquote_plus(reply.field("NextKeyMarker"))
 
         assert expected == found
 
@@ -307,14 +309,16 @@ class Buckets(RuleBasedStateMachine):
             query.append(("delimiter", delimiter))
         reply = self.send("GET", None, query)
         assert 200 == reply.status, reply.body
-        keys = [unquote(key) for key in reply.fields("Key")]
+        keys = [unquote_plus(key) for key in reply.fields("Key")]
         assert [self.things[key].etag for key in keys] == reply.fields("ETag")
         assert [len(self.things[key].data) for key in keys] == list(map(int, reply.fields("Size")))
         return reply
 
     def _shown(self, reply) -> list[tuple[str, bool]]:
-        folded = [unquote(each) for each in reply.fields("Prefix")[1:]]  # the first is the query's
-        names = [(unquote(key), False) for key in reply.fields("Key")]
+        folded = [
+            unquote_plus(each) for each in reply.fields("Prefix")[1:]
+        ]  # the first is the query's
+        names = [(unquote_plus(key), False) for key in reply.fields("Key")]
         names += [(prefix, True) for prefix in folded]
         return sorted(names, key=lambda each: each[0].encode())
 

@@ -118,8 +118,34 @@ async def test_the_configuration_of_a_bucket_is_canned(gateway, operation, expec
     assert expected == {name: found[name] for name in found if name != "ResponseMetadata"}
 
 
-async def test_head_bucket_is_200_for_a_bucket_of_the_job(gateway):
+async def test_head_bucket_describes_the_bucket(gateway):
     client = gateway.client()
-    answer = await in_thread(lambda: client.head_bucket(Bucket="out"))
+    found = await in_thread(lambda: client.head_bucket(Bucket="out"))
 
-    assert 200 == answer["ResponseMetadata"]["HTTPStatusCode"]
+    assert ("us-east-1", False, "arn:aws:s3:::out") == (
+        found["BucketRegion"],
+        found["AccessPointAlias"],
+        found["BucketArn"],
+    )
+    assert "application/xml" == found["ResponseMetadata"]["HTTPHeaders"]["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "region"),
+    [
+        ("list-type=2", 200, True),
+        ("prefix=a", 200, True),
+        ("start-after=a", 400, True),
+        ("versions", 200, False),
+        ("versions&max-keys=-1", 400, False),
+    ],
+)
+async def test_listings_name_the_region_of_the_bucket(gateway, query, status, region):
+    """As in S3, also their errors, and not ListObjectVersions."""
+    answer = await gateway.send_request(
+        f"GET /out?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    )
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+
+    assert head.startswith(b"http/1.1 %d " % status)
+    assert (b"\r\nx-amz-bucket-region: us-east-1" in head) == region

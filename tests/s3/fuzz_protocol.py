@@ -12,12 +12,14 @@ from typing import Any
 
 from worker.s3 import (
     attributes,
+    bucket_listing,
     canned_responses,
     copying,
     listing,
     metadata,
     multipart,
     reads,
+    upload_listing,
     xml_requests,
     xml_responses,
 )
@@ -175,8 +177,9 @@ class Fuzzer:
         signed: Any = self.attempt("signature", lambda: verify(request, PAIR, now=NOW))
         for step, act in {
             "listing": lambda: listing.parse_list(request, rng.choice(["v1", "v2", "versions"])),
-            "uploads": lambda: listing.parse_uploads(request),
-            "parts": lambda: listing.parse_parts(request),
+            "uploads": lambda: upload_listing.parse_uploads(request),
+            "buckets": lambda: bucket_listing.parse_buckets(request),
+            "parts": lambda: upload_listing.parse_parts(request),
             "object metadata": lambda: metadata.object_metadata(request),
             "copy source": lambda: copying.copy_source(request),
             "attributes": lambda: attributes.requested_attributes(request),

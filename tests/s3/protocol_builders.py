@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.model import ServiceModel
+from botocore.parsers import create_parser
+from botocore.session import Session
 
 from worker.model import Entry, StoredPart, Upload
 from worker.s3.error_codes import S3Error
@@ -14,6 +17,7 @@ from worker.s3.request import Request, parse
 
 VECTORS = Path(__file__).parent / "vectors"
 BUCKETS = ("labresults", "out")
+MODEL = ServiceModel(Session().get_service_data("s3"))
 
 
 def vectors(name: str) -> dict[str, Any]:
@@ -74,3 +78,10 @@ def raises_s3_error(code: str) -> Iterator[Callable[[], S3Error]]:
         yield lambda: caught.value
 
     assert code == caught.value.code
+
+
+def parsed(operation: str, body: bytes, *, status: int = 200) -> Any:
+    """Return the document of a response as botocore parses it."""
+    shape = MODEL.operation_model(operation).output_shape
+    response = {"status_code": status, "headers": {}, "body": body}
+    return create_parser("rest-xml").parse(response, shape)

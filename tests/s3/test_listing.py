@@ -3,24 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from s3.protocol_builders import a_part, a_request, an_object, an_upload, raises_s3_error
+from s3.protocol_builders import a_request, an_object, raises_s3_error
 
-from worker.s3.listing import (
-    MAX_SKIPPED,
-    V1,
-    V2,
-    VERSIONS,
-    after,
-    buckets_page,
-    page,
-    parse_buckets,
-    parse_list,
-    parse_parts,
-    parse_uploads,
-    parts_page,
-    past,
-    uploads_page,
-)
+from worker.s3.listing import MAX_SKIPPED, V1, V2, VERSIONS, page, parse_list
 
 ALPHABET = st.sampled_from("ab/é\ud7ff\U0010ffff")
 KEYS = st.lists(st.text(ALPHABET, min_size=1, max_size=6), max_size=25, unique=True)
@@ -96,15 +81,6 @@ def test_pages_of_any_size_add_up_to_the_whole_listing(kind, keys, prefix, delim
     assert all(size == limit for size in sizes[:-1])
 
 
-@given(key=st.text(ALPHABET, max_size=4), others=KEYS)
-def test_after_and_past_are_the_smallest_greater_strings(key, others):
-    for other in others:
-        assert (other.encode() > key.encode()) == (other.encode() >= after(key).encode())
-        limit = past(key)
-        beyond = limit is not None and other.encode() >= limit.encode()
-        assert beyond == (other.encode() > key.encode() and not other.startswith(key))
-
-
 def test_a_listing_seeks_past_the_keys_below_a_common_prefix():
     keys = [f"{folder}/{number:05}" for folder in "abc" for number in range(1000)]
     source = CountingSource(keys)
@@ -131,10 +107,31 @@ def test_max_keys_0_is_an_empty_page_that_is_not_truncated():
     assert ((), (), None) == (found.items, found.prefixes, found.next)
 
 
-def test_a_marker_that_is_a_common_prefix_is_after_all_keys_below_it():
-    found = page(CountingSource(["a/1", "a/2", "b"]), _query(V1, delimiter="/", marker="a/"))
+@pytest.mark.parametrize("marker", ["f/a/", "f/a/1", "f/a/1/x"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(V1, "marker"), (V2, "start_after"), (VERSIONS, "key_marker")]
+)
+def test_a_marker_below_a_common_prefix_is_after_all_keys_of_the_prefix(kind, name, marker):
+    """The page before had the common prefix."""
+    keys = ["f/a/1", "f/a/2", "f/b", "f/c/1"]
+    found = page(CountingSource(keys), _query(kind, prefix="f/", delimiter="/", **{name: marker}))
 
-    assert (["b"], ()) == ([item.key for item in found.items], found.prefixes)
+    assert (["f/b"], ("f/c/",)) == ([item.key for item in found.items], found.prefixes)
+
+
+@pytest.mark.parametrize(
+    ("params", "keys"),
+    [
+        pytest.param({"marker": "f/a/1"}, ["f/a/2", "f/b"], id="no delimiter"),
+        pytest.param({"marker": "f/a/1", "delimiter": "-"}, ["f/a/2", "f/b"], id="not a prefix"),
+        pytest.param({"marker": "e/a", "prefix": "f/"}, ["f/a/1", "f/a/2", "f/b"], id="before it"),
+        pytest.param({"marker": "g/a", "prefix": "f/"}, [], id="after it"),
+    ],
+)
+def test_any_other_marker_is_before_the_greater_keys(params, keys):
+    found = page(CountingSource(["f/a/1", "f/a/2", "f/b"]), _query(V1, **params))
+
+    assert keys == [item.key for item in found.items]
 
 
 def test_a_continuation_token_takes_precedence_over_start_after():
@@ -147,148 +144,85 @@ def test_a_continuation_token_takes_precedence_over_start_after():
     assert "a" == query.start_after
 
 
-@pytest.mark.parametrize("token", ["", "nonsense"])
-def test_an_incorrect_continuation_token_is_named_without_its_value(token):
-    """As S3 does; an empty one is incorrect, too."""
-    with raises_s3_error("InvalidArgument") as error:
-        _query(V2, continuation_token=token)
+def test_a_page_has_at_most_1000_keys():
+    """max-keys is returned as it was sent."""
+    query = _query(V2, max_keys=5000)
 
-    assert {"ArgumentName": "continuation-token"} == error().fields
+    assert (1000, 5000) == (query.limit, query.max_keys)
+
+
+MARKER = "version-id-marker"
+
+
+@pytest.mark.parametrize(
+    ("kind", "query", "name", "value", "message"),
+    [
+        (V1, "max-keys=blah", "max-keys", "blah", "Provided max-keys not an integer or within"),
+        (V2, "max-keys=-1", "maxKeys", "-1", "Argument maxKeys must be an integer between 0 and"),
+        (V1, "max-keys=-01", "maxKeys", "-1", "Argument maxKeys must be"),
+        (VERSIONS, "max-keys=x", "max-keys", "x", "Provided max-keys not an integer or within"),
+        (VERSIONS, "max-keys=-1", "max-keys", None, "max-keys cannot be negative"),
+        (V1, "start-after=", "start-after", None, "startAfter only supported in REST.GET.BUCKET"),
+        (V1, "start-after=a&continuation-token=b", "continuation-token", None, "continuation-to"),
+        (V2, "marker=", "marker", None, "Marker unsupported with REST.GET.BUCKET in list-type=2"),
+        (V2, "continuation-token=", "continuation-token", None, "The continuation token provided"),
+        (V2, "continuation-token=x", "continuation-token", None, "The continuation token provided"),
+        (V1, "encoding-type=", "encoding-type", "", "Invalid Encoding Method specified in Request"),
+        (V2, "encoding-type=x", "encoding-type", "x", "Invalid Encoding Method specified in"),
+        (VERSIONS, f"{MARKER}=null", MARKER, "null", "A version-id marker cannot be specified wit"),
+        (VERSIONS, f"{MARKER}=", MARKER, "", "A version-id marker cannot be specified without"),
+        (VERSIONS, f"key-marker=&{MARKER}=", MARKER, "", "A version-id marker cannot be empty."),
+        (VERSIONS, f"key-marker=k&{MARKER}=NULL", MARKER, "NULL", "Invalid version id specified"),
+    ],
+)
+def test_invalid_parameters_are_rejected_as_by_s3(kind, query, name, value, message):
+    with raises_s3_error("InvalidArgument") as error:
+        parse_list(a_request("GET", f"/out?{query}"), kind)
+
+    expected = {"ArgumentName": name} | ({} if value is None else {"ArgumentValue": value})
+    assert expected == error().fields
+    assert error().message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "query", "name"),
+    [
+        (V1, "max-keys=x&start-after=a&encoding-type=x", "max-keys"),
+        (V1, "start-after=a&encoding-type=x&max-keys=-1", "start-after"),
+        (V2, "continuation-token=x&encoding-type=x&max-keys=-1", "encoding-type"),
+        (V2, "continuation-token=x&max-keys=-1", "continuation-token"),
+        (VERSIONS, f"max-keys=x&{MARKER}=", "max-keys"),
+        (VERSIONS, f"key-marker=k&{MARKER}=x&encoding-type=x&max-keys=-1", MARKER),
+        (VERSIONS, "encoding-type=x&max-keys=-1", "encoding-type"),
+    ],
+)
+def test_parameters_are_checked_in_the_order_of_s3(kind, query, name):
+    with raises_s3_error("InvalidArgument") as error:
+        parse_list(a_request("GET", f"/out?{query}"), kind)
+
+    assert name == error().fields["ArgumentName"]
+
+
+def test_a_version_marker_without_a_key_lists_nothing():
+    query = parse_list(a_request("GET", "/out?key-marker=&version-id-marker=null"), VERSIONS)
+
+    assert ((), None) == (page(CountingSource("ab"), query).items, query.start)
+
+
+@pytest.mark.parametrize(("value", "fetched"), [("true", True), ("TRUE", False), ("1", False)])
+def test_the_owner_is_fetched_for_exactly_true(value, fetched):
+    assert fetched == _query(V2, fetch_owner=value).fetch_owner
 
 
 @pytest.mark.parametrize("kind", [V1, V2, VERSIONS])
-def test_an_empty_encoding_type_is_invalid(kind):
+def test_restore_status_is_the_only_optional_attribute(kind):
+    def parse(value):
+        return parse_list(
+            a_request("GET", "/out", {"x-amz-optional-object-attributes": value}), kind
+        )
+
+    assert parse("RestoreStatus").max_keys == 1000
     with raises_s3_error("InvalidArgument") as error:
-        _query(kind, encoding_type="")
+        parse("RestoreStatus,Size")
 
-    assert {"ArgumentName": "encoding-type", "ArgumentValue": ""} == error().fields
-
-
-BUCKETS = [("out", 0), ("a", 0), ("b", 0)]
-
-
-def _buckets(query=""):
-    parsed = parse_buckets(a_request("GET", f"/?{query}"))
-    found = buckets_page(BUCKETS, parsed)
-    return [name for name, _ in found.buckets], found.token
-
-
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
-        pytest.param("", ["a", "b", "out"], id="all"),
-        pytest.param("prefix=o", ["out"], id="prefix"),
-        pytest.param("bucket-region=us-east-1", ["a", "b", "out"], id="their region"),
-        pytest.param("bucket-region=eu-west-1", [], id="another region"),
-        pytest.param("max-buckets=3", ["a", "b", "out"], id="page that holds all"),
-        pytest.param("continuation-token=&prefix=a", ["a"], id="empty token"),
-    ],
-)
-def test_buckets_are_filtered_by_prefix_and_region(query, names):
-    assert (names, None) == _buckets(query)
-
-
-def test_buckets_are_listed_in_pages():
-    first, token = _buckets("max-buckets=2")
-
-    assert (["a", "b"], (["out"], None)) == (first, _buckets(f"continuation-token={token}"))
-
-
-@pytest.mark.parametrize(
-    ("query", "fields"),
-    [
-        (
-            "max-buckets=0",
-            {"ArgumentName": "max-buckets", "ArgumentValue": "0"},
-        ),
-        (
-            "max-buckets=10001",
-            {"ArgumentName": "max-buckets", "ArgumentValue": "10001"},
-        ),
-        ("bucket-region=nowhere", {"ArgumentName": "bucket-region"}),
-        ("continuation-token=x", {"ArgumentName": "continuation-token"}),
-    ],
-)
-def test_invalid_parameters_of_list_buckets_are_rejected(query, fields):
-    with raises_s3_error("InvalidArgument") as error:
-        _buckets(query)
-
-    assert fields == error().fields
-
-
-def test_a_page_has_at_most_1000_keys():
-    assert 1000 == _query(V2, max_keys=5000).limit
-
-
-@pytest.mark.parametrize(
-    ("kind", "params"),
-    [
-        (V2, {"max_keys": "blah"}),
-        (V2, {"max_keys": "-1"}),
-        (V2, {"max_keys": "99999999999"}),
-        (V2, {"continuation_token": "nonsense"}),
-        (V2, {"continuation_token": "1€"}),
-        (V2, {"continuation_token": "1_w"}),
-        (V1, {"encoding_type": "base64"}),
-        (VERSIONS, {"version_id_marker": "x"}),
-    ],
-)
-def test_invalid_parameters_are_rejected(kind, params):
-    with raises_s3_error("InvalidArgument"):
-        _query(kind, **params)
-
-
-UPLOADS = [an_upload(*pair) for pair in (("a/1", "2"), ("a/1", "5"), ("a/2", "1"), ("b", "3"))]
-
-
-def _uploads(**params):
-    query = "&".join(f"{name.replace('_', '-')}={value}" for name, value in params.items())
-    found = uploads_page(UPLOADS, parse_uploads(a_request("GET", f"/out?uploads&{query}")))
-    return [(each.key, each.id) for each in found.uploads], list(found.prefixes), found
-
-
-def test_uploads_of_one_key_are_paged_by_id():
-    first, _, found = _uploads(max_uploads=1)
-    second, _, _ = _uploads(key_marker=found.next_key, upload_id_marker=found.next_id)
-
-    assert [("a/1", "2")] == first
-    assert [("a/1", "5"), ("a/2", "1"), ("b", "3")] == second
-    assert found.truncated
-
-
-def test_a_key_marker_without_an_id_skips_all_uploads_of_the_key():
-    assert [("a/2", "1"), ("b", "3")] == _uploads(key_marker="a/1")[0]
-
-
-def test_uploads_below_a_delimiter_are_common_prefixes():
-    assert ([("b", "3")], ["a/"]) == _uploads(delimiter="/")[:2]
-    assert ([("a/1", "2"), ("a/1", "5"), ("a/2", "1")], []) == _uploads(delimiter="/", prefix="a/")[
-        :2
-    ]
-    assert ([("b", "3")], []) == _uploads(delimiter="/", key_marker="a/")[:2]
-
-
-PARTS = [a_part(number, 10) for number in (1, 3, 7)]
-
-
-@pytest.mark.parametrize(
-    ("query", "numbers", "truncated"),
-    [
-        ("", [1, 3, 7], False),
-        ("max-parts=2", [1, 3], True),
-        ("max-parts=3", [1, 3, 7], False),
-        ("max-parts=0", [], False),
-        ("part-number-marker=1", [3, 7], False),
-        ("part-number-marker=2&max-parts=1", [3], True),
-        ("part-number-marker=9", [], False),
-    ],
-)
-def test_parts_are_paged_by_number(query, numbers, truncated):
-    found = parts_page(PARTS, parse_parts(a_request("GET", f"/out/k?uploadId=1&{query}")))
-
-    assert (numbers, truncated) == ([part.number for part in found.parts], found.truncated)
-
-
-def test_an_invalid_part_number_marker_is_rejected():
-    with raises_s3_error("InvalidArgument"):
-        parse_parts(a_request("GET", "/out/k?uploadId=1&part-number-marker=x"))
+    assert "x-amz-optional-object-attributes" == error().fields["ArgumentName"]

@@ -43,9 +43,16 @@ def test_characters_that_xml_cannot_represent_are_replaced():
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("a/b-c_d.e~f", "a/b-c_d.e~f"), ("a b+c", "a%20b%2Bc"), ("é\x01", "%C3%A9%01"), ("%", "%25")],
+    [
+        ("a/b-c_d.e*f", "a/b-c_d.e*f"),
+        ("a b+c", "a+b%2Bc"),
+        ("é\x01", "%C3%A9%01"),
+        ("100%", "100%25"),
+        ("!'()~,;:@=\"<>|", "%21%27%28%29%7E%2C%3B%3A%40%3D%22%3C%3E%7C"),
+    ],
 )
-def test_url_encoding_keeps_slashes(value, expected):
+def test_url_encoding_is_that_of_s3(value, expected):
+    """A space is a plus sign, and a tilde is encoded."""
     assert expected == url_text(value)
 
 

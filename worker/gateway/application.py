@@ -25,7 +25,7 @@ from worker.gateway.http import ClientDisconnected, RequestBody, RequestHead, Re
 from worker.gateway.inflight import WritesInFlight
 from worker.gateway.messages import GatewayPlan
 from worker.model import OUT
-from worker.s3 import canned_responses, listing, xml_responses
+from worker.s3 import bucket_listing, canned_responses, listing, xml_responses
 from worker.s3.authentication import verify
 from worker.s3.error_codes import S3Error
 from worker.s3.request import Request, parse
@@ -68,8 +68,8 @@ READS: Mapping[str, Callable[[Context], Awaitable[Response]]] = {
     "ListObjects": partial(listings.list_objects, kind=listing.V1),
     "ListObjectsV2": partial(listings.list_objects, kind=listing.V2),
     "ListObjectVersions": partial(listings.list_objects, kind=listing.VERSIONS),
-    "ListMultipartUploads": listings.list_uploads,
-    "ListParts": listings.list_parts,
+    "ListMultipartUploads": uploads.list_uploads,
+    "ListParts": uploads.list_parts,
 }
 """The handlers of operations that only read, by the name of the operation."""
 WRITES: Mapping[str, Callable[[Context, OutputBucket, int], Awaitable[Response]]] = {
@@ -197,8 +197,9 @@ class S3Application:
 
     def _list_buckets(self, request: Request) -> Response:
         rows = [(name, self._started) for name in self.buckets]
-        query = listing.parse_buckets(request)
-        return xml(xml_responses.list_buckets(query, listing.buckets_page(rows, query)))
+        query = bucket_listing.parse_buckets(request)
+        page = bucket_listing.buckets_page(rows, query)
+        return xml(bucket_listing.list_buckets(query, page))
 
     def find(self, name: str) -> Bucket:
         """Return the bucket *name*; raises NoSuchBucket."""

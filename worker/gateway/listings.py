@@ -1,55 +1,48 @@
-"""Listings: objects in all three forms, multipart uploads, parts."""
+"""Operations that read a bucket: the three listings of its objects, and HeadBucket."""
 
 from typing import TYPE_CHECKING
 
 from trio.to_thread import run_sync as in_thread
 
-from worker.buckets.output import OutputBucket
-from worker.gateway.http import Response, empty, xml
-from worker.s3 import listing, xml_responses
+from worker.gateway.http import Response, xml
+from worker.s3.bucket_listing import REGION, bucket_arn
+from worker.s3.error_codes import S3Error
+from worker.s3.listing import VERSIONS, page, parse_list
+from worker.s3.listing_responses import list_objects as list_objects_response
 
 if TYPE_CHECKING:
     from worker.gateway.application import Context
 
-BUCKET_HEADERS = [
-    (b"x-amz-bucket-region", listing.REGION.encode()),
-    (b"x-amz-access-point-alias", b"false"),
-]
+_REGION_HEADER = "x-amz-bucket-region"
 
 
 async def list_objects(context: "Context", kind: str) -> Response:
     """Handle ListObjects, ListObjectsV2 or ListObjectVersions, as *kind* says."""
-    bucket, query = context.bucket, listing.parse_list(context.request, kind)
+    bucket = context.bucket
+    # S3 does not document the header of ListObjects and ListObjectsV2, but always sends it.
+    region = {} if kind == VERSIONS else {_REGION_HEADER: REGION}
+    try:
+        query = parse_list(context.request, kind)
+    except S3Error as error:
+        error.headers = {**error.headers, **region}
+        raise
 
     def make() -> bytes:
-        page = listing.page(bucket.entries, query)
-        return xml_responses.list_objects(bucket.name, query, page)
+        return list_objects_response(bucket.name, query, page(bucket.entries, query))
 
-    return xml(await in_thread(make))
+    headers = [(name.encode(), value.encode()) for name, value in region.items()]
+    return xml(await in_thread(make), headers)
 
 
-async def head_bucket(_context: "Context") -> Response:
+async def head_bucket(context: "Context") -> Response:
     """Handle HeadBucket."""
-    return empty(200, BUCKET_HEADERS)
-
-
-async def list_uploads(context: "Context") -> Response:
-    """Handle ListMultipartUploads; an input bucket has no uploads."""
-    query, bucket = listing.parse_uploads(context.request), context.bucket
-
-    def make() -> bytes:
-        # All uploads are read, not those after the markers: there are few.
-        uploads = bucket.uploads() if isinstance(bucket, OutputBucket) else iter(())
-        page = listing.uploads_page(uploads, query)
-        return xml_responses.list_multipart_uploads(bucket.name, query, page)
-
-    return xml(await in_thread(make))
-
-
-async def list_parts(context: "Context") -> Response:
-    """Handle ListParts."""
-    query = listing.parse_parts(context.request)
-    bucket = context.application.writable(context.bucket)
-    upload = bucket.upload(context.key, context.request.params["uploadId"])
-    page = listing.parts_page(bucket.parts(context.key, upload.id), query)
-    return xml(xml_responses.list_parts(bucket.name, upload, query, page))
+    return Response(
+        200,
+        [
+            (_REGION_HEADER.encode(), REGION.encode()),
+            (b"x-amz-access-point-alias", b"false"),
+            (b"x-amz-bucket-arn", bucket_arn(context.bucket.name).encode()),
+            (b"content-type", b"application/xml"),
+            (b"content-length", b"0"),
+        ],
+    )

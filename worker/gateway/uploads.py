@@ -12,7 +12,7 @@ from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Response, empty, xml
 from worker.gateway.objects import deciding, find_source, stored_headers
 from worker.model import StoredPart, Upload
-from worker.s3 import copying, multipart, xml_requests, xml_responses
+from worker.s3 import copying, multipart, upload_listing, xml_requests, xml_responses
 from worker.s3.checksums import DEFAULT_ALGORITHM, upload_checksum
 from worker.s3.error_codes import S3Error
 from worker.s3.metadata import object_metadata
@@ -126,3 +126,25 @@ async def abort(context: "Context", output: OutputBucket, epoch: int) -> Respons
     upload_id = context.request.params["uploadId"]
     output.abort_upload(context.key, upload_id, epoch=epoch)
     return empty(204)
+
+
+async def list_uploads(context: "Context") -> Response:
+    """Handle ListMultipartUploads; an input bucket has no uploads."""
+    query, bucket = upload_listing.parse_uploads(context.request), context.bucket
+
+    def make() -> bytes:
+        # All uploads are read, not those after the markers: there are few.
+        uploads = bucket.uploads() if isinstance(bucket, OutputBucket) else iter(())
+        page = upload_listing.uploads_page(uploads, query)
+        return xml_responses.list_multipart_uploads(bucket.name, query, page)
+
+    return xml(await in_thread(make))
+
+
+async def list_parts(context: "Context") -> Response:
+    """Handle ListParts."""
+    query = upload_listing.parse_parts(context.request)
+    bucket = context.application.writable(context.bucket)
+    upload = bucket.upload(context.key, context.request.params["uploadId"])
+    page = upload_listing.parts_page(bucket.parts(context.key, upload.id), query)
+    return xml(xml_responses.list_parts(bucket.name, upload, query, page))

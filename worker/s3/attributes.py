@@ -5,8 +5,9 @@ import attrs
 from worker.model import Entry
 from worker.s3.checksums import COMPOSITE
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.listing import MAX_PAGE, PartsQuery
+from worker.s3.list_parameters import MAX_PAGE
 from worker.s3.request import Request
+from worker.s3.upload_listing import PartsQuery
 from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
 
 ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")

@@ -1,27 +1,15 @@
 """XML response bodies, rendered as bytes."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote_plus
 
-from worker.model import Checksum, Entry, Upload
+from worker.model import Checksum, Upload
 from worker.s3.error_codes import S3Error
-from worker.s3.listing import (
-    REGION,
-    V1,
-    V2,
-    BucketsPage,
-    BucketsQuery,
-    ListQuery,
-    Page,
-    PartsPage,
-    PartsQuery,
-    UploadsPage,
-    UploadsQuery,
-)
 from worker.s3.times import last_modified
+from worker.s3.upload_listing import PartsPage, PartsQuery, UploadsPage, UploadsQuery
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -30,7 +18,7 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 # feed, so control characters become character references.
 _SPECIAL = re.compile("[&<>\"'\t\n\r\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _UNREPRESENTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_URL_PLAIN = re.compile(r"[A-Za-z0-9_.\-~/]*")
+_URL_PLAIN = re.compile(r"[A-Za-z0-9_.\-*/]*")
 
 
 def _reference(match: re.Match[str]) -> str:
@@ -68,8 +56,19 @@ def is_representable(value: str) -> bool:
 
 
 def url_text(value: str) -> str:
-    """Percent-encode *value* except slashes, as ``encoding-type=url`` requires."""
-    return value if _URL_PLAIN.fullmatch(value) else quote(value, safe="/", errors="replace")
+    """Encode *value* as S3 does for ``encoding-type=url``.
+
+    A space becomes ``+``; letters, digits and ``-_.*/`` remain, as with Java's URLEncoder.
+    """
+    if _URL_PLAIN.fullmatch(value):
+        return value
+    # The library never encodes a tilde.
+    return quote_plus(value, safe="*/", errors="replace").replace("~", "%7E")
+
+
+def key_text(encoding: str | None) -> Callable[[str], str]:
+    """Return the function that renders keys: with an encoding-type, it percent-encodes them."""
+    return text if encoding is None else url_text
 
 
 def element(name: str, value: str) -> str:
@@ -117,67 +116,7 @@ def error(fault: S3Error, *, resource: str, request_id: str, host_id: str) -> by
     return f"{HEAD}<Error>{content}</Error>".encode()
 
 
-def list_buckets(query: BucketsQuery, page: BucketsPage) -> bytes:
-    """Return a page of ListBuckets."""
-    region = element("BucketRegion", REGION) if query.with_region else ""
-    rows = "".join(
-        f"<Bucket>{element('Name', name)}<CreationDate>{timestamp(created)}</CreationDate>"
-        f"{region}{element('BucketArn', f'arn:aws:s3:::{name}')}</Bucket>"
-        for name, created in page.buckets
-    )
-    return document(
-        "ListAllMyBucketsResult",
-        f"<Owner>{OWNER}</Owner><Buckets>{rows}</Buckets>"
-        f"{optional('ContinuationToken', page.token)}{optional('Prefix', query.prefix)}",
-    )
-
-
-def list_objects(bucket: str, query: ListQuery, page: Page) -> bytes:
-    """Return a page of ListObjects, ListObjectsV2 or ListObjectVersions."""
-    name = url_text if query.url else text
-    truncated = "true" if page.next is not None else "false"
-    if page.next is not None and query.kind != V2:
-        _check_marker(page.last, url=query.url)
-    head = [f"<Name>{text(bucket)}</Name>"]
-    # ListObjects does not encode its prefix, even if it encodes keys; clients do not decode it.
-    head.append(
-        f"<Prefix>{text(query.prefix) if query.kind == V1 else name(query.prefix)}</Prefix>"
-    )
-    if query.kind == V1:
-        head.append(f"<Marker>{name(query.marker)}</Marker>")
-        if page.next is not None and query.delimiter:
-            head.append(f"<NextMarker>{name(page.last)}</NextMarker>")
-    elif query.kind == V2:
-        head.append(optional("ContinuationToken", query.token))
-        head.append(optional("NextContinuationToken", page.token))
-        if query.start_after is not None:
-            head.append(f"<StartAfter>{name(query.start_after)}</StartAfter>")
-        head.append(f"<KeyCount>{len(page.items) + len(page.prefixes)}</KeyCount>")
-    else:
-        head.append(f"<KeyMarker>{name(query.marker)}</KeyMarker>")
-        head.append(element("VersionIdMarker", query.version_marker))
-        if page.next is not None:
-            head.append(f"<NextKeyMarker>{name(page.last)}</NextKeyMarker>")
-            if page.last_is_key:
-                head.append("<NextVersionIdMarker>null</NextVersionIdMarker>")
-    head.append(f"<MaxKeys>{query.limit}</MaxKeys>")
-    if query.delimiter:
-        head.append(f"<Delimiter>{name(query.delimiter)}</Delimiter>")
-    if query.url:
-        head.append("<EncodingType>url</EncodingType>")
-    head.append(f"<IsTruncated>{truncated}</IsTruncated>")
-    owner = f"<Owner>{OWNER}</Owner>" if query.kind != V2 or query.fetch_owner else ""
-    row = _version_row if query.kind not in (V1, V2) else _object_row
-    rows = [row(item, name(item.key), owner) for item in page.items]
-    common_prefixes = [
-        f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>"
-        for prefix in page.prefixes
-    ]
-    root = "ListBucketResult" if query.kind in (V1, V2) else "ListVersionsResult"
-    return document(root, "".join(head + rows + common_prefixes))
-
-
-def _check_marker(marker: str, *, url: bool) -> None:
+def check_marker(marker: str, *, url: bool) -> None:
     """Reject a marker of the next page that XML cannot represent.
 
     The client would send back the replaced name, and silently miss all keys between the two.
@@ -191,29 +130,10 @@ def _check_marker(marker: str, *, url: bool) -> None:
         )
 
 
-def _object_row(item: Entry, key: str, owner: str) -> str:
-    return (
-        f"<Contents><Key>{key}</Key><LastModified>{timestamp(item.modified)}</LastModified>"
-        f"<ETag>&quot;{item.etag}&quot;</ETag>{_checksum_kind(item.checksum)}"
-        f"<Size>{item.size}</Size>{owner}{STORAGE_CLASS}</Contents>"
-    )
-
-
-def _version_row(item: Entry, key: str, owner: str) -> str:
-    return (
-        f"<Version><Key>{key}</Key><VersionId>null</VersionId><IsLatest>true</IsLatest>"
-        f"<LastModified>{timestamp(item.modified)}</LastModified>"
-        f"<ETag>&quot;{item.etag}&quot;</ETag>{_checksum_kind(item.checksum)}"
-        f"<Size>{item.size}</Size>{owner}{STORAGE_CLASS}</Version>"
-    )
-
-
-def _checksum_kind(checksum: Checksum | None) -> str:
-    if checksum is None:
-        return ""
-    return (
-        f"<ChecksumAlgorithm>{checksum.algorithm}</ChecksumAlgorithm>"
-        f"<ChecksumType>{checksum.type}</ChecksumType>"
+def common_prefixes(prefixes: Iterable[str], name: Callable[[str], str]) -> str:
+    """Return the CommonPrefixes of a listing, rendered by *name*."""
+    return "".join(
+        f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>" for prefix in prefixes
     )
 
 
@@ -228,7 +148,7 @@ def checksum_elements(checksum: Checksum | None, *, with_type: bool) -> str:
 
 def list_multipart_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) -> bytes:
     """Return a page of ListMultipartUploads."""
-    name = url_text if query.url else text
+    name = key_text(query.encoding)
     rows = "".join(
         f"<Upload><Key>{name(upload.key)}</Key>{element('UploadId', upload.id)}"
         f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>{STORAGE_CLASS}"
@@ -236,13 +156,9 @@ def list_multipart_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) 
         f"{_upload_checksum(upload)}</Upload>"
         for upload in page.uploads
     )
-    common_prefixes = "".join(
-        f"<CommonPrefixes><Prefix>{name(prefix)}</Prefix></CommonPrefixes>"
-        for prefix in page.prefixes
-    )
     next_marker = ""
     if page.truncated:
-        _check_marker(page.next_key, url=query.url)
+        check_marker(page.next_key, url=query.encoding is not None)
         next_marker = (
             f"<NextKeyMarker>{name(page.next_key)}</NextKeyMarker>"
             f"{element('NextUploadIdMarker', page.next_id)}"
@@ -253,10 +169,10 @@ def list_multipart_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) 
         f"{element('Bucket', bucket)}<KeyMarker>{name(query.key_marker)}</KeyMarker>"
         f"{element('UploadIdMarker', query.id_marker)}{next_marker}{delimiter}"
         f"<Prefix>{name(query.prefix)}</Prefix>"
-        f"{'<EncodingType>url</EncodingType>' if query.url else ''}"
+        f"{optional('EncodingType', query.encoding)}"
         f"<MaxUploads>{query.limit}</MaxUploads>"
         f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
-        f"{rows}{common_prefixes}",
+        f"{rows}{common_prefixes(page.prefixes, name)}",
     )
 
 
