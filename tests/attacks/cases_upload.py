@@ -14,7 +14,7 @@ from attacks.cases import (
 )
 
 MULTIPART = [
-    Case("create, unknown checksum", "POST", "/out/new?uploads", 400, "InvalidRequest", {"x-amz-checksum-algorithm": "MD5"}),
+    Case("create, unknown checksum", "POST", "/out/new?uploads", 400, "InvalidRequest", {"x-amz-checksum-algorithm": "MD4"}),
     Case("create, a type alone", "POST", "/out/new?uploads", 400, "InvalidRequest", {"x-amz-checksum-type": "COMPOSITE"}),
     Case("create, a type that does not fit", "POST", "/out/new?uploads", 400, "InvalidRequest", {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "COMPOSITE"}),
     Case("create, another type that does not fit", "POST", "/out/new?uploads", 400, "InvalidRequest", {"x-amz-checksum-algorithm": "SHA1", "x-amz-checksum-type": "FULL_OBJECT"}),
@@ -33,6 +33,9 @@ MULTIPART = [
     Case("part, wrong SHA-256", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "XAmzContentSHA256Mismatch", {"x-amz-content-sha256": WRONG_SHA256}, b"x"),
     Case("part, wrong CRC32", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"x-amz-checksum-crc32": zeros(4)}, b"x"),
     Case("part, another checksum than the upload's", "PUT", "/out/summed?partNumber=1&uploadId={summed}", 400, "InvalidRequest", {"x-amz-checksum-crc32": zeros(4)}, b"x"),
+    Case("part, no checksum of a composite upload", "PUT", "/out/summed?partNumber=1&uploadId={summed}", 400, "InvalidRequest", {}, b"x"),
+    Case("part, a key of the customer", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "InvalidRequest", {"x-amz-server-side-encryption-customer-algorithm": "AES256"}, b"x"),
+    Case("part copy, with a body", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "InvalidRequest", {"x-amz-copy-source": "/out/there"}, b"x"),
     Case("part, framed without an end", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "IncompleteBody", {"x-amz-content-sha256": TRAILER_MODE, "x-amz-decoded-content-length": "1"}, b"1\r\nx\r\n"),
     *(
         Case(f"part copy, range {span!r}", "PUT", "/out/big?partNumber=1&uploadId={upload}", status, code, {"x-amz-copy-source": "/out/there", "x-amz-copy-source-range": span})
@@ -54,9 +57,9 @@ MULTIPART = [
     complete("of an empty id", 404, "NoSuchUpload", [(1, PART_ETAG)], target="/out/big?uploadId="),
     complete("of another key", 404, "NoSuchUpload", [(1, PART_ETAG)], target="/out/there?uploadId={upload}"),
     complete("in an input", 403, "AccessDenied", [(1, PART_ETAG)], target="/labresults/big?uploadId={upload}"),
-    complete("no body", 400, "MalformedXML", b""),
+    complete("no body", 400, "InvalidRequest", b""),
     complete("no XML", 400, "MalformedXML", b"1"),
-    complete("no parts", 400, "InvalidRequest", []),
+    complete("no parts", 400, "MalformedXML", []),
     complete("another document", 400, "MalformedXML", b"<Complete/>"),
     complete("no ETag", 400, "MalformedXML", b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>"),
     complete("no number", 400, "MalformedXML", b"<CompleteMultipartUpload><Part><ETag>a</ETag></Part></CompleteMultipartUpload>"),
@@ -76,14 +79,22 @@ MULTIPART = [
     complete("another checksum type", 400, "InvalidRequest", [(1, PART_ETAG)], {"x-amz-checksum-type": "COMPOSITE"}),
     complete("a wrong SHA-256 of the list", 400, "XAmzContentSHA256Mismatch", [(1, PART_ETAG)], {"x-amz-content-sha256": WRONG_SHA256}),
     complete("a checksum of a part that is wrong", 400, "InvalidPart", f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{PART_ETAG}</ETag><ChecksumCRC64NVME>{zeros(8)}</ChecksumCRC64NVME></Part></CompleteMultipartUpload>".encode()),
+    complete("two checksums", 400, "InvalidRequest", [(1, PART_ETAG)], {"x-amz-checksum-crc64nvme": zeros(8), "x-amz-checksum-crc32": zeros(4)}),
+    complete("a checksum that is none", 400, "InvalidRequest", [(1, PART_ETAG)], {"x-amz-checksum-crc32": "none"}),
+    complete("a negative size", 400, "InvalidRequest", [(1, PART_ETAG)], {"x-amz-mp-object-size": "-1"}),
+    complete("a checksum of a part that is no Base64", 400, "InvalidArgument", f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{PART_ETAG}</ETag><ChecksumCRC32>none</ChecksumCRC32></Part></CompleteMultipartUpload>".encode(), ArgumentName="Checksum", ArgumentValue="none"),
     complete("no checksums of parts", 400, "InvalidRequest", [(1, SMALL_ETAG)], target="/out/summed?uploadId={summed}"),
     complete("If-None-Match of what is there", 412, "PreconditionFailed", [(1, SMALL_ETAG)], {"if-none-match": "*"}, "/out/there?uploadId={over}"),
     complete("If-Match of another", 412, "PreconditionFailed", [(1, SMALL_ETAG)], {"if-match": OTHER_ETAG}, "/out/there?uploadId={over}"),
     complete("If-Match of nothing", 404, "NoSuchKey", [(1, PART_ETAG)], {"if-match": PART_ETAG}, Key="big"),
     Case("abort, no upload", "DELETE", "/out/big?uploadId=none", 404, "NoSuchUpload"),
     Case("abort, another key", "DELETE", "/out/there?uploadId={upload}", 404, "NoSuchUpload"),
+    Case("abort, a condition of directory buckets", "DELETE", "/out/big?uploadId={upload}", 501, "NotImplemented", {"x-amz-if-match-initiated-time": "Wed, 21 Oct 2015 07:28:00 GMT"}, fields={"Header": "x-amz-if-match-initiated-time"}),
+    Case("abort, without a key", "DELETE", "/out?uploadId={upload}", 400, "InvalidRequest"),
     Case("abort, in an input", "DELETE", "/labresults/big?uploadId={upload}", 403, "AccessDenied"),
     Case("parts, of no upload", "GET", "/out/big?uploadId=none", 404, "NoSuchUpload"),
+    Case("parts, in an input", "GET", "/labresults/a.txt?uploadId={upload}", 404, "NoSuchUpload"),
+    Case("uploads, an id of another key", "GET", "/out?uploads&key-marker=there&upload-id-marker={upload}", 400, "InvalidArgument", fields={"ArgumentName": "upload-id-marker"}),
     Case("parts, of another key", "GET", "/out/there?uploadId={upload}", 404, "NoSuchUpload"),
     *(
         Case(f"parts, {name}={value}", "GET", f"/out/big?uploadId={{upload}}&{name}={value}", 400, "InvalidArgument")

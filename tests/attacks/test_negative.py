@@ -12,6 +12,8 @@ from attacks.cases_upload import MULTIPART
 from attacks.running_gateway import RunningGateway
 from attacks.wire import Wire, request, send_request
 
+from worker.s3.checksums import checksum_of
+
 CASES = [*PUTS, *FRAMED, *READS, *LISTINGS, *COPIES, *DELETES, *REST, *MULTIPART]
 
 
@@ -36,11 +38,14 @@ def content(gateway: RunningGateway) -> Iterator[Content]:
     """Objects of every kind, and uploads in progress."""
     port = gateway.port
 
-    def create_upload(key: str, *parts: bytes, **headers: str) -> str:
+    def create_upload(key: str, *parts: bytes, algorithm: str = "") -> str:
+        headers = {"x-amz-checksum-algorithm": algorithm} if algorithm else {}
         upload = send_request(port, "POST", f"/out/{key}?uploads", headers).field("UploadId")
         for number, part in enumerate(parts, start=1):
             target = f"/out/{key}?partNumber={number}&uploadId={upload}"
-            assert 200 == send_request(port, "PUT", target, {}, part).status
+            name = f"x-amz-checksum-{algorithm.lower()}"
+            sums = {name: checksum_of(algorithm, [part]).value} if algorithm else {}
+            assert 200 == send_request(port, "PUT", target, sums, part).status
         return upload
 
     assert 200 == send_request(port, "PUT", "/out/there", {"x-amz-meta-a": "1"}, CONTENT).status
@@ -50,7 +55,7 @@ def content(gateway: RunningGateway) -> Iterator[Content]:
     assert 200 == send_request(port, "POST", f"/out/parts?uploadId={parts}", {}, listed).status
     uploads = {
         "upload": create_upload("big", PART, b"small", PART),
-        "summed": create_upload("summed", b"small", **{"x-amz-checksum-algorithm": "SHA256"}),
+        "summed": create_upload("summed", b"small", algorithm="SHA256"),
         "over": create_upload("there", b"small"),
     }
     yield Content(gateway, uploads)

@@ -101,7 +101,7 @@ BAD = {
     "order": (lambda parts: parts[::-1], "InvalidPartOrder"),
     "missing": (lambda parts: [*parts, {"PartNumber": 9, "ETag": '"0"'}], "InvalidPart"),
     "other tag": (lambda parts: [{**parts[0], "ETag": '"0"'}, parts[1]], "InvalidPart"),
-    "empty": (lambda _parts: [], "InvalidRequest"),
+    "empty": (lambda _parts: [], "MalformedXML"),
     "checksum": (
         lambda parts: [{**parts[0], "ChecksumCRC32": "AAAAAA=="}, parts[1]],
         "InvalidPart",

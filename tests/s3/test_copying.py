@@ -108,7 +108,7 @@ def test_a_copy_onto_itself_may_change_metadata(headers):
         ({"x-amz-tagging-directive": ""}, "InvalidArgument"),
         ({"x-amz-checksum-algorithm": "MD4"}, "InvalidRequest"),
         ({"x-amz-storage-class": "CHEAP"}, "InvalidStorageClass"),
-        ({"x-amz-object-lock-mode": "GOVERNANCE"}, "InvalidRequest"),
+        ({"x-amz-object-lock-legal-hold": "OFF"}, "InvalidRequest"),
         (
             {"x-amz-copy-source-server-side-encryption-customer-algorithm": "AES256"},
             "NotImplemented",

@@ -3,7 +3,13 @@
 import pytest
 from s3.protocol_builders import a_request, raises_s3_error
 
-from worker.s3.metadata import STORED_HEADERS, check_retention, object_metadata
+from worker.s3.error_codes import S3Error
+from worker.s3.metadata import (
+    STORED_HEADERS,
+    check_part_supported,
+    check_retention,
+    object_metadata,
+)
 
 
 def _metadata(headers):
@@ -109,6 +115,8 @@ def test_more_metadata_is_metadata_too_large():
         ({"x-amz-server-side-encryption": "aws:kms"}, "NotImplemented"),
         ({"x-amz-server-side-encryption": "rot13"}, "InvalidArgument"),
         ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, "NotImplemented"),
+        ({"x-amz-server-side-encryption-customer-key-MD5": "a"}, "NotImplemented"),
+        ({"x-amz-server-side-encryption-context": "a"}, "NotImplemented"),
         ({"x-amz-object-lock-legal-hold": "ON"}, "InvalidRequest"),
         ({"x-amz-storage-class": "CHEAP"}, "InvalidStorageClass"),
         ({"x-amz-storage-class": "OUTPOSTS"}, "InvalidStorageClass"),
@@ -134,3 +142,63 @@ def test_bypassing_object_lock_is_rejected_whatever_the_value(value):
         check_retention(a_request("DELETE", "/out/k", {name: value}))
 
     assert {"ArgumentName": name} == error().fields
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        pytest.param(
+            {"mode": "GOVERNANCE"},
+            "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied",
+            id="mode alone",
+        ),
+        pytest.param(
+            {"retain-until-date": "2030-01-01T00:00:00Z"},
+            "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied",
+            id="date alone",
+        ),
+        pytest.param(
+            {"mode": "abc", "retain-until-date": "2030-01-01T00:00:00Z"},
+            "Unknown wormMode directive.",
+            id="unknown mode",
+        ),
+        pytest.param(
+            {"legal-hold": "maybe"},
+            "Legal Hold must be either of 'ON' or 'OFF'",
+            id="unknown hold",
+        ),
+        pytest.param(
+            {"legal-hold": "ON"},
+            "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with "
+            "Object Lock parameters",
+            id="no digest",
+        ),
+    ],
+)
+def test_headers_of_object_lock_are_validated(headers, message):
+    sent = {f"x-amz-object-lock-{name}": value for name, value in headers.items()}
+    with pytest.raises(S3Error) as error:
+        object_metadata(a_request("PUT", "/out/k", sent))
+
+    assert message == error.value.message
+
+
+@pytest.mark.parametrize("name", ["mode", "legal-hold", "event-hold"])
+def test_no_bucket_has_object_lock(name):
+    lock = {
+        "x-amz-object-lock-mode": "COMPLIANCE",
+        "x-amz-object-lock-retain-until-date": "2030-01-01T00:00:00Z",
+    }
+    headers = lock if name == "mode" else {f"x-amz-object-lock-{name}": "ON"}
+    with raises_s3_error("InvalidRequest") as error:
+        object_metadata(a_request("PUT", "/out/k", {**headers, "content-md5": "any"}))
+
+    assert "Bucket is missing ObjectLockConfiguration" == error().message
+
+
+@pytest.mark.parametrize("prefix", ["x-amz", "x-amz-copy-source"])
+def test_a_part_has_no_key_of_its_customer(prefix):
+    """No upload was created with one."""
+    name = f"{prefix}-server-side-encryption-customer-algorithm"
+    with raises_s3_error("InvalidRequest"):
+        check_part_supported(a_request("PUT", "/out/k", {name: "AES256"}))

@@ -71,8 +71,11 @@ def test_method_target_and_headers_determine_the_operation(method, target, heade
             "PUT", "/out/k?partNumber=1", "InvalidArgument", id="partNumber without uploadId"
         ),
         pytest.param(
-            "PUT", "/out/k?uploadId=1", "InvalidArgument", id="uploadId without partNumber"
+            "PUT", "/out/k?uploadId=1", "MethodNotAllowed", id="uploadId without partNumber"
         ),
+        pytest.param("DELETE", "/out?uploadId=1", "InvalidRequest", id="uploadId of a bucket"),
+        pytest.param("GET", "/out/k?uploads", "InvalidRequest", id="uploads of a key"),
+        pytest.param("GET", "/out/k?versions", "InvalidRequest", id="versions of a key"),
     ],
 )
 def test_a_request_without_an_operation_is_rejected(method, target, code):
@@ -80,11 +83,59 @@ def test_a_request_without_an_operation_is_rejected(method, target, code):
         route(a_request(method, target))
 
 
-def test_method_not_allowed_lists_the_allowed_methods():
+@pytest.mark.parametrize(
+    ("method", "target", "resource", "allowed"),
+    [
+        ("PATCH", "/out/k", "OBJECT", "DELETE, GET, HEAD, PUT"),
+        ("POST", "/out/k", "OBJECT", "DELETE, GET, HEAD, PUT"),
+        ("PUT", "/out/k?uploadId=1", "UPLOAD", "DELETE, GET, POST"),
+        ("PATCH", "/out", "BUCKET", "DELETE, GET, HEAD, POST, PUT"),
+        ("POST", "/", "SERVICE", "GET"),
+        ("PUT", "/", "SERVICE", "GET"),
+    ],
+)
+def test_method_not_allowed_names_the_resource_and_its_methods(method, target, resource, allowed):
+    """Those without a subresource."""
+    request = a_request(method, target)
     with raises_s3_error("MethodNotAllowed") as error:
-        route(a_request("PATCH", "/out/k"))
+        respond(route(request), request, exists=True)
 
-    assert "DELETE, GET, HEAD, OPTIONS, POST, PUT" == error().headers["Allow"]
+    assert {"Method": method, "ResourceType": resource} == error().fields
+    assert allowed == error().headers["Allow"]
+
+
+@pytest.mark.parametrize("copy", [False, True], ids=["put", "copy"])
+def test_a_part_number_without_an_upload_is_rejected(copy):
+    """The value of the argument is its name, as in S3."""
+    headers = {"x-amz-copy-source": "/out/source"} if copy else {}
+    with raises_s3_error("InvalidArgument") as error:
+        route(a_request("PUT", "/out/k?partNumber=1", headers))
+
+    assert {"ArgumentName": "partNumber", "ArgumentValue": "partNumber"} == error().fields
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [("GET", "/out/k"), ("POST", "/out/k?uploads"), ("PUT", "/out")]
+)
+def test_only_a_copy_has_a_copy_source(method, target):
+    with raises_s3_error("InvalidArgument") as error:
+        route(a_request(method, target, {"x-amz-copy-source": "/out/source"}))
+
+    assert {"ArgumentName": "x-amz-copy-source", "ArgumentValue": "/out/source"} == error().fields
+
+
+@pytest.mark.parametrize("owner", ["0000", "0000000000020", "abcd", "aa000000000$"])
+def test_the_expected_owner_of_a_bucket_is_an_account(owner):
+    with raises_s3_error("InvalidBucketOwnerAWSAccountID") as error:
+        route(a_request("GET", "/out/k", {"x-amz-expected-bucket-owner": owner}))
+
+    assert error().message.endswith(f"must be an AWS Account ID... [{owner}]")
+
+
+def test_any_account_may_be_the_expected_owner_of_a_bucket():
+    request = a_request("GET", "/out/k", {"x-amz-expected-bucket-owner": "123456789012"})
+
+    assert "GetObject" == route(request).name
 
 
 def test_every_canned_response_is_defined():

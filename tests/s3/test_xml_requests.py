@@ -35,8 +35,8 @@ def _completion(*parts):
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        pytest.param(b"", "MalformedXML", id="empty"),
-        pytest.param(_completion(), "InvalidRequest", id="no parts"),
+        pytest.param(b"", "InvalidRequest", id="empty"),
+        pytest.param(_completion(), "MalformedXML", id="no parts"),
         pytest.param(_completion(b"<Part/>"), "MalformedXML", id="empty part"),
         pytest.param(
             _completion(b"<Part><PartNumber>1</PartNumber></Part>"), "MalformedXML", id="no ETag"

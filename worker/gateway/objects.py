@@ -25,6 +25,7 @@ from worker.s3.conditions import (
 )
 from worker.s3.error_codes import S3Error
 from worker.s3.metadata import check_retention, object_metadata
+from worker.s3.payload import reject_body
 from worker.s3.request import Request
 from worker.s3.times import last_modified
 from worker.store.blobs import check
@@ -98,6 +99,7 @@ def stored_headers(etag: str, checksum: Checksum | None, *, with_type: bool = Tr
 async def copy_object(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle CopyObject: the new object shares the bytes of its source."""
     decide = deciding(context.request)
+    reject_body(context.request)
     source = copying.copy_source(context.request)
     bucket, existing = await find_source(context, source)
     metadata, algorithm = copying.copied_metadata(context.request, source, existing)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.output import OutputBucket
-from worker.errors import KeyChanged
+from worker.errors import KeyChanged, UploadMissing
 from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Response, empty, xml
 from worker.gateway.objects import deciding, find_source, stored_headers
@@ -15,8 +15,8 @@ from worker.model import StoredPart, Upload
 from worker.s3 import copying, multipart, upload_listing, xml_requests, xml_responses
 from worker.s3.checksums import DEFAULT_ALGORITHM, upload_checksum
 from worker.s3.error_codes import S3Error
-from worker.s3.metadata import object_metadata
-from worker.s3.payload import Digests
+from worker.s3.metadata import check_part_supported, object_metadata
+from worker.s3.payload import Digests, reject_body
 
 if TYPE_CHECKING:
     from worker.gateway.application import Context
@@ -48,6 +48,7 @@ async def upload_part(context: "Context", output: OutputBucket, epoch: int) -> R
     """Handle UploadPart: the part replaces an earlier one of its number."""
     number = multipart.part_number(context.request)
     upload = output.upload(context.key, context.request.params["uploadId"])
+    check_part_supported(context.request)
     content, digests = await receive_content(context, output.stage, upload=upload)
     part = output.put_part(context.key, upload.id, number, content, epoch=epoch)
     context.transferred = part.size
@@ -59,6 +60,8 @@ async def upload_part_copy(context: "Context", output: OutputBucket, epoch: int)
     request = context.request
     number = multipart.part_number(request)
     upload = output.upload(context.key, request.params["uploadId"])
+    check_part_supported(request)
+    reject_body(request)
     bucket, source = await find_source(context, copying.copy_source(request))
     span = copying.copy_source_range(request.headers.get("x-amz-copy-source-range"), source.size)
     algorithm = upload.algorithm or DEFAULT_ALGORITHM
@@ -122,7 +125,13 @@ async def complete(context: "Context", output: OutputBucket, epoch: int) -> Resp
 
 
 async def abort(context: "Context", output: OutputBucket, epoch: int) -> Response:
-    """Handle AbortMultipartUpload."""
+    """Handle AbortMultipartUpload.
+
+    Raises NotImplemented for the condition that S3 has for directory buckets only.
+    """
+    condition = "x-amz-if-match-initiated-time"
+    if condition in context.request.headers:
+        raise S3Error("NotImplemented", Header=condition)
     upload_id = context.request.params["uploadId"]
     output.abort_upload(context.key, upload_id, epoch=epoch)
     return empty(204)
@@ -134,7 +143,7 @@ async def list_uploads(context: "Context") -> Response:
 
     def make() -> bytes:
         # All uploads are read, not those after the markers: there are few.
-        uploads = bucket.uploads() if isinstance(bucket, OutputBucket) else iter(())
+        uploads = tuple(bucket.uploads()) if isinstance(bucket, OutputBucket) else ()
         page = upload_listing.uploads_page(uploads, query)
         return xml_responses.list_multipart_uploads(bucket.name, query, page)
 
@@ -142,9 +151,11 @@ async def list_uploads(context: "Context") -> Response:
 
 
 async def list_parts(context: "Context") -> Response:
-    """Handle ListParts."""
-    query = upload_listing.parse_parts(context.request)
-    bucket = context.application.writable(context.bucket)
-    upload = bucket.upload(context.key, context.request.params["uploadId"])
+    """Handle ListParts; an input bucket has no uploads."""
+    query, bucket = upload_listing.parse_parts(context.request), context.bucket
+    upload_id = context.request.params["uploadId"]
+    if not isinstance(bucket, OutputBucket):
+        raise UploadMissing(upload_id)
+    upload = bucket.upload(context.key, upload_id)
     page = upload_listing.parts_page(bucket.parts(context.key, upload.id), query)
     return xml(xml_responses.list_parts(bucket.name, upload, query, page))

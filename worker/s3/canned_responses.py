@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from worker.s3.error_codes import CATALOGUE, S3Error
 from worker.s3.request import Request
-from worker.s3.routing import Operation
+from worker.s3.routing import Operation, method_not_allowed
 from worker.s3.xml_responses import OWNER, document
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -68,6 +68,8 @@ def respond(operation: Operation, request: Request, *, exists: bool) -> bytes:
     name = operation.canned or ""
     if name == "CreateBucket":
         raise _create_bucket(request, exists=exists)
+    if name == "MethodNotAllowed":
+        raise method_not_allowed(request)
     if name == "Preflight" and "origin" not in request.headers:
         raise S3Error("BadRequest", "Insufficient information. Origin request header needed.")
     if name == "NotImplemented":

@@ -18,8 +18,8 @@ from worker.s3.metadata import (
 )
 from worker.s3.reads import Span
 from worker.s3.request import MAX_KEY, Request, check_climb
+from worker.s3.routing import COPY_SOURCE
 
-HEADER = "x-amz-copy-source"
 _RANGE = re.compile(r"bytes=([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 COPY, REPLACE = "COPY", "REPLACE"
 
@@ -38,23 +38,23 @@ def copy_source(request: Request) -> CopySource:
     The value may start with a slash. It is percent-encoded, and ``+`` is a space. The version is
     removed before the rest is decoded.
     """
-    value = request.headers.get(HEADER, "")
+    value = request.headers.get(COPY_SOURCE, "")
     name, _, version = value.partition("?versionId=")
     if version not in ("", "null"):
         raise invalid_argument("versionId", version, "Invalid version id specified")
     try:
         path = unquote_to_bytes(name.replace("+", " ").encode("latin-1")).decode()
     except UnicodeDecodeError:
-        raise invalid_argument(HEADER, value, "Invalid copy source encoding") from None
+        raise invalid_argument(COPY_SOURCE, value, "Invalid copy source encoding") from None
     bucket, _, key = path.removeprefix("/").partition("/")
     if bucket.startswith("arn:"):
         raise invalid_argument(
-            HEADER,
+            COPY_SOURCE,
             value,
             "The source must be in a bucket of this job; access points are not supported.",
         )
     if not bucket or not key or "\x00" in key:
-        raise invalid_argument(HEADER, HEADER, "Invalid copy source object key")
+        raise invalid_argument(COPY_SOURCE, COPY_SOURCE, "Invalid copy source object key")
     check_climb(key, value)
     if len(key.encode()) > MAX_KEY:
         raise S3Error("KeyTooLongError", Size=len(key.encode()), MaxSizeAllowed=MAX_KEY)

@@ -46,6 +46,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "The AWS Access Key Id you provided does not exist in our records.",
         ),
         "InvalidArgument": (400, "Invalid Argument"),
+        "InvalidBucketOwnerAWSAccountID": (
+            400,
+            "The value of the expected bucket owner parameter must be an AWS Account ID...",
+        ),
         "InvalidBucketName": (400, "The specified bucket is not valid."),
         "InvalidDigest": (400, "The Content-MD5 you specified was invalid."),
         "InvalidPart": (

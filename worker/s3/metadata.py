@@ -116,19 +116,21 @@ _NO_ENCRYPTION = (
     "A header you provided implies functionality that is not implemented: this gateway does not "
     "encrypt objects with keys of their own."
 )
-_NO_LOCK = "Bucket is missing Object Lock Configuration"
 
 # Headers whose effect a client relies on are rejected, not ignored. x-amz-acl, the storage class
 # and the encryption "AES256" have no effect that a job could observe.
 REJECTED_HEADERS: Mapping[str, tuple[str, str]] = {
     f"{_SSE}-customer-algorithm": ("NotImplemented", _NO_ENCRYPTION),
     f"{_SSE}-customer-key": ("NotImplemented", _NO_ENCRYPTION),
+    f"{_SSE}-customer-key-md5": ("NotImplemented", _NO_ENCRYPTION),
     f"{_SSE}-aws-kms-key-id": ("NotImplemented", _NO_ENCRYPTION),
+    f"{_SSE}-context": ("NotImplemented", _NO_ENCRYPTION),
     f"x-amz-copy-source-{_SSE[6:]}-customer-algorithm": ("NotImplemented", _NO_ENCRYPTION),
-    "x-amz-object-lock-mode": ("InvalidRequest", _NO_LOCK),
-    "x-amz-object-lock-retain-until-date": ("InvalidRequest", _NO_LOCK),
-    "x-amz-object-lock-legal-hold": ("InvalidRequest", _NO_LOCK),
 }
+
+_LOCK = "x-amz-object-lock-"
+_LOCK_MODES = ("GOVERNANCE", "COMPLIANCE")
+_HOLDS = ("ON", "OFF")
 
 
 @attrs.frozen
@@ -161,6 +163,8 @@ def check_supported(request: Request) -> None:
     for name, (code, message) in REJECTED_HEADERS.items():
         if name in headers:
             raise S3Error(code, message, Header=name)
+    if any(name.startswith(_LOCK) for name in headers):
+        raise _lock_error(request)
     encryption = headers.get(_SSE)
     if encryption is not None and encryption != "AES256":
         if encryption.startswith("aws:"):
@@ -170,6 +174,51 @@ def check_supported(request: Request) -> None:
     storage_class = headers.get("x-amz-storage-class")
     if storage_class is not None and storage_class not in STORAGE_CLASSES:
         raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
+
+
+def _lock_error(request: Request) -> S3Error:
+    """Return the error for headers of Object Lock, which no bucket has; invalid ones come first."""
+    headers = request.headers
+    mode, until = headers.get(f"{_LOCK}mode"), headers.get(f"{_LOCK}retain-until-date")
+    hold = headers.get(f"{_LOCK}legal-hold")
+    if (mode is None) != (until is None):
+        missing = f"{_LOCK}mode" if mode is None else f"{_LOCK}retain-until-date"
+        return invalid_argument(
+            missing,
+            None,
+            f"{_LOCK}retain-until-date and {_LOCK}mode must both be supplied",
+        )
+    if mode is not None and mode not in _LOCK_MODES:
+        return invalid_argument(f"{_LOCK}mode", mode, "Unknown wormMode directive.")
+    if hold is not None and hold not in _HOLDS:
+        return invalid_argument(
+            f"{_LOCK}legal-hold", hold, "Legal Hold must be either of 'ON' or 'OFF'"
+        )
+    if request.method == "PUT" and not any(
+        name in ("content-md5", "x-amz-trailer", "x-amz-copy-source")
+        or name.startswith("x-amz-checksum-")
+        for name in headers
+    ):
+        return S3Error(
+            "InvalidRequest",
+            "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with "
+            "Object Lock parameters",
+        )
+    return S3Error("InvalidRequest", "Bucket is missing ObjectLockConfiguration")
+
+
+def check_part_supported(request: Request) -> None:
+    """Reject customer keys of a part, since no upload has one; raises InvalidRequest."""
+    if any(name.startswith(f"{_SSE}-customer-") for name in request.headers):
+        raise S3Error(
+            "InvalidRequest",
+            "The multipart upload initiate requested encryption. Subsequent part requests must "
+            "include the appropriate encryption parameters.",
+        )
+    if any(name.startswith(f"x-amz-copy-source-{_SSE[6:]}-customer-") for name in request.headers):
+        raise S3Error(
+            "InvalidRequest", "The encryption parameters are not applicable to this object."
+        )
 
 
 def check_canned_acl(headers: Mapping[str, str]) -> None:

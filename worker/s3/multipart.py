@@ -58,6 +58,10 @@ def upload_id(now: int, random: bytes) -> str:
     return base64.b32hexencode(packed).decode().rstrip("=").lower()
 
 
+UPLOAD_ID = re.compile(r"[0-9a-v]{39}", re.ASCII)
+"""The form of an upload id."""
+
+
 def part_number(request: Request) -> int:
     """Return the query parameter partNumber, 1 to 10,000; raises InvalidArgument."""
     value = request.params.get("partNumber", "")

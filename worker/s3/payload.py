@@ -109,6 +109,17 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
     )
 
 
+def reject_body(request: Request) -> None:
+    """Reject the body of a request that must not have one; raises InvalidRequest."""
+    if "transfer-encoding" in request.headers or _length(
+        "Content-Length", request.headers.get("content-length")
+    ):
+        raise S3Error(
+            "InvalidRequest",
+            "The request included a body. Requests of this type must not include a non-empty body.",
+        )
+
+
 def _length(name: str, value: str | None) -> int | None:
     if value is None:
         return None

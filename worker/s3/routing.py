@@ -1,5 +1,6 @@
 """Routing: the table of S3 operations, and the operation of a request."""
 
+import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
@@ -9,6 +10,10 @@ from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import BUCKET, OBJECT, SERVICE, Request
 
 NOT_IMPLEMENTED = "NotImplemented"
+UPLOAD = "upload"
+"""A type of resource beside the levels of targets: a multipart upload."""
+COPY_SOURCE = "x-amz-copy-source"
+_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 
 @attrs.frozen
@@ -37,7 +42,7 @@ class Operation:
 OPERATIONS: tuple[Operation, ...] = (
     # --- the service
     Operation("GET", SERVICE, "ListBuckets"),
-    Operation("POST", SERVICE, "ServicePost", canned=NOT_IMPLEMENTED),
+    Operation("POST", SERVICE, "ServicePost", canned="MethodNotAllowed"),
     Operation("OPTIONS", SERVICE, "Preflight", canned="Preflight"),
     # --- objects: subresources first
     Operation("GET", OBJECT, "ListParts", {"uploadId"}),
@@ -59,7 +64,7 @@ OPERATIONS: tuple[Operation, ...] = (
         OBJECT,
         "UploadPartCopy",
         {"partNumber", "uploadId"},
-        header="x-amz-copy-source",
+        header=COPY_SOURCE,
         writes=True,
     ),
     Operation("PUT", OBJECT, "UploadPart", {"partNumber", "uploadId"}, writes=True),
@@ -86,7 +91,7 @@ OPERATIONS: tuple[Operation, ...] = (
         writes=True,
         canned=NOT_IMPLEMENTED,
     ),
-    Operation("PUT", OBJECT, "CopyObject", header="x-amz-copy-source", writes=True),
+    Operation("PUT", OBJECT, "CopyObject", header=COPY_SOURCE, writes=True),
     Operation("PUT", OBJECT, "PutObject", writes=True),
     Operation("POST", OBJECT, "CreateMultipartUpload", {"uploads"}, writes=True),
     Operation("POST", OBJECT, "CompleteMultipartUpload", {"uploadId"}, writes=True),
@@ -321,7 +326,9 @@ _WITHOUT_QUERY = {
 
 
 def route(request: Request) -> Operation:
-    """Return the operation of a request; raises MethodNotAllowed and InvalidArgument.
+    """Return the operation of a request.
+
+    Raises MethodNotAllowed, InvalidArgument and InvalidRequest if there is none.
 
     Unknown query parameters are ignored, as S3 does.
     """
@@ -329,13 +336,7 @@ def route(request: Request) -> Operation:
     params = request.params
     operations = (_BY_KIND if params else _WITHOUT_QUERY).get(kind)
     if operations is None:
-        allowed = sorted({method for method, level in _BY_KIND if level == request.level})
-        raise S3Error(
-            "MethodNotAllowed",
-            Method=request.method,
-            ResourceType=request.level.upper(),
-            headers={"Allow": ", ".join(allowed)},
-        )
+        raise method_not_allowed(request)
     operation = next(
         each
         for each in operations
@@ -343,26 +344,75 @@ def route(request: Request) -> Operation:
         and (each.header is None or each.header in request.headers)
         and all(params.get(name) == value for name, value in each.values.items())
     )
-    if params and request.key is not None:
+    owner = request.headers.get("x-amz-expected-bucket-owner")
+    if owner and not _ACCOUNT.fullmatch(owner):
+        raise S3Error(
+            "InvalidBucketOwnerAWSAccountID",
+            "The value of the expected bucket owner parameter must be an AWS Account ID... "
+            f"[{owner}]",
+        )
+    if params:
         _check_subresources(request, operation)
+    if COPY_SOURCE in request.headers and kind != ("PUT", OBJECT):
+        raise invalid_argument(
+            COPY_SOURCE,
+            request.headers[COPY_SOURCE],
+            "You can only specify a copy source header for copy requests.",
+        )
     return operation
 
 
+def method_not_allowed(request: Request, resource: str | None = None) -> S3Error:
+    """Return MethodNotAllowed for a type of resource; by default, for that of the target."""
+    resource = resource or request.level
+    methods = ("DELETE", "GET", "POST") if resource == UPLOAD else _allowed(resource)
+    return S3Error(
+        "MethodNotAllowed",
+        Method=request.method,
+        ResourceType=resource.upper(),
+        headers={"Allow": ", ".join(methods)},
+    )
+
+
+def _allowed(level: str) -> list[str]:
+    """Return the methods that *level* has without a subresource."""
+    return sorted(
+        method
+        for (method, its_level), operations in _WITHOUT_QUERY.items()
+        if its_level == level
+        and method != "OPTIONS"
+        and any(each.canned != "MethodNotAllowed" for each in operations)
+    )
+
+
 def _check_subresources(request: Request, operation: Operation) -> None:
-    """Reject versions of objects, and parts and uploads of operations that have none."""
-    version = request.params.get("versionId", "null")
+    """Reject versions of objects, and subresources that the level or the method does not have."""
+    params = request.params
+    if request.key is None:
+        if request.level == BUCKET and "uploadId" in params:
+            raise S3Error("InvalidRequest", "A key must be specified")
+        return
+    version = params.get("versionId", "null")
     if version != "null":
         message = "Version id cannot be the empty string" if not version else None
         raise invalid_argument("versionId", version, message or "Invalid version id specified")
-    if operation.name == "PutObject" and "partNumber" in request.params:
-        raise invalid_argument(
-            "partNumber",
-            request.params["partNumber"],
-            "This operation does not accept partNumber without uploadId",
-        )
-    if operation.name in ("PutObject", "CopyObject") and "uploadId" in request.params:
-        raise invalid_argument(
-            "uploadId",
-            request.params["uploadId"],
-            "This operation does not accept uploadId without partNumber",
-        )
+    if operation.name == "GetObject":
+        for name, message in _OF_BUCKETS.items():
+            if name in params:
+                raise S3Error("InvalidRequest", message)
+    if operation.name in ("PutObject", "CopyObject", "AppendObject"):
+        if "partNumber" in params:
+            raise invalid_argument(
+                "partNumber",
+                "partNumber",
+                "This operation does not accept partNumber without uploadId",
+            )
+        if "uploadId" in params:
+            raise method_not_allowed(request, UPLOAD)
+
+
+# The GET subresources of buckets that objects do not have.
+_OF_BUCKETS = {
+    "uploads": "Key is not expected for the GET method ?uploads subresource",
+    "versions": "There is no such thing as the ?versions sub-resource for a key",
+}

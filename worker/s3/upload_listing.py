@@ -1,10 +1,11 @@
 """Listings of uploads and of their parts: ListMultipartUploads and ListParts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from worker.model import StoredPart, Upload
+from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.list_parameters import (
     MAX_PAGE,
     after,
@@ -13,6 +14,7 @@ from worker.s3.list_parameters import (
     integer,
     not_negative,
 )
+from worker.s3.multipart import UPLOAD_ID
 from worker.s3.request import Request
 
 
@@ -38,6 +40,7 @@ class UploadsPage:
     truncated: bool
     next_key: str
     next_id: str
+    """The markers of the next page; of the last one, the last upload of it, as in S3."""
 
 
 def parse_uploads(request: Request) -> UploadsQuery:
@@ -45,19 +48,34 @@ def parse_uploads(request: Request) -> UploadsQuery:
     params = request.params
     maximum = integer(params, "max-uploads", MAX_PAGE)
     encoding = encoding_type(params)
+    # S3 ignores it without a key marker.
+    id_marker = params.get("upload-id-marker", "") if params.get("key-marker") else ""
+    if id_marker and not UPLOAD_ID.fullmatch(id_marker):
+        raise _invalid_marker(id_marker)
     return UploadsQuery(
         prefix=params.get("prefix", ""),
         delimiter=params.get("delimiter", ""),
         limit=min(not_negative(maximum, "max-uploads"), MAX_PAGE),
         key_marker=params.get("key-marker", ""),
-        # S3 ignores it without a key marker.
-        id_marker=params.get("upload-id-marker", "") if params.get("key-marker") else "",
+        id_marker=id_marker,
         encoding=encoding,
     )
 
 
-def uploads_page(uploads: Iterable[Upload], query: UploadsQuery) -> UploadsPage:
-    """Return a page of *uploads*, which must be sorted by key and id."""
+def _invalid_marker(marker: str) -> S3Error:
+    return invalid_argument("upload-id-marker", marker, "Invalid uploadId marker")
+
+
+def uploads_page(uploads: Sequence[Upload], query: UploadsQuery) -> UploadsPage:
+    """Return a page of *uploads*, which must be all uploads, sorted by key and id.
+
+    Raises InvalidArgument if the marker is an upload of another key than the key marker. The marker
+    of an upload that was completed or aborted is valid, since clients abort what they have listed.
+    """
+    if query.id_marker and any(
+        each.id == query.id_marker and each.key != query.key_marker for each in uploads
+    ):
+        raise _invalid_marker(query.id_marker)
     found: list[Upload] = []
     prefixes: list[str] = []
     start = beyond(query.key_marker, query.prefix, query.delimiter)
@@ -86,7 +104,8 @@ def uploads_page(uploads: Iterable[Upload], query: UploadsQuery) -> UploadsPage:
         else:
             found.append(upload)
             next_key, next_id = key, upload.id
-    return UploadsPage(tuple(found), tuple(prefixes), False, "", "")
+    last = (found[-1].key, found[-1].id) if found else ("", "")
+    return UploadsPage(tuple(found), tuple(prefixes), False, *last)
 
 
 @attrs.frozen

@@ -163,13 +163,13 @@ def _to_delete(found: Element) -> ObjectToDelete:
 def parse_complete(body: bytes) -> tuple[ListedPart, ...]:
     """Parse the body of CompleteMultipartUpload; raises MalformedXML.
 
-    Raises InvalidRequest without a part.
+    Raises InvalidRequest for an empty body, which SDKs send without a list of parts.
     """
+    if not body:
+        raise S3Error("InvalidRequest", "You must specify at least one part")
     root = parse_xml(body, "CompleteMultipartUpload")
     parts = tuple(_listed_part(found) for found in root.all("Part"))
-    if not parts:
-        raise S3Error("InvalidRequest", "You must specify at least one part")
-    if len(parts) > MAX_PART_NUMBER:
+    if not parts or len(parts) > MAX_PART_NUMBER:
         raise malformed()
     return parts
 

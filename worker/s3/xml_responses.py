@@ -156,18 +156,15 @@ def list_multipart_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) 
         f"{_upload_checksum(upload)}</Upload>"
         for upload in page.uploads
     )
-    next_marker = ""
     if page.truncated:
         check_marker(page.next_key, url=query.encoding is not None)
-        next_marker = (
-            f"<NextKeyMarker>{name(page.next_key)}</NextKeyMarker>"
-            f"{element('NextUploadIdMarker', page.next_id)}"
-        )
     delimiter = f"<Delimiter>{name(query.delimiter)}</Delimiter>" if query.delimiter else ""
     return document(
         "ListMultipartUploadsResult",
         f"{element('Bucket', bucket)}<KeyMarker>{name(query.key_marker)}</KeyMarker>"
-        f"{element('UploadIdMarker', query.id_marker)}{next_marker}{delimiter}"
+        f"{element('UploadIdMarker', query.id_marker)}"
+        f"<NextKeyMarker>{name(page.next_key)}</NextKeyMarker>"
+        f"{element('NextUploadIdMarker', page.next_id)}{delimiter}"
         f"<Prefix>{name(query.prefix)}</Prefix>"
         f"{optional('EncodingType', query.encoding)}"
         f"<MaxUploads>{query.limit}</MaxUploads>"
