@@ -8,6 +8,7 @@ import trio
 from worker import telemetry
 from worker.cli.run import describe, with_status
 from worker.errors import Cause
+from worker.gateway.messages import BucketStatistics
 from worker.job.result import Result
 from worker.job.state import Progress, State
 
@@ -51,7 +52,21 @@ DONE = Result(job="a" * 32, state=State.SUCCESS, cause=Cause.PUBLISHED)
 )
 def test_the_status_has_time_state_datum_try_and_report(progress, report, expected):
     """Parts that do not apply are omitted."""
-    assert expected == describe(progress, report, 65.4)
+    assert expected == describe(progress, report, 65.4, {})
+
+
+def test_the_status_has_the_traffic_of_each_bucket_that_has_some():
+    """What was read from an input, and what was written to ``out``."""
+    buckets = {
+        "labresults": BucketStatistics(reads=3, objects_read=2, bytes_read=2048),
+        "reference": BucketStatistics(reads=1),
+        "out": BucketStatistics(objects_read=5, objects_written=1, bytes_written=1),
+    }
+
+    status = describe(Progress(State.RUNNING, "command", 1, 1, 1), {"progress": 0.4}, 1.0, buckets)
+
+    parts = ("running", "labresults 2 objects, 2.0 KiB", "out 1 object, 1 byte", "40%")
+    assert status == " · ".join(("0:00:01", *parts))
 
 
 async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001 - virtual time
@@ -59,7 +74,7 @@ async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001
     terminal = Terminal()
     telemetry.configure("auto", "info", stream=terminal)
 
-    async def run(*, watch):
+    async def run(*, watch, **_):
         watch(Progress(State.RUNNING, "command", 1, 3, 1))
         await trio.sleep(1.5)
         telemetry.logger().info("hello")
@@ -79,7 +94,7 @@ async def test_without_a_terminal_there_is_no_status():
     telemetry.configure("console", "info", stream=stream)
     ready = []
 
-    async def run(*, watch):
+    async def run(*, watch, **_):
         watch(Progress(State.RUNNING, "command", 1, 1, 1))
         return DONE
 

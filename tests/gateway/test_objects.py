@@ -406,9 +406,43 @@ async def test_requests_rejections_and_payload_bytes_are_counted_by_bucket(gatew
     await in_thread(use)
 
     assert {
-        "labresults": BucketStatistics(reads=1, writes=1, refused=1, bytes_read=5),
-        "out": BucketStatistics(reads=2, writes=1, refused=1, bytes_read=2, bytes_written=5),
+        "labresults": BucketStatistics(reads=1, writes=1, refused=1, bytes_read=5, objects_read=1),
+        "out": BucketStatistics(
+            reads=2,
+            writes=1,
+            refused=1,
+            bytes_read=2,
+            bytes_written=5,
+            objects_read=1,
+            objects_written=1,
+        ),
     } == gateway.statistics().buckets
+
+
+async def test_every_way_to_write_or_read_an_object_counts_it(gateway):
+    """Not what has no content: HEAD, a 304, a listing, a part, a deletion, a change of tags."""
+    client = gateway.client()
+
+    def use():
+        etag = client.put_object(Bucket="out", Key="k", Body=b"1")["ETag"]
+        client.copy_object(Bucket="out", Key="c", CopySource="out/k")
+        upload = {"Bucket": "out", "Key": "m"}
+        upload["UploadId"] = client.create_multipart_upload(**upload)["UploadId"]
+        part = client.upload_part(**upload, PartNumber=1, Body=b"1")
+        parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
+        client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        client.get_object(Bucket="out", Key="m")["Body"].read()
+        client.head_object(Bucket="out", Key="m")
+        error_of(client.get_object, Bucket="out", Key="k", IfNoneMatch=etag)
+        client.list_objects_v2(Bucket="out")
+        tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
+        client.put_object_tagging(Bucket="out", Key="k", Tagging=tags)
+        client.delete_object(Bucket="out", Key="k")
+
+    await in_thread(use)
+
+    out = gateway.statistics().buckets["out"]
+    assert (1, 3) == (out.objects_read, out.objects_written)
 
 
 async def test_a_frozen_output_denies_writes_and_serves_reads(gateway):

@@ -255,7 +255,7 @@ def _print_job(job: Mapping[str, Any]) -> None:
             ("steps", ", ".join(f"{name} {output.duration(spent)}" for name, spent in times)),
             ("datums", _datums(job)),
             ("resources", _usage(usage) if usage else ""),
-            ("warnings", "\n".join(job.get("warnings", ()))),
+            ("warnings", tuple(job.get("warnings", ()))),
         ]
     )
     if buckets := _mapping(job.get("buckets")):

@@ -3,11 +3,12 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
+from click.core import ParameterSource
 
 from worker import telemetry
 from worker.config import OPTIONS, load_config, misspelled_variables
@@ -93,6 +94,32 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
         )(decorated)
 
     return decorate
+
+
+def given_options(settings: Collection[str], *, others: bool = False) -> list[str]:
+    """Return the options that the current command line gives, as words of another one.
+
+    Those of *settings* and ``--config``; with *others*, also those that are no settings, but for
+    the job document.
+    """
+    context = click.get_current_context()
+    chosen = {_parameter(name) for name in settings} | {"config"}
+    if others:
+        names = {parameter.name or "" for parameter in context.command.params}
+        chosen |= names - {_parameter(name) for name in OPTIONS} - {"job"}
+    words: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name not in chosen or not given or not isinstance(parameter, click.Option):
+            continue
+        value = context.params[name]
+        if parameter.is_flag:
+            words += parameter.opts[:1] if value else parameter.secondary_opts[:1]
+            continue
+        for each in value if parameter.multiple else [value]:
+            words += [parameter.opts[0], str(each)]
+    return words
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line")

@@ -1,42 +1,57 @@
 """The result of a run on standard output and standard error."""
 
-import attrs
-
 from worker import telemetry
 from worker.cli import failures
 from worker.cli import terminal as output
+from worker.cli.summary import Following, fields, summary
+from worker.config import Config
 from worker.errors import Cause
 from worker.job.result import Result
+from worker.redaction import redact
 
 LAST_LINES = 20
 """Lines of a failed command that are repeated in the report."""
 
 
-def print_result(result: Result, *, as_json: bool) -> None:
-    """Print the output commit, or report why there is none."""
+def print_result(
+    result: Result, settings: Config, *, following: Following, as_json: bool = False
+) -> None:
+    """Print the output commit, or report why there is none, and a summary of the run.
+
+    The output commit is the only line on standard output, so that a program can read it. The
+    summary is on standard output only if that is a terminal, and otherwise a part of the log.
+    """
     if as_json:
         output.print_json(result.to_json())
     elif result.output is not None and result.exit_code == 0:
         output.print_line(str(result.output))
-        if output.on_terminal():
-            took = output.duration(result.finished - result.started)
-            output.print_line(
-                f"{output.number(result.files, 'file')}, {output.size(result.size)}, in {took}"
-                + (f" ({_cause(result)})" if result.cause is not Cause.PUBLISHED else "")
-            )
     if result.exit_code != 0:
-        _report_failure(result)
+        _report_failure(result, settings, following)
+    elif result.output is not None:
+        _summarize(result, settings, following, prints=output.on_terminal() and not as_json)
 
 
-def _cause(result: Result) -> str:
-    """Return the cause of a success, with the number of recovered datums out of several."""
-    counts = result.datum_counts
-    if result.cause is Cause.RECOVERED and counts.total > 1:
-        return f"{counts.recovered:,} of {counts.total:,} datums recovered"
-    return str(result.cause.value)
+def _summarize(result: Result, settings: Config, following: Following, *, prints: bool) -> None:
+    """Report the summary of a run that succeeded, in the log unless it *prints* it."""
+    if not telemetry.is_console():
+        telemetry.logger().info(
+            "worker.succeeded",
+            commit=str(result.output),
+            branch=result.branch,
+            files=result.files,
+            size=result.size,
+            **fields(result, following, store=settings.store),
+        )
+    if not prints and not telemetry.is_console():
+        return
+    for line in summary(result, following, store=settings.store):
+        if prints:
+            output.print_line(redact(line))
+        else:
+            failures.print_error(line)
 
 
-def _report_failure(result: Result) -> None:
+def _report_failure(result: Result, settings: Config, following: Following) -> None:
     """Report a failed run in the format of the log."""
     lines = result.log_tail[-LAST_LINES:]
     reason = result.reason or result.cause.value
@@ -45,20 +60,21 @@ def _report_failure(result: Result) -> None:
             "worker.failed",
             reason=reason,
             cause=result.cause.value,
-            exit_code=result.exit_code,
-            datum_counts=attrs.asdict(result.datum_counts),
             last_lines=lines,
             kept=str(result.kept) if result.kept else None,
+            **fields(result, following, store=settings.store),
         )
         return
-    if lines:
+    # The log above ends with them, unless its level hides them or other datums followed.
+    is_hidden = settings.log.level not in ("debug", "info")
+    if lines and (is_hidden or result.datum_counts.total > 1):
         failures.print_error("Last lines of the command:")
         for line in lines:
             failures.print_error(f"  │ {line}", colors=True)
     failures.print_error(f"worker: {reason}")
-    if result.kept is not None:
-        failures.print_error(f"Its output is kept: worker ls {result.kept}")
     if result.cause is Cause.INTERNAL:
         failures.print_error("Repeat the command with --debug for the traceback.")
-    elif result.cause.retryable:
+    elif result.cause.retryable and result.cause is not Cause.STOPPED:
         failures.print_error("A retry may succeed.")
+    for line in summary(result, following, store=settings.store):
+        failures.print_error(line)

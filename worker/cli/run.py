@@ -1,6 +1,7 @@
 """``run``: run a job, from its document to its output commit."""
 
 import os
+import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -13,12 +14,22 @@ import trio
 
 from worker import telemetry
 from worker.cli.interrupts import handing_over_signals, publishing_step
-from worker.cli.options import RUN, job_document, json_option, read_job, with_settings
+from worker.cli.options import (
+    RUN,
+    STORE,
+    given_options,
+    job_document,
+    json_option,
+    read_job,
+    with_settings,
+)
 from worker.cli.result_file import Report, with_result_files
 from worker.cli.results import print_result
+from worker.cli.summary import Following, traffic
 from worker.cli.terminal import transfer_progress
 from worker.concurrency import open_plain_nursery
 from worker.config import Config
+from worker.gateway.messages import BucketStatistics
 from worker.job.plan import open_job_store
 from worker.job.result import Result
 from worker.job.run import RunRequest, run_job
@@ -55,6 +66,7 @@ def run(settings: Config, *, job: str, inputs: Sequence[str], report: Report, as
       worker run --job job.json --runtime podman --keep-failed
     """
     spec = read_job(job)
+    following = _following(settings, job)
     folders = _parse_folders(inputs, spec)
     if folders:
         spec = _import_folders(settings, spec, folders)
@@ -62,8 +74,21 @@ def run(settings: Config, *, job: str, inputs: Sequence[str], report: Report, as
     start = partial(run_job, request, log=telemetry.logger())
     found = handing_over_signals(partial(trio.run, with_status, start))
     report(found)
-    print_result(found, as_json=as_json)
+    print_result(found, settings, following=following, as_json=as_json)
     return found.exit_code
+
+
+def _following(settings: Config, job: str) -> Following:
+    """Return the command lines that continue this one, with its options."""
+    document = ["--job", "FILE" if job == "-" else job]
+    names = [name for name in RUN if name != "keep_failed"]
+    shell = ["worker", "shell", *document, *given_options(names)]
+    again = ["worker", "run", *document, *given_options(names, others=True), "--keep-failed"]
+    return Following(
+        given_options(STORE),
+        shell=shlex.join(shell),
+        again="" if settings.keep_failed else shlex.join(again),
+    )
 
 
 # --- folders as inputs ----------------------------------------------------------------------------
@@ -105,10 +130,19 @@ def _import_folders(settings: Config, spec: JobSpec, folders: Mapping[str, Path]
     commits: dict[str, Commit] = {}
     for name, folder in folders.items():
         branch = BranchName(Repo(inputs[name].project, inputs[name].repo), inputs[name].branch)
+        before = store.head(branch)
         with transfer_progress(f"{name} from {folder}") as progress:
-            commits[name] = put_directory(
+            commit = commits[name] = put_directory(
                 store, branch, folder, progress=progress, publishing=publishing_step
             )
+        telemetry.logger().info(
+            "input.committed",
+            input=name,
+            commit=str(commit.name),
+            files=commit.files,
+            size=commit.size,
+            changed=before is None or before.commit != commit.name,
+        )
     return attrs.evolve(spec, input=_pinned(spec.input, commits))
 
 
@@ -122,9 +156,17 @@ def _pinned(node: Input, commits: Mapping[str, Commit]) -> Input:
 
 # --- the status line ------------------------------------------------------------------------------
 
+REDRAW_INTERVAL = 1.0
+"""Seconds between two drawings of the status line."""
 
-def describe(progress: Progress, report: Mapping[str, Any], seconds: float) -> str:
-    """Return the status of a run: elapsed time, state, datum, try, and the command's report."""
+
+def describe(
+    progress: Progress,
+    report: Mapping[str, Any],
+    seconds: float,
+    buckets: Mapping[str, BucketStatistics],
+) -> str:
+    """Return the status of a run: time, state, datum, try, traffic, and the command's report."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     parts = [f"{hours}:{minutes:02}:{rest:02}", progress.state.value]
@@ -134,6 +176,7 @@ def describe(progress: Progress, report: Mapping[str, Any], seconds: float) -> s
         parts.append(f"{progress.failed:,} failed")
     if progress.attempt > 1:
         parts.append(f"try {progress.attempt}")
+    parts.extend(traffic(buckets))
     done = report.get("progress")
     if isinstance(done, int | float) and 0 <= done <= 1:
         parts.append(f"{done:.0%}")
@@ -149,21 +192,25 @@ async def with_status(
 ) -> Result:
     """Run a job with its status on the last line of the terminal, if the log goes to one.
 
-    *run* is called with ``watch``, a function for the progress of the run. *ready* is called at
-    each progress.
+    *run* is called with ``watch``, a function for the progress of the run, and on a terminal with
+    ``traffic_interval``, the seconds between two reports of the traffic. *ready* is called at each
+    progress.
     """
     line = telemetry.status_line()
     if line is None:
         return await run(watch=lambda _: ready())
     last: Progress | None = None
     report: dict[str, Any] = {}
+    buckets: Mapping[str, BucketStatistics] = {}
     started = time.monotonic()
 
     def watch(progress: Progress) -> None:
-        nonlocal last, report
+        nonlocal last, report, buckets
         ready()
         if progress.step == "report":
             report = {**report, **progress.report}
+        elif progress.step == "traffic":
+            buckets = progress.buckets
         elif progress.step == "command":
             last, report = progress, {}
         elif last is None or progress.state is not last.state:
@@ -171,14 +218,14 @@ async def with_status(
 
     async def redraw() -> None:
         while True:
-            await trio.sleep(1)
+            await trio.sleep(REDRAW_INTERVAL)
             if last is not None:
-                line.show(describe(last, report, time.monotonic() - started))
+                line.show(describe(last, report, time.monotonic() - started, buckets))
 
     async with open_plain_nursery() as nursery:
         nursery.start_soon(redraw)
         try:
-            result = await run(watch=watch)
+            result = await run(watch=watch, traffic_interval=REDRAW_INTERVAL)
         finally:
             line.show("")
         nursery.cancel_scope.cancel()

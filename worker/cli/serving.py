@@ -14,8 +14,17 @@ import trio
 from worker import telemetry
 from worker.cli import terminal as output
 from worker.cli.interrupts import handing_over_signals
-from worker.cli.options import RUN, job_option, json_option, read_job, with_settings
+from worker.cli.options import (
+    RUN,
+    STORE,
+    given_options,
+    job_option,
+    json_option,
+    read_job,
+    with_settings,
+)
 from worker.cli.results import print_result
+from worker.cli.summary import Following
 from worker.config import Config
 from worker.job.result import Result
 from worker.job.run import RunRequest, run_gateway, run_shell
@@ -49,7 +58,7 @@ def shell(settings: Config, *, job: str, commit: bool, command: tuple[str, ...])
             f"The endpoint of the buckets is $S3_ENDPOINT. s3://out is {end}.", err=True, dim=True
         )
     result = _run(run_shell, request, argv=argv, commit=commit)
-    print_result(result, as_json=False)
+    print_result(result, settings, following=Following(given_options(STORE)))
     return result.exit_code
 
 
@@ -80,7 +89,7 @@ def gateway(settings: Config, *, job: str, as_json: bool) -> int:
     request = RunRequest(read_job(job), settings, dict(os.environ))
     result = _run(run_gateway, request, ready=ready)
     if result.exit_code:
-        print_result(result, as_json=False)
+        print_result(result, settings, following=Following(given_options(STORE)))
     return result.exit_code
 
 

@@ -92,24 +92,40 @@ def _print_batch(
     return widths
 
 
-def print_facts(facts: Iterable[tuple[str, str]], *, indent: str = "") -> None:
+Fact = tuple[str, str | Sequence[str]]
+"""A name and its value: a text, or several sentences."""
+
+
+def print_facts(facts: Iterable[Fact]) -> None:
     """Print names and values in two columns; a fact with an empty value is omitted.
 
-    On a terminal a value of one line is wrapped at its spaces. Values of several lines, such as
-    code, keep their lines.
+    On a terminal, sentences and a text of one line are wrapped at their spaces. A text of several
+    lines, such as code, keeps its lines.
     """
+    for line in format_facts(facts, wraps=on_terminal(), dims=on_terminal()):
+        print(line)
+
+
+def format_facts(facts: Iterable[Fact], *, wraps: bool, dims: bool = False) -> Iterator[str]:
+    """Yield the lines of names and values in two columns; as ``print_facts``."""
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
-    room = shutil.get_terminal_size().columns - len(indent) - width - 2
+    room = shutil.get_terminal_size().columns - width - 2
     for name, value in shown:
-        lines = [escape_controls(line) for line in value.split("\n")]
-        if on_terminal() and len(lines) == 1 and " " in value and room > 20:
-            lines = textwrap.wrap(lines[0], room, break_long_words=False, break_on_hyphens=False)
-        first, *rest = lines or [""]
-        label = click.style(f"{name:<{width}}", dim=True) if on_terminal() else f"{name:<{width}}"
-        print(f"{indent}{label}  {first}")
-        for line in rest:
-            print(f"{indent}{'':<{width}}  {line}")
+        is_code = isinstance(value, str) and "\n" in value
+        texts = value.split("\n") if isinstance(value, str) else value
+        lines = [escape_controls(text) for text in texts]
+        if wraps and not is_code and room > 20:
+            lines = [part for line in lines for part in _wrap(line, room)]
+        for number, line in enumerate(lines):
+            label = f"{'' if number else name:<{width}}"
+            yield f"{click.style(label, dim=True) if dims else label}  {line}"
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    # A name, path or id is not broken: it can be copied.
+    found = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+    return found or [""]
 
 
 # --- formats --------------------------------------------------------------------------------------

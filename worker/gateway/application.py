@@ -39,6 +39,12 @@ log = telemetry.logger()
 STORE_FULL = "The disk of the store that the output is written to is full."
 SCRATCH_FULL = "The disk of the worker's scratch directory is full."
 SERVER = (b"server", b"worker")
+OBJECT_TRANSFERS = frozenset(
+    {"GetObject", "PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"}
+)
+"""Operations that read or write the content of an object."""
+NOT_MODIFIED = 304
+"""The status of a GetObject that has no content."""
 
 
 @attrs.define(eq=False)
@@ -141,7 +147,7 @@ class S3Application:
         request_id = secrets.token_hex(8).upper()
         request: Request | None = None
         name: str | None = None
-        writes, transferred, refused = False, 0, 0
+        writes, transferred, refused, counted = False, 0, 0, False
         try:
             request = parse(head.method, head.path, head.query, head.headers, buckets=self.buckets)
             name = request.bucket
@@ -174,13 +180,16 @@ class S3Application:
                 else:
                     response = await READS[operation.name](context)
                 transferred = context.transferred
+                counted = operation.name in OBJECT_TRANSFERS and response.status != NOT_MODIFIED
         except ClientDisconnected:
             raise
         except Exception as error:
             refused = 1
             response = self._refuse(error, request_id, request, head)
         if name is not None:
-            self.counters.add(name, writes=writes, refused=refused, transferred=transferred)
+            self.counters.add(
+                name, writes=writes, refused=refused, transferred=transferred, objects=int(counted)
+            )
         response.headers.append((b"x-amz-request-id", request_id.encode()))
         response.headers.append((b"x-amz-id-2", self._host_id.encode()))
         response.headers.append(SERVER)

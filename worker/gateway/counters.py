@@ -8,7 +8,9 @@ import attrs
 from worker.gateway.messages import BucketStatistics, Statistics
 
 FIELDS = tuple(field.name for field in attrs.fields(BucketStatistics))
-READS, WRITES, REFUSED, BYTES_READ, BYTES_WRITTEN = range(len(FIELDS))
+READS, WRITES, REFUSED, BYTES_READ, BYTES_WRITTEN, OBJECTS_READ, OBJECTS_WRITTEN = range(
+    len(FIELDS)
+)
 WORD = 8
 
 
@@ -34,13 +36,25 @@ class Counters:
             bucket: (first + number) * len(FIELDS) for number, bucket in enumerate(self._buckets)
         }
 
-    def add(self, bucket: str, *, writes: bool, refused: int = 0, transferred: int = 0) -> None:
-        """Count one request with *transferred* payload bytes; ignore unknown buckets."""
+    def add(
+        self,
+        bucket: str,
+        *,
+        writes: bool,
+        refused: int = 0,
+        transferred: int = 0,
+        objects: int = 0,
+    ) -> None:
+        """Count one request with *transferred* payload bytes; ignore unknown buckets.
+
+        *objects* is 1 if the request read or wrote a whole object or a range of one.
+        """
         row = self._rows.get(bucket)
         if row is not None:
             self._table[row + (WRITES if writes else READS)] += 1
             self._table[row + REFUSED] += refused
             self._table[row + (BYTES_WRITTEN if writes else BYTES_READ)] += transferred
+            self._table[row + (OBJECTS_WRITTEN if writes else OBJECTS_READ)] += objects
 
     def add_bytes_read(self, bucket: str, amount: int) -> None:
         """Count payload bytes that were sent after the response had started."""

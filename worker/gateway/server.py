@@ -30,6 +30,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
 from worker import telemetry
+from worker.errors import WorkerError
 from worker.gateway.admin import create_admin
 from worker.gateway.application import S3Application
 from worker.gateway.connections import Connections, Slot, accept_connections, bound
@@ -524,7 +525,9 @@ class S3Stream:
         except ClientDisconnected:
             pass
         except Exception as error:
-            log.error("gateway.failed", reason=str(error), exc_info=error)
+            # An error that is raised on purpose, such as damaged data, explains itself.
+            trace = None if isinstance(error, WorkerError) else error
+            log.error("gateway.failed", reason=str(error), exc_info=trace)
         finally:
             self.body.close()
             if not self._closed:

@@ -139,8 +139,9 @@ class DatumProcessor:
                 self.output.bucket.start_epoch()
                 self.record.add_datum(_result(datum, "success", attempt, started))
                 return None
-            self._log_failure(datum, failure, attempt)
-            if not failure.retryable or attempt >= tries:
+            is_last = not failure.retryable or attempt >= tries
+            self._log_failure(datum, failure, attempt, is_last=is_last)
+            if is_last:
                 return await self._give_up(datum, failure, attempt=attempt, started=started)
             self.output.bucket.roll_back()
             # A command that runs as root can change its inputs: each try has the commit's files.
@@ -277,7 +278,8 @@ class DatumProcessor:
         if self.plan.spec.transform.err_cmd and await self._recover(datum, failure, attempt):
             self.output.bucket.roll_back()
             await self.empty_output_folder()
-            self.commands.log.warning("datum.recovered", number=datum.number, reason=failure.reason)
+            reason = {} if self.plan.count > 1 else {"reason": failure.reason}
+            self.commands.log.warning("datum.recovered", number=datum.number, **reason)
             self.record.add_datum(_result(datum, "recovered", attempt, started, failure))
             return None
         if self.keep_failed and not self.record.datum_counts.failed:
@@ -292,13 +294,17 @@ class DatumProcessor:
             self.output.bucket.take_snapshot()
         self.output.bucket.roll_back()
 
-    def _log_failure(self, datum: Datum, failure: Failure, attempt: int) -> None:
+    def _log_failure(
+        self, datum: Datum, failure: Failure, attempt: int, *, is_last: bool = True
+    ) -> None:
+        # The last failure of the only datum is the reason of the run, or recovered.
+        reason = {} if is_last and self.plan.count == 1 else {"reason": failure.reason}
         self.commands.log.warning(
             "datum.failed",
             number=datum.number,
             attempt=attempt,
             of=self.plan.spec.datum_tries,
-            reason=failure.reason,
+            **reason,
         )
 
     async def _recover(self, datum: Datum, failure: Failure, attempt: int) -> bool:

@@ -197,7 +197,10 @@ def resolve(store: Store, spec: PfsInput) -> ResolvedInput:
     else:
         head = store.head(branch)
         if head is None:
-            raise Unrunnable(f"{where}: {branch} has no commit; `worker put` can make one")
+            raise Unrunnable(
+                f"{where}: {branch} has no commit; `worker put {branch} DIRECTORY` or "
+                f"`worker run --input {spec.name}=DIRECTORY` makes one"
+            )
         name = head.commit
     try:
         commit = store.commit(name)

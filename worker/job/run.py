@@ -3,6 +3,7 @@
 `run_job`, `run_shell` and `run_gateway` differ only in what happens while the buckets are served.
 """
 
+import math
 import secrets
 import signal
 import uuid
@@ -28,7 +29,7 @@ from worker.job.plan import Datum, Plan, Unrunnable, make_plan, open_job_store
 from worker.job.publish import Output, open_output, retry_hint
 from worker.job.result import Result, RunRecord
 from worker.job.scratch import scratch_folder
-from worker.job.state import Event, Watch, unwatched
+from worker.job.state import Event, Progress, Watch, unwatched
 from worker.job.workspace import open_processor
 from worker.spec.pipeline import JobSpec
 from worker.store.publish import BranchNotMoved
@@ -56,11 +57,19 @@ Work = Callable[[DatumProcessor], Awaitable[Outcome]]
 
 
 async def run_job(
-    request: RunRequest, *, log: FilteringBoundLogger, watch: Watch = unwatched
+    request: RunRequest,
+    *,
+    log: FilteringBoundLogger,
+    watch: Watch = unwatched,
+    traffic_interval: float = math.inf,
 ) -> Result:
-    """Run a job and return its result; every error of the run is in the result."""
+    """Run a job and return its result; every error of the run is in the result.
+
+    *watch* gets the traffic of the buckets every *traffic_interval* seconds.
+    """
     stop = StopRequest(CommandSignals(request.config.grace))
-    return await _run(request, DatumProcessor.process_all, stop, log, watch)
+    work = DatumProcessor.process_all
+    return await _run(request, work, stop, log, watch, traffic_interval=traffic_interval)
 
 
 async def run_shell(
@@ -142,10 +151,11 @@ async def _run(
     watch: Watch,
     *,
     ignored: Collection[signal.Signals] = (),
+    traffic_interval: float = math.inf,
 ) -> Result:
     """Run a job from its request to its result, handling signals and errors."""
     job = request.spec.job_id or uuid.uuid4().hex
-    record = RunRecord(job, log.bind(job=job), watch)
+    record = RunRecord(job, log.bind(job=job), watch, traffic_interval)
     become_subreaper()
     keep_private()
     try:
@@ -156,13 +166,13 @@ async def _run(
             nursery.cancel_scope.cancel()
     except Exception as error:
         result = _fail(record, stop, error, request.config.scratch)
-    write = record.log.error if result.exit_code else record.log.info
     details: dict[str, Any] = {}
     if result.datum_counts.total > 1:
         details["datum_counts"] = attrs.asdict(result.datum_counts)
-    if result.reason:
+    # The caller reports the reason of a failure.
+    if result.reason and result.exit_code == 0:
         details["reason"] = result.reason
-    write("run.ended", state=result.state.value, cause=result.cause.value, **details)
+    record.log.info("run.ended", state=result.state.value, cause=result.cause.value, **details)
     return result
 
 
@@ -232,7 +242,11 @@ async def _execute(
         record.enter(Event.READY)
         with record.step("run"):
             try:
-                outcome = await work(processor)
+                async with open_plain_nursery() as nursery:
+                    if pool is not None:
+                        nursery.start_soon(_watch_traffic, pool, record)
+                    outcome = await work(processor)
+                    nursery.cancel_scope.cancel()
                 publishes = outcome.cause in (Cause.PUBLISHED, Cause.RECOVERED)
                 keeps = request.config.keep_failed and outcome.cause.exit_status != 0
                 if publishes or keeps:
@@ -250,6 +264,14 @@ async def _execute(
             with record.step("drain"):
                 await _drain(pool, request.config.gateway.drain, record)
         return plan, outcome
+
+
+async def _watch_traffic(pool: GatewayPool, record: RunRecord) -> None:
+    """Announce the traffic of the buckets to observers."""
+    while True:
+        await trio.sleep(record.traffic_interval)
+        buckets = (await pool.count()).buckets
+        record.watch(Progress(record.state, "traffic", buckets=buckets))
 
 
 async def _drain(pool: GatewayPool, deadline: float, record: RunRecord) -> None:
@@ -319,7 +341,8 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
     """Return the result of a run that *error* ended."""
     if record.result is not None:
         # The result is decided; only the clean-up failed.
-        record.log.error("run.cleanup_failed", reason=str(error), exc_info=error)
+        trace = error if cause_of(error) is Cause.INTERNAL else None
+        record.log.error("run.cleanup_failed", reason=str(error), exc_info=trace)
         return record.result
     cause = cause_of(error)
     if isinstance(error, NotFound) and record.plan is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from worker.errors import WorkerError
+from worker.gateway.messages import BucketStatistics
 
 
 class State(enum.Enum):
@@ -83,7 +84,8 @@ class Progress:
 
     state: State
     step: str
-    """``resolve image serve run command drain publish report done``, or the value of an event."""
+    """``resolve image serve run command traffic drain publish report done``, or the value of an
+    event."""
     datum: int = 0
     """The number of the datum, from 1; 0 if the step concerns none."""
     datums: int = 0
@@ -92,6 +94,8 @@ class Progress:
     """The number of datums that have failed."""
     report: Mapping[str, Any] = attrs.field(factory=dict)
     """For the step ``report``: the JSON object that the user's code reported."""
+    buckets: Mapping[str, BucketStatistics] = attrs.field(factory=dict)
+    """For the step ``traffic``: the traffic of each bucket so far."""
 
 
 Watch = Callable[[Progress], None]

@@ -1,0 +1,226 @@
+"""What a run reports at its end: what it read and wrote, why it failed, and what to do next."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+
+import pytest
+from builders import a_commit, a_job
+
+READS = "aws s3 cp s3://labresults/a.txt - --only-show-errors > /dev/null"
+WRITES = "echo data | aws s3 cp - s3://out/half --only-show-errors"
+FAILS = "echo cannot read plate 7 >&2; exit 3"
+TEXT = {"WORKER_LOG_FORMAT": "console"}
+
+
+def commands(text):
+    """Return the command lines in a report, as words."""
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("  worker ")]
+
+
+def follow(site, words):
+    """Run a command line that a report names, without the variable that names the store."""
+    without = {name: value for name, value in site.environment.items() if name != "WORKER_STORE"}
+    return subprocess.run(
+        site.command(*words[1:]),
+        cwd=site.root,
+        env=without,
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+@pytest.fixture
+def given(site):
+    """An input commit of one file in a folder whose name has a space, relative to the site."""
+    from worker.store.repository import open_store
+
+    return a_commit(open_store(site.root / "the lake"), {"a.txt": b"12345"})
+
+
+def run(site, document, *arguments, **environment):
+    """Run a job on the store of `given`, which only an option names."""
+    arguments = ("--store", "./the lake", *arguments)
+    return site.worker("run", "--job", site.job(document), *arguments, **environment)
+
+
+def test_the_summary_of_a_success_tells_what_was_read_and_written(site, given):
+    """The only line of standard output is the commit, and each command of the summary works."""
+    done = run(site, a_job(READS, WRITES), **TEXT)
+
+    commit = done.out.strip()
+    assert 1 == len(done.out.splitlines())
+    said = " ".join(done.err.split())
+    assert f"s3://labresults: 1 object, 5 bytes of {given.name}" in said
+    assert "s3://out: 1 object, 5 bytes" in said
+    assert "1 file, 5 bytes on copy@master" in said
+    assert str(site.root / "the lake") in said
+    lists, shows = commands(done.err)
+    assert ("ls", "show") == (lists[1], shows[1])
+    assert "half" in follow(site, lists).stdout
+    assert commit in follow(site, shows).stdout
+
+
+def test_the_summary_is_an_event_of_a_log_in_json(site, given):
+    done = run(site, a_job(READS, WRITES))
+
+    event = done.events[-1]
+    assert "worker.succeeded" == event["event"]
+    assert (done.out.strip(), "copy@master", 1, 5) == tuple(
+        event[name] for name in ("commit", "branch", "files", "size")
+    )
+    assert {"labresults": str(given.name)} == event["inputs"]
+    assert (1, 5) == tuple(
+        event["buckets"]["labresults"][name] for name in ("objects_read", "bytes_read")
+    )
+    assert ["ls", "show"] == [command.split()[1] for command in event["next"]]
+
+
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize(
+    ("changes", "arguments"),
+    [({}, ()), ({"datumTries": 2}, ()), ({}, ("--log-level", "error"))],
+    ids=["one try", "two tries", "errors only"],
+)
+@pytest.mark.parametrize("environment", [TEXT, {}], ids=["text", "json"])
+def test_the_reason_of_a_failure_is_reported_once(site, changes, arguments, environment):
+    """Beside the reasons of earlier tries, which need not be the same, and without a traceback."""
+    done = run(site, a_job(FAILS, **{"datumTries": 1, **changes}), *arguments, **environment)
+
+    assert 10 == done.status
+    tries = changes.get("datumTries", 1)
+    assert tries == done.err.count("the command exited with code 3")
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.usefixtures("given")
+def test_the_last_lines_of_the_command_are_repeated_if_the_log_hides_them(site):
+    shown = run(site, a_job(FAILS, datumTries=1), **TEXT)
+    hidden = run(site, a_job(FAILS, datumTries=1), "--log-level", "error", **TEXT)
+
+    assert "Last lines of the command:" not in shown.err
+    assert "│ cannot read plate 7" in hidden.err.partition("Last lines of the command:")[2]
+
+
+@pytest.mark.usefixtures("given")
+def test_the_commands_after_a_failure_keep_its_output_and_show_it(site):
+    """With the options of the run, so that they can be pasted."""
+    document = a_job(WRITES, FAILS, datumTries=1)
+    failed = run(site, document, "--grace", "2s", "--log-level", "error", **TEXT)
+
+    assert "s3://out: 1 object, 5 bytes, discarded" in failed.err
+    again, shell = commands(failed.err)
+    assert ["worker", "shell", "--job", str(site.root / "job.json")] == shell[:4]
+    assert ["--store", "./the lake"] == shell[4:6]
+    assert ["--grace", "2s"] == shell[6:8]
+    kept = follow(site, [*again, "--log-format", "console"])
+    assert (10, "--keep-failed") == (kept.returncode, again[-1])
+    lists, shows, shell = commands(kept.stderr)
+    assert "half" in follow(site, lists).stdout
+    assert "failure" in follow(site, shows).stdout
+    listed = follow(site, [*shell, "--", "aws", "s3", "ls", "s3://labresults"])
+    assert "a.txt" in listed.stdout
+
+
+@pytest.mark.usefixtures("given")
+def test_a_document_from_standard_input_is_a_placeholder_in_the_commands(site):
+    done = site.worker(
+        "run", "-", "--store", "the lake", given=json.dumps(a_job(FAILS, datumTries=1)), **TEXT
+    )
+
+    assert [["--job", "FILE"]] * 2 == [words[2:4] for words in commands(done.err)]
+
+
+@pytest.mark.usefixtures("given")
+def test_secrets_of_the_command_line_are_redacted_in_the_commands(site):
+    option = ("--store-option", "aws_secret_access_key=s3cr3t-value")
+
+    done = run(site, a_job(FAILS, datumTries=1), *option, **TEXT)
+
+    assert "aws_secret_access_key=***" in done.err
+    assert "s3cr3t-value" not in done.err
+
+
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize("environment", [TEXT, {}], ids=["text", "json"])
+def test_a_run_that_was_interrupted_advises_no_other_try(site, environment):
+    """The user has decided it; a scheduler finds the exit status."""
+    document = a_job(f"kill -{signal.SIGINT} $AGENT; sleep 1000")
+    command = site.command("run", "--job", site.job(document), "--store", "the lake")
+    # The shell becomes the worker, whose process id it knows.
+    command = ["sh", "-c", f"AGENT=$$ exec {shlex.join(command)} --pass-env AGENT"]
+
+    done = subprocess.run(
+        command,
+        cwd=site.root,
+        env={**site.environment, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+    assert 75 == done.returncode
+    assert 1 == done.stderr.count("stopped by SIGINT before it could publish")
+    assert "retry" not in done.stderr
+    assert [] == commands(done.stderr)
+
+
+def test_a_folder_as_input_is_reported_as_its_commit(site):
+    """Also one that is unchanged, which makes no new commit."""
+    (site.root / "results").mkdir()
+    (site.root / "results" / "a.txt").write_text("1")
+
+    first, second = (run(site, a_job("true"), "--input", "labresults=results") for _ in range(2))
+
+    events = [
+        next(each for each in done.events if each["event"] == "input.committed")
+        for done in (first, second)
+    ]
+    assert [("labresults", 1, True), ("labresults", 1, False)] == [
+        (each["input"], each["files"], each["changed"]) for each in events
+    ]
+    assert 1 == len({each["commit"] for each in events})
+    assert events[0]["commit"] == first.events[-1]["inputs"]["labresults"]
+
+
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize("environment", [TEXT, {}], ids=["text", "json"])
+def test_the_summary_shows_each_warning_once(site, environment):
+    """An empty output, and a process that each of two tries leaves."""
+    done = run(site, a_job("true"), **environment)
+
+    text = "the output is empty: s3://out contains no file at the end"
+    if environment:
+        summary = " ".join(done.err[done.err.index("read     ") :].split())
+        assert 1 == summary.count(text)
+    else:
+        assert [text] == [each[: len(text)] for each in done.events[-1]["warnings"]]
+
+
+@pytest.mark.usefixtures("given")
+def test_a_terminal_shows_traffic_while_the_command_runs(site):
+    """In a terminal of 80 columns, on its last line."""
+    document = a_job(READS, WRITES, "sleep 3")
+    command = shlex.join(site.command("run", "--job", site.job(document), "--store", "the lake"))
+
+    done = subprocess.run(
+        ["script", "-qec", f"stty cols 80; {command}", "/dev/null"],
+        cwd=site.root,
+        env={**os.environ, **site.environment, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+    assert 0 == done.returncode
+    status = [part for part in done.stdout.split("\r") if " · running" in part]
+    assert any("labresults 1 object, 5 bytes · out 1 object, 5 bytes" in part for part in status)
+    assert "on copy@master" in done.stdout
