@@ -83,3 +83,12 @@ def test_a_redacted_stream_equals_the_redacted_whole(secrets, pieces):
     ways = [way for secret in secrets for way in Redactor([secret])._forms]
 
     assert model(ways, b"".join(pieces)) == redact(secrets, *pieces)
+
+
+def test_bytes_that_are_withheld_before_a_gap_are_dropped():
+    """They may be the start of a secret whose end is missing."""
+    redactor = Redactor([b"hunter22"])
+
+    assert b"a " == redactor.feed(b"a hunter")
+    assert len(b"hunter") == redactor.drop()
+    assert b"22 b" == redactor.feed(b"22 b") + redactor.finish()

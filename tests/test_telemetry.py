@@ -317,7 +317,7 @@ def test_a_multi_line_secret_is_redacted_line_by_line(stream):
     redaction.hide([KEY.encode()])
 
     for line in KEY.splitlines():
-        telemetry.logger().info("command.output", line=f"  {line}")
+        telemetry.logger().info("command.output", stream="stdout", text=f"  {line}")
 
     lines = [json.loads(line)["line"] for line in stream.getvalue().splitlines()]
     assert [f"  {redaction.HIDDEN}"] * 4 == lines
@@ -343,6 +343,108 @@ def test_short_values_and_the_frame_of_a_line_are_not_redacted(stream):
 
     found = json.loads(stream.getvalue())
     assert ("info", "a", "***") == (found["level"], found["event"], found["text"])
+
+
+# --- output of commands ---------------------------------------------------------------------------
+
+
+def log_output(text, **fields):
+    telemetry.logger().info("command.output", stream="stdout", text=text, **fields)
+
+
+def test_in_json_each_line_of_output_is_an_event(stream):
+    """What the lines of one event share is repeated in each."""
+    telemetry.configure("json", "info", stream=stream)
+
+    log_output('a\n\n"é"', datum=3)
+
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert ["a", "", '"é"'] == [event.pop("line") for event in events]
+    first, *others = events
+    assert [first, first] == others
+    assert first.pop("time").endswith("Z")
+    assert {"level": "info", "event": "command.output", "stream": "stdout", "datum": 3} == first
+
+
+def test_a_line_of_output_has_no_white_space_between_its_fields(stream):
+    """A command may print millions of lines."""
+    telemetry.configure("json", "info", stream=stream)
+
+    log_output("x")
+
+    assert " " not in stream.getvalue()
+
+
+def test_in_text_each_line_of_output_is_a_line_of_its_own(stream):
+    telemetry.configure("console", "info", stream=stream)
+
+    log_output("a\nb")
+
+    assert ["stdout │ a", "stdout │ b"] == [
+        line.partition(" ")[2] for line in stream.getvalue().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_a_line_without_an_end_is_marked(stream, format_):
+    telemetry.configure(format_, "info", stream=stream)
+
+    log_output("Password: ", unfinished=True)
+
+    line = stream.getvalue()
+    if format_ == "json":
+        assert ("Password: ", True) == (json.loads(line)["line"], json.loads(line)["unfinished"])
+    else:
+        assert line.endswith("stdout ┆ Password: \n")
+
+
+def test_on_a_terminal_a_line_without_an_end_is_not_logged():
+    """The status line shows it."""
+    terminal = Terminal()
+    telemetry.configure("auto", "info", stream=terminal)
+
+    log_output("Password: ", unfinished=True)
+
+    assert "" == terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [
+        pytest.param("x" * 100, "x" * 39, id="ASCII"),
+        pytest.param("計" * 30, "計" * 19, id="wide characters"),
+        pytest.param("e\u0301" * 50, "e\u0301" * 39, id="combining characters"),
+    ],
+)
+def test_the_status_fits_on_one_line_of_the_terminal(monkeypatch, status, shown):
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+    writer = telemetry.LineWriter(terminal)
+
+    writer.show(status)
+
+    assert telemetry.ERASE_LINE + shown == terminal.getvalue()
+
+
+def test_lines_of_several_threads_are_not_mixed():
+    """The status line is erased and drawn with each line as a whole."""
+    terminal = Terminal()
+    writer = telemetry.LineWriter(terminal)
+    writer.show("status")
+    line = "x" * 50
+
+    def write():
+        for _ in range(500):
+            writer.msg(line)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    shown = telemetry.ERASE_LINE + line + "\nstatus"
+    assert telemetry.ERASE_LINE + "status" + shown * 2000 == terminal.getvalue()
 
 
 # --- other properties -----------------------------------------------------------------------------
@@ -378,7 +480,9 @@ def test_a_command_cannot_drive_the_terminal():
     terminal = Terminal()
     telemetry.configure("console", "info", stream=terminal)
 
-    telemetry.logger().info("command.output", line="\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2J")
+    telemetry.logger().info(
+        "command.output", stream="stdout", text="\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2J"
+    )
 
     assert "\x1b[31mred\x1b[0m" in terminal.getvalue()
     assert "\\x1b]0;title\\x07\\x1b[2J" in terminal.getvalue()

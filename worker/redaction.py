@@ -94,6 +94,12 @@ class Redactor:
         """Return the rest of the stream, redacted."""
         return self._take(len(self._withheld))
 
+    def drop(self) -> int:
+        """Drop the withheld bytes, because what follows them is missing; return their number."""
+        count = len(self._withheld)
+        self._withheld, self._masked = b"", 0
+        return count
+
     def text(self, text: str) -> str:
         """Return *text* redacted, independent of the stream."""
         if self._pattern is None:

@@ -5,6 +5,7 @@ Every line passes through one pipeline: events of this program, records of the s
 pipeline redacts secrets last, just before rendering.
 """
 
+import json
 import logging
 import re
 import shutil
@@ -71,8 +72,38 @@ def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 # --- rendering ------------------------------------------------------------------------------------
 
 
+OUTPUT = "command.output"
+"""The event of a command's output. Its field ``text`` has one or more lines of the same ``stream``;
+``unfinished`` marks a line that has no end yet."""
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+def render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Return an event as a line of JSON, and a command's output as one such line per line of it.
+
+    A processor of structlog.
+    """
+    frame = {name: event.pop(name) for name in ("time", "level", "event") if name in event}
+    if frame.get("event") != OUTPUT or "text" not in event:
+        return _encode({**frame, **event})
+    lines = str(event.pop("text")).split("\n")
+    # A command may print millions of lines: what they share is encoded once.
+    shared = _encode({**frame, **event})[:-1]
+    return "\n".join([f'{shared},"line":{_encode(line)}}}' for line in lines])
+
+
+def drop_unfinished(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Drop a line without an end, since a status line shows it: a processor of structlog."""
+    if event.get("unfinished"):
+        raise structlog.DropEvent
+    return event
+
+
 class ConsoleRenderer:
-    """Renders ``12:00:01 info  gateway.ready  url=…``, and the command's output as ``… │ line``."""
+    """Renders ``12:00:01 info  gateway.ready  url=…``, and the command's output as ``… │ line``.
+
+    Before a line that has no end yet, there is a broken bar (``┆``).
+    """
 
     def __init__(self, *, colors: bool, tracebacks: bool) -> None:
         self._colors = colors
@@ -84,17 +115,21 @@ class ConsoleRenderer:
         name = escape_controls(str(event.pop("event")))
         trace = event.pop("exception", None)
         event.pop("job", None)
-        if (line := event.pop("line", None)) is not None:
-            stream = escape_controls(str(event.pop("stream", name)))
-            # The command may print colors, and nothing else that drives the terminal.
-            shown = escape_controls(str(line), colors=True)
-            return f"{self._paint('2', f'{time} {stream:>6} │')} {shown}"
+        if name == OUTPUT and "text" in event:
+            return self._output(time, event)
         fields = "  ".join(f"{self._paint('2', k + '=')}{_field(v)}" for k, v in event.items())
         head = f"{self._paint('2', time)} {self._paint(COLORS.get(level, '0'), f'{level:<7}')}"
         text = f"{head} {name:<22} {fields}".rstrip()
         if trace and self._tracebacks:
             text += "\n" + escape_controls(trace, keep="\t\n")
         return text
+
+    def _output(self, time: str, event: EventDict) -> str:
+        stream, bar = escape_controls(str(event["stream"])), "┆" if "unfinished" in event else "│"
+        head = self._paint("2", f"{time} {stream:>6} {bar}")
+        # The command may print colors, and nothing else that drives the terminal.
+        text = escape_controls(str(event["text"]), keep="\t\n", colors=True)
+        return f"{head} " + text.replace("\n", f"\n{head} ")
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colors else text
@@ -105,15 +140,31 @@ def _field(value: Any) -> str:
     return repr(text) if not text or (" " in text and not isinstance(value, list | dict)) else text
 
 
+def _cut(text: str, width: int) -> str:
+    """Return as much of *text* as fits into *width* columns."""
+    if text.isascii():
+        return text[:width]
+    from wcwidth import wcwidth  # Most logs have no status line.
+
+    columns = 0
+    for index, character in enumerate(text):
+        columns += max(0, wcwidth(character))
+        if columns > width:
+            return text[:index]
+    return text
+
+
 @attrs.define(eq=False)
 class LineWriter:
     """Writes lines to a stream, and ignores them once the stream fails: a job outlives its log.
 
     On a terminal a status line can be kept below the lines. It is erased before each line and drawn
-    again after it. An instance is structlog's factory of loggers and its only logger.
+    again after it. An instance is structlog's factory of loggers and its only logger, and can be
+    used by several threads.
     """
 
     _stream: TextIO | None
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _status: str = attrs.field(default="", init=False)
 
     @property
@@ -126,15 +177,17 @@ class LineWriter:
         return self
 
     def msg(self, line: str) -> None:
-        """Write one line."""
-        self._write(f"{ERASE_LINE}{line}\n{self._status}" if self._status else f"{line}\n")
+        """Write one line, or several."""
+        with self._lock:
+            self._write(f"{ERASE_LINE}{line}\n{self._status}" if self._status else f"{line}\n")
 
     def show(self, status: str) -> None:
         """Keep *status* below the lines, cut to the width of the terminal; ``""`` removes it."""
-        before, width = self._status, shutil.get_terminal_size().columns - 1
-        self._status = escape_controls(redact(status))[:width]
-        if before or self._status:
-            self._write(ERASE_LINE + self._status)
+        width = shutil.get_terminal_size().columns - 1
+        with self._lock:
+            before, self._status = self._status, _cut(escape_controls(redact(status)), width)
+            if before or self._status:
+                self._write(ERASE_LINE + self._status)
 
     def _write(self, text: str) -> None:
         if self._stream is None:
@@ -185,7 +238,7 @@ def configure(
         renderer: Any = ConsoleRenderer(colors=terminal, tracebacks=tracebacks)
     else:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
-        renderer = structlog.processors.JSONRenderer()
+        renderer = render_json
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -193,6 +246,7 @@ def configure(
             stamp,
             structlog.processors.format_exc_info,
             redact_event,
+            *([drop_unfinished] if terminal and renderer is not render_json else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

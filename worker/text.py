@@ -43,7 +43,8 @@ def format_duration(seconds: float) -> str:
 
 # C0 and C1 controls, line separators, bidirectional overrides, and lone surrogates.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
+COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
+"""Matches an ANSI color sequence."""
 
 
 def escape_controls(text: str, *, keep: str = "\t", colors: bool = False) -> str:
@@ -54,7 +55,7 @@ def escape_controls(text: str, *, keep: str = "\t", colors: bool = False) -> str
     if not _CONTROL.search(text):
         return text
     if colors:
-        pieces = _COLOR.split(text)
+        pieces = COLOR.split(text)
         # Every second piece is a color sequence.
         pieces[::2] = [escape_controls(piece, keep=keep) for piece in pieces[::2]]
         return "".join(pieces)

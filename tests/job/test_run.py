@@ -43,6 +43,12 @@ def contents(store, commit) -> dict[str, bytes]:
     return {e.key: b"".join(reader.pieces(e.extents)) for e in tree.entries()}
 
 
+def printed(logged) -> list[str]:
+    """Return the lines that commands have printed, from the captured events."""
+    texts = [e["text"] for e in logged.entries if e["event"] == "command.output"]
+    return [line for text in texts for line in text.split("\n")]
+
+
 def left_in(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
@@ -535,6 +541,34 @@ async def test_a_job_without_datums_makes_an_empty_commit(store, a_request, log)
     assert (0, 0, ()) == (result.exit_code, result.files, result.datums)
 
 
+async def test_a_line_without_an_end_is_announced_and_logged(store, a_request, log, logged):
+    """The command waits until its prompt was announced, so it is not logged as a line before."""
+    a_commit(store, {"a": b"1"})
+    announced = []
+
+    def watch(progress):
+        if progress.step == "output":
+            announced.append(progress.unfinished)
+            if progress.unfinished == "Continue? ":
+                answer.write_text("yes")
+
+    job = a_job(
+        "printf 'Continue? '", "until [ -e $ANSWER ]; do sleep 0.1; done", "cat $ANSWER; echo"
+    )
+    request = a_request(job, pass_environment=("ANSWER",))
+    answer = Path(request.config.scratch).parent / "answer"
+    request = attrs.evolve(request, environment={**os.environ, "ANSWER": str(answer)})
+    result = await run_job(request, log=log, watch=watch)
+    events = [e for e in logged.entries if e["event"] == "command.output"]
+
+    assert 0 == result.exit_code
+    assert "Continue? " in announced
+    assert [("Continue? ", True), ("Continue? yes", False)] == [
+        (e["text"], "unfinished" in e) for e in events
+    ]
+    assert ["Continue? yes"] == list(result.log_tail)
+
+
 async def test_the_command_does_not_get_the_credentials_of_the_agent(store, a_request, log, logged):
     a_commit(store, {"a": b"1"})
     request = a_request(a_job("env | sort"), pass_environment=("MY_*",))
@@ -547,7 +581,7 @@ async def test_the_command_does_not_get_the_credentials_of_the_agent(store, a_re
         },
     )
     await run_job(request, log=log)
-    output = [e["line"] for e in logged.entries if e["event"] == "command.output"]
+    output = printed(logged)
 
     assert "AWS_SECRET_ACCESS_KEY=default" in output
     assert "MY_OWN=let-through" in output
@@ -567,7 +601,7 @@ async def test_secrets_reach_only_the_command(store, a_request, log, logged, tmp
         {"name": "db", "key": "password", "envVar": "PASSWORD", "mountPath": "/db"}
     ]
     result = await run_job(a_request(job, secrets=tmp_path / "secrets"), log=log)
-    output = [e["line"].strip() for e in logged.entries if e["event"] == "command.output"]
+    output = [line.strip() for line in printed(logged)]
 
     assert 0 == result.exit_code
     assert ["***", "***", "8"] == output

@@ -13,7 +13,8 @@ import trio
 
 from worker.redaction import Redactor
 from worker.supervisor import cgroup as cgroups
-from worker.supervisor.command import CommandExit, CommandSignals, OutputHandler, run_command
+from worker.supervisor.command import CommandExit, CommandSignals, run_command
+from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied, Usage
 from worker.system import become_subreaper
 
@@ -53,7 +54,7 @@ async def run(
         CommandSpec(argv, {"PATH": os.environ["PATH"]}),
         stdin=b"",
         command_signals=CommandSignals(2),
-        output=OutputHandler(lambda _, line: lines.append(line), Redactor(())),
+        output=OutputHandler(lambda _, found: lines.extend(found), Redactor(())),
         on_usage=(usages if usages is not None else []).append,
     )
 

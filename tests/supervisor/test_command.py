@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from worker.redaction import Redactor
-from worker.supervisor.command import CommandExit, CommandSignals, OutputHandler, run_command
+from worker.supervisor.command import CommandExit, CommandSignals, run_command
+from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied, Usage
 from worker.supervisor.users import Identity
 from worker.system import become_subreaper
@@ -22,7 +23,10 @@ class Recorder:
     def __init__(self, *secrets: bytes) -> None:
         self.output: list[tuple[str, str]] = []
         self.usage = Usage()
-        self.handler = OutputHandler(lambda *line: self.output.append(line), Redactor(secrets))
+        self.handler = OutputHandler(self._add, Redactor(secrets))
+
+    def _add(self, stream: str, lines: list[str]) -> None:
+        self.output.extend((stream, line) for line in lines)
 
     @property
     def lines(self) -> list[str]:

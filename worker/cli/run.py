@@ -2,11 +2,9 @@
 
 import os
 import shlex
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 import click
@@ -25,15 +23,12 @@ from worker.cli.options import (
 )
 from worker.cli.result_file import Report, with_result_files
 from worker.cli.results import print_result
-from worker.cli.summary import Following, traffic
+from worker.cli.status import with_status
+from worker.cli.summary import Following
 from worker.cli.terminal import transfer_progress
-from worker.concurrency import open_plain_nursery
 from worker.config import Config
-from worker.gateway.messages import BucketStatistics
 from worker.job.plan import open_job_store
-from worker.job.result import Result
 from worker.job.run import RunRequest, run_job
-from worker.job.state import Progress
 from worker.model import BranchName, Commit, Repo
 from worker.spec.pipeline import CrossInput, Input, JobSpec, PfsInput
 from worker.store.checkin import put_directory
@@ -152,81 +147,3 @@ def _pinned(node: Input, commits: Mapping[str, Commit]) -> Input:
     assert isinstance(node, PfsInput)
     commit = commits.get(node.name)
     return node if commit is None else attrs.evolve(node, commit=commit.name.id)
-
-
-# --- the status line ------------------------------------------------------------------------------
-
-REDRAW_INTERVAL = 1.0
-"""Seconds between two drawings of the status line."""
-
-
-def describe(
-    progress: Progress,
-    report: Mapping[str, Any],
-    seconds: float,
-    buckets: Mapping[str, BucketStatistics],
-) -> str:
-    """Return the status of a run: time, state, datum, try, traffic, and the command's report."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{hours}:{minutes:02}:{rest:02}", progress.state.value]
-    if progress.datums > 1:
-        parts.append(f"datum {progress.datum:,} of {progress.datums:,}")
-    if progress.failed:
-        parts.append(f"{progress.failed:,} failed")
-    if progress.attempt > 1:
-        parts.append(f"try {progress.attempt}")
-    parts.extend(traffic(buckets))
-    done = report.get("progress")
-    if isinstance(done, int | float) and 0 <= done <= 1:
-        parts.append(f"{done:.0%}")
-    elif done is not None:
-        parts.append(str(done))
-    if "text" in report:
-        parts.append(str(report["text"]))
-    return " · ".join(parts)
-
-
-async def with_status(
-    run: Callable[..., Awaitable[Result]], ready: Callable[[], None] = lambda: None
-) -> Result:
-    """Run a job with its status on the last line of the terminal, if the log goes to one.
-
-    *run* is called with ``watch``, a function for the progress of the run, and on a terminal with
-    ``traffic_interval``, the seconds between two reports of the traffic. *ready* is called at each
-    progress.
-    """
-    line = telemetry.status_line()
-    if line is None:
-        return await run(watch=lambda _: ready())
-    last: Progress | None = None
-    report: dict[str, Any] = {}
-    buckets: Mapping[str, BucketStatistics] = {}
-    started = time.monotonic()
-
-    def watch(progress: Progress) -> None:
-        nonlocal last, report, buckets
-        ready()
-        if progress.step == "report":
-            report = {**report, **progress.report}
-        elif progress.step == "traffic":
-            buckets = progress.buckets
-        elif progress.step == "command":
-            last, report = progress, {}
-        elif last is None or progress.state is not last.state:
-            last = progress
-
-    async def redraw() -> None:
-        while True:
-            await trio.sleep(REDRAW_INTERVAL)
-            if last is not None:
-                line.show(describe(last, report, time.monotonic() - started, buckets))
-
-    async with open_plain_nursery() as nursery:
-        nursery.start_soon(redraw)
-        try:
-            result = await run(watch=watch, traffic_interval=REDRAW_INTERVAL)
-        finally:
-            line.show("")
-        nursery.cancel_scope.cancel()
-    return result

@@ -1,4 +1,4 @@
-"""Commands of a run: environment, user and output of the user's code."""
+"""Commands of a run: environment and user of the user's code."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,10 +10,12 @@ import attrs
 from structlog.typing import FilteringBoundLogger
 
 from worker.job.access import Access
+from worker.job.output import log_output
 from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
 from worker.spec.variables import is_known, is_variable
-from worker.supervisor.command import CommandExit, CommandSignals, OutputHandler
+from worker.supervisor.command import CommandExit, CommandSignals
+from worker.supervisor.output import OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
 from worker.supervisor.tree import CommandSpec, Usage
 from worker.supervisor.users import Identity
@@ -272,6 +274,8 @@ class CommandRunner:
     log: FilteringBoundLogger
     command_signals: CommandSignals
     record_usage: Callable[[Usage], None]
+    show_unfinished: Callable[[str], None]
+    """Called with the line that the command has printed without an end, again and again."""
     redactor: Redactor
     identity: Identity | None = None
     runtime: Runtime = attrs.field(factory=ProcessRuntime)
@@ -304,10 +308,7 @@ class CommandRunner:
         """Return a handler that logs the output of a command."""
         fields = {"datum": datum.number} if self.plan.count > 1 else {}
         log = self.log.bind(**fields, **({"attempt": attempt} if attempt > 1 else {}))
-        return OutputHandler(
-            lambda stream, line: log.info("command.output", stream=stream, line=line),
-            self.redactor,
-        )
+        return log_output(log, self.redactor, self.show_unfinished)
 
     async def run(
         self, spec: CommandSpec, stdin: Sequence[str], handler: OutputHandler

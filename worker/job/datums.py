@@ -27,7 +27,8 @@ from worker.model import OUT
 from worker.spec.glob import Match
 from worker.store.checkout import KeyNotAFile
 from worker.store.repository import Store
-from worker.supervisor.command import CommandExit, OutputHandler
+from worker.supervisor.command import CommandExit
+from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted
 
 BACKOFF = 0.5, 30.0

@@ -204,6 +204,10 @@ class RunRecord:
         self.log.info("command.report", **{f"report_{name}": v for name, v in report.items()})
         self.watch(Progress(self.state, "report", report=report))
 
+    def show_unfinished(self, line: str) -> None:
+        """Announce the line that the command has printed without an end to observers."""
+        self.watch(Progress(self.state, "output", unfinished=line))
+
     def add_usage(self, usage: Usage) -> None:
         """Add the resources that a command used."""
         self.usage = self.usage + usage

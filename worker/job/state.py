@@ -84,8 +84,8 @@ class Progress:
 
     state: State
     step: str
-    """``resolve image serve run command traffic drain publish report done``, or the value of an
-    event."""
+    """``resolve image serve run command traffic output drain publish report done``, or the value of
+    an event."""
     datum: int = 0
     """The number of the datum, from 1; 0 if the step concerns none."""
     datums: int = 0
@@ -96,6 +96,9 @@ class Progress:
     """For the step ``report``: the JSON object that the user's code reported."""
     buckets: Mapping[str, BucketStatistics] = attrs.field(factory=dict)
     """For the step ``traffic``: the traffic of each bucket so far."""
+    unfinished: str = ""
+    """For the step ``output``: the line that the command has printed without an end, such as a
+    prompt or a progress bar; empty if there is none any more."""
 
 
 Watch = Callable[[Progress], None]

@@ -111,6 +111,7 @@ async def open_processor(
             log=record.log,
             command_signals=command_signals,
             record_usage=record.add_usage,
+            show_unfinished=record.show_unfinished,
             redactor=redactor,
             identity=identity,
         )

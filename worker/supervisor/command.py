@@ -1,20 +1,18 @@
-"""Running a command: its output, its exit, the signals that stop it, and its whole process tree."""
+"""Running a command: its exit, the signals that stop it, and its whole process tree."""
 
 import os
 import signal
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 
 import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from worker.concurrency import open_plain_nursery
-from worker.redaction import Redactor
 from worker.signals import FORWARDED_SIGNALS, STOP_SIGNALS, not_ignored
 from worker.supervisor.cgroup import own_oom_kills
+from worker.supervisor.output import OutputHandler, open_pump
 from worker.supervisor.tree import (
     KILL_TIMEOUT,
     CommandSpec,
@@ -29,98 +27,8 @@ MAX_LINE = 64 * 1024
 TAIL_LINES = 20
 TAIL_LINE_LENGTH = 2000
 
-# --- output ---------------------------------------------------------------------------------------
-
-
-@attrs.define
-class LineSplitter:
-    """Incremental splitter of a stream of bytes into lines as a terminal shows them.
-
-    A line ends with ``\\n`` or ``\\r\\n``. A lone ``\\r`` returns to the start of the line, as
-    progress bars do, so only the text after the last one is kept. A line longer than *max_line*
-    bytes is truncated, and ends with the number of dropped bytes. Bytes that are not UTF-8 are
-    escaped as ``\\xff``.
-    """
-
-    _max_line: int = MAX_LINE
-    _line: bytearray = attrs.field(init=False, factory=bytearray)
-    _dropped: int = attrs.field(init=False, default=0)
-    """How many bytes of the line were dropped."""
-    _carriage_return: bool = attrs.field(init=False, default=False)
-    """Whether the line ends, so far, with ``\\r``: the next byte may overwrite the line."""
-
-    def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines that *data* completes."""
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            self._append(data[start:end])
-            yield self._take()
-            start = end + 1
-        self._append(data[start:])
-
-    def finish(self) -> Iterator[str]:
-        """Yield the last line if it has no line end."""
-        if self._line or self._dropped:
-            yield self._take()
-
-    def _append(self, piece: bytes) -> None:
-        body = piece.rstrip(b"\r")
-        if not body:
-            # This may still be the first half of \r\n.
-            self._carriage_return = self._carriage_return or bool(piece)
-            return
-        last = body.rfind(b"\r")
-        if self._carriage_return or last >= 0:
-            self._line.clear()
-            self._dropped = 0
-        self._carriage_return = len(body) < len(piece)
-        kept = body[last + 1 : last + 1 + max(0, self._max_line - len(self._line))]
-        self._line += kept
-        self._dropped += len(body) - last - 1 - len(kept)
-
-    def _take(self) -> str:
-        suffix = f" … ({self._dropped:,} bytes more)" if self._dropped else ""
-        line = self._line.decode("utf-8", "backslashreplace") + suffix
-        self._line.clear()
-        self._dropped = 0
-        self._carriage_return = False
-        return line
-
-
-@attrs.frozen
-class OutputHandler:
-    """Receiver of a command's output: calls *on_line* for each line and keeps the last ones.
-
-    *on_line* receives the name of the stream (``stdout`` or ``stderr``) and the redacted line.
-    """
-
-    _on_line: Callable[[str, str], None]
-    redactor: Redactor
-    errors: deque[str] = attrs.field(init=False, factory=partial(deque, maxlen=TAIL_LINES))
-    """The last lines of standard error."""
-    _last: deque[str] = attrs.field(init=False, factory=partial(deque, maxlen=TAIL_LINES))
-
-    def handle_line(self, stream: str, line: str) -> None:
-        """Handle one redacted line of a stream."""
-        self._on_line(stream, line)
-        self._last.append(line[:TAIL_LINE_LENGTH])
-        if stream == "stderr":
-            self.errors.append(line[:TAIL_LINE_LENGTH])
-
-    @property
-    def tail(self) -> tuple[str, ...]:
-        """The last lines of standard error, or of both streams if it is empty."""
-        return tuple(self.errors or self._last)
-
-
-# A small read completes a bounded number of lines, so a command that prints as fast as it can
-# leaves the event loop time for other tasks.
-READ_SIZE = 16 * 1024
 LINGER = 1.0
 """Seconds for descendants to exit by themselves after the command, such as ``> >(tee log)``."""
-PIPE_TIMEOUT = 1.0
-"""Seconds for pipes to close after the tree has ended: another process may hold them open."""
-
 
 # --- run ------------------------------------------------------------------------------------------
 
@@ -189,29 +97,19 @@ async def run_command(
     *on_usage* receives what the tree used, on every path. Raises NotStarted and ShimDied.
     """
     oom_kills = own_oom_kills()
-    input_pipe, output_pipe, error_pipe = os.pipe(), os.pipe(), os.pipe()
-    stdin_stream = trio.lowlevel.FdStream(input_pipe[1])
-    readers = [
-        _OutputReader("stdout", trio.lowlevel.FdStream(output_pipe[0]), output),
-        _OutputReader("stderr", trio.lowlevel.FdStream(error_pipe[0]), output),
-    ]
-    streams = {"stdin": input_pipe[0], "stdout": output_pipe[1], "stderr": error_pipe[1]}
-    ends_of_command = ExitStack()
-    for descriptor in streams.values():
-        ends_of_command.callback(os.close, descriptor)
-    async with stdin_stream, readers[0].stream, readers[1].stream, open_plain_nursery() as nursery:
-        try:
+    read_end, write_end = os.pipe()
+    stdin_stream = trio.lowlevel.FdStream(write_end)
+    end_of_command = ExitStack()
+    end_of_command.callback(os.close, read_end)
+    async with stdin_stream, open_pump(output) as pump, open_plain_nursery() as nursery:
+        with end_of_command:
+            streams = {"stdin": read_end, "stdout": pump.stdout, "stderr": pump.stderr}
             async with start_tree(command, **streams) as tree:
-                ends_of_command.close()
+                end_of_command.close()
+                pump.close_write_ends()
                 nursery.start_soon(_write_stdin, stdin_stream, stdin)
-                for reader in readers:
-                    nursery.start_soon(reader.run)
                 result = await _supervise(tree, command_signals, on_usage)
-        finally:
-            ends_of_command.close()
-            for reader in readers:
-                await reader.finish()
-            nursery.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
     killed = result.out_of_memory or own_oom_kills() > oom_kills
     return attrs.evolve(result, out_of_memory=killed)
 
@@ -274,41 +172,6 @@ async def _write_stdin(stream: trio.lowlevel.FdStream, data: bytes) -> None:
     async with stream:
         with suppress(trio.BrokenResourceError):
             await stream.send_all(data)
-
-
-@attrs.define
-class _OutputReader:
-    """Reader of one stream of a command, until its end or until :meth:`finish`.
-
-    It is shielded from cancellation: a command that is being terminated may still print, and would
-    block on a full pipe.
-    """
-
-    name: str
-    stream: trio.lowlevel.FdStream
-    _output: OutputHandler
-    _scope: trio.CancelScope = attrs.field(factory=partial(trio.CancelScope, shield=True))
-    _started: bool = False
-    _finished: trio.Event = attrs.field(factory=trio.Event)
-
-    async def run(self) -> None:
-        """Pass on lines until the stream ends or is cancelled."""
-        self._started = True
-        lines, redactor = LineSplitter(), self._output.redactor.new_stream()
-        with self._scope:
-            while data := await self.stream.receive_some(READ_SIZE):
-                for line in lines.feed(redactor.feed(data)):
-                    self._output.handle_line(self.name, line)
-        for line in (*lines.feed(redactor.finish()), *lines.finish()):
-            self._output.handle_line(self.name, line)
-        self._finished.set()
-
-    async def finish(self) -> None:
-        """Wait for the end of the stream for a bounded time, then stop reading."""
-        if self._started:
-            with trio.move_on_after(PIPE_TIMEOUT, shield=True):
-                await self._finished.wait()
-        self._scope.cancel()
 
 
 # --- stop by signal -------------------------------------------------------------------------------

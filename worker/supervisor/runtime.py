@@ -17,7 +17,6 @@ from worker.supervisor.cgroup import machine_oom_kills
 from worker.supervisor.command import (
     CommandExit,
     CommandSignals,
-    OutputHandler,
     run_command,
     run_on_terminal,
 )
@@ -35,6 +34,7 @@ from worker.supervisor.engine_output import (
     last_line,
     parse_state,
 )
+from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted, Usage
 
 REMOVE_TIMEOUT = 30.0

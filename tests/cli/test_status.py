@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from worker import telemetry
-from worker.cli.run import describe, with_status
+from worker.cli.status import describe, with_status
 from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
 from worker.job.result import Result
@@ -67,6 +67,43 @@ def test_the_status_has_the_traffic_of_each_bucket_that_has_some():
 
     parts = ("running", "labresults 2 objects, 2.0 KiB", "out 1 object, 1 byte", "40%")
     assert status == " · ".join(("0:00:01", *parts))
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        pytest.param("Password: ", " · Password:", id="a prompt"),
+        pytest.param("\x1b[32m 42%|####  \x1b[0m", " · 42%|####", id="a colored progress bar"),
+        pytest.param("  ", "", id="blanks"),
+    ],
+)
+def test_the_status_ends_with_the_line_that_the_command_has_not_finished(line, shown):
+    progress = Progress(State.RUNNING, "command", 1, 1, 1)
+
+    assert f"0:01:05 · running{shown}" == describe(progress, {}, 65.4, {}, line)
+
+
+async def test_an_unfinished_line_is_drawn_at_once_and_only_until_it_is_finished(autojump_clock):  # noqa: ARG001 - virtual time
+    terminal = Terminal()
+    telemetry.configure("auto", "info", stream=terminal)
+    drawn = []
+
+    async def run(*, watch, **_):
+        watch(Progress(State.RUNNING, "command", 1, 1, 1))
+        for line in ("10%", "20%", "", "30%"):
+            watch(Progress(State.RUNNING, "output", unfinished=line))
+            drawn.append(terminal.getvalue().rpartition(telemetry.ERASE_LINE)[2])
+        watch(Progress(State.RUNNING, "command", 1, 1, 2))
+        await trio.sleep(1.5)
+        drawn.append(terminal.getvalue().rpartition(telemetry.ERASE_LINE)[2])
+        return DONE
+
+    await with_status(run)
+
+    assert [
+        *("0:00:00 · running · 10%", "0:00:00 · running · 20%", "0:00:00 · running"),
+        *("0:00:00 · running · 30%", "0:00:00 · running · try 2"),
+    ] == drawn
 
 
 async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001 - virtual time
