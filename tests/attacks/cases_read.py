@@ -54,8 +54,8 @@ READS = [
             "expires",
         )
     ),
-    get("the legal hold", 404, "NoSuchObjectLockConfiguration", target="/out/there?legal-hold"),
-    get("the torrent", 501, "NotImplemented", target="/out/there?torrent"),
+    get("the legal hold", 400, "InvalidRequest", target="/out/there?legal-hold"),
+    get("the torrent", 405, "MethodNotAllowed", target="/out/there?torrent"),
     get("tags of nothing", 404, "NoSuchKey", target="/out/nothing?tagging"),
     get("attributes of nothing", 404, "NoSuchKey", {"x-amz-object-attributes": "ETag"}, "/out/nothing?attributes"),
     get("no attributes", 400, "InvalidRequest", target="/out/there?attributes"),

@@ -81,3 +81,31 @@ async def test_deletes_do_not_bypass_object_lock(gateway, name, arguments):
     error = await in_thread(use)
     assert "InvalidArgument" == error["Code"]
     assert "x-amz-bypass-governance-retention" == error["ArgumentName"]
+
+
+async def test_a_missing_object_has_no_acl(gateway):
+    client = gateway.client()
+
+    def use():
+        with pytest.raises(client.exceptions.NoSuchKey):
+            client.get_object_acl(Bucket="out", Key="nothing")
+
+    await in_thread(use)
+
+
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [("DELETE", "retention"), ("DELETE", "acl"), ("PUT", "uploads"), ("PUT", "select")],
+)
+async def test_a_subresource_without_the_method_leaves_the_object(gateway, method, query):
+    client = gateway.client()
+    await in_thread(lambda: client.put_object(Bucket="out", Key="k", Body=b"data"))
+
+    answer = await gateway.send_request(
+        f"{method} /out/k?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        "Content-Length: 0\r\n\r\n".encode()
+    )
+
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    found = await in_thread(lambda: client.get_object(Bucket="out", Key="k"))
+    assert b"data" == await in_thread(found["Body"].read)

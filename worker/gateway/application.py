@@ -68,6 +68,7 @@ class Context:
 READS: Mapping[str, Callable[[Context], Awaitable[Response]]] = {
     "GetObject": objects.get_object,
     "HeadObject": objects.get_object,
+    "GetObjectAcl": objects.get_object_acl,
     "GetObjectAttributes": objects.get_object_attributes,
     "GetObjectTagging": objects.get_object_tagging,
     "HeadBucket": listings.head_bucket,

@@ -12,7 +12,7 @@ from worker.buckets.output import OutputBucket
 from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Headers, Response, empty, xml
 from worker.model import Checksum, Entry
-from worker.s3 import attributes, copying, reads, xml_requests, xml_responses
+from worker.s3 import attributes, canned_responses, copying, reads, xml_requests, xml_responses
 from worker.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, checksum_of
 from worker.s3.conditions import (
     Conditions,
@@ -193,6 +193,12 @@ async def get_object_tagging(context: "Context") -> Response:
     """Handle GetObjectTagging."""
     entry = await context.bucket.entry(context.key)
     return xml(xml_responses.get_object_tagging(entry.tags))
+
+
+async def get_object_acl(context: "Context") -> Response:
+    """Handle GetObjectAcl: every object has the same ACL."""
+    await context.bucket.entry(context.key)
+    return xml(xml_responses.document(*canned_responses.DOCUMENTS["AccessControlPolicy"]))
 
 
 async def put_object_acl(context: "Context", _output: OutputBucket, _epoch: int) -> Response:

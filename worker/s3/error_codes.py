@@ -77,6 +77,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "The XML you provided was not well-formed or did not validate against our published "
             "schema",
         ),
+        "MalformedContinuationToken": (400, "The continuation-token you provided invalid."),
         "MalformedTrailerError": (
             400,
             "The request contained trailing data that was not well-formed or did not conform to "
@@ -88,6 +89,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "schema",
         ),
         "MaxMessageLengthExceeded": (400, "Your request was too big."),
+        "MetadataConfigurationNotFound": (404, "The metadata configuration was not found"),
         "MetadataTooLarge": (
             400,
             "Your metadata headers exceed the maximum allowed metadata size",
@@ -95,6 +97,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
         "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),
         "MissingSecurityHeader": (400, "Your request was missing a required header"),
+        "NoLoggingStatusForKey": (
+            400,
+            "There is no such thing as the ?logging sub-resource for a key",
+        ),
         "NoSuchBucket": (404, "The specified bucket does not exist"),
         "NoSuchBucketPolicy": (404, "The bucket policy does not exist"),
         "NoSuchConfiguration": (404, "The specified configuration does not exist."),
@@ -157,6 +163,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "your key and signing method.",
         ),
         "UnexpectedContent": (400, "This request does not support content"),
+        "UserKeyMustBeSpecified": (400, "User key must be specified."),
         "XAmzContentSHA256Mismatch": (
             400,
             "The provided 'x-amz-content-sha256' header does not match what was computed.",

@@ -8,10 +8,10 @@ import attrs
 
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import BUCKET, OBJECT, SERVICE, Request
+from worker.s3.subresources import OF_THE_BUCKET, RESOURCE_TYPES, misplaced, subresource
 
 NOT_IMPLEMENTED = "NotImplemented"
-UPLOAD = "upload"
-"""A type of resource beside the levels of targets: a multipart upload."""
+NOT_ALLOWED = "MethodNotAllowed"
 COPY_SOURCE = "x-amz-copy-source"
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
@@ -42,20 +42,16 @@ class Operation:
 OPERATIONS: tuple[Operation, ...] = (
     # --- the service
     Operation("GET", SERVICE, "ListBuckets"),
-    Operation("POST", SERVICE, "ServicePost", canned="MethodNotAllowed"),
+    Operation("POST", SERVICE, "ServicePost", canned=NOT_ALLOWED),
     Operation("OPTIONS", SERVICE, "Preflight", canned="Preflight"),
     # --- objects: subresources first
     Operation("GET", OBJECT, "ListParts", {"uploadId"}),
     Operation("GET", OBJECT, "GetObjectTagging", {"tagging"}),
     Operation("GET", OBJECT, "GetObjectAttributes", {"attributes"}),
-    Operation("GET", OBJECT, "GetObjectAcl", {"acl"}, canned="AccessControlPolicy"),
-    Operation(
-        "GET", OBJECT, "GetObjectLegalHold", {"legal-hold"}, canned="NoSuchObjectLockConfiguration"
-    ),
-    Operation(
-        "GET", OBJECT, "GetObjectRetention", {"retention"}, canned="NoSuchObjectLockConfiguration"
-    ),
-    Operation("GET", OBJECT, "GetObjectTorrent", {"torrent"}, canned=NOT_IMPLEMENTED),
+    Operation("GET", OBJECT, "GetObjectAcl", {"acl"}),
+    Operation("GET", OBJECT, "GetObjectLegalHold", {"legal-hold"}, canned="ObjectLockMissing"),
+    Operation("GET", OBJECT, "GetObjectRetention", {"retention"}, canned="ObjectLockMissing"),
+    Operation("GET", OBJECT, "GetObjectTorrent", {"torrent"}, canned=NOT_ALLOWED),
     Operation("GET", OBJECT, "GetObjectAnnotation", {"annotation"}, canned=NOT_IMPLEMENTED),
     Operation("GET", OBJECT, "GetObject"),
     Operation("HEAD", OBJECT, "HeadObject"),
@@ -97,7 +93,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", OBJECT, "CompleteMultipartUpload", {"uploadId"}, writes=True),
     Operation("POST", OBJECT, "RestoreObject", {"restore"}, canned=NOT_IMPLEMENTED),
     Operation("POST", OBJECT, "SelectObjectContent", {"select"}, canned=NOT_IMPLEMENTED),
-    Operation("POST", OBJECT, "ObjectPost", canned="MethodNotAllowed"),
+    Operation("POST", OBJECT, "ObjectPost", canned=NOT_ALLOWED),
     Operation("DELETE", OBJECT, "AbortMultipartUpload", {"uploadId"}, writes=True),
     Operation("DELETE", OBJECT, "DeleteObjectTagging", {"tagging"}, writes=True),
     Operation(
@@ -244,9 +240,9 @@ OPERATIONS: tuple[Operation, ...] = (
         BUCKET,
         "GetBucketMetadataConfiguration",
         {"metadataConfiguration"},
-        canned=NOT_IMPLEMENTED,
+        canned="MetadataConfigurationNotFound",
     ),
-    Operation("GET", BUCKET, "GetBucketAbac", {"abac"}, canned=NOT_IMPLEMENTED),
+    Operation("GET", BUCKET, "GetBucketAbac", {"abac"}, canned="AbacStatus"),
     Operation("GET", BUCKET, "ListObjectsV2", values={"list-type": "2"}),
     Operation("GET", BUCKET, "ListObjects"),
     Operation("HEAD", BUCKET, "HeadBucket"),
@@ -314,15 +310,15 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("OPTIONS", BUCKET, "Preflight", canned="Preflight"),
 )
 
-# The operations by method and level, so that a request is compared with few of them.
-_BY_KIND: dict[tuple[str, str], tuple[Operation, ...]] = {}
+# The operations by method, level and subresource, so that a request is compared with few of them.
+_BY_KIND: dict[tuple[str, str, str | None], tuple[Operation, ...]] = {}
 for _each in OPERATIONS:
-    _kind = (_each.method, _each.level)
+    # At most one: no operation has two subresources.
+    _name = next(iter(_each.params & RESOURCE_TYPES[_each.level].keys()), None)
+    _kind = (_each.method, _each.level, _name)
     _BY_KIND[_kind] = (*_BY_KIND.get(_kind, ()), _each)
-_WITHOUT_QUERY = {
-    kind: tuple(each for each in operations if not each.params and not each.values)
-    for kind, operations in _BY_KIND.items()
-}
+METHODS = ("HEAD", "DELETE", "POST", "GET", "PUT")
+"""The methods of S3, in the order of its Allow headers."""
 
 
 def route(request: Request) -> Operation:
@@ -332,18 +328,58 @@ def route(request: Request) -> Operation:
 
     Unknown query parameters are ignored, as S3 does.
     """
-    kind = (request.method, request.level)
+    level = request.level
+    found = None
+    if request.params and request.method != "OPTIONS":
+        found = subresource(request)
+        if found is not None:
+            fault = misplaced(request, found)
+            if fault is not None:
+                raise fault
+            if found in OF_THE_BUCKET:
+                level = BUCKET
+    operations = _BY_KIND.get((request.method, level, found), ())
+    for operation in operations:
+        if _matches(operation, request):
+            if operation.canned == NOT_ALLOWED:
+                break
+            _check_headers(request)
+            if request.params:
+                _check_part(request, operation)
+            return operation
+    raise _method_not_allowed(request, level, found)
+
+
+def _matches(operation: Operation, request: Request) -> bool:
     params = request.params
-    operations = (_BY_KIND if params else _WITHOUT_QUERY).get(kind)
-    if operations is None:
-        raise method_not_allowed(request)
-    operation = next(
-        each
-        for each in operations
-        if each.params <= params.keys()
-        and (each.header is None or each.header in request.headers)
-        and all(params.get(name) == value for name, value in each.values.items())
+    return (
+        operation.params <= params.keys()
+        and (operation.header is None or operation.header in request.headers)
+        and all(params.get(name) == value for name, value in operation.values.items())
     )
+
+
+def _method_not_allowed(request: Request, level: str, found: str | None) -> S3Error:
+    allowed = [
+        method
+        for method in METHODS
+        if any(
+            # With the number of a part, it is another resource.
+            each.canned != NOT_ALLOWED and "partNumber" not in each.params
+            for each in _BY_KIND.get((method, level, found), ())
+        )
+    ]
+    kind = level.upper() if found is None else RESOURCE_TYPES[level][found]
+    return S3Error(
+        "MethodNotAllowed",
+        Method=request.method,
+        ResourceType=kind,
+        headers={"Allow": ", ".join(allowed)} if allowed else None,
+    )
+
+
+def _check_headers(request: Request) -> None:
+    """Reject an expected owner that is no account, and the source of a copy that is none."""
     owner = request.headers.get("x-amz-expected-bucket-owner")
     if owner and not _ACCOUNT.fullmatch(owner):
         raise S3Error(
@@ -351,68 +387,25 @@ def route(request: Request) -> Operation:
             "The value of the expected bucket owner parameter must be an AWS Account ID... "
             f"[{owner}]",
         )
-    if params:
-        _check_subresources(request, operation)
-    if COPY_SOURCE in request.headers and kind != ("PUT", OBJECT):
+    if COPY_SOURCE in request.headers and (request.method, request.level) != ("PUT", OBJECT):
         raise invalid_argument(
             COPY_SOURCE,
             request.headers[COPY_SOURCE],
             "You can only specify a copy source header for copy requests.",
         )
-    return operation
 
 
-def method_not_allowed(request: Request, resource: str | None = None) -> S3Error:
-    """Return MethodNotAllowed for a type of resource; by default, for that of the target."""
-    resource = resource or request.level
-    methods = ("DELETE", "GET", "POST") if resource == UPLOAD else _allowed(resource)
-    return S3Error(
-        "MethodNotAllowed",
-        Method=request.method,
-        ResourceType=resource.upper(),
-        headers={"Allow": ", ".join(methods)},
-    )
-
-
-def _allowed(level: str) -> list[str]:
-    """Return the methods that *level* has without a subresource."""
-    return sorted(
-        method
-        for (method, its_level), operations in _WITHOUT_QUERY.items()
-        if its_level == level
-        and method != "OPTIONS"
-        and any(each.canned != "MethodNotAllowed" for each in operations)
-    )
-
-
-def _check_subresources(request: Request, operation: Operation) -> None:
-    """Reject versions of objects, and subresources that the level or the method does not have."""
-    params = request.params
-    if request.key is None:
-        if request.level == BUCKET and "uploadId" in params:
-            raise S3Error("InvalidRequest", "A key must be specified")
+def _check_part(request: Request, operation: Operation) -> None:
+    """Reject the number of a part where no part is read or written."""
+    if "partNumber" not in request.params:
         return
-    version = params.get("versionId", "null")
-    if version != "null":
-        message = "Version id cannot be the empty string" if not version else None
-        raise invalid_argument("versionId", version, message or "Invalid version id specified")
-    if operation.name == "GetObject":
-        for name, message in _OF_BUCKETS.items():
-            if name in params:
-                raise S3Error("InvalidRequest", message)
     if operation.name in ("PutObject", "CopyObject", "AppendObject"):
-        if "partNumber" in params:
-            raise invalid_argument(
-                "partNumber",
-                "partNumber",
-                "This operation does not accept partNumber without uploadId",
-            )
-        if "uploadId" in params:
-            raise method_not_allowed(request, UPLOAD)
-
-
-# The GET subresources of buckets that objects do not have.
-_OF_BUCKETS = {
-    "uploads": "Key is not expected for the GET method ?uploads subresource",
-    "versions": "There is no such thing as the ?versions sub-resource for a key",
-}
+        raise invalid_argument(
+            "partNumber",
+            "partNumber",
+            "This operation does not accept partNumber without uploadId",
+        )
+    if operation.level == OBJECT and operation.method != "PUT" and "uploadId" in request.params:
+        raise S3Error(
+            NOT_ALLOWED, Method=request.method, ResourceType="PART", headers={"Allow": "PUT"}
+        )
