@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import tarfile
+from contextlib import contextmanager
 
 import pytest
 from builders import a_commit
@@ -135,6 +136,29 @@ def test_get_requires_either_a_directory_or_a_tar(worker, arguments):
 
     assert "expected either DIRECTORY or --tar FILE" in done.err
     assert 64 == done.status
+
+
+def test_put_of_a_missing_path_exits_with_66(worker):
+    done = worker("put", "labresults", "nothing")
+
+    assert (66, "worker: nothing: No such file or directory\n") == (done.status, done.err)
+
+
+def test_put_of_a_file_that_vanishes_exits_with_73_and_names_it(worker, store, folder, monkeypatch):
+    """Another program has removed it: a repetition may succeed."""
+
+    @contextmanager
+    def watched(*_):
+        yield lambda _key, _size: (folder / "b.txt").unlink(missing_ok=True)
+
+    monkeypatch.setattr("worker.cli.transfer.transfer_progress", watched)
+    (folder / "b.txt").write_bytes(b"")
+    done = worker("put", "labresults", folder)
+
+    assert 73 == done.status
+    assert f"{folder / 'b.txt'}: it vanished while the files were read" in done.err
+    assert "Nothing was committed: repeat the command" in done.err
+    assert [] == list(store.repos())
 
 
 def test_get_of_a_missing_path_exits_with_66(worker, store, tmp_path):

@@ -263,7 +263,7 @@ def test_collect_rejects_files_that_vanish(inputs, tmp_path):
     path.touch()
     stage = Stage(inputs.store.backend, "s", writer="w", scratch=tmp_path)
 
-    with pytest.raises(NotAnOutput, match="vanishing: No such file"):
+    with pytest.raises(NotAnOutput, match="vanishing: it vanished"):
         list(collect(inputs.root / "out", inputs, stage, spool=tmp_path, check=path.unlink))
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -11,12 +12,14 @@ import attrs
 import pytest
 from builders import a_commit
 
-from worker.errors import Invalid, NotFound
+from worker.errors import Cause, Invalid, NotFound, cause_of
 from worker.model import BranchName, Repo
 from worker.store import ingest
-from worker.store.blobs import BlobReader
-from worker.store.checkin import CannotImport, put_directory, put_file, put_stream
+from worker.store.blobs import BlobReader, Stage
+from worker.store.checkin import put_directory, put_file, put_stream
+from worker.store.ingest import Found, Ingester, NotAFile, ProblemKind
 from worker.store.repository import open_store
+from worker.store.source import CannotImport, SourceChanged, SourceInvalid, SourceMissing
 from worker.store.trees import apply
 
 LAB = BranchName(Repo("default", "lab"))
@@ -259,9 +262,104 @@ def test_put_file_commits_the_file_at_or_below_the_path(store, folder, at, expec
 
 
 def test_put_file_rejects_folders_and_missing_files(store, folder):
-    for name in ("a", "nothing"):
-        with pytest.raises(CannotImport, match=name):
-            put_file(store, LAB, folder / name)
+    with pytest.raises(SourceInvalid, match="it is a folder"):
+        put_file(store, LAB, folder / "a")
+    with pytest.raises(SourceMissing, match="nothing: No such file"):
+        put_file(store, LAB, folder / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("after", "vanishes"), [("a.txt", "b.txt"), ("a.txt", "c"), ("c/d", "c/e")], ids=str
+)
+def test_a_path_that_vanishes_is_a_conflict_that_names_it(local, folder, after, vanishes):
+    """A file, a file of a folder or a folder, after it was found; a repetition succeeds."""
+    write(folder.parent / "moving", {"a.txt": b"1", "b.txt": b"2", "c/d": b"3", "c/e": b""})
+    source, before = folder.parent / "moving", everything(local)
+
+    def remove(key, _size):
+        path = source / vanishes
+        if key == after:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    with pytest.raises(SourceChanged, match="vanished while the files were read") as caught:
+        put_directory(local, LAB, source, progress=remove)
+
+    assert [vanishes] == [os.path.relpath(p.path, source) for p in caught.value.problems]
+    assert (Cause.NOT_PUBLISHED, True) == (cause_of(caught.value), cause_of(caught.value).retryable)
+    assert "repeat the command" in str(caught.value)
+    assert not [name for name in everything(local) - before if name.startswith("repos")]
+    assert vanishes not in contents(local, put_directory(local, LAB, source))
+
+
+def test_a_problem_that_remains_is_more_serious_than_a_change(local, folder):
+    """A repetition would fail again, so none is advised."""
+    os.mkfifo(folder / "z")
+
+    def remove(_key, _size):
+        (folder / "b").unlink(missing_ok=True)
+
+    (folder / "b").write_bytes(b"")
+    with pytest.raises(SourceInvalid, match="it is a pipe") as caught:
+        put_directory(local, LAB, folder, progress=remove)
+    assert "repeat" not in str(caught.value)
+
+
+class ChangingStage(Stage):
+    """A stage that changes a file whenever something is written to it."""
+
+    change = staticmethod(lambda: None)
+
+    def append(self, data, *, sha256=None):
+        self.change()
+        return super().append(data, sha256=sha256)
+
+    def open(self):
+        self.change()
+        return super().open()
+
+
+@pytest.fixture(params=[10, 3 << 20], ids=["small", "large"])
+def changing(request, local, tmp_path):
+    """An ingester, a file, and the function to set what changes the file while it is stored."""
+    file = tmp_path / "changing"
+    file.write_bytes(b"x" * request.param)
+    stage = ChangingStage(local.backend, "changing", writer="test", scratch=tmp_path)
+
+    def changes(change):
+        stage.change = change
+
+    with Ingester(stage, BlobReader(local.backend)) as ingester:
+        yield ingester, file, changes
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(changing):
+    """Its entry is a state that the file had, not a mixture."""
+    ingester, file, changes = changing
+    size = file.stat().st_size
+
+    def shrink_once():
+        os.truncate(file, size // 2)
+        changes(lambda: None)
+
+    changes(shrink_once)
+
+    entry = ingester.add_file(Found("k", str(file)), None)
+    data = file.read_bytes()
+    assert (size // 2, hashlib.md5(data).hexdigest()) == (entry.size, entry.etag)
+
+
+def test_a_file_that_changes_each_time_is_a_conflict(changing):
+    ingester, file, changes = changing
+
+    def grow():
+        with file.open("ab") as writer:
+            writer.write(b"x")
+
+    changes(grow)
+
+    with pytest.raises(NotAFile, match="it changed each of the 3 times") as caught:
+        ingester.add_file(Found("k", str(file)), None)
+    assert ProblemKind.CHANGED is caught.value.problem.kind
 
 
 @pytest.mark.parametrize(

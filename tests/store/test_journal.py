@@ -12,9 +12,10 @@ import pytest
 
 from worker.model import BranchName, Repo
 from worker.store import journal
-from worker.store.checkin import CannotImport, put_directory
+from worker.store.checkin import put_directory
 from worker.store.gc import gc
 from worker.store.ingest import Ingester
+from worker.store.source import CannotImport
 from worker.store.verify import verify
 
 LAB = BranchName(Repo("default", "lab"))

@@ -14,10 +14,10 @@ from worker.job.plan import ResolvedInput, Selection
 from worker.model import Entry, Extent
 from worker.store.blobs import FOLDER as BLOBS
 from worker.store.blobs import BlobReader, Stage
-from worker.store.checkin import walk
 from worker.store.checkout import FolderWriter, copy_verified
 from worker.store.ingest import Found, Ingester, NotAFile, Problem
 from worker.store.repository import Store
+from worker.store.source import walk
 
 LINKS = 40
 """Links that are followed one after the other, as in Linux."""

@@ -9,39 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.errors import Invalid, NotFound
+from worker.errors import Invalid
 from worker.model import BranchName, Commit, CommitName, Entry
 from worker.store.blobs import BlobReader, Stage
-from worker.store.ingest import Compared, Found, Ingester, NotAFile, Problem, not_a_file
+from worker.store.ingest import Compared, Found, Ingester, NotAFile, Problem
 from worker.store.journal import Journal, open_journal, status_of
 from worker.store.publish import Draft, Guard, publish
 from worker.store.repository import Store
+from worker.store.source import KEY_LIMIT, SourceMissing, cannot_import, fault_of, files_below
 from worker.store.trees import Tree, apply
-
-KEY_LIMIT = 1024
-"""The longest key in bytes, as in S3."""
 
 Changes = Iterator[tuple[str, Entry | None]]
 Progress = Callable[[str, int], None]
 """Called with the key and the size of each file."""
-
-
-class FolderMissing(NotFound):
-    """The folder does not exist on this machine."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path}: this machine has no such folder")
-        self.path = path
-
-
-class CannotImport(Invalid):
-    """Some paths cannot be files of a commit, so nothing was committed."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:10])
-        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        super().__init__(f"{shown}{more}")
-        self.problems = problems
 
 
 class InvalidKey(Invalid):
@@ -78,8 +58,8 @@ def put_directory(
     upload, and clients that synchronize by it would copy an older file again and again.
 
     Symbolic links to files inside the directory are followed. Any other link, a pipe, a socket or a
-    device raises CannotImport, which names all such paths. An empty folder becomes an empty file
-    whose key ends in ``/``.
+    device raises CannotImport, which names all such paths; so does a file that another program
+    removes or changes meanwhile. An empty folder becomes an empty file whose key ends in ``/``.
 
     *publishing* is entered while the commit is published and the branch moves. With *trust_mtime*,
     a file is not read if it has the size of the head's entry and its mtime and ctime are older than
@@ -90,13 +70,13 @@ def put_directory(
 
     def changes(base: Tree, ingester: Ingester, journal: Journal) -> Changes:
         if not directory.is_dir():
-            raise FolderMissing(os.fspath(directory))
+            raise SourceMissing(os.fspath(directory), "this machine has no such folder")
         _reject_store(store, directory)
         journal.rewind()
         problems: list[Problem] = []
         known = base.entries(prefix=prefix)
         current = next(known, None)
-        for found in _files(directory, prefix):
+        for found in files_below(directory, prefix):
             if isinstance(found, Problem):
                 problems.append(found)
                 continue
@@ -119,7 +99,7 @@ def put_directory(
             if entry is not same:
                 yield found.key, entry
         if problems:
-            raise CannotImport(tuple(problems))
+            raise cannot_import(problems)
         while current is not None and not keep:
             yield current.key, None
             current = next(known, None)
@@ -158,9 +138,12 @@ def put_file(
     def changes(base: Tree, ingester: Ingester, _: Journal) -> Changes:
         same = base.entry(key)
         try:
+            file.stat()
             entry = ingester.add_file(Found(key, os.fspath(file)), same)
         except NotAFile as error:
-            raise CannotImport((error.problem,)) from error
+            raise cannot_import((error.problem,)) from error
+        except OSError as error:
+            raise SourceMissing(os.fspath(file), error.strerror or str(error)) from error
         if progress:
             progress(key, entry.size)
         if entry is not same:
@@ -198,39 +181,6 @@ def put_stream(
     return _commit(store, branch, changes, message=message, scratch=scratch, publishing=publishing)
 
 
-def walk(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[Found | Problem]:
-    """Yield everything below *folder* lazily in the order of keys, which start with *prefix*.
-
-    An empty folder is found as a key that ends in ``/``. Links are found as links and not followed.
-    Names that are not UTF-8, keys over ``KEY_LIMIT``, pipes, sockets, devices and folders that
-    cannot be read are problems.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            # The name of a folder with a slash sorts as the keys below it do.
-            children = sorted(
-                (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
-                for entry in entries
-            )
-    except OSError as error:
-        yield Problem(os.fspath(folder), error.strerror or str(error))
-        return
-    if not children and prefix:
-        yield Found(prefix, os.fspath(folder))
-    for name, entry in children:
-        key = prefix + name
-        if fault := _fault(key):
-            yield Problem(entry.path, f"its key is {fault}")
-        elif name.endswith("/"):
-            yield from walk(entry.path, key)
-        elif entry.is_symlink():
-            yield Found(key, entry.path, is_link=True)
-        elif entry.is_file(follow_symlinks=False):
-            yield Found(key, entry.path)
-        else:
-            yield Problem(entry.path, not_a_file(entry.stat(follow_symlinks=False).st_mode))
-
-
 class ContainsStore(Invalid):
     """The folder contains the store, or is a part of it."""
 
@@ -250,28 +200,6 @@ def _reject_store(store: Store, directory: Path) -> None:
     # An empty store that does not exist yet is only created by this commit.
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise ContainsStore(directory, inner)
-
-
-def _files(directory: Path, prefix: str) -> Iterator[Found | Problem]:
-    """Yield the files below *directory*; links to files inside it are files, others problems."""
-    # The directory itself is allowed to be a link.
-    inside = os.path.join(os.path.realpath(directory), "")
-    for found in walk(directory, prefix):
-        if isinstance(found, Found) and found.is_link:
-            target = os.path.realpath(found.path)
-            if not target.startswith(inside):
-                yield Problem(found.path, f"it is a link to {target}, outside of the folder")
-                continue
-            if os.path.isdir(target):
-                yield Problem(
-                    found.path,
-                    f"it is a link to the folder {target}; only links to files are followed",
-                )
-                continue
-            if not os.path.isfile(target):
-                yield Problem(found.path, f"it is a link to {target}, which is not a file")
-                continue
-        yield found
 
 
 def _commit(
@@ -366,14 +294,5 @@ def _has_same_digests(one: Entry, other: Entry) -> bool:
 def _validate(key: str) -> None:
     if not key:
         raise InvalidKey(key, "a path in the commit")
-    if _fault(key):
+    if fault_of(key):
         raise InvalidKey(key, f"at most {KEY_LIMIT:,} bytes of UTF-8")
-
-
-def _fault(key: str) -> str | None:
-    """Return what is wrong with *key*, or None."""
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError:
-        return "not UTF-8"
-    return f"longer than {KEY_LIMIT:,} bytes" if size > KEY_LIMIT else None

@@ -1,5 +1,7 @@
 """Ingest: store the bytes of files and streams in a stage, and describe each by an entry."""
 
+import enum
+import errno
 import hashlib
 import mimetypes
 import os
@@ -23,6 +25,10 @@ RUN_LIMIT = 4 << 30
 # Seconds by which a file must be older than its entry to be considered unchanged. Timestamps of
 # files are coarse (two seconds on FAT), and the clock of a file server differs from ours.
 TRUST_MARGIN = 2.0
+# A file that another program changes is read as often as this, in the hope for a consistent state.
+READS = 3
+# A parent folder may have become a file, and a file server may have lost the file.
+VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 FOLDER_TYPE = {"content-type": "application/x-directory"}
 # A compressed file has the type of its compression. As `text/csv` with the content encoding gzip,
@@ -49,20 +55,43 @@ class Found:
     is_link: bool = False
 
 
+class ProblemKind(enum.Enum):
+    """What a problem means for a repetition of the check-in."""
+
+    INVALID = enum.auto()
+    """It can never be a file of a commit."""
+    UNREADABLE = enum.auto()
+    """It does not exist, or its permissions deny access."""
+    UNAVAILABLE = enum.auto()
+    """Its file system failed."""
+    CHANGED = enum.auto()
+    """Another program has removed it, or changed it while it was read."""
+
+
 @attrs.frozen
 class Problem:
     """A path of this machine that cannot be a file of a commit, and the reason."""
 
     path: str
     reason: str
+    kind: ProblemKind = ProblemKind.INVALID
+
+    @classmethod
+    def of(cls, path: str, error: OSError) -> "Problem":
+        """Return the problem that *error* at *path* means; the path has existed before."""
+        if error.errno in VANISHED:
+            return cls(path, "it vanished while the files were read", ProblemKind.CHANGED)
+        denied = isinstance(error, PermissionError)
+        kind = ProblemKind.UNREADABLE if denied else ProblemKind.UNAVAILABLE
+        return cls(path, error.strerror or str(error), kind)
 
 
 class NotAFile(Invalid):
     """A path cannot be read as a file."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.problem = Problem(path, reason)
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.path}: {problem.reason}")
+        self.problem = problem
 
 
 @attrs.define
@@ -96,7 +125,8 @@ class Ingester:
         """Return the entry of a file or an empty folder; *known* itself if the content is equal.
 
         With *trust_mtime* a file is not read if it has the size of *known* and was last changed
-        before *known* was ingested. Raises NotAFile.
+        before *known* was ingested. A file that changes while it is read is read again. Raises
+        NotAFile.
         """
         if found.key.endswith("/"):
             return known if known is not None and known.size == 0 else _folder(found.key)
@@ -112,11 +142,19 @@ class Ingester:
                     self.compared.size += known.size
                     return known
                 os.lseek(fd, 0, os.SEEK_SET)
-            return self._add(found.key, lambda size: os.read(fd, size), started)
+            for _ in range(READS):
+                before = os.fstat(fd)
+                entry = self._add(found.key, lambda size: os.read(fd, size), started)
+                if _is_same_state(before, os.fstat(fd)):
+                    return entry
+                started = _now_ms()
+                os.lseek(fd, 0, os.SEEK_SET)
         except OSError as error:
-            raise NotAFile(found.path, error.strerror or str(error)) from error
+            raise NotAFile(Problem.of(found.path, error)) from error
         finally:
             os.close(fd)
+        reason = f"it changed each of the {READS} times that it was read"
+        raise NotAFile(Problem(found.path, reason, ProblemKind.CHANGED))
 
     def add_stream(self, key: str, stream: BinaryIO) -> Entry:
         """Read *stream* to its end and return the entry of its content."""
@@ -202,6 +240,14 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _is_same_state(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
+        other.st_size,
+        other.st_mtime_ns,
+        other.st_ctime_ns,
+    )
+
+
 def _is_older(path: str, known: Entry) -> bool:
     """Return whether the file has the size of *known* and was last changed before its ingest.
 
@@ -210,7 +256,7 @@ def _is_older(path: str, known: Entry) -> bool:
     try:
         found = os.stat(path)
     except OSError as error:
-        raise NotAFile(path, error.strerror or str(error)) from error
+        raise NotAFile(Problem.of(path, error)) from error
     changed = max(found.st_mtime, found.st_ctime)
     return (
         stat.S_ISREG(found.st_mode)
@@ -224,11 +270,11 @@ def _open(path: str) -> int:
         # O_NONBLOCK: to open a pipe that has replaced the file would block until a writer opens it.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
-        raise NotAFile(path, error.strerror or str(error)) from error
+        raise NotAFile(Problem.of(path, error)) from error
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode):
         os.close(fd)
-        raise NotAFile(path, not_a_file(mode))
+        raise NotAFile(Problem(path, not_a_file(mode)))
     return fd
 
 
