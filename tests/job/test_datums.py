@@ -13,7 +13,7 @@ from worker.job.state import State
 from worker.model import BranchName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
-ACT = 'name=$(basename "$files"); echo "$name" > $PFS_ROOT/out/$name; echo "log of $name"'
+ACT = 'name=$(basename "$files"); echo "$name" > $PFS_ROOT/out/$name; echo "log of $name" >&2'
 """Writes a file with the name of the datum."""
 BY_NAME = "case $name in *-exit*) exit ${name##*-exit};; *-sleep) sleep 60;; esac"
 """Fails for a datum such as ``2-exit7``, with that code."""

@@ -534,6 +534,19 @@ async def test_two_datums_that_write_one_path_are_an_error(store, a_request, log
     assert "datum 1 (labresults:/a) wrote it, and so did datum 2 (labresults:/b)" in result.reason
 
 
+async def test_many_leftover_processes_are_few_warnings(store, a_request, log, logged):
+    """The log names all."""
+    a_commit(store, {"a": b"1"})
+    job = a_file_job(
+        "echo > $PFS_ROOT/out/b", "for n in $(seq 14); do sleep 600 > /dev/null 2>&1 & done"
+    )
+    result = await run_job(a_request(job), log=log)
+
+    assert 14 == len([each for each in logged.entries if each["event"] == "command.left_running"])
+    assert ["the command left process"] * 10 == [text[:24] for text in result.warnings[:-1]]
+    assert result.warnings[-1].startswith("commands left more than 10 processes running")
+
+
 async def test_a_job_without_datums_makes_an_empty_commit(store, a_request, log):
     a_commit(store, {"a": b"1"})
     result = await run_job(a_request(a_file_job("exit 1", glob="/none*")), log=log)

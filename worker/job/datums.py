@@ -249,9 +249,7 @@ class DatumProcessor:
         for process in exit.leftovers:
             command = self.commands.redactor.text(process.command)
             self.commands.log.warning("command.left_running", pid=process.pid, command=command)
-            self.record.warnings.append(
-                f"the command left process {process.pid} running, which was killed: {command}"
-            )
+            self.record.add_leftover(process.pid, command)
         if exit.succeeded(self.plan.spec.transform.accept_return_code):
             return None
         last = f": {handler.tail[-1]}" if handler.tail else ""

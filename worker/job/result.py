@@ -128,6 +128,8 @@ MAX_LINE = 500
 
 TAIL = 50
 """Lines of the command's output that the result contains."""
+MAX_LEFTOVERS = 10
+"""Warnings of processes that commands left running: each of thousands of datums can leave one."""
 
 
 @attrs.define
@@ -158,6 +160,7 @@ class RunRecord:
     result: Result | None = None
     """The result, once it is decided."""
     _states: Counter[str] = attrs.field(factory=Counter, init=False)
+    _leftovers: int = attrs.field(default=0, init=False)
 
     @property
     def datum_counts(self) -> DatumCounts:
@@ -198,6 +201,18 @@ class RunRecord:
         """Log a warning and keep it for the result and the commit."""
         self.warnings.append(text)
         self.log.warning("run.warning", text=text)
+
+    def add_leftover(self, pid: int, command: str) -> None:
+        """Keep a warning of a process that a command left running; of many, only the first."""
+        self._leftovers += 1
+        if self._leftovers <= MAX_LEFTOVERS:
+            text = f"the command left process {pid} running, which was killed: {command}"
+            self.warnings.append(text)
+        elif self._leftovers == MAX_LEFTOVERS + 1:
+            self.warnings.append(
+                f"commands left more than {MAX_LEFTOVERS} processes running, which were killed; "
+                "the log names all of them"
+            )
 
     def add_report(self, report: Mapping[str, Any]) -> None:
         """Log a report of the user's code and announce it to observers."""
