@@ -21,6 +21,11 @@ CHECKSUM_SIZES = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256":
 TRAILER_MODE = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 
 
+def content_md5(body: bytes) -> str:
+    """Return the Content-MD5 of a body."""
+    return base64.b64encode(hashlib.md5(body).digest()).decode()
+
+
 def zeros(size: int) -> str:
     """Return *size* zero bytes in Base64, which are no digest of any test data."""
     return base64.b64encode(bytes(size)).decode()
@@ -67,10 +72,11 @@ def copy(name, status, code, source="/out/there", headers=None, target="/out/new
 
 
 def delete_many(name, status, code, body, headers=None, **fields):
-    """Return the case of a DeleteObjects."""
-    return Case(
-        f"delete many, {name}", "POST", "/out?delete", status, code, headers or {}, body, fields
-    )
+    """Return the case of a DeleteObjects, with the digest of its body if *headers* has none."""
+    sent = headers or {}
+    if not any(each == "content-md5" or each.startswith("x-amz-checksum-") for each in sent):
+        sent = {"content-md5": content_md5(body), **sent}
+    return Case(f"delete many, {name}", "POST", "/out?delete", status, code, sent, body, fields)
 
 
 def complete(name, status, code, parts, headers=None, target="/out/big?uploadId={upload}", **more):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import attrs
-from attacks.cases import ETAG, TRAILER_MODE, completion, tag_set, zeros
+from attacks.cases import ETAG, TRAILER_MODE, completion, content_md5, tag_set, zeros
 from attacks.wire import framed, head
 
 
@@ -79,7 +79,7 @@ def valid_requests(upload: str) -> list[Draft]:
         Draft("POST", "/out/other?uploads", {"x-amz-checksum-algorithm": "CRC32"}),
         Draft("POST", f"/out/big?uploadId={upload}", {}, completion((1, ETAG), (2, ETAG))),
         Draft("POST", "/out?delete", {"content-md5": zeros(16)}, DELETE),
-        Draft("POST", "/out?delete", {}, DELETE),
+        Draft("POST", "/out?delete", {"content-md5": content_md5(DELETE)}, DELETE),
         Draft("DELETE", "/out/k", {"if-match": "*"}),
         Draft("DELETE", "/out/k?tagging", {}),
         Draft("DELETE", "/out/big?uploadId=none", {}),

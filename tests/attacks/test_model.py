@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 import attrs
 import pytest
-from attacks.cases import completion, tag_set
+from attacks.cases import completion, content_md5, tag_set
 from attacks.model import ModelObject, listed
 from attacks.running_gateway import FILES, RunningGateway
 from attacks.wire import Reply, Wire, request
@@ -158,7 +158,10 @@ class Buckets(RuleBasedStateMachine):
             f"<Object><Key>{escape(key)}</Key></Object>".replace("\n", "&#10;") for key in keys
         )
 
-        reply = self.send("POST", None, [("delete", "")], body=f"<Delete>{rows}</Delete>".encode())
+        body = f"<Delete>{rows}</Delete>".encode()
+        reply = self.send(
+            "POST", None, [("delete", "")], {"content-md5": content_md5(body)}, body=body
+        )
 
         assert keys == reply.fields("Key")
         for key in keys:

@@ -17,7 +17,6 @@ from worker.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, checksum_of
 from worker.s3.conditions import (
     Conditions,
     check_copy,
-    check_delete,
     check_write,
     copy_conditions,
     delete_conditions,
@@ -25,7 +24,7 @@ from worker.s3.conditions import (
 )
 from worker.s3.error_codes import S3Error
 from worker.s3.metadata import check_retention, object_metadata
-from worker.s3.payload import reject_body
+from worker.s3.payload import reject_body, require_digest
 from worker.s3.request import Request
 from worker.s3.times import last_modified
 from worker.store.blobs import check
@@ -145,6 +144,7 @@ async def delete_object(context: "Context", output: OutputBucket, epoch: int) ->
 async def delete_objects(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle DeleteObjects: the response contains the errors of single keys."""
     check_retention(context.request)
+    require_digest(context.request)
     body = await receive_document(context)
     wanted = await in_thread(xml_requests.parse_delete, body)
 
@@ -170,14 +170,7 @@ def _try_delete(
 
 def _delete(output: OutputBucket, key: str, conditions: Conditions, epoch: int) -> None:
     def decide(existing: Entry | None) -> None:
-        check_delete(
-            conditions,
-            key=key,
-            etag=existing.etag if existing else "",
-            modified=existing.modified if existing else 0,
-            size=existing.size if existing else 0,
-            present=existing is not None,
-        )
+        check_write(conditions, existing.etag if existing else None, key=key)
 
     output.delete(key, epoch=epoch, decide=decide)
 

@@ -37,10 +37,6 @@ class Conditions:
     if_none_match: tuple[str, ...] | None = None
     if_modified_since: int | None = None
     if_unmodified_since: int | None = None
-    if_size: int | None = None
-    """Size of an object in DeleteObjects."""
-    if_last_modified: int | None = None
-    """LastModifiedTime of an object in DeleteObjects."""
 
 
 NONE = Conditions()
@@ -136,7 +132,7 @@ def delete_conditions(headers: Mapping[str, str]) -> Conditions:
     Raises NotImplemented for x-amz-if-match-size and x-amz-if-match-last-modified-time, which S3
     accepts for directory buckets only.
     """
-    for name in ("x-amz-if-match-size", "x-amz-if-match-last-modified-time"):
+    for name in ("x-amz-if-match-last-modified-time", "x-amz-if-match-size"):
         if name in headers:
             raise S3Error("NotImplemented", Header=name)
     match = headers.get("if-match")
@@ -176,9 +172,10 @@ def check_copy(conditions: Conditions, *, etag: str, modified: int) -> None:
 
 
 def check_write(conditions: Conditions, current_etag: str | None, *, key: str) -> None:
-    """Evaluate the conditions of a write of *key*; *current_etag* is None if there is no object.
+    """Evaluate the conditions of a write or delete of *key*.
 
-    Raises PreconditionFailed; NoSuchKey for If-Match without an object.
+    *current_etag* is None if there is no object. Raises PreconditionFailed; NoSuchKey for If-Match
+    without an object.
     """
     if conditions.if_match is not None:
         if current_etag is None:
@@ -191,25 +188,6 @@ def check_write(conditions: Conditions, current_etag: str | None, *, key: str) -
         and _matches(conditions.if_none_match, current_etag)
     ):
         raise precondition_failed("If-None-Match")
-
-
-def check_delete(
-    conditions: Conditions, *, key: str, etag: str, modified: int, size: int, present: bool = True
-) -> None:
-    """Evaluate the conditions of a delete of *key*; raises PreconditionFailed.
-
-    Without an object (*present* is false) every condition raises NoSuchKey.
-    """
-    if conditions == NONE:
-        return
-    if not present:
-        raise S3Error("NoSuchKey", Key=key)
-    if conditions.if_match is not None and not _matches(conditions.if_match, etag):
-        raise precondition_failed("If-Match")
-    if conditions.if_size is not None and conditions.if_size != size:
-        raise precondition_failed("Size")
-    if conditions.if_last_modified not in (None, last_modified(modified)):
-        raise precondition_failed("LastModifiedTime")
 
 
 def precondition_failed(condition: str) -> S3Error:

@@ -96,6 +96,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
         "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),
+        "MissingRequestBodyError": (400, "Request Body is empty"),
         "MissingSecurityHeader": (400, "Your request was missing a required header"),
         "NoLoggingStatusForKey": (
             400,

@@ -109,6 +109,15 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
     )
 
 
+def require_digest(request: Request) -> None:
+    """Reject a request without a digest of its body; raises InvalidRequest."""
+    if sent_checksum(request) is None and "content-md5" not in request.headers:
+        raise S3Error(
+            "InvalidRequest",
+            "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+        )
+
+
 def reject_body(request: Request) -> None:
     """Reject the body of a request that must not have one; raises InvalidRequest."""
     if "transfer-encoding" in request.headers or _length(

@@ -6,7 +6,7 @@ from xml.parsers import expat
 import attrs
 
 from worker.s3.checksums import ALGORITHMS, try_decode
-from worker.s3.conditions import Conditions, etags, parse_date
+from worker.s3.conditions import Conditions, etags
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import check_canned_acl, check_tags
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
@@ -131,32 +131,43 @@ class DeleteRequest:
     quiet: bool
 
 
+# The elements of an object, each at most once. Size and LastModifiedTime are for directory buckets.
+_DELETE_ELEMENTS = frozenset(("Key", "VersionId", "ETag"))
+
+
 def parse_delete(body: bytes) -> DeleteRequest:
-    """Parse the body of DeleteObjects, with 1 to 1,000 objects; raises MalformedXML."""
+    """Parse the body of DeleteObjects, with 1 to 1,000 objects.
+
+    Raises MissingRequestBodyError, MalformedXML, and UserKeyMustBeSpecified for an empty key.
+    """
+    if not body:
+        raise S3Error("MissingRequestBodyError")
     root = parse_xml(body, "Delete")
-    objects = tuple(_to_delete(found) for found in root.all("Object"))
-    if not objects or len(objects) > MAX_DELETE:
+    objects = list(root.all("Object"))
+    flags = list(root.all("Quiet"))
+    if len(flags) > 1 or len(objects) + len(flags) < len(root.children):
+        raise malformed()
+    if not 1 <= len(objects) <= MAX_DELETE:
         raise malformed(
             f"A DeleteObjects request names 1 to {MAX_DELETE} objects; found {len(objects)}."
         )
-    return DeleteRequest(objects, (root.get("Quiet") or "").strip().lower() == "true")
+    found = tuple(_to_delete(each) for each in objects)
+    if any(not each.key for each in found):
+        raise S3Error("UserKeyMustBeSpecified")
+    return DeleteRequest(found, bool(flags) and flags[0].text.strip().lower() == "true")
 
 
 def _to_delete(found: Element) -> ObjectToDelete:
-    key = found.get("Key")
-    if not key:
+    names = [child.name for child in found.children]
+    if len(names) > len(set(names)) or not _DELETE_ELEMENTS.issuperset(names):
         raise malformed()
-    etag = found.get("ETag")
-    size = found.get("Size")
-    modified = found.get("LastModifiedTime")
+    key, etag = found.get("Key"), found.get("ETag")
+    if key is None:
+        raise malformed()
     return ObjectToDelete(
         key,
         found.get("VersionId"),
-        Conditions(
-            if_match=None if etag is None else etags(etag),
-            if_size=None if size is None else _number(size),
-            if_last_modified=None if modified is None else _date(modified),
-        ),
+        Conditions(if_match=None if etag is None else etags(etag)),
     )
 
 
@@ -262,10 +273,3 @@ def _number(value: str) -> int:
     if not (digits[sign:].isascii() and digits[sign:].isdigit() and len(digits) <= 20):
         raise malformed()
     return int(digits)
-
-
-def _date(value: str) -> int:
-    found = parse_date(value)
-    if found is None:
-        raise malformed()
-    return found
