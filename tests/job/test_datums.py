@@ -11,6 +11,7 @@ from worker.job.datum_results import DatumCounts
 from worker.job.run import run_job
 from worker.job.state import State
 from worker.model import BranchName, Repo
+from worker.store.blobs import BlobReader
 
 COPY = BranchName(Repo("default", "copy"))
 ACT = 'name=$(basename "$files"); echo "$name" > $PFS_ROOT/out/$name; echo "log of $name" >&2'
@@ -33,7 +34,14 @@ def files(store):
 
 
 def keys(store, commit):
-    return [entry.key for entry in store.tree(store.commit(commit)).entries()]
+    """Return the keys of a commit, of which each object has its key as content."""
+    reader = BlobReader(store.backend)
+    found = {
+        entry.key: b"".join(reader.pieces(entry.extents)).decode()
+        for entry in store.tree(store.commit(commit)).entries()
+    }
+    assert {key: f"{key}\n" for key in found} == found
+    return list(found)
 
 
 def counts(result):

@@ -107,14 +107,14 @@ def test_a_command_uses_all_inodes_of_scratch(site, small_disk):
 
 
 def test_a_full_disk_ends_a_job_of_several_datums(site, small_disk):
-    """Also if a datum failed before for another reason: the disk is full for every datum."""
+    """Without a second try, also if a datum failed before for another reason."""
     a_commit(site.open(), {"1": b"1", "2": b"2", "3": b"3"})
     fill = "head -c 8000000 /dev/zero > $PFS_ROOT/out/big || exit 1"
     job = a_job(
         f"case $labresults in */1) exit 3;; */2) {fill};; esac",
         inputs=(an_input(s3=False, glob="/*"),),
         s3Out=False,
-        datumTries=1,
+        datumTries=2,
     )
     environment = {"WORKER_SCRATCH": str(small_disk), "WORKER_PFS_ROOT": str(small_disk / "pfs")}
     done = site.worker("run", "--job", site.job(job), "--json", **environment)
@@ -124,7 +124,8 @@ def test_a_full_disk_ends_a_job_of_several_datums(site, small_disk):
     assert first.startswith("datum 2 (labresults:/2)")
     assert IN_THE_WAY.format(small_disk) in first
     assert "datum 1 (labresults:/1)" in second
-    assert "exited with code 3" in second
+    assert second.endswith("exited with code 3 (try 2)")
+    assert [2, 1] == [each["tries"] for each in json.loads(done.out)["datums"]]
 
 
 def test_the_store_is_full(site, small_disk):

@@ -263,7 +263,8 @@ class DatumProcessor:
             )
         full = find_full_disk(self.gateway, self.store, self.scratch, self.root)
         if full is not None:
-            return Failure(Cause.NOT_PUBLISHED, f"{full}; {reason}", exit, ends_job=True)
+            reason = f"{full}; {reason}"
+            return Failure(Cause.NOT_PUBLISHED, reason, exit, retryable=False, ends_job=True)
         if exit.signal == signal.SIGKILL:
             reason += " (not sent by worker; the kernel sends it when memory is short)"
         return Failure(Cause.COMMAND_FAILED, reason, exit)
