@@ -7,6 +7,7 @@ pipeline redacts secrets last, just before rendering.
 
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -20,7 +21,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from worker.redaction import HIDDEN, redact, redact_bytes
-from worker.text import SECRET_NAME, escape_controls
+from worker.text import SECRET_NAME, escape_controls, shows_colors
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
@@ -235,7 +236,8 @@ def configure(
     terminal = stream.isatty()
     if format == "console" or (format == "auto" and terminal):
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
-        renderer: Any = ConsoleRenderer(colors=terminal, tracebacks=tracebacks)
+        colors = terminal and shows_colors(os.environ)
+        renderer: Any = ConsoleRenderer(colors=colors, tracebacks=tracebacks)
     else:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
         renderer = render_json
@@ -317,9 +319,14 @@ def is_console() -> bool:
 
 
 def status_line() -> LineWriter | None:
-    """Return the writer of the status line; None unless the log is text on a terminal."""
+    """Return the writer of the status line; None unless the log is text on a terminal.
+
+    None also on a terminal that interprets no control sequences, such as one of an editor.
+    """
     writer = structlog.get_config()["logger_factory"]
-    return writer if isinstance(writer, LineWriter) and is_console() and writer.terminal else None
+    if not isinstance(writer, LineWriter) or os.environ.get("TERM") == "dumb":
+        return None
+    return writer if is_console() and writer.terminal else None
 
 
 def logger() -> FilteringBoundLogger:

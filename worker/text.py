@@ -1,6 +1,7 @@
 """Rules for text that apply everywhere: durations, control characters, and names of secrets."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 
 # --- durations ------------------------------------------------------------------------------------
@@ -37,6 +38,17 @@ def parse_duration(text: str) -> float | None:
 def format_duration(seconds: float) -> str:
     """Return *seconds* as ``parse_duration`` and Go read them: ``5400s``, ``1.5s``."""
     return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+# --- terminals ------------------------------------------------------------------------------------
+
+
+def shows_colors(environment: Mapping[str, str]) -> bool:
+    """Whether a terminal with these variables is to show colors and styles.
+
+    By https://no-color.org, and not on a terminal that interprets no control sequences.
+    """
+    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
 # --- control characters ---------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 import json
 
 import attrs
+import click
 import pytest
 from builders import a_commit, an_id
 
+from worker.cli import terminal as output
 from worker.model import BranchName, CommitName, InputRecord, Repo
 
 
@@ -121,3 +123,22 @@ def test_repos_says_that_a_mistyped_store_does_not_exist(worker, tmp_path):
     assert (
         f"{tmp_path}/mistyped does not exist; the first `worker put` or job creates it" in done.err
     )
+
+
+LONG = "a_repo_with_a_name_that_is_long@a_branch"
+
+
+@pytest.mark.parametrize("arguments", [("repos",), ("log", LONG)], ids=["repos", "log"])
+def test_a_list_fits_the_80_columns_of_a_terminal(worker, tmp_path, monkeypatch, arguments):
+    """So that no name and no id is wrapped."""
+    (tmp_path / "a.txt").write_bytes(b"1" * 2000)
+    message = "a message that is longer than a line " * 3
+    put = worker("put", LONG, tmp_path / "a.txt", "-m", message)
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    lines = click.unstyle(worker(*arguments).out).splitlines()
+
+    assert all(len(line) <= 80 for line in lines)
+    shown = put.out.strip().partition("@")[2][:12] if arguments[0] == "log" else LONG.split("@")[0]
+    assert shown in lines[1].split()

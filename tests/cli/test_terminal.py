@@ -3,9 +3,11 @@
 import io
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
+import click
 import pytest
 from wcwidth import wcswidth
 
+from worker import telemetry
 from worker.cli import terminal
 
 
@@ -25,6 +27,8 @@ def screen():
     found = Terminal()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(found), redirect_stderr(found):
         patch.setenv("COLUMNS", "80")
+        patch.delenv("NO_COLOR", raising=False)
+        patch.setenv("TERM", "xterm")
         yield found
 
 
@@ -41,6 +45,86 @@ def test_a_table_on_a_terminal_is_aligned_by_display_width():
     assert "SIZE" in head
     assert 1 == len({wcswidth(line) for line in lines})
     assert "a\\tb\\x1b[2J" in lines[-1]
+
+
+IDS = (f"{7:032x}", f"{8:032x}", "3f" * 16)
+
+
+def shown_table(columns, rows, **options):
+    """Return the lines of a table on a terminal of 80 columns, without styles."""
+    with screen() as shown:
+        terminal.print_table(columns, rows, **options)
+    return click.unstyle(shown.getvalue()).splitlines()
+
+
+def test_ids_are_whole_where_they_fit():
+    lines = shown_table(("commit", "message"), [(IDS[0], "x" * 46)])
+
+    assert IDS[0] in lines[1]
+
+
+def test_ids_are_abbreviated_where_the_table_is_too_wide():
+    """As far as they are told apart: they are refs, as the whole ids are."""
+    rows = [(f"labresults@{each}", "x" * 47) for each in IDS]
+
+    def names(rows):
+        return [line.split()[0] for line in shown_table(("commit", "message"), rows)[1:]]
+
+    assert ["labresults@" + "3f" * 6] == names(rows[2:])
+    assert [f"labresults@{each}" for each in IDS] == names(rows)
+
+
+def test_optional_columns_are_omitted_in_their_order_where_the_table_is_too_wide():
+    columns = ("repo", "files", "finished", "head")
+    row = ("r" * 50, "12", "f" * 19, "h" * 8)
+
+    def titles(width):
+        rows = [("r" * width, *row[1:])]
+        lines = shown_table(columns, rows, optional=("head", "finished"))
+        assert all(len(line) <= 80 for line in lines)
+        return lines[0].lower().split()
+
+    assert [*columns] == titles(10)
+    assert ["repo", "files", "finished"] == titles(50)
+    assert ["repo", "files"] == titles(60)
+
+
+def test_a_name_that_is_wider_than_the_terminal_is_not_cut():
+    """It can be copied."""
+    lines = shown_table(("repo", "head"), [("r" * 100, "1")], optional=("head",))
+
+    assert ["REPO", "r" * 100] == lines
+
+
+@pytest.mark.parametrize("text", ["a long message " * 9, "日本語" * 30], ids=["Latin", "wide"])
+def test_a_message_is_cut_to_the_width_of_the_terminal(text):
+    lines = shown_table(("key", "message"), [("k" * 20, text)], cut="message")
+
+    assert lines[1].endswith("…")
+    assert 76 < wcswidth(lines[1]) <= 80
+
+
+def test_a_later_batch_has_the_columns_of_the_first_ones(monkeypatch):
+    monkeypatch.setattr(terminal, "BATCH", 1)
+    rows = [("r" * 75, "12345678"), ("r", "12345678")]
+
+    lines = shown_table(("repo", "head"), rows, optional=("head",))
+
+    assert ["REPO", "r" * 75, "r"] == [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_there_are_no_styles_where_the_user_wants_none(variable):
+    with screen() as shown, pytest.MonkeyPatch.context() as patch:
+        for name, value in variable.items():
+            patch.setenv(name, value)
+        terminal.print_title("title")
+        terminal.print_table(("key", "size"), ROWS)
+        terminal.print_facts([("name", "value")])
+        telemetry.configure("auto", stream=shown)
+        telemetry.logger().error("event", key="value")
+
+    assert "\x1b" not in shown.getvalue()
 
 
 def test_a_table_in_a_pipe_has_tabs_and_no_titles(capsys):

@@ -73,7 +73,7 @@ def log(settings: Config, *, ref: str, number: int | None, as_json: bool) -> Non
             output.print_json(commit_json(commit))
         return
     columns = ("commit", "finished", "files", "size", "message")
-    output.print_table(columns, map(_log_row, commits), right=("files", "size"))
+    output.print_table(columns, map(_log_row, commits), right=("files", "size"), cut="message")
 
 
 @attrs.frozen
@@ -121,8 +121,7 @@ def _branch_row(line: BranchHead) -> tuple[str, ...]:
         output.integer(head.files),
         shown,
         output.timestamp(head.finished),
-        # The whole id does not fit into 80 columns, and a branch is referred to by its name.
-        head.name.id[:8] if output.on_terminal() else head.name.id,
+        head.name.id,
     )
 
 
@@ -163,6 +162,8 @@ def repos(settings: Config, *, as_json: bool) -> None:
         ("repo", "branch", "files", "size", "finished", "head"),
         map(_branch_row, lines),
         right=("files", "size"),
+        # A branch is referred to by its name.
+        optional=("head", "finished", "size", "files"),
     )
 
 

@@ -28,6 +28,7 @@ from worker.cli.summary import Following
 from worker.config import Config
 from worker.job.result import Result
 from worker.job.run import RunRequest, run_gateway, run_shell
+from worker.text import shows_colors
 
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """A name that a shell can export (POSIX, "Name")."""
@@ -54,9 +55,8 @@ def shell(settings: Config, *, job: str, commit: bool, command: tuple[str, ...])
     request = RunRequest(read_job(job), settings, dict(os.environ))
     if sys.stderr.isatty():
         end = "committed on exit 0" if commit else "discarded at the end"
-        click.secho(
-            f"The endpoint of the buckets is $S3_ENDPOINT. s3://out is {end}.", err=True, dim=True
-        )
+        text = f"The endpoint of the buckets is $S3_ENDPOINT. s3://out is {end}."
+        click.secho(text, err=True, dim=shows_colors(os.environ) or None)
     result = _run(run_shell, request, argv=argv, commit=commit)
     print_result(result, settings, following=Following(given_options(STORE)))
     return result.exit_code

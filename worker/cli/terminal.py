@@ -1,17 +1,19 @@
 """Standard output: lines and JSON for programs, tables for a terminal; and progress bars."""
 
 import json
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import click
 
-from worker.text import escape_controls
+from worker.text import escape_controls, shows_colors
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 BATCH = 1000
@@ -21,6 +23,13 @@ BATCH = 1000
 def on_terminal() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+def styled(text: str, *, bold: bool = False, dim: bool = False) -> str:
+    """Return *text* in a style, if standard output is a terminal that shows styles."""
+    if not (on_terminal() and shows_colors(os.environ)):
+        return text
+    return click.style(text, bold=bold or None, dim=dim or None)
 
 
 def print_json(value: Any) -> None:
@@ -36,60 +45,37 @@ def print_line(text: str = "") -> None:
 def print_title(text: str) -> None:
     """Print a title after an empty line."""
     print()
-    click.secho(text, bold=True)
+    print(styled(text, bold=True))
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    cut: str = "",
 ) -> None:
     """Print rows as aligned columns with titles on a terminal, and separated by tabs otherwise.
 
-    Into a pipe or file each row is printed as it comes, so a million rows need no memory. On a
-    terminal columns are as wide as the batches so far require. The columns named in *right* are
-    aligned to the right. No cell is cut, so that names and ids can be copied.
+    Into a pipe or file each row is printed whole as it comes, so a million rows need no memory. On
+    a terminal the table fits its width where possible, as `Table` describes.
     """
     if not on_terminal():
         for row in rows:
             print("\t".join(escape_controls(cell) for cell in row))
         return
-    widths: list[int] = []
-    batch: list[list[str]] = []
-    for row in rows:
-        batch.append([escape_controls(cell, keep="") for cell in row])
-        if len(batch) == BATCH:
-            widths = _print_batch(columns, batch, right=right, widths=widths)
-            batch = []
-    if batch or not widths:
-        _print_batch(columns, batch, right=right, widths=widths)
-
-
-def _print_batch(
-    columns: Sequence[str], batch: list[list[str]], *, right: Sequence[str], widths: list[int]
-) -> list[int]:
-    """Print the rows of one batch, the first one below the titles; return the widths so far."""
     # Imported for a terminal only.
-    from wcwidth import wcswidth
+    from worker.cli.table import Table
 
-    first = not widths
-    widths = [
-        max(width, *map(wcswidth, column))
-        for width, column in zip(
-            widths or [0] * len(columns), zip(columns, *batch, strict=True), strict=True
-        )
-    ]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = []
-        for name, cell, width in zip(columns, cells, widths, strict=True):
-            gap = " " * (width - wcswidth(cell))
-            padded.append(gap + cell if name in right else cell + gap)
-        return "  ".join(padded).rstrip()
-
-    if first:
-        click.secho(line([name.upper() for name in columns]), dim=True)
-    for row in batch:
-        print(line(row))
-    return widths
+    limit = shutil.get_terminal_size().columns
+    table = Table(columns, limit, right=right, optional=optional, cut=cut)
+    escaped = ([escape_controls(cell, keep="") for cell in row] for row in rows)
+    has_titles = False
+    while (batch := list(islice(escaped, BATCH))) or not has_titles:
+        for line in table.lines(batch):
+            print(line if has_titles else styled(line, dim=True))
+            has_titles = True
 
 
 Fact = tuple[str, str | Sequence[str]]
@@ -119,7 +105,7 @@ def format_facts(facts: Iterable[Fact], *, wraps: bool, dims: bool = False) -> I
             lines = [part for line in lines for part in _wrap(line, room)]
         for number, line in enumerate(lines):
             label = f"{'' if number else name:<{width}}"
-            yield f"{click.style(label, dim=True) if dims else label}  {line}"
+            yield f"{styled(label, dim=True) if dims else label}  {line}"
 
 
 def _wrap(line: str, width: int) -> list[str]:
