@@ -92,7 +92,7 @@ DELETES = [
 ]  # fmt: skip
 
 REST = [
-    Case("tags, nothing", "PUT", "/out/there?tagging", 400, "MalformedXML", {}, b""),
+    Case("tags, nothing", "PUT", "/out/there?tagging", 400, "MissingRequestBodyError", {}, b""),
     Case("tags, of the system", "PUT", "/out/there?tagging", 400, "InvalidTag", {}, tag_set(("aws:k", "v"))),
     Case("tags, no value", "PUT", "/out/there?tagging", 400, "MalformedXML", {}, b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>"),
     Case("tags, eleven", "PUT", "/out/there?tagging", 400, "BadRequest", {}, tag_set(*((f"k{n}", "v") for n in range(11)))),

@@ -354,6 +354,16 @@ async def test_more_than_1000_keys_are_malformed_xml(gateway):
     )
 
 
+@pytest.mark.parametrize("operation", ["get_object", "get_object_tagging", "get_object_acl"])
+async def test_a_missing_object_has_no_version_null(gateway, operation):
+    client = gateway.client()
+    missing = {"Bucket": "out", "Key": "k", "VersionId": "null"}
+
+    assert (404, "NoSuchVersion") == await in_thread(
+        lambda: error_of(getattr(client, operation), **missing)
+    )
+
+
 async def test_tags_are_put_with_the_object_or_later_and_deleted(gateway):
     client = gateway.client()
     name = {"Bucket": "out", "Key": "k"}

@@ -76,10 +76,13 @@ def test_if_range_of_another_object_returns_the_whole_object(condition, status):
     assert status == _read(OBJECT, {"range": "bytes=0-1", "if-range": condition})[0].status
 
 
+SIGNED = {"authorization": "AWS4-HMAC-SHA256 …"}
+
+
 def test_query_parameters_override_stored_headers():
     query = "response-content-type=a/b&response-content-disposition=f%C3%BC&response-expires=x"
 
-    headers = _read(OBJECT, query=query)[1]
+    headers = _read(OBJECT, SIGNED, query)[1]
 
     assert b"a/b" == headers[b"content-type"]
     assert "fü".encode("latin-1") == headers[b"content-disposition"]
@@ -89,7 +92,26 @@ def test_query_parameters_override_stored_headers():
 
 def test_white_space_around_an_override_is_removed():
     """It cannot be part of a header value (RFC 9110, 5.5)."""
-    assert b"a/b" == _read(OBJECT, query="response-content-type=%09a/b%20")[1][b"content-type"]
+    headers = _read(OBJECT, SIGNED, "response-content-type=%09a/b%20")[1]
+
+    assert b"a/b" == headers[b"content-type"]
+
+
+def test_an_override_without_a_signature_is_rejected():
+    """As by S3: a URL that the server has not signed must not choose the type of the content."""
+    query = "response-content-type=text/html"
+    with raises_s3_error("InvalidRequest"):
+        _read(OBJECT, query=query)
+
+    assert 200 == _read(OBJECT, query=query + "&X-Amz-Signature=x")[0].status
+
+
+def test_an_unknown_override_is_rejected():
+    with raises_s3_error("InvalidArgument") as error:
+        _read(OBJECT, SIGNED, "response-x=y")
+
+    assert {"ArgumentName": "response-x", "ArgumentValue": "y"} == error().fields
+    assert error().message.startswith("response-x is not in the set of overridable response head")
 
 
 def test_an_override_that_is_not_latin_1_is_rejected():
@@ -111,6 +133,35 @@ def test_the_checksum_is_returned_with_checksum_mode():
 
     assert b"AAAAAA==" == headers[b"x-amz-checksum-crc32"]
     assert b"FULL_OBJECT" == headers[b"x-amz-checksum-type"]
+
+
+@pytest.mark.parametrize("mode", ["", "DISABLED", "1"])
+def test_an_unknown_checksum_mode_is_rejected(mode):
+    with raises_s3_error("InvalidRequest") as error:
+        _read(OBJECT, {"x-amz-checksum-mode": mode})
+
+    assert "Value for x-amz-checksum-mode header is invalid." == error().message
+
+
+def test_the_key_of_a_customer_is_rejected():
+    """No object is encrypted with one."""
+    with raises_s3_error("InvalidRequest") as error:
+        _read(OBJECT, {"x-amz-server-side-encryption-customer-algorithm": "AES256"})
+
+    assert "The encryption parameters are not applicable to this object." == error().message
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [((10, 5), None), ((15,), b"AAAAAA==")])
+def test_a_part_has_the_checksum_of_a_full_object_only_if_it_is_all_of_it(sizes, expected):
+    parts = tuple(
+        Part(number, size, checksum=Checksum("CRC32", "AQAAAA=="))
+        for number, size in enumerate(sizes, start=1)
+    )
+    entry = an_object(size=15, checksum=Checksum("CRC32", "AAAAAA=="), parts=parts)
+
+    headers = _read(entry, {"x-amz-checksum-mode": "ENABLED"}, "partNumber=1")[1]
+
+    assert expected == headers.get(b"x-amz-checksum-crc32")
 
 
 def test_a_range_has_no_checksum():

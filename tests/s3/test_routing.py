@@ -195,6 +195,17 @@ def test_only_a_copy_has_a_copy_source(method, target):
     assert {"ArgumentName": "x-amz-copy-source", "ArgumentValue": "/out/source"} == error().fields
 
 
+@pytest.mark.parametrize(
+    ("method", "target"), [("GET", "/out/k"), ("HEAD", "/out/k"), ("GET", "/out")]
+)
+def test_reads_do_not_accept_an_encryption(method, target):
+    name = "x-amz-server-side-encryption"
+    with raises_s3_error("InvalidArgument") as error:
+        route(a_request(method, target, {name: "AES256"}))
+
+    assert {"ArgumentName": name, "ArgumentValue": "AES256"} == error().fields
+
+
 @pytest.mark.parametrize("owner", ["0000", "0000000000020", "abcd", "aa000000000$"])
 def test_the_expected_owner_of_a_bucket_is_an_account(owner):
     with raises_s3_error("InvalidBucketOwnerAWSAccountID") as error:

@@ -16,6 +16,10 @@ from worker.s3.metadata import check_tags, parse_tagging_header
         ("a%20b=c+d", {"a b": "c d"}),
         ("k=%C3%BC", {"k": "ü"}),
         ("a=b%3Dc", {"a": "b=c"}),
+        ("&", {}),
+        ("a&&b&", {"a": "", "b": ""}),
+        ("a=&", {"a": ""}),
+        ("a@=1@", {"a@": "1@"}),
     ],
 )
 def test_a_tagging_header_is_parsed_like_a_query(value, tags):
@@ -27,7 +31,13 @@ def test_a_tagging_header_is_parsed_like_a_query(value, tags):
     [
         ("a=1&a=2", "InvalidArgument"),
         ("a=%FF", "InvalidArgument"),
-        ("=1", "InvalidTag"),
+        ("=", "InvalidArgument"),
+        ("=1", "InvalidArgument"),
+        ("a%", "InvalidArgument"),
+        ("a=%2", "InvalidArgument"),
+        ("key1=val1,key2=val2", "InvalidArgument"),
+        ("a?=1", "InvalidTag"),
+        ("a=1(", "InvalidTag"),
         ("a=%00", "InvalidTag"),
         ("&".join(f"k{n}=v" for n in range(200)), "InvalidArgument"),
     ],

@@ -180,7 +180,26 @@ def test_the_paging_of_attributes_requires_numbers(name):
         attributes(a_request("GET", "/out/k", headers), an_object())
 
 
-@pytest.mark.parametrize("value", ["", "Owner", "ETag,Owner", ","])
-def test_unknown_attributes_are_rejected(value):
-    with pytest.raises(S3Error):
+@pytest.mark.parametrize(
+    ("value", "name"), [("", ""), ("ETag,Owner", "Owner"), (",ETag", ""), ("ETag, ,Checksum", "")]
+)
+def test_an_unknown_attribute_is_named(value, name):
+    with raises_s3_error("InvalidArgument") as error:
         attributes(a_request("GET", "/out/k", {"x-amz-object-attributes": value}), an_object())
+
+    expected = {"ArgumentName": "x-amz-object-attributes", "ArgumentValue": name}
+    assert expected == error().fields
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-amz-object-attributes": ","}])
+def test_missing_attributes_are_rejected(headers):
+    with raises_s3_error("InvalidRequest"):
+        attributes(a_request("GET", "/out/k", headers), an_object())
+
+
+def test_empty_attributes_at_the_end_are_ignored():
+    headers = {"x-amz-object-attributes": "ObjectSize,,"}
+
+    found = parsed("GetObjectAttributes", attributes(a_request("GET", "/k", headers), an_object()))
+
+    assert 10 == found["ObjectSize"]

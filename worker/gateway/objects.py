@@ -9,6 +9,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.buckets.bucket import Bucket
 from worker.buckets.index import Decide
 from worker.buckets.output import OutputBucket
+from worker.errors import KeyMissing
 from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Headers, Response, empty, xml
 from worker.model import Checksum, Entry
@@ -39,9 +40,20 @@ VERIFIED = 1 << 16
 speed; clients can compare the stored checksum, and ``worker verify`` does."""
 
 
+async def find_entry(context: "Context") -> Entry:
+    """Return the object of a request; raises NoSuchKey, and NoSuchVersion for its version null."""
+    try:
+        return await context.bucket.entry(context.key)
+    except KeyMissing:
+        version = context.request.params.get("versionId")
+        if version is None:
+            raise
+        raise S3Error("NoSuchVersion", Key=context.key, VersionId=version) from None
+
+
 async def get_object(context: "Context") -> Response:
     """Handle GetObject and HeadObject."""
-    entry = await context.bucket.entry(context.key)
+    entry = await find_entry(context)
     found = reads.read(context.request, entry)
     if context.request.method == "HEAD" or found.start == found.stop:
         return Response(found.status, found.headers)
@@ -177,27 +189,27 @@ def _delete(output: OutputBucket, key: str, conditions: Conditions, epoch: int) 
 
 async def get_object_attributes(context: "Context") -> Response:
     """Handle GetObjectAttributes."""
-    entry = await context.bucket.entry(context.key)
+    entry = await find_entry(context)
     body = attributes.attributes(context.request, entry)
     return xml(body, [(b"last-modified", reads.http_date(last_modified(entry.modified)))])
 
 
 async def get_object_tagging(context: "Context") -> Response:
     """Handle GetObjectTagging."""
-    entry = await context.bucket.entry(context.key)
+    entry = await find_entry(context)
     return xml(xml_responses.get_object_tagging(entry.tags))
 
 
 async def get_object_acl(context: "Context") -> Response:
     """Handle GetObjectAcl: every object has the same ACL."""
-    await context.bucket.entry(context.key)
+    await find_entry(context)
     return xml(xml_responses.document(*canned_responses.DOCUMENTS["AccessControlPolicy"]))
 
 
 async def put_object_acl(context: "Context", _output: OutputBucket, _epoch: int) -> Response:
     """Handle PutObjectAcl, which accepts only the ACL that every object has."""
     xml_requests.check_acl(context.request, await receive_document(context))
-    await context.bucket.entry(context.key)
+    await find_entry(context)
     return empty(200)
 
 

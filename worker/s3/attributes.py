@@ -6,6 +6,7 @@ from worker.model import Entry
 from worker.s3.checksums import COMPOSITE
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.list_parameters import MAX_PAGE
+from worker.s3.reads import check_key
 from worker.s3.request import Request
 from worker.s3.upload_listing import PartsQuery
 from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
@@ -15,23 +16,30 @@ ATTRIBUTES_HEADER = "x-amz-object-attributes"
 
 
 def requested_attributes(request: Request) -> frozenset[str]:
-    """Parse x-amz-object-attributes; raises InvalidArgument and InvalidRequest."""
-    value = request.headers.get(ATTRIBUTES_HEADER, "")
-    names = frozenset(name.strip() for name in value.split(",") if name.strip())
-    if not names:
+    """Parse x-amz-object-attributes; raises InvalidArgument and InvalidRequest.
+
+    As in S3, empty names at the end are ignored, except in an empty header.
+    """
+    value = request.headers.get(ATTRIBUTES_HEADER)
+    names = [] if value is None else value.split(",")
+    while len(names) > 1 and not names[-1]:
+        names.pop()
+    if not names or (names == [""] and value):
         raise S3Error(
             "InvalidRequest",
             "The x-amz-object-attributes header specifying the attributes to be "
             "retrieved is either missing or empty",
         )
-    for name in names:
+    found = [name.strip() for name in names]
+    for name in found:
         if name not in ATTRIBUTES:
-            raise invalid_argument(ATTRIBUTES_HEADER, value, "Invalid attribute name specified.")
-    return names
+            raise invalid_argument(ATTRIBUTES_HEADER, name, "Invalid attribute name specified.")
+    return frozenset(found)
 
 
 def attributes(request: Request, entry: Entry) -> bytes:
     """Return the document with the requested attributes of the object *entry*."""
+    check_key(request.headers)
     names = requested_attributes(request)
     page = _attribute_parts_query(request)
     content = ""

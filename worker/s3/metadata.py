@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 import attrs
 
@@ -13,6 +13,8 @@ from worker.s3.request import Request
 MAX_TAGS = 10
 MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
+MAX_PAIRS = 100
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 # Letters, digits and spaces of any script, and + - = . _ : / @. Control characters, some of which
 # \s matches, are excluded, since XML cannot represent them.
@@ -21,23 +23,33 @@ _TAG = re.compile(r"(?:[\w+\-=.:/@]|[^\S\x00-\x1f\x7f-\x9f])*")
 
 def parse_tagging_header(value: str) -> dict[str, str]:
     """Parse the x-amz-tagging header, such as ``a=1&b=2``; raises S3Error."""
-    try:
-        pairs = parse_qsl(
-            value.encode("latin-1").decode(),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=100,
-        )
-    except ValueError:
-        pairs = None
-    if pairs is None or len({key for key, _ in pairs}) != len(pairs):
-        raise invalid_argument(
-            "x-amz-tagging",
-            value,
-            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query "
-            "parameters without tag name duplicates.",
-        )
+    pairs = []
+    for pair in value.encode("latin-1").split(b"&", MAX_PAIRS):
+        if not pair:
+            continue
+        key, separator, text = pair.partition(b"=")
+        if (not key and separator) or b"=" in text or _BROKEN_ESCAPE.search(pair):
+            raise _invalid_header(value)
+        try:
+            pairs.append((_decoded(key), _decoded(text)))
+        except UnicodeDecodeError:
+            raise _invalid_header(value) from None
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _invalid_header(value)
     return check_tags(pairs)
+
+
+def _decoded(text: bytes) -> str:
+    return unquote_to_bytes(text.replace(b"+", b" ")).decode()
+
+
+def _invalid_header(value: str) -> S3Error:
+    return invalid_argument(
+        "x-amz-tagging",
+        value,
+        "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query "
+        "parameters without tag name duplicates.",
+    )
 
 
 def check_tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import attrs
 
 from worker.model import Checksum, Entry
 from worker.s3 import header_text
-from worker.s3.checksums import ALGORITHMS
+from worker.s3.checksums import ALGORITHMS, COMPOSITE
 from worker.s3.conditions import Verdict, check_read, etags, parse_date, read_conditions
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import DEFAULT_CONTENT_TYPE
@@ -68,6 +68,10 @@ def select_range(header: str | None, size: int) -> Span | None:
     return Span(start, stop)
 
 
+_CHECKSUM_MODE = "x-amz-checksum-mode"
+_CUSTOMER_KEY = frozenset(
+    f"x-amz-server-side-encryption-customer-{name}" for name in ("algorithm", "key", "key-md5")
+)
 CONDITIONAL = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
 
 # Query parameters that override stored headers.
@@ -109,6 +113,7 @@ def http_date(seconds: int) -> bytes:
 def read(request: Request, entry: Entry) -> ReadResponse:
     """Evaluate GetObject or HeadObject for the object *entry*; raises S3Error."""
     sent = request.headers
+    check_key(sent)
     verdict = Verdict.PROCEED
     if not CONDITIONAL.isdisjoint(sent):
         conditions = read_conditions(sent)
@@ -135,7 +140,9 @@ def read(request: Request, entry: Entry) -> ReadResponse:
     _add_stored_headers(headers, request, entry)
     if part is not None:
         headers.append((b"x-amz-mp-parts-count", b"%d" % len(entry.parts)))
-    if sent.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+    if _CHECKSUM_MODE in sent:
+        if sent[_CHECKSUM_MODE].upper() != "ENABLED":
+            raise S3Error("InvalidRequest", "Value for x-amz-checksum-mode header is invalid.")
         _add_checksum(headers, entry, span, part)
     if span is None:
         headers.append((b"content-length", b"%d" % size))
@@ -144,6 +151,14 @@ def read(request: Request, entry: Entry) -> ReadResponse:
     if span.length:  # A Content-Range cannot describe zero bytes.
         headers.append((b"content-range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, size)))
     return ReadResponse(206, headers, span.start, span.stop)
+
+
+def check_key(headers: Mapping[str, str]) -> None:
+    """Reject the customer's key of a read, since no object has one; raises InvalidRequest."""
+    if not _CUSTOMER_KEY.isdisjoint(headers):
+        raise S3Error(
+            "InvalidRequest", "The encryption parameters are not applicable to this object."
+        )
 
 
 def _add_stored_headers(headers: list[tuple[bytes, bytes]], request: Request, entry: Entry) -> None:
@@ -161,23 +176,34 @@ def _add_stored_headers(headers: list[tuple[bytes, bytes]], request: Request, en
 
 
 def _overridden(request: Request, stored: Mapping[str, str]) -> Mapping[str, str]:
-    found = {
-        header: request.params[name] for name, header in OVERRIDES.items() if name in request.params
-    }
-    for name, value in found.items():
+    found = {}
+    for name, value in request.params.items():
+        if not name.startswith("response-"):
+            continue
+        if name not in OVERRIDES:
+            raise invalid_argument(
+                name,
+                value,
+                f"{name} is not in the set of overridable response headers. Please refer to the "
+                "S3 API documentation for a complete list of overridable response headers.",
+            )
         # A line break would allow a URL to add headers.
         if header_text.has_control(value):
-            raise invalid_argument(
-                f"response-{name}", value, "Header value cannot have control characters."
-            )
+            raise invalid_argument(name, value, "Header value cannot have control characters.")
         if any(character > "\xff" for character in value):
             raise invalid_argument(
-                f"response-{name}", value, "Header value cannot be represented using ISO-8859-1."
+                name, value, "Header value cannot be represented using ISO-8859-1."
             )
+        # White space at the ends is no part of a field value (RFC 9110, 5.5).
+        found[OVERRIDES[name]] = value.strip(" \t")
     if not found:
         return stored
-    # White space at the ends is no part of a field value (RFC 9110, 5.5).
-    return {**stored, **{name: value.strip(" \t") for name, value in found.items()}}
+    if not request.is_signed:
+        raise S3Error(
+            "InvalidRequest",
+            "Request specific response headers cannot be used for anonymous GET requests.",
+        )
+    return {**stored, **found}
 
 
 def _range_applies(sent: Mapping[str, str], entry: Entry) -> bool:
@@ -218,7 +244,7 @@ def _add_checksum(
 ) -> None:
     checksum: Checksum | None = entry.checksum
     kind = None if checksum is None else checksum.type
-    if part is not None:
+    if part is not None and kind == COMPOSITE:
         checksum = entry.parts[part - 1].checksum
     elif span is not None and span.length != entry.size:
         # SDKs would compare the checksum of the object with that of the range.

@@ -72,6 +72,15 @@ class Request:
     """The names in *headers* that were sent as query parameters of a presigned URL."""
 
     @property
+    def is_signed(self) -> bool:
+        """Whether the request has a signature, which may be invalid."""
+        return (
+            "authorization" in self.headers
+            or "X-Amz-Signature" in self.params
+            or "Signature" in self.params
+        )
+
+    @property
     def resource(self) -> str:
         """The Resource element of an error document: ``/bucket/key``, decoded."""
         if self.bucket is None:

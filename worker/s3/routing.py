@@ -13,6 +13,7 @@ from worker.s3.subresources import OF_THE_BUCKET, RESOURCE_TYPES, misplaced, sub
 NOT_IMPLEMENTED = "NotImplemented"
 NOT_ALLOWED = "MethodNotAllowed"
 COPY_SOURCE = "x-amz-copy-source"
+ENCRYPTION = "x-amz-server-side-encryption"
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 
@@ -379,13 +380,19 @@ def _method_not_allowed(request: Request, level: str, found: str | None) -> S3Er
 
 
 def _check_headers(request: Request) -> None:
-    """Reject an expected owner that is no account, and the source of a copy that is none."""
+    """Reject an expected owner that is no account, and headers of other operations."""
     owner = request.headers.get("x-amz-expected-bucket-owner")
     if owner and not _ACCOUNT.fullmatch(owner):
         raise S3Error(
             "InvalidBucketOwnerAWSAccountID",
             "The value of the expected bucket owner parameter must be an AWS Account ID... "
             f"[{owner}]",
+        )
+    if ENCRYPTION in request.headers and request.method in ("GET", "HEAD"):
+        raise invalid_argument(
+            ENCRYPTION,
+            request.headers[ENCRYPTION],
+            f"{ENCRYPTION} header is not supported for this operation.",
         )
     if COPY_SOURCE in request.headers and (request.method, request.level) != ("PUT", OBJECT):
         raise invalid_argument(

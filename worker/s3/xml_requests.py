@@ -215,10 +215,13 @@ def _check_checksums(checksums: Mapping[str, str]) -> None:
 
 
 def parse_tagging(body: bytes) -> dict[str, str]:
-    """Parse the body of PutObjectTagging; raises MalformedXML, InvalidTag and BadRequest.
+    """Parse the body of PutObjectTagging.
 
-    Without a TagSet, as with an empty one, there are no tags.
+    Raises MissingRequestBodyError, MalformedXML, InvalidTag and BadRequest. Without a TagSet, as
+    with an empty one, there are no tags.
     """
+    if not body:
+        raise S3Error("MissingRequestBodyError")
     root = parse_xml(body, "Tagging")
     pairs = []
     for tag in (tag for tag_set in root.all("TagSet") for tag in tag_set.all("Tag")):
