@@ -175,13 +175,13 @@ def test_a_name_in_an_error_cannot_drive_the_terminal(worker, arguments):
     assert not set("\x1b\x07\x9b") & set(done.err)
 
 
-def test_an_error_is_an_event_in_the_json_log(worker):
+def test_an_error_is_an_event_in_the_json_log(worker, place):
     """With ``--log-format json``, standard error has nothing but JSON lines."""
     done = worker("ls", "nothing", "--log-format", "json")
 
     event = json.loads(done.err)
     assert ("worker.failed", 66) == (event["event"], event["exit_code"])
-    assert "nothing: the store has no such repo" == event["reason"]
+    assert f"nothing: the store {place} has no such repo: it does not exist" == event["reason"]
 
 
 @pytest.mark.parametrize(
@@ -238,3 +238,19 @@ def test_an_unknown_command_gets_a_suggestion(name, suggestion):
 
     assert 64 == done.returncode
     assert suggestion in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "--jbo", "job.json"), "'--job'"),
+        (("gc", "--olderthan", "0s"), "'--older-than'"),
+        (("--store", "./lake", "repos"), "Options follow the command: worker COMMAND --store …"),
+    ],
+    ids=["run", "gc", "before the command"],
+)
+def test_an_unknown_option_gets_a_suggestion(place, arguments, says):
+    done = worker_process(*arguments, cwd=place.parent)
+
+    assert (64, "") == (done.returncode, done.stdout)
+    assert says in done.stderr

@@ -75,7 +75,11 @@ def test_ls_json_prints_one_object_per_entry(worker):
 @pytest.mark.parametrize(
     ("ref", "says"),
     [
-        ("nothing", "nothing: the store has no such repo"),
+        ("nothing", "no such repo; `worker repos` lists its repos"),
+        ("labresult", "no such repo; did you mean labresults?"),
+        ("labresults@ffff", "no such branch, and no commit whose id starts with ffff"),
+        ("labresults@fff", "an abbreviated commit id has at least 4 digits"),
+        ("labresults@mster", "no such branch; its branches: master"),
         ("labresults@dev", "labresults@dev: the repo has no such branch"),
         ("labresults@master~3", "goes back only"),
         ("labresults:b", "labresults@master:b: the commit has no such file or folder"),

@@ -94,13 +94,23 @@ def test_schema_prints_a_json_schema(worker):
     assert 0 == done.status
 
 
-@pytest.mark.parametrize("comment", ["// why", "/* why */"])
-def test_a_comment_in_json_is_named(worker, document, comment):
-    text = f"""{{"pipeline": {{"name": "p"}},\n  {comment}\n"s3Out": true}}"""
-    done = worker("validate", document(text))
+@pytest.mark.parametrize("comment", ["// why\n", "/* why */"], ids=["line", "block"])
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ('{{"pipeline": {{"name": "p"}},\n  {}"s3Out": true}}', 2, 3),
+        ('{{"pipeline": {{"name": "p"}}, {} "s3Out": true}}', 1, 29),
+        ('{{"pipeline": {{"name": "p" {} }}, "s3Out": true}}', 1, 27),
+        ('\n {}{{"pipeline": {{"name": "p"}}}}', 2, 2),
+    ],
+    ids=["before a key", "in a line", "after a value", "at the start"],
+)
+def test_a_comment_in_json_is_named(worker, document, comment, text, line, column):
+    """Also where the text would be YAML, in which the comment is a part of a key or value."""
+    done = worker("validate", document(text.format(comment)))
 
     assert 64 == done.status
-    assert "line 2, column 3: JSON has no comments; remove it, or write the" in done.err
+    assert f"line {line}, column {column}: JSON has no comments; remove it, or" in done.err
 
 
 def test_plan_takes_the_document_as_an_argument_or_a_flag(worker, document, store):

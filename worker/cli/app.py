@@ -75,6 +75,17 @@ class LazyGroup(click.Group):
         except BrokenPipeError as error:
             raise OutputClosed from error
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before the command; the error for another one tells where it goes."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(
+                f"{error.format_message()} Options follow the command: worker COMMAND "
+                f"{error.option_name} …",
+                ctx,
+            ) from None
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

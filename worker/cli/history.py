@@ -103,8 +103,7 @@ def _branches_of(store: Store, repo: Repo) -> list[BranchHead]:
 
 def _report_missing_store(store: Store) -> None:
     """Say that there is no store at a path, which may be mistyped."""
-    folder = store.backend.path("x")
-    if folder is not None and not folder.parent.exists():
+    if store.backend.path("x") is not None and not store.exists():
         failures.print_error(
             f"worker: {store.url} does not exist; the first `worker put` or job creates it"
         )

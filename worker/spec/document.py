@@ -123,6 +123,19 @@ class _Unreadable(Exception):
         self.expected = expected
 
 
+JSON_COMMENTS = ("//", "/*")
+
+
+class _CommentInJson(_Unreadable):
+    """A text in JSON has a comment of JavaScript. One of YAML makes it YAML."""
+
+    def __init__(self, line: int, column: int) -> None:
+        super().__init__(
+            f"line {line}, column {column}: JSON has no comments",
+            "remove it, or write the document in YAML, whose comments start with #",
+        )
+
+
 @attrs.frozen
 class _Pairs:
     """The members of an object in the order of the text, duplicate keys included."""
@@ -156,11 +169,17 @@ def _parse(text: str | bytes) -> Any:
     if not start:
         raise _Unreadable("the text is empty", "expected a job document in JSON or YAML")
     if start not in "{[":
+        if decoded.lstrip().startswith(JSON_COMMENTS):
+            before = decoded[: decoded.index(start)]
+            raise _CommentInJson(before.count("\n") + 1, len(before) - before.rfind("\n"))
         return _parse_yaml(decoded)
     # The text starts like JSON. If it is not JSON it may still be YAML (a comment, a trailing
     # comma); if it is neither, the position of the JSON error helps the author more.
     try:
         return _parse_json(decoded)
+    except _CommentInJson:
+        # As YAML, a comment would become a part of the key or value beside it.
+        raise
     except _Unreadable as error:
         try:
             return _parse_yaml(decoded)
@@ -174,11 +193,8 @@ def _parse_json(text: str) -> Any:
             text, object_pairs_hook=_Pairs, parse_int=_integer, parse_constant=_reject_constant
         )
     except json.JSONDecodeError as error:
-        if text.startswith(("//", "/*", "#"), error.pos):
-            raise _Unreadable(
-                f"line {error.lineno}, column {error.colno}: JSON has no comments",
-                "remove it, or write the document in YAML, whose comments start with #",
-            ) from None
+        if text.startswith(JSON_COMMENTS, error.pos):
+            raise _CommentInJson(error.lineno, error.colno) from None
         raise _Unreadable(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise _too_deep() from None

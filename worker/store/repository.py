@@ -1,12 +1,14 @@
 """The store: its repos, branches and commits, and the two puts that change them."""
 
 import contextlib
+import difflib
 import enum
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -38,19 +40,43 @@ class InvalidStore(Misconfigured):
         super().__init__(f"store: found {found!r}, expected {expected}")
 
 
-class RepoMissing(NotFound):
-    """The store has no such repo."""
+ABBREVIATED = re.compile("[0-9a-f]{4,31}")
+"""The beginning of a commit id, as git abbreviates them."""
+MAX_NAMES = 1000
+"""Repos among which a misspelled one is searched for."""
+SHOWN_NAMES = 10
+"""Branches that an error lists."""
 
-    def __init__(self, repo: Repo) -> None:
-        super().__init__(f"{repo}: the store has no such repo")
+
+class RepoMissing(NotFound):
+    """The store has no such repo, or does not exist."""
+
+    def __init__(self, repo: Repo, store: "Store") -> None:
+        names = [str(each) for each in islice(store.repos(), MAX_NAMES)]
+        close = difflib.get_close_matches(str(repo), names, n=1)
+        if close:
+            remedy = f"; did you mean {close[0]}?"
+        elif names:
+            remedy = "; `worker repos` lists its repos"
+        else:
+            remedy = ", and no other" if store.exists() else ": it does not exist"
+        super().__init__(f"{repo}: the store {store.url} has no such repo{remedy}")
         self.repo = repo
 
 
 class BranchMissing(NotFound):
-    """The repo has no such branch."""
+    """The repo has no such branch, nor a commit of such an abbreviated id."""
 
-    def __init__(self, branch: BranchName) -> None:
-        super().__init__(f"{branch}: the repo has no such branch")
+    def __init__(self, branch: BranchName, store: "Store") -> None:
+        ids = ""
+        if ABBREVIATED.fullmatch(branch.name):
+            ids = f", and no commit whose id starts with {branch.name}"
+        elif ABBREVIATED.fullmatch(branch.name * 4):
+            ids = "; an abbreviated commit id has at least 4 digits"
+        names = [each.name for each in islice(store.branches(branch.repo), SHOWN_NAMES + 1)]
+        more = ", …" if len(names) > SHOWN_NAMES else ""
+        shown = f"; its branches: {', '.join(names[:SHOWN_NAMES])}{more}" if names else ""
+        super().__init__(f"{branch}: the repo has no such branch{ids}{shown}")
         self.branch = branch
 
 
@@ -60,10 +86,6 @@ class CommitMissing(NotFound):
     def __init__(self, name: CommitName) -> None:
         super().__init__(f"{name}: the repo has no such commit")
         self.name = name
-
-
-ABBREVIATED = re.compile("[0-9a-f]{4,31}")
-"""The beginning of a commit id, as git abbreviates them."""
 
 
 class AmbiguousId(Invalid):
@@ -143,6 +165,11 @@ class Store:
         self.url = backend.url
         """The location, for ``open_store`` in this process or another."""
         self.tree_cache = SegmentCache(cache)
+
+    def exists(self) -> bool:
+        """Whether there is a store: a folder, or at least one repo in an object store."""
+        path = self.backend.path("x")
+        return path.parent.exists() if path is not None else next(self.repos(), None) is not None
 
     def repos(self) -> Iterator[Repo]:
         """Yield every repo that was ever written to, sorted by project and name."""
@@ -249,8 +276,8 @@ class Store:
                 yield self.commit(head.commit)
             if head is None:
                 if next(self.backend.list_from(_folder(start.repo)), None) is None:
-                    raise RepoMissing(start.repo)
-                raise BranchMissing(start)
+                    raise RepoMissing(start.repo, self)
+                raise BranchMissing(start, self)
             return
         name: CommitName | None = start
         while name is not None:
