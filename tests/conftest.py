@@ -1,5 +1,10 @@
 """Options of the test suite, and isolation of the log between tests."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from worker import redaction
@@ -17,3 +22,14 @@ def _no_registered_secrets(monkeypatch):
     """Redact nothing that another test has registered as secret."""
     monkeypatch.setattr(redaction._Secrets, "values", frozenset())
     monkeypatch.setattr(redaction._Secrets, "redactor", Redactor(()))
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A folder that every user can reach.
+
+    The folders of ``tmp_path`` are closed to other users, also again by other runs of pytest.
+    """
+    with tempfile.TemporaryDirectory(prefix="worker-test-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder).resolve()

@@ -1,6 +1,7 @@
-"""Rules for text that apply everywhere: durations, control characters, and names of secrets."""
+"""Rules for text that apply everywhere: durations, controls, names of secrets, kinds of files."""
 
 import re
+import stat
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -86,3 +87,22 @@ SECRET_NAME = re.compile(
 )
 """Matches (by ``search``) the names of variables, settings and log fields whose values are secret,
 such as ``AWS_SECRET_ACCESS_KEY``."""
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+KINDS_OF_FILES = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+def kind_of_file(mode: int) -> str:
+    """Return a phrase for the kind of a file with this ``st_mode``."""
+    kind = stat.S_IFMT(mode)
+    return KINDS_OF_FILES.get(kind, f"a file of the unknown type {kind:o}")

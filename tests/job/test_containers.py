@@ -131,3 +131,21 @@ async def test_a_job_without_an_image_is_invalid(a_request, log, tmp_path):
     assert (
         "transform.image: found none; a job needs an image to run in a container" == result.reason
     )
+
+
+@pytest.mark.usefixtures("_input_commit")
+async def test_links_of_a_container_lead_to_its_own_files_and_are_not_followed(
+    a_request, log, tmp_path
+):
+    """Only those to inputs are, whose files the worker has; the path is in the error."""
+    scripted_engine(
+        tmp_path / "bin",
+        f"out={tmp_path}/pfs/out; "
+        'case $1 in ps|rm|create) ;; image) echo \'[{"Id": "1"}]\';; '
+        "start) ln -s /pfs/in/a $out/a; ln -s /etc/passwd $out/b;; container) echo "
+        '\'[{"State": {"StartedAt": "2026-11-22T20:53:46Z", "ExitCode": 0}}]\';; esac',
+    )
+    result = await a_run(a_request, log, tmp_path / "bin", {**JOB, "datumTries": 1})
+
+    assert 10 == result.exit_code, result.reason
+    assert "/pfs/out/b: it is a symbolic link to /etc/passwd; links" in result.reason

@@ -3,8 +3,12 @@
 import os
 import socket
 import stat
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from builders import a_commit
 
@@ -15,6 +19,9 @@ from worker.model import Entry
 from worker.spec.pipeline import PfsInput
 from worker.store.blobs import BlobReader, Stage
 from worker.store.checkout import KeyNotAFile
+from worker.store.ingest import SMALL
+from worker.supervisor.file_reader import FileReader
+from worker.supervisor.users import Identity
 
 FILES = {"a.txt": b"1", "dir/b": b"22", "dir/sub/c": b"", "Ünï cøde": b"4", "empty/": b""}
 
@@ -184,28 +191,40 @@ def test_fingerprint_changes_with_any_change(store, tmp_path, change):
 
 
 @pytest.fixture
-def inputs(store, tmp_path) -> Inputs:
+def inputs(store, public_path) -> Inputs:
     """A materialized input beside an empty ``out``."""
     a_commit(store, {"a": b"1", "dir/b": b"2", "other/c": b"3"})
     spec = PfsInput("in", "default", "labresults", "master", None, glob="/", s3=False)
     resolved = resolve(store, spec)
-    root = tmp_path / "pfs"
+    root = public_path / "pfs"
     (root / "out").mkdir(parents=True)
-    materialize(store, choices(store, resolved)[0], root / "in", spool=tmp_path)
+    materialize(store, choices(store, resolved)[0], root / "in", spool=public_path)
     materialized = {"in": (root / "in").stat().st_ctime_ns} if (root / "in").exists() else {}
     return Inputs(store, root, {"in": resolved}, materialized)
 
 
-def collected(inputs: Inputs, scratch: Path) -> dict[str, Entry]:
-    stage = Stage(inputs.store.backend, "s", writer="w", scratch=scratch)
-    entries = {e.key: e for e in collect(inputs.root / "out", inputs, stage, spool=scratch)}
+def collected(
+    inputs: Inputs,
+    scratch: Path,
+    *,
+    identity: Identity | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Entry]:
+    """Collect the output of a command that runs as *identity*."""
+    spool = scratch / "spool"
+    spool.mkdir(exist_ok=True)
+    stage = Stage(inputs.store.backend, "s", writer="w", scratch=spool)
+    out = inputs.root / "out"
+    reader = FileReader(out, identity, check=check)
+    found = collect(out, inputs, stage, spool=spool, check=check, reader=reader)
+    entries = {each.key: each for each in found}
     stage.close()
     return entries
 
 
-def contents(inputs: Inputs, scratch: Path) -> dict[str, bytes]:
+def contents(inputs: Inputs, scratch: Path, **options: Any) -> dict[str, bytes]:
     reader = BlobReader(inputs.store.backend)
-    found = collected(inputs, scratch)
+    found = collected(inputs, scratch, **options)
     return {key: b"".join(reader.pieces(found[key].extents)) for key in sorted(found)}
 
 
@@ -224,10 +243,13 @@ def test_collect_shares_the_bytes_of_links_into_inputs(inputs, tmp_path):
     (root / "out" / "file").symlink_to(root / "in" / "a")
     (root / "out" / "all").symlink_to(root / "in")
     (root / "out" / "relative").symlink_to("../in/dir/b")
+    (tmp_path / "elsewhere").symlink_to(root / "in" / "a")
+    (root / "out" / "chain").symlink_to(tmp_path / "elsewhere")
     tree = inputs.store.tree(inputs.by_name["in"].commit)
 
     assert {
         "file": tree.entry("a").extents,
+        "chain": tree.entry("a").extents,
         "relative": tree.entry("dir/b").extents,
         "all/a": tree.entry("a").extents,
         "all/dir/b": tree.entry("dir/b").extents,
@@ -238,24 +260,44 @@ def test_collect_shares_the_bytes_of_links_into_inputs(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: path.symlink_to("/etc/passwd"), "symbolic link to /etc/passwd"),
-        (lambda path: path.symlink_to("../in/none"), "symbolic link"),
-        (lambda path: path.symlink_to("../.."), "symbolic link"),
+        (lambda path: path.symlink_to("/nosuch"), "symbolic link to /nosuch: it leads to nothing"),
+        (lambda path: path.symlink_to("../in/none"), "it leads to nothing"),
+        (lambda path: path.symlink_to("../.."), "it leads to a folder"),
+        (lambda path: path.symlink_to("x"), "in a circle"),
+        (lambda path: path.symlink_to("/proc/self/environ"), "pseudo file system"),
+        (lambda path: path.symlink_to("/dev/zero"), "it leads to a device"),
+        (lambda path: path.symlink_to("../../spool/secret"), "symbolic link to a secret"),
+        (lambda path: path.symlink_to("../.env"), "symbolic link to a secret"),
         (os.mkfifo, "it is a pipe"),
         (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "it is a socket"),
         (lambda path: Path(os.fsdecode(bytes(path) + b"\xff")).touch(), "not UTF-8"),
         (lambda _: os.makedirs("/".join(["d" * 200] * 6)), "longer than 1,024 bytes"),
     ],
-    ids=["link away", "broken link", "link up", "pipe", "socket", "not UTF-8", "long key"],
+    ids=[
+        "dangling link",
+        "broken link",
+        "link up",
+        "link to itself",
+        "link to proc",
+        "link to a device",
+        "link to a secret",
+        "link to the variables",
+        "pipe",
+        "socket",
+        "not UTF-8",
+        "long key",
+    ],
 )
-def test_collect_rejects_what_cannot_be_a_file_of_a_commit(
-    inputs, tmp_path, monkeypatch, make, reason
-):
+def test_collect_rejects_what_cannot_be_a_file_of_a_commit(inputs, monkeypatch, make, reason):
     monkeypatch.chdir(inputs.root / "out")
+    (inputs.root / ".env").touch()
+    spool = inputs.root.parent / "spool"
+    spool.mkdir()
+    (spool / "secret").touch()
     make(Path("x"))
 
     with pytest.raises(NotAnOutput, match=reason):
-        contents(inputs, tmp_path)
+        contents(inputs, spool.parent)
 
 
 def test_collect_rejects_files_that_vanish(inputs, tmp_path):
@@ -273,3 +315,208 @@ def test_collect_rejects_files_that_cannot_be_read(inputs, tmp_path):
 
     with pytest.raises(NotAnOutput, match="Permission denied"):
         contents(inputs, tmp_path)
+
+
+@pytest.fixture
+def elsewhere(tmp_path_factory) -> Path:
+    """A folder of the machine that is no part of the run."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+def test_collect_stores_the_content_of_links_to_other_files(inputs, tmp_path, elsewhere):
+    """Also of a chain of links, and of a link to a file of the output."""
+    out = inputs.root / "out"
+    (elsewhere / "file").write_bytes(b"x")
+    (elsewhere / "chain").symlink_to("file")
+    (elsewhere / "to_input").symlink_to(inputs.root / "in" / "a")
+    (out / "own").write_bytes(b"y")
+    (out / "absolute").symlink_to(elsewhere / "file")
+    (out / "chain").symlink_to(elsewhere / "chain")
+    (out / "sub").mkdir()
+    (out / "sub" / "relative").symlink_to("../own")
+    (out / "input").symlink_to(elsewhere / "to_input")
+
+    assert {
+        "absolute": b"x",
+        "chain": b"x",
+        "input": b"1",
+        "own": b"y",
+        "sub/relative": b"y",
+    } == contents(inputs, tmp_path)
+
+
+def test_collect_rejects_a_link_to_another_folder(inputs, tmp_path, elsewhere):
+    (elsewhere / "file").touch()
+    (inputs.root / "out" / "folder").symlink_to(elsewhere)
+
+    with pytest.raises(NotAnOutput, match=r"/pfs/out/folder: .* it leads to a folder"):
+        contents(inputs, tmp_path)
+
+
+def test_collect_without_a_reader_rejects_links_to_other_files(inputs, tmp_path):
+    """The path of a link in a container is not one of this machine."""
+    out = inputs.root / "out"
+    (out / "x").symlink_to("/etc/passwd")
+    (out / "a").symlink_to("../in/a")
+    stage = Stage(inputs.store.backend, "s", writer="w", scratch=tmp_path)
+    entries = collect(out, inputs, stage, spool=tmp_path / "spool")
+
+    assert "a" == next(entries).key
+    with pytest.raises(NotAnOutput, match=r"/pfs/out/x: .* link to /etc/passwd; .* container"):
+        next(entries)
+
+
+def test_collect_finds_links_by_the_paths_that_the_command_sees(inputs, tmp_path):
+    """In a container, and where ``/pfs`` is a mount for the command only."""
+    out = inputs.root / "out"
+    (out / "own").write_bytes(b"y")
+    (out / "to_own").symlink_to("/nosuch-pfs/out/own")
+    (out / "to_input").symlink_to("/nosuch-pfs/in/a")
+    (out / "chain").symlink_to("/nosuch-pfs/out/to_own")
+    shown = attrs.evolve(inputs, shown=Path("/nosuch-pfs"))
+
+    assert {"chain": b"y", "own": b"y", "to_input": b"1", "to_own": b"y"} == contents(
+        shown, tmp_path
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write to the folder")
+def test_collect_stores_what_links_into_the_folder_of_an_s3_input_lead_to(inputs, tmp_path):
+    """The folder is empty, so the command has created the file."""
+    (inputs.root / "s3").mkdir()
+    (inputs.root / "s3" / "new").write_bytes(b"n")
+    (inputs.root / "out" / "link").symlink_to("../s3/new")
+    by_name = {**inputs.by_name, "s3": inputs.by_name["in"]}
+
+    assert {"link": b"n"} == contents(attrs.evolve(inputs, by_name=by_name), tmp_path)
+
+
+def test_collect_stores_a_large_file_once(inputs, tmp_path, elsewhere):
+    """Its hard links, and all links to it, share the bytes."""
+    out = inputs.root / "out"
+    (elsewhere / "large").write_bytes(b"x" * (SMALL + 1))
+    (out / "1.txt").symlink_to(elsewhere / "large")
+    (out / "2.csv").symlink_to(elsewhere / "large")
+    (out / "3").write_bytes(b"y" * (SMALL + 1))
+    (out / "4").hardlink_to(out / "3")
+    entries = collected(inputs, tmp_path)
+
+    assert entries["1.txt"].extents == entries["2.csv"].extents
+    assert entries["3"].extents == entries["4"].extents
+    assert {"content-type": "text/csv"} == entries["2.csv"].headers
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: os.truncate(file, 3 * SMALL),
+        lambda file: os.truncate(file, SMALL),
+        lambda file: file.open("r+b").write(b"y"),
+        lambda file: file.open("ab").write(b"y"),
+    ],
+    ids=["grows", "shrinks", "is written", "is appended to"],
+)
+@pytest.mark.parametrize("is_link", [True, False], ids=["a link", "a file"])
+def test_collect_rejects_files_that_change_while_they_are_read(
+    inputs, tmp_path, elsewhere, change, is_link
+):
+    file = (elsewhere if is_link else inputs.root / "out") / "file"
+    file.write_bytes(b"x" * (2 * SMALL))
+    if is_link:
+        (inputs.root / "out" / "file").symlink_to(file)
+    left = [3]
+
+    def check() -> None:
+        left[0] -= 1
+        if not left[0]:
+            change(file)
+
+    with pytest.raises(NotAnOutput, match="/pfs/out/file: it changed while it was read"):
+        collected(inputs, tmp_path, check=check)
+    assert left[0] <= 0
+
+
+def test_collect_does_not_read_a_file_that_grows_without_end(inputs, tmp_path, elsewhere):
+    log = elsewhere / "log"
+    log.write_bytes(b"x")
+    (inputs.root / "out" / "log").symlink_to(log)
+    calls = []
+
+    def check() -> None:
+        calls.append(1)
+        os.truncate(log, log.stat().st_size + 2 * SMALL)
+
+    with pytest.raises(NotAnOutput, match="it changed while it was read"):
+        collected(inputs, tmp_path, check=check)
+    assert len(calls) < 10
+
+
+@pytest.mark.parametrize("folder", ["", "sub/"], ids=["file", "its folder"])
+def test_collect_does_not_follow_what_has_become_a_link(inputs, tmp_path, elsewhere, folder):
+    """A process of the command's user can replace a path that the agent has just seen."""
+    (elsewhere / "file").write_bytes(b"secret")
+    out = inputs.root / "out"
+    (out / "sub").mkdir()
+    (out / folder / "file").write_bytes(b"x")
+
+    def replace() -> None:
+        path = out / folder.rstrip("/") if folder else out / "file"
+        if not path.is_symlink():
+            path.rename(tmp_path / "old")
+            path.symlink_to(elsewhere / (path.name if not folder else ""))
+
+    with pytest.raises(NotAnOutput, match=f"/pfs/out/{folder}file: it was replaced"):
+        contents(inputs, tmp_path, check=replace)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("make", [os.link, os.symlink], ids=["hard link", "symbolic link"])
+@pytest.mark.parametrize(
+    ("mode", "is_readable"), [(0o600, False), (0o644, True)], ids=["closed", "readable"]
+)
+def test_collect_reads_files_of_others_with_the_rights_of_the_commands_user(
+    inputs, public_path, make, mode, is_readable
+):
+    """The kernel may let a user make a hard link to a file that is closed to the user."""
+    file = public_path / "file"
+    file.write_bytes(b"x")
+    file.chmod(mode)
+    make(file, inputs.root / "out" / "link")
+    user = Identity(4001, 4001, (4001,))
+
+    if is_readable:
+        assert {"link": b"x"} == contents(inputs, public_path, identity=user)
+    else:
+        with pytest.raises(NotAnOutput, match=r"/pfs/out/link: .* may not read it"):
+            contents(inputs, public_path, identity=user)
+
+
+def test_collect_reads_a_linked_file_in_pieces(inputs, tmp_path, elsewhere):
+    """Memory does not grow with the size of the file."""
+    (elsewhere / "file").touch()
+    os.truncate(elsewhere / "file", 64 * SMALL)
+    (inputs.root / "out" / "link").symlink_to(elsewhere / "file")
+    tracemalloc.start()
+    try:
+        entries = collected(inputs, tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert 64 * SMALL == entries["link"].size
+    assert peak < 16 * SMALL
+
+
+def test_collect_can_be_stopped_within_a_file(inputs, tmp_path, elsewhere):
+    (elsewhere / "file").touch()
+    os.truncate(elsewhere / "file", 64 * SMALL)
+    (inputs.root / "out" / "link").symlink_to(elsewhere / "file")
+    left = [5]
+
+    def check() -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collected(inputs, tmp_path, check=check)

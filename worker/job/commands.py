@@ -15,6 +15,7 @@ from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
 from worker.spec.variables import is_known, is_variable
 from worker.supervisor.command import CommandExit, CommandSignals
+from worker.supervisor.file_reader import FileReader
 from worker.supervisor.output import OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
 from worker.supervisor.tree import CommandSpec, Usage
@@ -303,6 +304,12 @@ class CommandRunner:
             directory=Path(directory) if directory else None,
             identity=self.identity,
         )
+
+    def file_reader(self, folder: Path, check: Callable[[], None]) -> FileReader | None:
+        """Return a reader of files as the job's user; None if the command has its own paths."""
+        if not self.runtime.shares_files:
+            return None
+        return FileReader(folder, self.identity, check=check)
 
     def handler(self, datum: Datum, attempt: int) -> OutputHandler:
         """Return a handler that logs the output of a command."""

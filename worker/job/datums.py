@@ -340,7 +340,9 @@ class DatumProcessor:
             shown=None if self.root == shown else shown,
         )
         epoch, check = bucket.epoch(), trio.from_thread.check_cancelled
-        files = collect(self.root / OUT, inputs, bucket.stage, spool=self.scratch, check=check)
+        out = self.root / OUT
+        reader = self.commands.file_reader(out, check)
+        files = collect(out, inputs, bucket.stage, spool=self.scratch, check=check, reader=reader)
         keys = []
         for entry in files:
             if (first := self._written_by.get(entry.key)) is not None:

@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import attrs
 
 from worker.errors import CommandFailed, Conflict
+from worker.job.output_files import OutputFiles
 from worker.job.plan import ResolvedInput, Selection
 from worker.model import Entry, Extent
 from worker.store.blobs import FOLDER as BLOBS
@@ -18,7 +18,10 @@ from worker.store.checkout import FolderWriter, copy_verified
 from worker.store.ingest import Found, Ingester, NotAFile, Problem
 from worker.store.repository import Store
 from worker.store.source import walk
+from worker.supervisor.file_reader import FileReader
 
+VARIABLES = ".env"
+"""The file in the root of the inputs with the variables of a datum, secrets included."""
 LINKS = 40
 """Links that are followed one after the other, as in Linux."""
 
@@ -125,6 +128,10 @@ class Inputs:
 
     def follow(self, path: str) -> str:
         """Return the real path of the target of a link, resolved as the command would have."""
+        return os.path.realpath(self.local(path))
+
+    def local(self, path: str) -> str:
+        """Return the path of this machine for a link, or for its target where they differ."""
         for _ in range(LINKS):
             if self.shown is None or not os.path.islink(path):
                 break
@@ -132,7 +139,7 @@ class Inputs:
             path = os.path.normpath(folder / os.readlink(path))
             if Path(path).is_relative_to(self.shown):
                 path = str(self.root / Path(path).relative_to(self.shown))
-        return os.path.realpath(path)
+        return path
 
     def entries(self, target: str, key: str) -> Iterator[Entry | Found | Problem] | None:
         """Yield what is at and below the path *target*, with keys that start with *key*.
@@ -160,7 +167,8 @@ class Inputs:
 
     def _file(self, name: str, path: str, found: Found) -> Entry | Found:
         """Return the entry of the input's file *path*, or *found* if the command has changed it."""
-        if os.stat(found.path).st_ctime_ns > self.materialized[name]:
+        # What is in the folder of an S3 input, the command has created.
+        if os.stat(found.path).st_ctime_ns > self.materialized.get(name, 0):
             return found
         resolved = self.by_name[name]
         entry = self.store.tree(resolved.commit).entry(path)
@@ -174,49 +182,64 @@ def collect(
     *,
     spool: Path,
     check: Callable[[], None] = lambda: None,
+    reader: FileReader | None = None,
 ) -> Iterator[Entry]:
     """Store the files below *out* in *stage* and yield their entries; raise NotAnOutput.
 
     A symbolic link to a file or folder of an input becomes entries that share the input's bytes,
-    except for files that the command has changed: of these, the content that it saw is stored. Any
-    other link, a device, a pipe or a socket is an error. Empty folders are dropped. *check* is
-    called before each file, and may raise to stop.
+    except for files that the command has changed: of these, the content that it saw is stored. A
+    link to any other file is stored as its content, which *reader* opens as the command's user.
+    Without a reader, paths have another meaning for the command, and such a link is an error. So
+    are a device, a pipe, a socket, and a link to a secret or another file of the run in *spool*.
+    Empty folders are dropped. *reader* is closed at the end. *check* is called before each file and
+    between its pieces, and may raise to stop.
     """
     if out.is_symlink() or not out.is_dir():
         kind = "a symbolic link" if out.is_symlink() else "no folder"
         raise NotAnOutput(".", f"found {kind}, expected the folder that the command was given")
-    with Ingester(stage, BlobReader(inputs.store.backend, spool)) as ingester:
-        for found in walk(out):
-            check()
-            if isinstance(found, Problem):
-                raise _not_an_output(out, found)
-            if not found.is_link:
-                if not found.key.endswith("/"):
-                    yield _ingested(out, ingester, found)
-                continue
-            target = inputs.follow(found.path)
-            entries = inputs.entries(target, found.key)
-            if entries is None:
-                raise NotAnOutput(
-                    found.key,
-                    f"it is a symbolic link to {target}; only links into an input are allowed",
-                )
-            for each in entries:
+    out = Path(os.path.realpath(out))
+    inputs = attrs.evolve(inputs, root=Path(os.path.realpath(inputs.root)))
+    with (
+        nullcontext() if reader is None else reader,
+        Ingester(stage, BlobReader(inputs.store.backend, spool)) as ingester,
+    ):
+        files = OutputFiles(out, ingester, reader, check)
+        scratch = Path(os.path.realpath(spool))
+        try:
+            for found in walk(out):
                 check()
-                if isinstance(each, Problem):
-                    raise NotAnOutput(found.key, f"{each.path}: {each.reason}")
-                if isinstance(each, Found) and each.is_link:
-                    raise NotAnOutput(each.key, f"{each.path} is a symbolic link in an input")
-                yield each if isinstance(each, Entry) else _ingested(out, ingester, each)
+                yield from _entries(found, inputs, files, scratch)
+        except NotAFile as error:
+            raise _not_an_output(out, error.problem) from error
 
 
-def _ingested(out: Path, ingester: Ingester, found: Found) -> Entry:
-    """Store a file of the command; raises NotAnOutput."""
-    try:
-        entry = ingester.add_file(found, None)
-    except NotAFile as error:
-        raise _not_an_output(out, error.problem) from error
-    return attrs.evolve(entry, modified=time.time_ns() // 1_000_000)
+def _entries(
+    found: Found | Problem, inputs: Inputs, files: OutputFiles, scratch: Path
+) -> Iterator[Entry]:
+    """Yield the entries of what was found in the output; raises NotAFile and NotAnOutput."""
+    if isinstance(found, Problem):
+        raise NotAFile(found)
+    if not found.is_link:
+        if not found.key.endswith("/"):
+            yield files.add(found)
+        return
+    target = inputs.follow(found.path)
+    entries = inputs.entries(target, found.key)
+    if entries is None:
+        path = Path(target)
+        is_of_run = path.is_relative_to(scratch) and not path.is_relative_to(inputs.root)
+        if is_of_run or path == inputs.root / VARIABLES:
+            reason = "it is a symbolic link to a secret, or to another file of this run"
+            raise NotAnOutput(found.key, reason)
+        yield files.add_linked(found, inputs.local(found.path))
+        return
+    for each in entries:
+        files.check()
+        if isinstance(each, Problem):
+            raise NotAnOutput(found.key, f"{each.path}: {each.reason}")
+        if isinstance(each, Found) and each.is_link:
+            raise NotAnOutput(each.key, f"{each.path} is a symbolic link in an input")
+        yield each if isinstance(each, Entry) else files.add(each)
 
 
 def _not_an_output(out: Path, problem: Problem) -> NotAnOutput:

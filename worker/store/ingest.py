@@ -9,13 +9,14 @@ import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import Protocol
 
 import attrs
 
 from worker.errors import Invalid
 from worker.model import Entry, Extent
 from worker.store.blobs import BlobReader, Stage
+from worker.text import kind_of_file
 
 # Files up to this size share a pack.
 SMALL = 1 << 20
@@ -44,6 +45,14 @@ COMPRESSED = {
 _types = mimetypes.MimeTypes()
 
 Read = Callable[[int], bytes]
+
+
+class Readable(Protocol):
+    """A stream of bytes; ``read`` returns none at its end, and may return fewer than asked for."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to *size* bytes."""
+        ...
 
 
 @attrs.frozen
@@ -156,7 +165,7 @@ class Ingester:
         reason = f"it changed each of the {READS} times that it was read"
         raise NotAFile(Problem(found.path, reason, ProblemKind.CHANGED))
 
-    def add_stream(self, key: str, stream: BinaryIO) -> Entry:
+    def add_stream(self, key: str, stream: Readable) -> Entry:
         """Read *stream* to its end and return the entry of its content."""
         return self._add(key, stream.read, _now_ms())
 
@@ -221,15 +230,7 @@ def content_type(key: str) -> dict[str, str]:
 
 def not_a_file(mode: int) -> str:
     """Return the reason why a path with this ``st_mode`` is not a regular file."""
-    kinds = {
-        stat.S_IFIFO: "a pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFBLK: "a device",
-        stat.S_IFCHR: "a device",
-        stat.S_IFDIR: "a folder",
-    }
-    found = kinds.get(stat.S_IFMT(mode), f"of the unknown type {stat.S_IFMT(mode):o}")
-    return f"it is {found}, expected a regular file"
+    return f"it is {kind_of_file(mode)}, expected a regular file"
 
 
 def _folder(key: str) -> Entry:

@@ -56,6 +56,11 @@ class Runtime(Protocol):
         """Whether an interactive shell may inherit the environment of the worker."""
         ...
 
+    @property
+    def shares_files(self) -> bool:
+        """Whether paths and users are the same for a command and for the worker."""
+        ...
+
     async def run(
         self,
         command: CommandSpec,
@@ -83,6 +88,7 @@ class ProcessRuntime:
     """The runtime whose commands are processes of this machine."""
 
     shares_environment = True
+    shares_files = True
     run = staticmethod(run_command)
     run_on_terminal = staticmethod(run_on_terminal)
 
@@ -98,6 +104,7 @@ class ContainerRuntime:
     options: tuple[str, ...]
     log: FilteringBoundLogger
     shares_environment: bool = False
+    shares_files: bool = False
 
     async def run(
         self,

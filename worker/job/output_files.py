@@ -1,0 +1,154 @@
+"""Files of a datum's output: those that the command has written, and those that its links lead to.
+
+The agent may run as root and the command as another user. No process of the command is left when
+its output is read, but others of the same user may be, and can replace a file or a folder by a link
+at any moment. So a file is judged by its descriptor: it is where it was found, and belongs to the
+command's user. All others are opened by the file reader, with the rights of this user.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from worker.model import Entry
+from worker.store.ingest import (
+    SMALL,
+    Found,
+    Ingester,
+    NotAFile,
+    Problem,
+    ProblemKind,
+    content_type,
+    not_a_file,
+)
+from worker.supervisor.file_reader import READING, FileReader, NotReadable
+
+REPLACED = "it was replaced while it was read"
+CHANGED = "it changed while it was read"
+
+
+class _Unchanging:
+    """A stream of an open file, which must not change meanwhile; raises NotAFile."""
+
+    def __init__(
+        self, path: str, fd: int, before: os.stat_result, check: Callable[[], None]
+    ) -> None:
+        self._path = path
+        self._fd = fd
+        self._check = check
+        self._before = before
+        self._left = before.st_size
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to *size* bytes."""
+        self._check()
+        try:
+            data = os.read(self._fd, size)
+        except OSError as error:
+            raise NotAFile(Problem.of(self._path, error)) from error
+        self._left -= len(data)
+        # A file that grows as fast as it is read would have no end.
+        if self._left < 0 or (not data and _version(os.fstat(self._fd)) != _version(self._before)):
+            raise NotAFile(Problem(self._path, CHANGED, ProblemKind.CHANGED))
+        return data
+
+
+@attrs.frozen
+class OutputFiles:
+    """Stores the files of an output."""
+
+    out: Path
+    """The folder of the output, a real path."""
+    ingester: Ingester
+    reader: FileReader | None
+    """None for a command in a container, whose paths and users are not those of this machine."""
+    check: Callable[[], None]
+    _large: dict[tuple[int, ...], Entry] = attrs.field(factory=dict, init=False)
+    """The entries of large files: hard links and repeated links share their bytes."""
+
+    def add(self, found: Found) -> Entry:
+        """Store a file of the command; raises NotAFile."""
+        try:
+            fd = os.open(found.path, READING | os.O_NOFOLLOW)
+        except OSError as error:
+            problem = Problem.of(found.path, error)
+            if error.errno == errno.ELOOP:
+                problem = Problem(found.path, REPLACED)
+            raise NotAFile(problem) from error
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise NotAFile(Problem(found.path, not_a_file(status.st_mode)))
+            if not _is_at(fd, found.path):
+                raise NotAFile(Problem(found.path, REPLACED))
+            if self._is_own(status):
+                return self._store(found, fd, status)
+        finally:
+            os.close(fd)
+        # A hard link to a file of another user, for example.
+        what = f"it belongs to the user with the uid {status.st_uid}"
+        return self._store_as_user(found, found.path, what, "copy it")
+
+    def add_linked(self, found: Found, path: str) -> Entry:
+        """Store the file that the link *found* leads to by *path*; raises NotAFile."""
+        try:
+            target = os.readlink(found.path)
+        except OSError as error:
+            raise NotAFile(Problem(found.path, REPLACED)) from error
+        shown = target if target.isprintable() else ascii(target)
+        what = f"it is a symbolic link to {shown}"
+        if self.reader is None:
+            reason = (
+                f"{what}; links to other files than those of inputs are not followed for a command "
+                "in a container: copy the content into the output"
+            )
+            raise NotAFile(Problem(found.path, reason))
+        remedy = "copy the content into the output, or remove the link"
+        return self._store_as_user(found, path, what, remedy)
+
+    def _store_as_user(self, found: Found, path: str, what: str, remedy: str) -> Entry:
+        assert self.reader is not None
+        # The command's user may not be able to reach the folder by its path.
+        relative = os.path.relpath(path, self.out)
+        is_inside = not relative.startswith("../")
+        try:
+            fd = self.reader.open(relative if is_inside else path)
+        except NotReadable as error:
+            raise NotAFile(Problem(found.path, f"{what}: {error.reason}; {remedy}")) from error
+        try:
+            return self._store(found, fd, os.fstat(fd))
+        finally:
+            os.close(fd)
+
+    def _is_own(self, status: os.stat_result) -> bool:
+        identity = None if self.reader is None else self.reader.identity
+        return identity is None or identity.uid in (0, status.st_uid)
+
+    def _store(self, found: Found, fd: int, status: os.stat_result) -> Entry:
+        known = self._large.get(_version(status))
+        if known is None:
+            stream = _Unchanging(found.path, fd, status, self.check)
+            entry = self.ingester.add_stream(found.key, stream)
+            if entry.size > SMALL:
+                self._large[_version(status)] = entry
+        else:
+            entry = attrs.evolve(known, key=found.key, headers=content_type(found.key))
+        return attrs.evolve(entry, modified=time.time_ns() // 1_000_000)
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes with the content of a file; no system call can set its ctime back."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether the file was opened at *path* and not by a link in a folder of it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == path
+    except OSError:
+        return True  # The operating system has no such links.
