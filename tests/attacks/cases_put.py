@@ -89,7 +89,7 @@ PUTS = [
     put("legal hold", 400, "InvalidRequest", {"x-amz-object-lock-legal-hold": "ON"}),
     put("11 tags", 400, "BadRequest", {"x-amz-tagging": "&".join(f"k{n}=v" for n in range(11))}),
     put("a tag twice", 400, "InvalidArgument", {"x-amz-tagging": "a=1&a=2"}),
-    put("a tag without a name", 400, "InvalidTag", {"x-amz-tagging": "=1"}),
+    put("a tag without a name", 400, "InvalidArgument", {"x-amz-tagging": "=1"}),
     put("a tag of 129 letters", 400, "InvalidTag", {"x-amz-tagging": "k" * 129 + "=1"}),
     put("a tag with a value of 257", 400, "InvalidTag", {"x-amz-tagging": "k=" + "v" * 257}),
     put("a tag with a bad letter", 400, "InvalidTag", {"x-amz-tagging": "k=%3Cb%3E"}),

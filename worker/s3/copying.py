@@ -21,6 +21,9 @@ from worker.s3.request import MAX_KEY, Request, check_climb
 from worker.s3.routing import COPY_SOURCE
 
 _RANGE = re.compile(r"bytes=([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
+_BUCKET = re.compile(r"[A-Za-z0-9._\-]{1,255}", re.ASCII)
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})", re.ASCII)
+_REDIRECT = "x-amz-website-redirect-location"
 COPY, REPLACE = "COPY", "REPLACE"
 
 
@@ -42,10 +45,12 @@ def copy_source(request: Request) -> CopySource:
     name, _, version = value.partition("?versionId=")
     if version not in ("", "null"):
         raise invalid_argument("versionId", version, "Invalid version id specified")
+    if _BROKEN_ESCAPE.search(name):
+        raise _invalid("encoding")
     try:
         path = unquote_to_bytes(name.replace("+", " ").encode("latin-1")).decode()
     except UnicodeDecodeError:
-        raise invalid_argument(COPY_SOURCE, value, "Invalid copy source encoding") from None
+        raise _invalid("encoding") from None
     bucket, _, key = path.removeprefix("/").partition("/")
     if bucket.startswith("arn:"):
         raise invalid_argument(
@@ -53,12 +58,19 @@ def copy_source(request: Request) -> CopySource:
             value,
             "The source must be in a bucket of this job; access points are not supported.",
         )
-    if not bucket or not key or "\x00" in key:
-        raise invalid_argument(COPY_SOURCE, COPY_SOURCE, "Invalid copy source object key")
+    if not _BUCKET.fullmatch(bucket):
+        raise _invalid("bucket name")
+    if not key or "\x00" in key:
+        raise _invalid("object key")
     check_climb(key, value)
     if len(key.encode()) > MAX_KEY:
         raise S3Error("KeyTooLongError", Size=len(key.encode()), MaxSizeAllowed=MAX_KEY)
     return CopySource(bucket, key)
+
+
+def _invalid(part: str) -> S3Error:
+    # The value of the argument is its name, as in S3.
+    return invalid_argument(COPY_SOURCE, COPY_SOURCE, f"Invalid copy source {part}")
 
 
 def copied_metadata(
@@ -76,7 +88,7 @@ def copied_metadata(
         (source.bucket, source.key) == (request.bucket, request.key)
         and metadata_directive == COPY
         and "x-amz-storage-class" not in request.headers
-        and "x-amz-website-redirect-location" not in request.headers
+        and _REDIRECT not in request.headers
         and "x-amz-server-side-encryption" not in request.headers
     ):
         raise S3Error(
@@ -86,10 +98,15 @@ def copied_metadata(
             "encryption attributes.",
         )
     if metadata_directive == REPLACE:
-        headers: Mapping[str, str] = stored_headers(request)
+        headers = stored_headers(request)
         metadata: Mapping[str, str] = user_metadata(request)
     else:
-        headers, metadata = entry.headers, entry.metadata
+        # The redirect location is that of one object: it is set by the request, and never copied.
+        headers = {name: value for name, value in entry.headers.items() if name != _REDIRECT}
+        sent = stored_headers(request) if _REDIRECT in request.headers else {}
+        if _REDIRECT in sent:
+            headers[_REDIRECT] = sent[_REDIRECT]
+        metadata = entry.metadata
     tags = entry.tags
     if tagging_directive == REPLACE:
         tags = parse_tagging_header(request.headers.get("x-amz-tagging", ""))

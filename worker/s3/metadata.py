@@ -128,6 +128,7 @@ _NO_ENCRYPTION = (
     "A header you provided implies functionality that is not implemented: this gateway does not "
     "encrypt objects with keys of their own."
 )
+_NOT_ENCRYPTED = "The encryption parameters are not applicable to this object."
 
 # Headers whose effect a client relies on are rejected, not ignored. x-amz-acl, the storage class
 # and the encryption "AES256" have no effect that a job could observe.
@@ -137,7 +138,7 @@ REJECTED_HEADERS: Mapping[str, tuple[str, str]] = {
     f"{_SSE}-customer-key-md5": ("NotImplemented", _NO_ENCRYPTION),
     f"{_SSE}-aws-kms-key-id": ("NotImplemented", _NO_ENCRYPTION),
     f"{_SSE}-context": ("NotImplemented", _NO_ENCRYPTION),
-    f"x-amz-copy-source-{_SSE[6:]}-customer-algorithm": ("NotImplemented", _NO_ENCRYPTION),
+    f"x-amz-copy-source-{_SSE[6:]}-customer-algorithm": ("InvalidRequest", _NOT_ENCRYPTED),
 }
 
 _LOCK = "x-amz-object-lock-"
@@ -228,9 +229,7 @@ def check_part_supported(request: Request) -> None:
             "include the appropriate encryption parameters.",
         )
     if any(name.startswith(f"x-amz-copy-source-{_SSE[6:]}-customer-") for name in request.headers):
-        raise S3Error(
-            "InvalidRequest", "The encryption parameters are not applicable to this object."
-        )
+        raise S3Error("InvalidRequest", _NOT_ENCRYPTED)
 
 
 def check_canned_acl(headers: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ NOT_IMPLEMENTED = "NotImplemented"
 NOT_ALLOWED = "MethodNotAllowed"
 COPY_SOURCE = "x-amz-copy-source"
 ENCRYPTION = "x-amz-server-side-encryption"
+_OWNERS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 
@@ -381,13 +382,14 @@ def _method_not_allowed(request: Request, level: str, found: str | None) -> S3Er
 
 def _check_headers(request: Request) -> None:
     """Reject an expected owner that is no account, and headers of other operations."""
-    owner = request.headers.get("x-amz-expected-bucket-owner")
-    if owner and not _ACCOUNT.fullmatch(owner):
-        raise S3Error(
-            "InvalidBucketOwnerAWSAccountID",
-            "The value of the expected bucket owner parameter must be an AWS Account ID... "
-            f"[{owner}]",
-        )
+    for name in _OWNERS:
+        owner = request.headers.get(name)
+        if owner and not _ACCOUNT.fullmatch(owner):
+            raise S3Error(
+                "InvalidBucketOwnerAWSAccountID",
+                "The value of the expected bucket owner parameter must be an AWS Account ID... "
+                f"[{owner}]",
+            )
     if ENCRYPTION in request.headers and request.method in ("GET", "HEAD"):
         raise invalid_argument(
             ENCRYPTION,
