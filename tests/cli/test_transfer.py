@@ -2,12 +2,16 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 import tarfile
 from contextlib import contextmanager
 
 import pytest
 from builders import a_commit
+
+from worker.cli import terminal as output
 
 
 @pytest.fixture
@@ -169,3 +173,81 @@ def test_get_of_a_missing_path_exits_with_66(worker, store, tmp_path):
 
     assert "the commit has no file of this name" in done.err
     assert 66 == done.status
+
+
+@pytest.mark.parametrize("old", [None, b"an earlier archive"], ids=["new", "existing"])
+def test_an_archive_that_cannot_be_completed_is_not_written(worker, store, tmp_path, old):
+    """An existing file is as it was, and no temporary file is left."""
+    commit = a_commit(store, {"a": b"1" * 512})
+    (blob,) = (store.backend.path(each.name) for each in store.backend.list_from("blobs/"))
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    if old is not None:
+        (tmp_path / "all.tar").write_bytes(old)
+    before = sorted(tmp_path.iterdir())
+
+    done = worker("get", str(commit.name), "--tar", tmp_path / "all.tar")
+
+    assert (69, "") == (done.status, done.out)
+    assert before == sorted(tmp_path.iterdir())
+    assert old is None or old == (tmp_path / "all.tar").read_bytes()
+
+
+def test_an_archive_replaces_a_file_and_keeps_its_mode_and_links(worker, store, tmp_path):
+    a_commit(store, {"a": b"1"})
+    (tmp_path / "all.tar").write_bytes(b"")
+    (tmp_path / "all.tar").chmod(0o640)
+    (tmp_path / "link").symlink_to("all.tar")
+
+    done = worker("get", "labresults", "--tar", tmp_path / "link")
+
+    assert 0 == done.status
+    assert (tmp_path / "link").is_symlink()
+    assert 0o640 == (tmp_path / "all.tar").stat().st_mode & 0o777
+    with tarfile.open(tmp_path / "all.tar") as archive:
+        assert ["a"] == archive.getnames()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is a device of Linux")
+@pytest.mark.parametrize("size", [1, 1 << 20], ids=["small", "large"])
+def test_a_full_device_is_named(worker, store, size):
+    a_commit(store, {"a": b"1" * size})
+
+    done = worker("get", "labresults", "--tar", "/dev/full")
+
+    assert (73, "worker: /dev/full: No space left on device\n") == (done.status, done.err)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("get", "labresults", "--tar", "-"), ("cat", "labresults:a")]
+)
+@pytest.mark.parametrize("size", [1, 1 << 20], ids=["small", "large"])
+def test_standard_output_that_is_full_or_closed_is_no_success(place, store, arguments, size):
+    """A reader that stops early ends the command as SIGPIPE does: no message, no traceback."""
+    a_commit(store, {"a": b"1" * size})
+    command = [sys.executable, "-m", "worker", *arguments]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, cwd=place.parent, check=False
+        )
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place.parent
+    )
+    process.stdout.close()
+    with process:
+        message = process.stderr.read()
+
+    assert (73, b"worker: standard output: No space left on device\n") == (
+        done.returncode,
+        done.stderr,
+    )
+    assert (141, b"") == (process.returncode, message)
+
+
+def test_an_archive_is_not_written_to_a_terminal(worker, store, monkeypatch):
+    a_commit(store, {"a": b"1"})
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+
+    done = worker("get", "labresults", "--tar", "-")
+
+    assert "standard output is a terminal; redirect it, or name a file" in done.err
+    assert (64, "") == (done.status, done.out)

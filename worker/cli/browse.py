@@ -1,12 +1,12 @@
 """``ls`` and ``cat``: the files of a commit."""
 
-import sys
 from collections.abc import Iterator
 
 import attrs
 import click
 
 from worker.cli import terminal as output
+from worker.cli.archive import standard_output
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.errors import NotFound
@@ -139,6 +139,6 @@ def cat(settings: Config, *, ref: str) -> None:
         if next(tree.entries(prefix=folder), None) is not None:
             raise click.UsageError(f"{ref} is a folder; `worker ls {ref}` lists its files")
         raise FileMissing(parsed)
-    for piece in BlobReader(store.backend).verified(entry.extents):
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    with standard_output() as file:
+        for piece in BlobReader(store.backend).verified(entry.extents):
+            file.write(piece)

@@ -8,6 +8,7 @@ import click
 
 from worker.cli import failures
 from worker.cli import terminal as output
+from worker.cli.archive import replaced_file, standard_output
 from worker.cli.interrupts import deferring_signals
 from worker.cli.options import STORE, json_option, with_settings
 from worker.cli.terminal import transfer_progress
@@ -195,9 +196,9 @@ def get(
 
 
 def _get_tar(store: Store, commit: Commit, ref: Ref, tar: str) -> None:
-    with transfer_progress(f"get {ref}", None if ref.path else commit.size) as watch:
-        if tar == "-":
-            write_tar(store, commit, sys.stdout.buffer, path=ref.path, progress=watch)
-            return
-        with Path(tar).open("wb") as file:
-            write_tar(store, commit, file, path=ref.path, progress=watch)
+    if tar == "-" and output.on_terminal():
+        raise click.UsageError("standard output is a terminal; redirect it, or name a file")
+    size = None if ref.path else commit.size
+    file = standard_output() if tar == "-" else replaced_file(Path(tar))
+    with file as opened, transfer_progress(f"get {ref}", size) as watch:
+        write_tar(store, commit, opened, path=ref.path, progress=watch)
