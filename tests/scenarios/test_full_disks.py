@@ -128,6 +128,19 @@ def test_a_full_disk_ends_a_job_of_several_datums(site, small_disk):
     assert [2, 1] == [each["tries"] for each in json.loads(done.out)["datums"]]
 
 
+def test_an_error_command_does_not_recover_from_a_full_disk(site, small_disk):
+    """The output would be empty, although the command was not at fault."""
+    a_commit(site.open(), {"a": b"1"})
+    job = a_job(
+        "head -c 8000000 /dev/zero > $PFS_ROOT/out/big", inputs=(an_input(s3=False),), s3Out=False
+    )
+    job["transform"]["errCmd"] = ["sh", "-c", "rm $PFS_ROOT/out/big"]
+    environment = {"WORKER_SCRATCH": str(small_disk), "WORKER_PFS_ROOT": str(small_disk / "pfs")}
+    done = site.worker("run", "--job", site.job(job), "--json", **environment)
+
+    assert IN_THE_WAY.format(small_disk) in failed(done)
+
+
 def test_the_store_is_full(site, small_disk):
     small = attrs.evolve(site, store=str(small_disk / "store"))
     a_commit(small.open(), {"a": b"1"})

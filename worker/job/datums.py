@@ -275,7 +275,10 @@ class DatumProcessor:
         """Run the error command; return None if that recovers the datum, else the failure."""
         if attempt > 1:
             failure = attrs.evolve(failure, reason=f"{failure.reason} (try {attempt})")
-        if self.plan.spec.transform.err_cmd and await self._recover(datum, failure, attempt):
+        # A full disk is no failure of the command: recovered, it would be an empty output.
+        is_recoverable = failure.cause is not Cause.NOT_PUBLISHED
+        has_command = bool(self.plan.spec.transform.err_cmd) and is_recoverable
+        if has_command and await self._recover(datum, failure, attempt):
             self.output.bucket.roll_back()
             await self.empty_output_folder()
             reason = {} if self.plan.count > 1 else {"reason": failure.reason}
