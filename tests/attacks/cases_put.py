@@ -143,9 +143,24 @@ PUTS = [
 
 FRAMED = [
     streamed("no decoded length", framed(CONTENT), 411, "MissingContentLength", length=None),
-    streamed("decoded length that is none", framed(CONTENT), 400, "BadRequest", length="many"),
-    streamed("negative decoded length", framed(CONTENT), 400, "BadRequest", length="-13"),
-    streamed("more than the decoded length", framed(CONTENT, b"!"), 400, "IncompleteBody"),
+    streamed(
+        "decoded length that is none", framed(CONTENT), 411, "MissingContentLength", length="many"
+    ),
+    streamed("negative decoded length", framed(CONTENT), 411, "MissingContentLength", length="-13"),
+    streamed(
+        "more than the decoded length",
+        framed(CONTENT + b"!"),
+        400,
+        "IncompleteBody",
+        fields={"NumberBytesExpected": "13", "NumberBytesProvided": "14"},
+    ),
+    streamed(
+        "a small chunk before the last",
+        framed(CONTENT, b"!"),
+        403,
+        "InvalidChunkSizeError",
+        fields={"Chunk": "2", "BadChunkSize": "13"},
+    ),
     streamed("less than the decoded length", framed(CONTENT[1:]), 400, "IncompleteBody"),
     streamed("decoded length over 5 TiB", b"", 400, "EntityTooLarge", length=6 << 40),
     streamed("no last chunk", b"d\r\n" + CONTENT + b"\r\n", 400, "IncompleteBody"),

@@ -1,8 +1,6 @@
 """A gateway with authentication."""
 
-import base64
 import hashlib
-import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +10,9 @@ from attacks.conftest import KEYS
 from attacks.signing import EMPTY, STREAMING, Signer, seed_of
 from attacks.wire import send_request
 
+from worker.s3.aws_chunked import MIN_CHUNK
+from worker.s3.checksums import checksum_of
+
 
 def now() -> datetime:
     """Return the current time when the case runs."""
@@ -19,7 +20,6 @@ def now() -> datetime:
 
 
 CONTENT = b"content of some length"
-CRC32 = base64.b64encode(zlib.crc32(CONTENT).to_bytes(4, "big")).decode()
 TARGET = "/out/signed"
 
 
@@ -46,14 +46,18 @@ def test_signed_requests_are_accepted(signed_gateway, signer):
     assert CONTENT == got.body == url.body
 
 
+CHUNKS = ((CONTENT * MIN_CHUNK)[:MIN_CHUNK], CONTENT)
+WHOLE = b"".join(CHUNKS)
+TRAILERS = {"x-amz-checksum-crc32": checksum_of("CRC32", CHUNKS).value}
+
+
 def test_signed_chunks_and_trailers_are_accepted(signed_gateway, signer):
     sent = {
-        "x-amz-decoded-content-length": str(len(CONTENT)),
+        "x-amz-decoded-content-length": str(len(WHOLE)),
         "x-amz-trailer": "x-amz-checksum-crc32",
     }
     headers = signer.headers("PUT", TARGET, sent, payload=f"{STREAMING}-TRAILER")
-    trailers = {"x-amz-checksum-crc32": CRC32}
-    body = signer.chunks(seed_of(headers), CONTENT[:10], CONTENT[10:], trailers=trailers)
+    body = signer.chunks(seed_of(headers), *CHUNKS, trailers=TRAILERS)
 
     assert 200 == send_request(signed_gateway.port, "PUT", TARGET, headers, b"".join(body)).status
 
@@ -61,14 +65,18 @@ def test_signed_chunks_and_trailers_are_accepted(signed_gateway, signer):
 HEADERS: dict[str, tuple[Any, str | None]] = {
     "nothing signed": ({}, "AccessDenied"),
     "an empty signature": ({"authorization": ""}, "InvalidArgument"),
-    "another mechanism": ({"authorization": "Basic YTpi"}, "InvalidRequest"),
-    "a bearer": ({"authorization": "Bearer x"}, "InvalidRequest"),
-    "nothing but the algorithm": (
-        {"authorization": "AWS4-HMAC-SHA256 "},
-        "AuthorizationHeaderMalformed",
+    "another mechanism": ({"authorization": "Basic YTpi"}, "InvalidArgument"),
+    "a bearer": ({"authorization": "Bearer x"}, "InvalidArgument"),
+    "nothing but the algorithm": ({"authorization": "AWS4-HMAC-SHA256"}, "InvalidArgument"),
+    "no date beside it": (
+        {"authorization": "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request"},
+        "AccessDenied",
     ),
     "no signature in it": (
-        {"authorization": "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request"},
+        lambda s: {
+            **s.headers("GET", TARGET),
+            "authorization": "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request",
+        },
         "AuthorizationHeaderMalformed",
     ),
     "another secret": (
@@ -233,8 +241,7 @@ BODIES = {
         *pieces[3:],
     ],
     "chunks without signatures": lambda pieces: [
-        b"a\r\ncontent of\r\n",
-        b"c\r\n some length\r\n",
+        *(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in CHUNKS),
         b"0\r\n",
         pieces[3],
     ],
@@ -251,12 +258,11 @@ BODIES = {
 def test_a_changed_signed_body_is_rejected_and_not_stored(signed_gateway, signer, change):
     target = "/out/tampered"
     sent = {
-        "x-amz-decoded-content-length": str(len(CONTENT)),
+        "x-amz-decoded-content-length": str(len(WHOLE)),
         "x-amz-trailer": "x-amz-checksum-crc32",
     }
     headers = signer.headers("PUT", target, sent, payload=f"{STREAMING}-TRAILER")
-    trailers = {"x-amz-checksum-crc32": CRC32}
-    pieces = signer.chunks(seed_of(headers), CONTENT[:10], CONTENT[10:], trailers=trailers)
+    pieces = signer.chunks(seed_of(headers), *CHUNKS, trailers=TRAILERS)
 
     reply = send_request(signed_gateway.port, "PUT", target, headers, b"".join(change(pieces)))
 

@@ -257,8 +257,9 @@ async def test_a_checksum_is_stored_and_returned_on_request(gateway, algorithm):
 @pytest.mark.parametrize("size", [5, 3_000_000], ids=["small", "large"])
 async def test_an_aws_chunked_body_is_decoded(gateway, size):
     data = b"x" * size
-    half = size // 2
-    framed = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (data[:half], data[half:]))
+    cut = size // 2 if size > 100_000 else size
+    chunks = [each for each in (data[:cut], data[cut:]) if each]
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks)
     framed += b"0\r\nx-amz-checksum-sha1:AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n"
     good = hashlib.sha1(data).digest()
 

@@ -248,12 +248,37 @@ async def test_a_chunked_body_is_stored(gateway):
     assert hashlib.md5(b"abcd").hexdigest() == gateway.index.get("k").etag
 
 
-async def test_a_put_without_a_length_has_an_empty_body(gateway):
-    """Without Content-Length and Transfer-Encoding there is no body (RFC 9112, 6.3)."""
-    response = await gateway.send_request(closing("PUT /out/k HTTP/1.1"))
+@pytest.mark.parametrize("method", ["PUT /out/k", "PUT /out/k?partNumber=1&uploadId={}"])
+async def test_an_upload_without_a_length_is_rejected(gateway, method):
+    """Unless it is chunked. Other requests have no body then (RFC 9112, 6.3)."""
+    created = await gateway.send_request(closing("POST /out/k?uploads HTTP/1.1"))
+    upload = created.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
 
-    assert 200 == status(response)
-    assert 0 == gateway.index.get("k").size
+    response = await gateway.send_request(closing(f"{method.format(upload)} HTTP/1.1"))
+
+    assert (200, 411) == (status(created), status(response))
+    assert b"<Code>MissingContentLength</Code>" in response
+    assert b"You must provide the Content-Length HTTP header." in response
+
+
+async def test_a_read_with_the_hash_of_a_body_is_rejected(gateway):
+    response = await gateway.send_request(
+        closing("GET /labresults/a.txt HTTP/1.1", "x-amz-content-sha256: " + "ab" * 32)
+    )
+
+    assert 400 == status(response)
+    assert b"<Code>XAmzContentSHA256Mismatch</Code>" in response
+
+
+@pytest.mark.parametrize("size", [8_193, 70_000], ids=["above 8 KiB", "above 64 KiB"])
+async def test_more_than_8_kib_of_headers_are_rejected(gateway, size):
+    response = await gateway.send_request(
+        closing("GET /labresults/a.txt HTTP/1.1", f"x-large: {'a' * size}")
+    )
+
+    assert 400 == status(response)
+    assert b"<Code>RequestHeaderSectionTooLarge</Code>" in response
+    assert b"<MaxSizeAllowed>8192</MaxSizeAllowed>" in response
 
 
 @pytest.mark.parametrize("size", [10, body.SMALL * 8], ids=["small", "large"])

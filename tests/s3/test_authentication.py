@@ -198,14 +198,17 @@ def _signed_headers(
             id="too late",
         ),
         pytest.param(
-            {"authorization": "AWS4-HMAC-SHA256 x"},
+            _signed_headers(authorization="AWS4-HMAC-SHA256 x"),
             "AuthorizationHeaderMalformed",
             id="no components",
         ),
         pytest.param(
-            {"authorization": "AWS4-ECDSA-P256-SHA256 x"}, "InvalidRequest", id="another algorithm"
+            {"authorization": "AWS4-HMAC-SHA256 x"}, "AccessDenied", id="V4 without a date"
         ),
-        pytest.param({"authorization": "Basic abc"}, "InvalidRequest", id="Basic"),
+        pytest.param(
+            {"authorization": "AWS4-ECDSA-P256-SHA256 x"}, "InvalidArgument", id="another algorithm"
+        ),
+        pytest.param({"authorization": "Basic abc"}, "InvalidArgument", id="Basic"),
         pytest.param({"authorization": "AWS"}, "InvalidArgument", id="AWS without a key"),
         pytest.param({"authorization": "AWS key"}, "InvalidArgument", id="V2 without a signature"),
         pytest.param({"authorization": "AWS k:s"}, "AccessDenied", id="V2 without a date"),
@@ -232,6 +235,154 @@ def _signed_headers(
 def test_a_wrong_authorization_header_has_the_error_code_of_aws(headers, code):
     with raises_s3_error(code):
         verify(a_request("GET", "/out/k", headers), PAIR, now=NOW)
+
+
+_FORM = (
+    'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
+)
+_SCOPES = [
+    pytest.param("AK/20130524/us-east-1/s3/extra/things", _FORM, id="six parts"),
+    pytest.param("AK/20130524/s3/aws4_request", _FORM, id="four parts"),
+    pytest.param(
+        "AK/32234/us-east-1/ec2/aws5",
+        'incorrect service "ec2". This endpoint belongs to "s3".',
+        id="service",
+    ),
+    pytest.param(
+        "AK/32234/us-east-1/s3/aws5",
+        'incorrect terminal "aws5". This endpoint uses "aws4_request".',
+        id="terminal",
+    ),
+    *(
+        pytest.param(
+            f"AK/{date}/us-east-1/s3/aws4_request",
+            f'incorrect date format "{date}". This date in the credential must be in the format '
+            '"yyyyMMdd".',
+            id=f"date {date}",
+        )
+        for date in ("3223423234", "32234Z34", "20131301")
+    ),
+]
+
+
+@pytest.mark.parametrize(("credential", "message"), _SCOPES)
+def test_a_malformed_credential_is_described_as_by_aws(credential, message):
+    """In a header and in a URL; the first fault in the order of AWS."""
+    text = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature={'0' * 64}"
+    with raises_s3_error("AuthorizationHeaderMalformed") as error:
+        verify(a_request("GET", "/out/k", _signed_headers(authorization=text)), PAIR, now=NOW)
+    assert f"The authorization header is malformed; {message}" == error().message
+
+    with raises_s3_error("AuthorizationQueryParametersError") as error:
+        verify(a_request("GET", _url(Credential=credential)), PAIR, now=NOW)
+    assert f"Error parsing the X-Amz-Credential parameter; {message}" == error().message
+
+
+CREDENTIAL = f"Credential={PAIR.access_key}/20130524/us-east-1/s3/aws4_request"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(
+            f"{CREDENTIAL},Signature=0",
+            "the authorization header requires three components: Credential, SignedHeaders, and "
+            "Signature.",
+            id="two components",
+        ),
+        pytest.param(
+            f"{CREDENTIAL},SignedHeaders-Content-Length,Signature=0",
+            'the authorization component "SignedHeaders-Content-Length" is malformed.',
+            id="no equals sign",
+        ),
+        pytest.param(
+            f"{CREDENTIAL},SignedHeaders=a=b,Signature=0",
+            'the authorization component "SignedHeaders=a=b" is malformed.',
+            id="two equals signs",
+        ),
+        pytest.param(
+            "missing=a,SignedHeaders=host,Signature=0", "missing Credential.", id="no credential"
+        ),
+        pytest.param(
+            f"{CREDENTIAL},missing=host,Signature=0", "missing SignedHeaders.", id="no headers"
+        ),
+        pytest.param(
+            f"{CREDENTIAL},SignedHeaders=host,missing=0", "missing Signature.", id="no signature"
+        ),
+    ],
+)
+def test_malformed_components_are_described_as_by_aws(content, message):
+    headers = _signed_headers(authorization=f"AWS4-HMAC-SHA256 {content}")
+    with raises_s3_error("AuthorizationHeaderMalformed") as error:
+        verify(a_request("GET", "/out/k", headers), PAIR, now=NOW)
+
+    assert f"The authorization header is malformed; {message}" == error().message
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic", "AWS4-HMAC-SHA25", "AWS2-HMAC-SHA1"])
+def test_another_scheme_is_unsupported(scheme):
+    """Its credentials are not returned."""
+    with raises_s3_error("InvalidArgument") as error:
+        verify(a_request("GET", "/out/k", {"authorization": f"{scheme} secret"}), PAIR, now=NOW)
+
+    assert "Unsupported Authorization Type" == error().message
+    assert {"ArgumentName": "Authorization"} == error().fields
+
+
+@pytest.mark.parametrize(
+    "name", ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature"]
+)
+def test_a_presigned_url_has_all_its_parameters(name):
+    parameters = _url().partition("?")[2].split("&")
+    without = "&".join(each for each in parameters if not each.startswith(f"X-Amz-{name}="))
+    with raises_s3_error("AuthorizationQueryParametersError") as error:
+        verify(a_request("GET", f"/out/k?{without}"), PAIR, now=NOW)
+
+    assert error().message.startswith("Query-string authentication version 4 requires the ")
+
+
+@pytest.mark.parametrize("name", ["AWSAccessKeyId", "Expires", "Signature"])
+def test_a_presigned_url_of_version_2_has_all_its_parameters(name):
+    parameters = {"AWSAccessKeyId": PAIR.access_key, "Expires": str(NOW), "Signature": "s"}
+    del parameters[name]
+    query = "&".join(f"{each}={value}" for each, value in parameters.items())
+    with raises_s3_error("AccessDenied") as error:
+        verify(a_request("GET", f"/out/k?{query}"), PAIR, now=NOW)
+
+    assert error().message == (
+        "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        pytest.param(
+            {"date": "20130501", "x-amz-date": "20130501T000000Z", "access": "ANOTHER"},
+            "RequestTimeTooSkewed",
+            id="the time before the key",
+        ),
+        pytest.param(
+            {"date": "20130525", "access": "ANOTHER"},
+            "InvalidAccessKeyId",
+            id="the key before its date",
+        ),
+        pytest.param(
+            {"x-amz-content-sha256": "abc"}, "InvalidArgument", id="the hash before the signature"
+        ),
+        pytest.param(
+            {"x-amz-content-sha256": "abc", "headers": "x-amz-date"},
+            "InvalidArgument",
+            id="the hash before the signed headers",
+        ),
+        pytest.param(
+            {"x-amz-acl": "private"}, "AccessDenied", id="the signed headers before the signature"
+        ),
+    ],
+)
+def test_faults_are_reported_in_the_order_of_aws(changes, code):
+    with raises_s3_error(code):
+        verify(a_request("GET", "/out/k", _signed_headers(**changes)), PAIR, now=NOW)
 
 
 def _url(**changes):

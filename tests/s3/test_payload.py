@@ -3,7 +3,13 @@
 import pytest
 from s3.protocol_builders import a_request, raises_s3_error
 
-from worker.s3.payload import FRAMINGS, parse_payload
+from worker.s3.payload import (
+    FRAMINGS,
+    check_payload_mode,
+    parse_payload,
+    reject_body,
+    require_length,
+)
 
 TRAILER_MODE = {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
 DECODED = {"x-amz-decoded-content-length": "5"}
@@ -64,8 +70,13 @@ def test_x_amz_content_sha256_selects_the_framing(mode):
         ),
         pytest.param(
             {**TRAILER_MODE, "x-amz-decoded-content-length": "-5"},
-            "BadRequest",
+            "MissingContentLength",
             id="negative decoded length",
+        ),
+        pytest.param(
+            {**TRAILER_MODE, "x-amz-decoded-content-length": "12x"},
+            "MissingContentLength",
+            id="decoded length not a number",
         ),
         pytest.param(
             {**TRAILER_MODE, **DECODED, "x-amz-trailer": "x-amz-meta-a"},
@@ -96,3 +107,67 @@ def test_repeated_equal_lengths_are_one_length():
 def test_only_object_payload_may_be_framed():
     with raises_s3_error("InvalidRequest"):
         _payload({**TRAILER_MODE, **DECODED}, streaming_allowed=False)
+
+
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        pytest.param({}, None, id="no hash"),
+        pytest.param({"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}, None, id="unsigned"),
+        pytest.param({"x-amz-content-sha256": EMPTY}, None, id="of nothing"),
+        pytest.param(
+            {"x-amz-content-sha256": "ab" * 32}, "XAmzContentSHA256Mismatch", id="of something"
+        ),
+        pytest.param(
+            {"x-amz-content-sha256": "ab" * 32, "content-length": "0"},
+            "XAmzContentSHA256Mismatch",
+            id="of something, length 0",
+        ),
+        pytest.param(
+            {"x-amz-content-sha256": "ab" * 32, "content-length": "5"}, None, id="with a body"
+        ),
+        pytest.param(
+            {"x-amz-content-sha256": "ab" * 32, "transfer-encoding": "chunked"},
+            None,
+            id="with a chunked body",
+        ),
+        pytest.param({"x-amz-content-sha256": "abc"}, "InvalidArgument", id="not a hash"),
+        pytest.param(TRAILER_MODE, "InvalidRequest", id="framed"),
+    ],
+)
+def test_the_hash_of_a_request_without_a_body_is_that_of_nothing(headers, code):
+    """Also of a GET. A hash with a body is compared when the body is read."""
+    request = a_request("GET", "/out/k", headers)
+    if code is None:
+        check_payload_mode(request, streaming_allowed=False)
+        return
+    with raises_s3_error(code):
+        check_payload_mode(request, streaming_allowed=False)
+
+
+@pytest.mark.parametrize("header", [{"content-length": "0"}, {"transfer-encoding": "chunked"}])
+def test_an_upload_declares_its_length_or_is_chunked(header):
+    require_length(a_request("PUT", "/out/k", header))
+    with raises_s3_error("MissingContentLength"):
+        require_length(a_request("PUT", "/out/k"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "accepted"),
+    [
+        ({}, True),
+        ({"content-length": "0"}, True),
+        ({"content-length": "1"}, False),
+        ({"transfer-encoding": "chunked"}, False),
+    ],
+)
+def test_a_request_without_content_has_no_body(headers, accepted):
+    request = a_request("PUT", "/out/k", headers)
+    if accepted:
+        reject_body(request)
+        return
+    with raises_s3_error("InvalidRequest"):
+        reject_body(request)

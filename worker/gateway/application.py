@@ -28,6 +28,7 @@ from worker.model import OUT
 from worker.s3 import bucket_listing, canned_responses, listing, xml_responses
 from worker.s3.authentication import verify
 from worker.s3.error_codes import S3Error
+from worker.s3.payload import check_payload_mode
 from worker.s3.request import Request, parse
 from worker.s3.routing import route
 from worker.s3.signing import Credentials, Signed
@@ -94,6 +95,8 @@ WRITES: Mapping[str, Callable[[Context, OutputBucket, int], Awaitable[Response]]
     "AbortMultipartUpload": uploads.abort,
 }
 """The handlers of operations that write, which get the output bucket and its present epoch."""
+UPLOADS = frozenset({"PutObject", "UploadPart"})
+"""The operations whose bodies may be aws-chunked."""
 
 
 class S3Application:
@@ -156,6 +159,7 @@ class S3Application:
             if self._credentials is not None:
                 signed = verify(request, self._credentials, now=time.time())
             operation = route(request)
+            check_payload_mode(request, streaming_allowed=operation.name in UPLOADS)
             writes = operation.writes
             if operation.name == "ListBuckets":
                 response = self._list_buckets(request)

@@ -13,7 +13,7 @@ from worker.gateway.http import RequestBody
 from worker.model import Upload
 from worker.s3.aws_chunked import ChunkedDecoder
 from worker.s3.error_codes import S3Error
-from worker.s3.payload import MAX_UPLOAD, Digests, parse_payload, too_large
+from worker.s3.payload import MAX_UPLOAD, Digests, parse_payload, require_length, too_large
 from worker.store.blobs import Stage
 
 if TYPE_CHECKING:
@@ -27,11 +27,7 @@ SMALL = 256 << 10
 INLINE = 16 << 10
 """Bytes up to which hashing takes less time than a call in a thread."""
 SLICE = 64 << 10
-"""Bytes of an aws-chunked body that are decoded at once, if its chunks are large."""
-SMALL_SLICE = 4 << 10
-"""Bytes that are decoded at once, if its chunks are tiny."""
-MANY_PIECES = 16
-"""Pieces from which the chunks of a slice count as tiny."""
+"""Bytes of an aws-chunked body that are decoded at once."""
 MAX_DOCUMENT = 8 << 20
 """Bytes of the largest XML body that is read: 10,000 parts with their checksums need 4 MiB."""
 BATCH = 1 << 20
@@ -61,6 +57,7 @@ async def receive_content(
     *upload* is the multipart upload that the payload is a part of. A body that is incomplete or
     does not match its headers leaves nothing in the stage.
     """
+    require_length(context.request)
     payload = parse_payload(context.request)
     digests = Digests.of_request(context.request, payload, upload=upload)
     decoder = ChunkedDecoder(payload, context.signed) if payload.framed else None
@@ -103,20 +100,9 @@ async def _read(body: RequestBody) -> AsyncGenerator[Piece, None]:
 
 async def _decode(body: RequestBody, decoder: ChunkedDecoder) -> AsyncGenerator[Piece, None]:
     """Yield the content of an aws-chunked body as it arrives; raises for invalid framing."""
-    step = SLICE
     while data := await body.read():
-        start = 0
-        while start < len(data):
-            pieces = decoder.feed(data[start : start + step])
-            start += step
-            step = SLICE
-            if len(pieces) > MANY_PIECES:
-                # Views of chunks of one byte take hundreds of times the memory of their content,
-                # and decoding them would keep the event loop from its other clients.
-                pieces = [memoryview(b"".join(pieces))]
-                step = SMALL_SLICE
-                await trio.lowlevel.checkpoint()
-            for piece in pieces:
+        for start in range(0, len(data), SLICE):
+            for piece in decoder.feed(data[start : start + SLICE]):
                 yield piece
     decoder.finish()
 

@@ -37,6 +37,7 @@ from worker.gateway.connections import Connections, Slot, accept_connections, bo
 from worker.gateway.http import ClientDisconnected, RequestHead, Response
 from worker.gateway.messages import Certificate
 from worker.s3.error_codes import S3Error
+from worker.s3.request import headers_too_large
 
 ADMIN = b"/-/"
 MAX_HEAD = 1 << 16
@@ -58,7 +59,7 @@ MANY_PIECES = 256
 DIRECT = 64 << 10
 """Bytes of a body from which it does not pass the parser; see `Protocol._receive_direct`."""
 
-MALFORMED: Mapping[int, str] = {431: "RequestHeaderSectionTooLarge", 501: "NotImplemented"}
+MALFORMED: Mapping[int, str] = {501: "NotImplemented"}
 """The S3 error codes of malformed HTTP, by the parser's status; otherwise BadRequest."""
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -349,7 +350,9 @@ class Protocol(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         self._refused = True
-        if self.stream is None:
+        if self.stream is None and status_code == 431:
+            fault = headers_too_large()
+        elif self.stream is None:
             fault = S3Error(MALFORMED.get(status_code, "BadRequest"))
         else:
             fault = S3Error(

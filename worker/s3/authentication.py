@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from worker.s3 import signing
 from worker.s3.conditions import parse_date
-from worker.s3.error_codes import S3Error
-from worker.s3.payload import UNSIGNED
+from worker.s3.error_codes import S3Error, invalid_argument
+from worker.s3.payload import UNSIGNED, payload_mode
 from worker.s3.request import Request
 from worker.s3.signing import ALGORITHM, SERVICE, TERMINATOR, Claim, Credentials, Scope, Signed
 
@@ -21,6 +21,10 @@ PRESIGNED = (
     "X-Amz-SignedHeaders",
     "X-Amz-Expires",
 )
+# Those that make a request one with a presigned URL, even if others are missing.
+SIGNATURES = frozenset(PRESIGNED) - {"X-Amz-Date"}
+PRESIGNED_V2 = ("Signature", "Expires", "AWSAccessKeyId")
+COMPONENTS = ("Credential", "SignedHeaders", "Signature")
 
 # Headers that need not be signed: the digest is part of the canonical request, and the gateway has
 # no session tokens.
@@ -34,15 +38,15 @@ def verify(request: Request, credentials: Credentials, *, now: float) -> Signed:
     signature, or is not valid at this time.
     """
     header = request.headers.get("authorization")
-    params = request.params
-    v4_query = "X-Amz-Algorithm" in params or "X-Amz-Signature" in params
-    v2_query = "AWSAccessKeyId" in params and "Signature" in params
+    params = request.params.keys()
+    v4_query = not params.isdisjoint(SIGNATURES)
+    v2_query = "AWSAccessKeyId" in params or "Signature" in params
     if (header is not None) + v4_query + v2_query > 1:
-        raise S3Error(
-            "InvalidArgument",
+        raise invalid_argument(
+            "Authorization",
+            None,
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
             "query string parameter or the Authorization header should be specified",
-            ArgumentName="Authorization",
         )
     if v4_query:
         return _presigned(request, credentials, now=now)
@@ -54,55 +58,67 @@ def verify(request: Request, credentials: Credentials, *, now: float) -> Signed:
             "Access Denied: this gateway accepts only signed requests; the job's AWS_ACCESS_KEY_ID "
             "and AWS_SECRET_ACCESS_KEY are in its environment.",
         )
-    if header.startswith(ALGORITHM):
-        return _header(request, header, credentials, now=now)
-    if header.startswith("AWS "):
-        return _header_v2(request, header, credentials, now=now)
-    if " " not in header:
-        raise S3Error(
-            "InvalidArgument",
+    algorithm, space, content = header.partition(" ")
+    if not space:
+        raise invalid_argument(
+            "Authorization",
+            None,
             "Authorization header is invalid -- one and only one ' ' (space) required",
-            ArgumentName="Authorization",
         )
-    raise S3Error(
-        "InvalidRequest",
-        "The authorization mechanism you have provided is not supported. Please use "
-        "AWS4-HMAC-SHA256.",
-    )
+    if algorithm == ALGORITHM:
+        return _header(request, content, credentials, now=now)
+    if algorithm == "AWS":
+        return _header_v2(request, content, credentials, now=now)
+    # Unlike S3, without the value: it may be a token for another service.
+    raise invalid_argument("Authorization", None, "Unsupported Authorization Type")
 
 
-def _header(request: Request, header: str, credentials: Credentials, *, now: float) -> Signed:
-    components = {}
-    for component in header[len(ALGORITHM) :].split(","):
-        name, equals, value = component.strip().partition("=")
-        if not equals:
-            raise _malformed("the authorization component is not of the form name=value.")
-        components[name] = value.strip()
-    for name in ("Credential", "SignedHeaders", "Signature"):
-        if not components.get(name):
-            raise _malformed(f"missing {name}.")
+def _header(request: Request, content: str, credentials: Credentials, *, now: float) -> Signed:
+    timestamp, seconds = _header_time(request)
+    _check_skew(timestamp, seconds, now)
+    components = _components(content)
     scope = signing.parse_scope(components["Credential"])
     if scope is None:
         raise _malformed(_CREDENTIAL_FORM)
     problem = _scope_error(scope)
     if problem:
         raise _malformed(problem)
-    timestamp, seconds = _header_time(request)
+    _check_key(scope.access_key, credentials)
     if not timestamp.startswith(scope.date):
         raise _malformed("Invalid credential date. Date is not the same as X-Amz-Date.")
-    _check_skew(timestamp, seconds, now)
-    _check_key(scope.access_key, credentials)
+    # Some versions of curl do not send the header; they sign the digest of the body, which a GET
+    # does not have.
+    payload = request.headers.get("x-amz-content-sha256") or signing.EMPTY_SHA256
+    payload_mode(payload)
     claim = Claim(
         scope,
         timestamp,
         tuple(components["SignedHeaders"].lower().split(";")),
         components["Signature"],
-        # Some versions of curl do not send the header; they sign the digest of the body, which a
-        # GET does not have.
-        request.headers.get("x-amz-content-sha256") or signing.EMPTY_SHA256,
+        payload,
     )
     _check_signed_headers(request, claim)
     return signing.check(request, claim, credentials)
+
+
+def _components(content: str) -> dict[str, str]:
+    """Return the three components of a SigV4 Authorization header, by name."""
+    written = [each.strip() for each in content.split(",")]
+    if len(written) != len(COMPONENTS):
+        raise _malformed(
+            "the authorization header requires three components: Credential, SignedHeaders, and "
+            "Signature."
+        )
+    components = {}
+    for component in written:
+        name, equals, value = component.partition("=")
+        if not equals or "=" in value:
+            raise _malformed(f'the authorization component "{component}" is malformed.')
+        components[name] = value.strip()
+    for name in COMPONENTS:
+        if not components.get(name):
+            raise _malformed(f"missing {name}.")
+    return components
 
 
 def _header_time(request: Request) -> tuple[str, int]:
@@ -125,7 +141,7 @@ def _header_time(request: Request) -> tuple[str, int]:
 
 def _presigned(request: Request, credentials: Credentials, *, now: float) -> Signed:
     params = request.params
-    if any(not params.get(name) for name in PRESIGNED):
+    if not all(params.get(name) for name in PRESIGNED):
         raise _query_error(None)
     if params["X-Amz-Algorithm"] != ALGORITHM:
         raise _query_error(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
@@ -184,13 +200,13 @@ def _expires(value: str) -> int:
     return expires
 
 
-def _header_v2(request: Request, header: str, credentials: Credentials, *, now: float) -> Signed:
-    access_key, colon, signature = header[len("AWS ") :].strip().partition(":")
+def _header_v2(request: Request, content: str, credentials: Credentials, *, now: float) -> Signed:
+    access_key, colon, signature = content.strip().partition(":")
     if not colon or not access_key or not signature:
-        raise S3Error(
-            "InvalidArgument",
+        raise invalid_argument(
+            "Authorization",
+            None,
             "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature",
-            ArgumentName="Authorization",
         )
     amz_date = request.headers.get("x-amz-date")
     date = request.headers.get("date", "")
@@ -208,7 +224,14 @@ def _header_v2(request: Request, header: str, credentials: Credentials, *, now: 
 
 
 def _presigned_v2(request: Request, credentials: Credentials, *, now: float) -> Signed:
-    expires = request.params.get("Expires", "")
+    params = request.params
+    if not all(params.get(name) for name in PRESIGNED_V2):
+        raise S3Error(
+            "AccessDenied",
+            "Query-string authentication requires the Signature, Expires and AWSAccessKeyId "
+            "parameters",
+        )
+    expires = params["Expires"]
     if not (expires.isascii() and expires.isdigit() and len(expires) <= 15):
         raise S3Error("AccessDenied", f"Invalid date (should be seconds since epoch): {expires}")
     if now > int(expires):
@@ -218,10 +241,8 @@ def _presigned_v2(request: Request, credentials: Credentials, *, now: float) -> 
             Expires=_extended_format(int(expires)),
             ServerTime=_extended_format(now),
         )
-    _check_key(request.params["AWSAccessKeyId"], credentials)
-    return signing.check_v2(
-        request, credentials, date=expires, signature=request.params["Signature"]
-    )
+    _check_key(params["AWSAccessKeyId"], credentials)
+    return signing.check_v2(request, credentials, date=expires, signature=params["Signature"])
 
 
 _CREDENTIAL_FORM = (
@@ -231,15 +252,15 @@ _CREDENTIAL_FORM = (
 
 def _scope_error(scope: Scope) -> str | None:
     """Return why a scope is invalid, or None; any region is valid."""
-    if len(scope.date) != 8 or not (scope.date.isascii() and scope.date.isdigit()):
-        return (
-            f'incorrect date format "{scope.date}". This date in the credential must be in the '
-            'format "yyyyMMdd".'
-        )
     if scope.service != SERVICE:
         return f'incorrect service "{scope.service}". This endpoint belongs to "{SERVICE}".'
     if scope.terminator != TERMINATOR:
         return f'incorrect terminal "{scope.terminator}". This endpoint uses "{TERMINATOR}".'
+    if signing.parse_timestamp(f"{scope.date}T000000Z") is None:
+        return (
+            f'incorrect date format "{scope.date}". This date in the credential must be in the '
+            'format "yyyyMMdd".'
+        )
     return None
 
 

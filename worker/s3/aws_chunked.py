@@ -4,13 +4,16 @@ import enum
 import hashlib
 from collections.abc import Callable
 
-from worker.s3.error_codes import S3Error
+from worker.s3.error_codes import CATALOGUE, S3Error
 from worker.s3.payload import Payload
-from worker.s3.signing import Signed, same
+from worker.s3.signing import Signed
 
 MAX_LINE = 4096
 """Bytes of a line: the size of a chunk with its signature, or a trailer."""
+MIN_CHUNK = 8192
+"""Bytes of every chunk but the last, as in S3; so the framing costs little for any body."""
 SIGNATURE_TRAILER = "x-amz-trailer-signature"
+SIGNATURE_SIZE = 64
 
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
@@ -44,6 +47,8 @@ class ChunkedDecoder:
         self._left = 0
         """Bytes of the current chunk that have not been received."""
         self._decoded = 0
+        self._chunks = 0
+        self._chunk_size = 0
         self._chunk_signature = ""
         self._chunk_hash = hashlib.sha256()
         self._trailer_signature: str | None = None
@@ -79,23 +84,22 @@ class ChunkedDecoder:
         if self._state is not State.DONE or self._line:
             raise _malformed("it ends before its last chunk is complete")
         if self._decoded != self._payload.length:
-            raise _malformed(
-                f"x-amz-decoded-content-length is {self._payload.length}, found "
-                f"{self._decoded} bytes"
-            )
+            raise self._other_length(self._decoded)
         for name in self._payload.announced:
             if name not in self.trailers:
-                raise S3Error(
-                    "MalformedTrailerError",
-                    f"The trailer {name} is announced in x-amz-trailer and missing.",
-                )
+                raise malformed_trailer(f"{name} is announced in x-amz-trailer and missing")
         if self._previous is not None and self.trailers:
-            expected = self._previous.trailer(self.trailers).signature
-            if not same(expected, self._trailer_signature or ""):
-                raise S3Error(
-                    "SignatureDoesNotMatch",
-                    "The signature of the trailers does not match the signature you provided.",
-                )
+            if self._trailer_signature is None:
+                raise _malformed(f"its trailers must be followed by {SIGNATURE_TRAILER}")
+            self._previous.check_trailers(self.trailers, self._trailer_signature)
+
+    def _other_length(self, found: int) -> S3Error:
+        """Return the error for a body of another length than its headers declare."""
+        return S3Error(
+            "IncompleteBody",
+            NumberBytesExpected=self._payload.length,
+            NumberBytesProvided=found,
+        )
 
     def _feed_line(self, data: bytes, position: int) -> int:
         """Buffer a line, or a part of one; return the position after it."""
@@ -116,15 +120,21 @@ class ChunkedDecoder:
         if not size or len(size) > 16 or not _HEX.issuperset(size):
             raise _malformed("a chunk must start with its size in hex")
         length = int(size, 16)
-        if self._payload.length is not None and self._decoded + length > self._payload.length:
-            raise _malformed(
-                f"x-amz-decoded-content-length is {self._payload.length}, found more bytes"
+        self._chunks += 1
+        if length and self._chunks > 1 and self._chunk_size < MIN_CHUNK:
+            raise S3Error(
+                "InvalidChunkSizeError", Chunk=self._chunks, BadChunkSize=self._chunk_size
             )
+        if self._payload.length is not None and self._decoded + length > self._payload.length:
+            raise self._other_length(self._decoded + length)
+        self._chunk_size = length
         self._chunk_signature = ""
         for extension in extensions:
             name, _, value = extension.partition(b"=")
             if name.strip() == b"chunk-signature":
                 self._chunk_signature = value.strip().decode("latin-1")
+        if self._previous is not None and len(self._chunk_signature) != SIGNATURE_SIZE:
+            raise _malformed("a chunk must have a chunk-signature of 64 hex digits")
         self._decoded += length
         self._left = length
         if length:
@@ -142,13 +152,8 @@ class ChunkedDecoder:
     def _check_chunk(self) -> None:
         if self._previous is None:
             return
-        following = self._previous.chunk(self._chunk_hash.hexdigest())
-        if not same(following.signature, self._chunk_signature):
-            raise S3Error(
-                "SignatureDoesNotMatch",
-                "The signature of a chunk does not match the signature you provided.",
-            )
-        self._previous = following
+        digest = self._chunk_hash.hexdigest()
+        self._previous = self._previous.check_chunk(digest, self._chunk_signature)
         self._chunk_hash = hashlib.sha256()
 
     def _handle_trailer(self, line: bytes) -> None:
@@ -163,14 +168,11 @@ class ChunkedDecoder:
         key = name.strip().decode("latin-1").lower()
         text = value.strip().decode("latin-1")
         if not colon or not key:
-            raise S3Error("MalformedTrailerError")
+            raise malformed_trailer("a trailer must have the form name:value")
         if key == SIGNATURE_TRAILER:
             self._trailer_signature = text
         elif key in self.trailers or key not in self._payload.announced:
-            raise S3Error(
-                "MalformedTrailerError",
-                f"The trailer {key} is duplicate, or not announced in x-amz-trailer.",
-            )
+            raise malformed_trailer(f"{key} is duplicate, or not announced in x-amz-trailer")
         else:
             self.trailers[key] = text
 
@@ -192,4 +194,13 @@ def _without_crlf(line: bytes) -> bytes:
 
 
 def _malformed(reason: str) -> S3Error:
-    return S3Error("IncompleteBody", f"The aws-chunked body is malformed: {reason}.")
+    return S3Error(
+        "IncompleteBody",
+        f"The request body terminated unexpectedly: the aws-chunked body is malformed, {reason}.",
+    )
+
+
+def malformed_trailer(reason: str) -> S3Error:
+    """Return MalformedTrailerError with the message of S3 and the *reason*."""
+    message = CATALOGUE["MalformedTrailerError"][1].removesuffix(".")
+    return S3Error("MalformedTrailerError", f"{message}: {reason}.")

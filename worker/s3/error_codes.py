@@ -51,6 +51,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "The value of the expected bucket owner parameter must be an AWS Account ID...",
         ),
         "InvalidBucketName": (400, "The specified bucket is not valid."),
+        "InvalidChunkSizeError": (
+            403,
+            "Only the last chunk is allowed to have a size less than 8192 bytes",
+        ),
         "InvalidDigest": (400, "The Content-MD5 you specified was invalid."),
         "InvalidPart": (
             400,
@@ -146,8 +150,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "RequestHeaderSectionTooLarge": (
             400,
-            "Your request header and query parameters used to make the request exceed the maximum "
-            "allowed size.",
+            "Your request header section exceeds the maximum allowed size.",
         ),
         "RequestTimeTooSkewed": (
             403,

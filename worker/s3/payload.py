@@ -47,6 +47,7 @@ FRAMINGS: Mapping[str, Framing] = {
 }
 
 _HEX = frozenset("0123456789abcdefABCDEF")
+_OF_NOTHING = hashlib.sha256(b"").digest()
 
 
 @attrs.frozen
@@ -82,21 +83,19 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
     if not mode:
         # The AWS SDK for JavaScript sends it as a query parameter of a presigned URL.
         mode = request.params.get("X-Amz-Content-Sha256", UNSIGNED)
-    if mode == UNSIGNED:
-        return Payload(length)
-    framing = FRAMINGS.get(mode)
+    framing = payload_mode(mode)
     if framing is None:
-        return Payload(length, sha256=_digest(mode))
+        return Payload(length)
+    if isinstance(framing, bytes):
+        return Payload(length, sha256=framing)
     if not streaming_allowed:
-        raise S3Error(
-            "InvalidRequest",
-            f"{mode} is valid for PutObject and UploadPart only; send the digest of the body.",
-        )
-    decoded = _length("x-amz-decoded-content-length", headers.get("x-amz-decoded-content-length"))
+        raise _no_streaming(mode)
+    decoded = _number(headers.get("x-amz-decoded-content-length", ""))
     if decoded is None:
         raise S3Error(
             "MissingContentLength",
-            "You must provide the x-amz-decoded-content-length HTTP header.",
+            "You must provide the Content-Length HTTP header, and for this x-amz-content-sha256 "
+            "x-amz-decoded-content-length, a number of bytes.",
         )
     if decoded > MAX_UPLOAD:
         raise too_large(decoded)
@@ -118,11 +117,18 @@ def require_digest(request: Request) -> None:
         )
 
 
+def require_length(request: Request) -> None:
+    """Reject an upload whose end is not declared; raises MissingContentLength.
+
+    Unlike S3, one with ``Transfer-Encoding: chunked`` is accepted.
+    """
+    if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
+        raise S3Error("MissingContentLength")
+
+
 def reject_body(request: Request) -> None:
     """Reject the body of a request that must not have one; raises InvalidRequest."""
-    if "transfer-encoding" in request.headers or _length(
-        "Content-Length", request.headers.get("content-length")
-    ):
+    if has_body(request):
         raise S3Error(
             "InvalidRequest",
             "The request included a body. Requests of this type must not include a non-empty body.",
@@ -134,26 +140,77 @@ def _length(name: str, value: str | None) -> int | None:
         return None
     # Repeated equal lengths are one length (RFC 9110, 8.6).
     first, *others = (each.strip() for each in value.split(","))
-    if any(other != first for other in others) or not (
-        first.isascii() and first.isdigit() and len(first) <= 20
-    ):
+    number = _number(first)
+    if number is None or any(other != first for other in others):
         raise S3Error(
             "BadRequest",
             f"{name} must be a number of bytes without a sign; found {value[:40]!r}.",
         )
-    return int(first)
+    return number
 
 
-def _digest(mode: str) -> bytes:
-    if len(mode) != 64 or not _HEX.issuperset(mode):
+def _number(value: str) -> int | None:
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 20 else None
+
+
+def payload_mode(value: str) -> Framing | bytes | None:
+    """Return the meaning of a value of x-amz-content-sha256; raises InvalidArgument.
+
+    It is a framing, or the digest of the body, or None for a body that is not signed.
+    """
+    if value == UNSIGNED:
+        return None
+    if value in FRAMINGS:
+        return FRAMINGS[value]
+    if len(value) != 64 or not _HEX.issuperset(value):
         raise invalid_argument(
             "x-amz-content-sha256",
-            mode,
+            value,
             "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "
             + ", ".join(FRAMINGS)
             + " or a valid sha256 value.",
         )
-    return bytes.fromhex(mode)
+    return bytes.fromhex(value)
+
+
+def _no_streaming(mode: str) -> S3Error:
+    return S3Error(
+        "InvalidRequest",
+        f"The value of x-amz-content-sha256 header is invalid: {mode} is valid for PutObject and "
+        "UploadPart only; send the digest of the body.",
+    )
+
+
+def check_payload_mode(request: Request, *, streaming_allowed: bool) -> None:
+    """Reject an x-amz-content-sha256 that does not fit a request before its body is read.
+
+    Raises InvalidRequest for a framing where there is none, and XAmzContentSHA256Mismatch if the
+    request has no body and the digest of something else.
+    """
+    mode = request.headers.get("x-amz-content-sha256")
+    if not mode:
+        return
+    found = payload_mode(mode)
+    if isinstance(found, Framing):
+        if not streaming_allowed:
+            raise _no_streaming(mode)
+    elif found not in (None, _OF_NOTHING) and not has_body(request):
+        raise _sha256_mismatch(found or b"", _OF_NOTHING)
+
+
+def has_body(request: Request) -> bool:
+    """Whether the headers declare a body that is not empty."""
+    return "transfer-encoding" in request.headers or bool(
+        _length("Content-Length", request.headers.get("content-length"))
+    )
+
+
+def _sha256_mismatch(sent: bytes, found: bytes) -> S3Error:
+    return S3Error(
+        "XAmzContentSHA256Mismatch",
+        ClientComputedContentSHA256=sent.hex(),
+        S3ComputedContentSHA256=found.hex(),
+    )
 
 
 def _announced(value: str | None, framing: Framing) -> tuple[str, ...]:
@@ -268,11 +325,7 @@ class Digests:
         Raises XAmzContentSHA256Mismatch, BadDigest, InvalidRequest or MalformedTrailerError.
         """
         if self._content_sha256 not in (None, self.sha256):
-            raise S3Error(
-                "XAmzContentSHA256Mismatch",
-                ClientComputedContentSHA256=(self._content_sha256 or b"").hex(),
-                S3ComputedContentSHA256=self.sha256.hex(),
-            )
+            raise _sha256_mismatch(self._content_sha256 or b"", self.sha256)
         if self._content_md5 is not None and self._content_md5 != self._md5.digest():
             # S3 writes the digest that was sent in hex, but that of a part in Base64.
             sent = self._content_md5
@@ -287,10 +340,7 @@ class Digests:
         for announced in self._announced:
             value = (trailers or {}).get(announced.header)
             if value is None:
-                raise S3Error(
-                    "MalformedTrailerError",
-                    f"The trailer {announced.header} is announced in x-amz-trailer and missing.",
-                )
+                raise S3Error("MalformedTrailerError")
             self._compare(announced, decode(announced, value, place="trailing header"))
 
     def _compare(self, algorithm: Algorithm, digest: bytes) -> None:

@@ -12,6 +12,8 @@ from worker.s3.error_codes import S3Error, invalid_argument
 MAX_KEY = 1024
 """Bytes of UTF-8."""
 MAX_QUERY_PAIRS = 256
+MAX_HEADERS = 8192
+"""Bytes of the names and values of all headers, as in S3."""
 
 SERVICE = "service"
 BUCKET = "bucket"
@@ -163,12 +165,21 @@ def check_climb(key: str, sent: str) -> None:
 
 def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     by_name: dict[str, str] = {}
+    size = 0
     for raw_name, raw_value in headers:
+        size += len(raw_name) + len(raw_value)
         name = raw_name.decode("latin-1").lower()
         # Not all white space of Latin-1: characters of UTF-8 may end in such a byte.
         value = raw_value.strip(b" \t").decode("latin-1")
         by_name[name] = f"{by_name[name]},{value}" if name in by_name else value
+    if size > MAX_HEADERS:
+        raise headers_too_large()
     return by_name
+
+
+def headers_too_large() -> S3Error:
+    """Return the error for a request with more than 8 KiB of headers."""
+    return S3Error("RequestHeaderSectionTooLarge", MaxSizeAllowed=MAX_HEADERS)
 
 
 def _hoist(params: Mapping[str, str], headers: dict[str, str], more: Set[str]) -> frozenset[str]:

@@ -38,20 +38,25 @@ class Signed:
     signature: str = attrs.field(default="", repr=False)
     key: bytes = attrs.field(default=b"", repr=False)
 
-    def chunk(self, sha256: str) -> "Signed":
-        """Return the signature of the next chunk, whose content has the digest *sha256*."""
-        return self._next("AWS4-HMAC-SHA256-PAYLOAD", f"{EMPTY_SHA256}\n{sha256}")
+    def check_chunk(self, sha256: str, signature: str) -> "Signed":
+        """Verify the signature of the next chunk, whose content has the digest *sha256*.
 
-    def trailer(self, trailers: Mapping[str, str]) -> "Signed":
-        """Return the signature of the trailers, which follows that of the last chunk."""
+        Return it; raises SignatureDoesNotMatch.
+        """
+        return self._check("AWS4-HMAC-SHA256-PAYLOAD", f"{EMPTY_SHA256}\n{sha256}", signature)
+
+    def check_trailers(self, trailers: Mapping[str, str], signature: str) -> None:
+        """Verify the signature of the trailers, which follows that of the last chunk."""
         canonical = "".join(f"{name}:{value}\n" for name, value in sorted(trailers.items()))
-        return self._next(
-            "AWS4-HMAC-SHA256-TRAILER", hashlib.sha256(canonical.encode("latin-1")).hexdigest()
-        )
+        digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
+        self._check("AWS4-HMAC-SHA256-TRAILER", digest, signature)
 
-    def _next(self, kind: str, content: str) -> "Signed":
+    def _check(self, kind: str, content: str, signature: str) -> "Signed":
         text = f"{kind}\n{self.timestamp}\n{self.scope}\n{self.signature}\n{content}"
-        return attrs.evolve(self, signature=sign(self.key, text))
+        expected = sign(self.key, text)
+        if not same(expected, signature):
+            raise mismatch(self.access_key, text, signature)
+        return attrs.evolve(self, signature=expected)
 
 
 @attrs.frozen
@@ -81,8 +86,8 @@ class Claim:
 
 
 def parse_scope(credential: str) -> Scope | None:
-    """Parse ``KEY/date/region/service/aws4_request``; the key may contain slashes."""
-    parts = credential.rsplit("/", 4)
+    """Parse ``KEY/date/region/service/aws4_request``; None for anything else."""
+    parts = credential.split("/")
     return Scope(*parts) if len(parts) == 5 and parts[0] else None
 
 
@@ -165,16 +170,25 @@ def check(request: Request, claim: Claim, credentials: Credentials) -> Signed:
         expected = sign(key, string_to_sign(claim, canonical))
         if same(expected, claim.signature.lower()):
             return Signed(scope.access_key, claim.timestamp, str(scope), expected, key)
-    text = string_to_sign(claim, standard)
-    raise S3Error(
-        "SignatureDoesNotMatch",
-        AWSAccessKeyId=scope.access_key,
-        StringToSign=text,
-        SignatureProvided=claim.signature,
-        StringToSignBytes=text.encode().hex(" "),
-        CanonicalRequest=standard,
-        CanonicalRequestBytes=standard.encode("utf-8", "replace").hex(" "),
-    )
+    raise mismatch(scope.access_key, string_to_sign(claim, standard), claim.signature, standard)
+
+
+def mismatch(access_key: str, text: str, signature: str, canonical: str | None = None) -> S3Error:
+    """Return SignatureDoesNotMatch with what a client needs to find its mistake.
+
+    *text* is the string to sign, *signature* the one that was sent, and *canonical* the canonical
+    request of SigV4.
+    """
+    fields = {
+        "AWSAccessKeyId": access_key,
+        "StringToSign": text,
+        "SignatureProvided": signature,
+        "StringToSignBytes": text.encode("utf-8", "replace").hex(" "),
+    }
+    if canonical is not None:
+        fields["CanonicalRequest"] = canonical
+        fields["CanonicalRequestBytes"] = canonical.encode("utf-8", "replace").hex(" ")
+    return S3Error("SignatureDoesNotMatch", fields=fields)
 
 
 def _forms(request: Request, claim: Claim, standard: str) -> Iterable[str]:
@@ -258,11 +272,5 @@ def check_v2(request: Request, credentials: Credentials, *, date: str, signature
     )
     expected = base64.b64encode(digest)
     if not hmac.compare_digest(expected, signature.encode("utf-8", "replace")):
-        raise S3Error(
-            "SignatureDoesNotMatch",
-            AWSAccessKeyId=credentials.access_key,
-            StringToSign=text,
-            SignatureProvided=signature,
-            StringToSignBytes=text.encode("utf-8", "replace").hex(" "),
-        )
+        raise mismatch(credentials.access_key, text, signature)
     return Signed(credentials.access_key)
