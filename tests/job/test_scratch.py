@@ -1,11 +1,19 @@
 """The folders of a run."""
 
 import os
+from contextlib import ExitStack
 
 import pytest
 
+from worker.errors import Cause, cause_of
 from worker.job import scratch as folders
-from worker.job.scratch import pfs_folder, remove_tree, scratch_folder
+from worker.job.scratch import (
+    RootUnavailable,
+    check_root,
+    claimed_root,
+    remove_tree,
+    scratch_folder,
+)
 
 
 def test_the_scratch_folder_is_removed_on_every_path(tmp_path):
@@ -55,51 +63,91 @@ def test_a_folder_of_another_user_is_kept(tmp_path):
     assert {"worker-job-theirs", "worker-job-link"} == set(os.listdir(tmp_path))
 
 
-def test_a_chosen_root_is_created_and_removed(tmp_path):
-    with pfs_folder(tmp_path / "a" / "pfs", tmp_path) as root:
+def test_a_new_root_is_created_and_removed(tmp_path):
+    """With the folders above it that did not exist."""
+    with claimed_root(tmp_path / "a" / "pfs") as root:
         (root / "in").mkdir(0o500)
 
         assert tmp_path / "a" / "pfs" == root
-    assert not root.exists()
+    assert [] == os.listdir(tmp_path)
 
 
 def test_an_existing_root_is_kept_and_emptied(tmp_path):
     """It may be a volume of a pod."""
     (tmp_path / "pfs").mkdir()
-    with pfs_folder(tmp_path / "pfs", tmp_path) as root:
+    with claimed_root(tmp_path / "pfs") as root:
         (root / "file").touch()
 
     assert [] == os.listdir(root)
 
 
-def test_a_root_of_another_job_is_not_used(tmp_path):
-    """The second job uses its scratch folder."""
-    (tmp_path / "scratch").mkdir()
-    with (
-        pfs_folder(tmp_path / "pfs", tmp_path) as first,
-        pfs_folder(tmp_path / "pfs", tmp_path / "scratch") as second,
-    ):
-        assert tmp_path / "scratch" / "pfs" == second != first
+def _in_use(folder, stack):
+    stack.enter_context(claimed_root(folder))
 
 
-def test_a_root_with_files_is_not_used(tmp_path):
-    (tmp_path / "pfs").mkdir()
-    (tmp_path / "pfs" / "mine").touch()
-    (tmp_path / "scratch").mkdir()
-    with pfs_folder(tmp_path / "pfs", tmp_path / "scratch") as root:
-        assert tmp_path / "scratch" / "pfs" == root
+def _with_a_file(folder, _stack):
+    folder.mkdir()
+    (folder / "mine").touch()
 
-    assert ["mine"] == os.listdir(tmp_path / "pfs")
+
+def _a_file(folder, _stack):
+    folder.touch()
+
+
+def _below_a_file(folder, _stack):
+    folder.parent.rmdir()
+    folder.parent.touch()
+
+
+@pytest.mark.parametrize("check", [claimed_root, check_root], ids=["claim", "check"])
+@pytest.mark.parametrize(
+    ("arrange", "reason"),
+    [
+        pytest.param(_in_use, "another job uses it", id="of another job"),
+        pytest.param(_with_a_file, "it is not empty", id="with a file"),
+        pytest.param(_a_file, "it cannot be", id="a file"),
+        pytest.param(_below_a_file, "it cannot be created", id="below a file"),
+    ],
+)
+def test_a_root_that_cannot_be_used_is_a_configuration_error(tmp_path, arrange, reason, check):
+    """The message names the setting, the folder, the reason and the flag. Nothing is changed."""
+    folder = tmp_path / "below" / "pfs"
+    folder.parent.mkdir()
+    with ExitStack() as stack:
+        arrange(folder, stack)
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(RootUnavailable) as raised:
+            stack.enter_context(check(folder))
+
+        assert before == sorted(tmp_path.rglob("*"))
+        assert Cause.CONFIGURATION is cause_of(raised.value)
+        assert str(raised.value).startswith(f"pfs_root: {folder}: {reason}")
+        assert "--pfs-root" in str(raised.value)
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["existing", "new"])
+def test_a_check_of_a_root_changes_nothing(tmp_path, exists):
+    folder = tmp_path / "below" / "pfs"
+    if exists:
+        folder.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    check_root(folder)
+
+    assert before == sorted(tmp_path.rglob("*"))
+    assert not exists or [] == os.listxattr(folder)
 
 
 def test_the_root_of_a_killed_worker_is_emptied(tmp_path):
-    """It has the mark of a worker."""
+    """It has the mark of a worker. A check leaves it as it is."""
     (tmp_path / "pfs" / "in").mkdir(parents=True)
     try:
         os.setxattr(tmp_path / "pfs", folders.MARK, b"")
     except OSError:
         pytest.skip("this file system has no marks")
-    with pfs_folder(tmp_path / "pfs", tmp_path) as root:
+    check_root(tmp_path / "pfs")
+
+    assert ["in"] == os.listdir(tmp_path / "pfs")
+    with claimed_root(tmp_path / "pfs") as root:
         assert ([], tmp_path / "pfs") == (os.listdir(root), root)
 
     assert [] == os.listxattr(tmp_path / "pfs")

@@ -69,9 +69,10 @@ def test_a_missing_secret_is_reported_with_its_possible_places(folder, secret, r
         find_secrets([secret], folder, {})
 
 
-def test_secret_files_are_below_their_root(tmp_path):
+@pytest.mark.parametrize("path", ["/../../etc/db", "//etc/db", "///etc/./db/"])
+def test_secret_files_are_below_their_root(tmp_path, path):
     """Readable by their owner only."""
-    write_secrets([SecretFile("/../../etc/db", "k", b"v")], tmp_path, owner=None)
+    write_secrets([SecretFile(path, "k", b"v")], tmp_path, owner=None)
     file = tmp_path / "etc" / "db" / "k"
 
     assert b"v" == file.read_bytes()

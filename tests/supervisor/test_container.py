@@ -8,7 +8,6 @@ from worker.spec.pipeline import User
 from worker.supervisor.container import (
     Container,
     ContainerUser,
-    Mount,
     UserMissing,
     create_arguments,
     needs_passwd,
@@ -16,6 +15,7 @@ from worker.supervisor.container import (
     split_environment,
 )
 from worker.supervisor.engine_output import Image
+from worker.supervisor.mounts import Mount
 from worker.supervisor.tree import NotStarted
 from worker.supervisor.users import Identity
 

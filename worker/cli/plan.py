@@ -15,6 +15,7 @@ from worker.config import Config
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import ANONYMOUS, Access
 from worker.job.commands import EnvironmentTemplate, InputVariables, passed_variables
+from worker.job.paths import PFS, CommandPaths, planned_paths
 from worker.job.plan import Datum, Plan, make_plan, open_job_store
 from worker.redaction import HIDDEN
 
@@ -40,15 +41,18 @@ def plan(settings: Config, *, job: str, as_json: bool) -> None:
     spec = read_job(job)
     store = open_job_store(settings, spec)
     found = make_plan(store, spec, job=spec.job_id or uuid.uuid4().hex)
-    variables = command_environment(settings, found)
+    paths = planned_paths(settings, spec) if found.published is None else CommandPaths(PFS, PFS)
+    variables = command_environment(settings, found, paths)
+    document = found.to_json()
+    document["warnings"] += paths.warnings
     if as_json:
-        shown = {**found.to_json(), "runtime": settings.runtime, "environment": variables}
+        shown = {**document, "runtime": settings.runtime, "environment": variables}
         output.print_json(shown | ({} if spec.job_id else {"job": None}))
         return
-    _print_plan(settings, found, variables)
+    _print_plan(settings, found, document, paths, variables)
 
 
-def command_environment(settings: Config, found: Plan) -> dict[str, str]:
+def command_environment(settings: Config, found: Plan, paths: CommandPaths) -> dict[str, str]:
     """Return the variables of the first datum's command that are not the agent's own.
 
     Values that only a run determines are placeholders in angle brackets. Secrets are not read.
@@ -72,23 +76,27 @@ def command_environment(settings: Config, found: Plan) -> dict[str, str]:
         client_hints=settings.client_hints,
         secrets={s.env_var: HIDDEN for s in spec.transform.secrets if s.env_var},
         spec=spec.transform.env,
+        local={"PFS_ROOT": str(paths.shown)},
     )
-    variables = template.render(datum=datum.id, inputs=_input_variables(settings, datum))
+    variables = template.render(datum=datum.id, inputs=_input_variables(paths.shown, datum))
     passed = passed_variables({})
     return {name: value for name, value in variables.items() if passed.get(name) != value}
 
 
-def _input_variables(settings: Config, datum: Datum) -> Iterator[InputVariables]:
-    chosen = settings.pfs_root if settings.runtime == "process" else None
-    root = chosen or Path("/pfs")
+def _input_variables(root: Path, datum: Datum) -> Iterator[InputVariables]:
     for selection in datum.selections:
         spec = selection.input.spec
         path = "" if spec.s3 else selection.match.path.lstrip("/")
         yield InputVariables(spec.name, root / spec.name / path, selection.input.commit.name.id)
 
 
-def _print_plan(settings: Config, found: Plan, variables: Mapping[str, str]) -> None:
-    document = found.to_json()
+def _print_plan(
+    settings: Config,
+    found: Plan,
+    document: Mapping[str, Any],
+    paths: CommandPaths,
+    variables: Mapping[str, str],
+) -> None:
     spec = found.spec
     output.print_facts(
         [
@@ -101,6 +109,7 @@ def _print_plan(settings: Config, found: Plan, variables: Mapping[str, str]) -> 
             ),
             ("command", " ".join(spec.transform.cmd)),
             ("runtime", _runtime(settings, spec.transform.image)),
+            ("files", _files(found, paths)),
             ("tries", f"{spec.datum_tries} per datum"),
             ("limits", ", ".join(_limits(document))),
         ]
@@ -123,6 +132,16 @@ def _runtime(settings: Config, image: str) -> str:
     if settings.runtime == "process":
         return "process" + (f"; the image {image} is recorded and not used" if image else "")
     return f"{settings.runtime}, in {image}"
+
+
+def _files(found: Plan, paths: CommandPaths) -> str:
+    """Return where the command finds its files, if it has any."""
+    if found.published is not None or not found.spec.has_files:
+        return ""
+    if paths.shown != PFS:
+        return f"{paths.shown}; none are at {PFS}"
+    is_mount = PFS in (mount.target for mount in paths.mounts)
+    return f"{PFS}, a private mount of the command" if is_mount else str(PFS)
 
 
 def _limits(document: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from worker.redaction import Redactor
 from worker.spec.variables import is_known, is_variable
 from worker.supervisor.command import CommandExit, CommandSignals
 from worker.supervisor.file_reader import FileReader
+from worker.supervisor.mounts import Mount
 from worker.supervisor.output import OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
 from worker.supervisor.tree import CommandSpec, Usage
@@ -272,6 +273,8 @@ class CommandRunner:
     environment: EnvironmentTemplate
     root: Path
     """The folder of the file inputs, as the command sees it."""
+    mounts: tuple[Mount, ...] = attrs.field(default=(), kw_only=True)
+    """The mounts of each command that is a process of this machine."""
     log: FilteringBoundLogger
     command_signals: CommandSignals
     record_usage: Callable[[Usage], None]
@@ -303,6 +306,7 @@ class CommandRunner:
             environment=environment,
             directory=Path(directory) if directory else None,
             identity=self.identity,
+            mounts=self.mounts,
         )
 
     def file_reader(self, folder: Path, check: Callable[[], None]) -> FileReader | None:

@@ -51,6 +51,8 @@ class RunRequest:
     config: Config
     environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """The agent's own environment, of which the command gets what is on the allow-list."""
+    private_mounts: bool = True
+    """Whether a command may get mounts, which a program that the run does not start cannot see."""
 
 
 Work = Callable[[DatumProcessor], Awaitable[Outcome]]
@@ -126,7 +128,8 @@ async def run_gateway(
         return Outcome(Cause.DISCARDED, "a gateway without a command commits nothing")
 
     # The clients are programs of this machine, whatever runtime the command would have.
-    local = attrs.evolve(request, config=attrs.evolve(request.config, runtime="process"))
+    config = attrs.evolve(request.config, runtime="process")
+    local = attrs.evolve(request, config=config, private_mounts=False)
     return await _run(local, work, stop, log, watch)
 
 
@@ -237,6 +240,7 @@ async def _execute(
                 output,
                 scratch,
                 pool,
+                private_mounts=request.private_mounts,
             )
         )
         record.enter(Event.READY)

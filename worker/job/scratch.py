@@ -7,16 +7,19 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from worker.errors import Misconfigured, is_not_writable
+from worker.supervisor import mountpoints
 
 PREFIX = "worker-job-"
 LOCK = "lock"
-PFS = Path("/pfs")
 MARK = "user.worker.job"
 """The extended attribute of a root that a worker has claimed."""
+LOCK_ATTEMPTS, LOCK_INTERVAL = 5, 0.01
+"""Attempts to lock a root, and the seconds between two of them."""
 
 
 @contextlib.contextmanager
@@ -48,30 +51,54 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             remove_tree(folder)
 
 
-@contextlib.contextmanager
-def pfs_folder(chosen: Path | None, scratch: Path) -> Iterator[Path]:
-    """Claim the empty root folder of the file inputs, and restore it at the end.
+class RootUnavailable(Misconfigured):
+    """A folder cannot be the root of the file inputs."""
 
-    It is *chosen*, or ``/pfs`` if that is writable and no other job uses it, or a folder in
-    *scratch*.
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"pfs_root: {folder}: {reason}; choose an empty or a new folder with --pfs-root, or do "
+            "not set it"
+        )
+        self.folder = folder
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def claimed_root(folder: Path) -> Iterator[Path]:
+    """Claim an empty folder as the root of the file inputs, and restore it at the end.
+
+    It is created if it is missing. Raises RootUnavailable.
     """
-    candidate = chosen or PFS
-    if (claim := _claim(candidate, create=chosen is not None)) is not None:
-        lock, created = claim
+    points = mountpoints.MountPoints()
+    try:
         try:
-            yield candidate
+            points.acquire(os.path.realpath(folder))
+        except OSError as error:
+            raise _not_created(folder, error) from error
+        lock = _claim(folder)
+        try:
+            yield folder
         finally:
-            _empty(candidate)
-            if created:
-                candidate.rmdir()
-            elif MARK in _marks(candidate):
-                os.removexattr(candidate, MARK)
+            _empty(folder)
+            if MARK in _marks(folder):
+                os.removexattr(folder, MARK)
             os.close(lock)
-        return
-    folder = scratch / "pfs"
-    folder.mkdir()
-    folder.chmod(0o755)
-    yield folder
+    finally:
+        points.release()
+
+
+def check_root(folder: Path) -> Path:
+    """Return *folder* if it could be claimed now; change nothing. Raises RootUnavailable."""
+    existing = Path(os.path.realpath(folder))
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if existing == Path(os.path.realpath(folder)):
+        os.close(_claim(folder, keeps=False))
+    elif not existing.is_dir():
+        raise _not_created(folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        raise _not_created(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    return folder
 
 
 def remove_tree(path: Path) -> None:
@@ -88,36 +115,46 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def _claim(folder: Path, *, create: bool) -> tuple[int, bool] | None:
-    """Lock an empty folder; return the lock and whether the folder was created, or None.
+def _not_created(folder: Path, error: OSError) -> RootUnavailable:
+    return RootUnavailable(folder, f"it cannot be created: {error.strerror}")
 
-    A folder with the mark of a worker that was killed is emptied. None means that the folder cannot
-    be created or written to, is not empty, or is locked by another job.
+
+def _claim(folder: Path, *, keeps: bool = True) -> int:
+    """Return a lock on an empty folder, which is marked as claimed; raises RootUnavailable.
+
+    A folder with the mark of a worker that was killed is emptied. Without *keeps*, nothing is
+    changed and the lock does not exclude others.
     """
-    created = False
     try:
-        if create or os.access(folder.parent, os.W_OK):
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir(parents=create)
-                created = True
-                # Regardless of the umask: the command may run as another user.
-                folder.chmod(0o755)
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with contextlib.suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another job may have removed and recreated the folder since it was opened.
-        same = os.path.samestat(os.fstat(lock), os.stat(folder))
-        if same and os.access(folder, os.W_OK | os.X_OK):
-            if MARK in _marks(folder):
-                _empty(folder)
-            if not os.listdir(folder):
-                with contextlib.suppress(OSError, AttributeError):
-                    os.setxattr(folder, MARK, b"")
-                return lock, created
-    os.close(lock)
-    return None
+    except OSError as error:
+        raise RootUnavailable(folder, f"it cannot be opened: {error.strerror}") from error
+    try:
+        _lock(lock, folder, fcntl.LOCK_EX if keeps else fcntl.LOCK_SH)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise RootUnavailable(folder, f"uid {os.geteuid()} may not write to it")
+        is_abandoned = MARK in _marks(folder)
+        if is_abandoned and keeps:
+            _empty(folder)
+        if os.listdir(folder) and (keeps or not is_abandoned):
+            raise RootUnavailable(folder, "it is not empty")
+        if keeps:
+            with contextlib.suppress(OSError, AttributeError):
+                os.setxattr(folder, MARK, b"")
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _lock(descriptor: int, folder: Path, kind: int) -> None:
+    for _ in range(LOCK_ATTEMPTS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        # A plan looks at the folder for a moment.
+        time.sleep(LOCK_INTERVAL)
+    raise RootUnavailable(folder, "another job uses it")
 
 
 def _empty(folder: Path) -> None:

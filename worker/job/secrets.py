@@ -24,6 +24,13 @@ class SecretMissing(Misconfigured):
         self.secret = secret
 
 
+def below_root(mount_path: str) -> Path:
+    """Return a ``mountPath`` relative to the root of secrets; it never leads out of it."""
+    # Path keeps two leading slashes, as a root of its own.
+    parts = Path(mount_path.lstrip("/")).parts
+    return Path(*(part for part in parts if part != ".."))
+
+
 @attrs.frozen
 class SecretFile:
     """A key of a secret that the command gets as a file."""
@@ -35,8 +42,8 @@ class SecretFile:
 
     @property
     def below(self) -> Path:
-        """The folder relative to the root of secrets; it never leads out of it."""
-        return Path(*(part for part in Path(self.folder).parts if part not in ("/", "..")))
+        """The folder relative to the root of secrets."""
+        return below_root(self.folder)
 
 
 @attrs.frozen

@@ -1,7 +1,7 @@
 """The workspace of a run: gateway, secrets, folders and environment of its commands."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import attrs
@@ -13,24 +13,24 @@ from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
 from worker.job.commands import PASSED_TO_CONTAINERS, CommandRunner, EnvironmentTemplate
 from worker.job.datums import DatumProcessor
+from worker.job.paths import PFS, SECRETS, CommandPaths, command_paths
 from worker.job.plan import Plan
 from worker.job.publish import Output
 from worker.job.reports import VARIABLES, Reports, receive_reports
 from worker.job.result import RunRecord
-from worker.job.scratch import pfs_folder
+from worker.job.scratch import claimed_root
 from worker.job.secrets import Secrets, find_secrets, secret_values, write_secrets
 from worker.model import OUT
 from worker.redaction import Redactor, hide
 from worker.supervisor.command import CommandSignals
-from worker.supervisor.container import Mount
 from worker.supervisor.engine import PreparedImage, find_engine, prepare_image
+from worker.supervisor.mounts import Mount
 from worker.supervisor.runtime import ContainerRuntime
 from worker.supervisor.users import Identity, resolve_user
 
-CONTAINER_ROOT = Path("/pfs")
 CONTAINER_REPORT = Path("/run/worker/report")
 CONTAINER_TRUST_STORE = Path("/run/worker/ca.pem")
-"""Paths of the file inputs, the report pipe and the trust store in a container."""
+"""Paths of the report pipe and the trust store in a container."""
 
 
 @asynccontextmanager
@@ -43,10 +43,13 @@ async def open_processor(
     output: Output,
     scratch: Path,
     pool: GatewayPool | None,
+    *,
+    private_mounts: bool = True,
 ) -> AsyncIterator[DatumProcessor]:
     """Serve the buckets and create the folders of a run, so that the first datum can start.
 
-    *base* is the agent's own environment. Without a *pool*, the job has no buckets.
+    *base* is the agent's own environment. Without a *pool*, the job has no buckets. Without
+    *private_mounts*, the files are for programs that the run does not start.
     """
     spec = plan.spec
     job_secrets = await in_thread(find_secrets, spec.transform.secrets, config.secrets, base)
@@ -84,14 +87,19 @@ async def open_processor(
         record.log.info("gateway.ready", url=access.endpoint.url)
     redactor = Redactor(hidden)
     report = scratch / "report"
+    if engine is None:
+        folders = {file.below for file in job_secrets.files}
+        opened = command_paths(config, spec, scratch, folders, private=private_mounts)
+    else:
+        chosen = config.pfs_root if spec.has_files else None
+        opened = _container_paths(chosen or scratch / "pfs")
     async with (
-        # The machine's own /pfs is for commands that run as its processes.
-        in_thread_context(
-            pfs_folder(config.pfs_root or (scratch / "pfs" if engine else None), scratch)
-        ) as root,
+        in_thread_context(opened) as paths,
         receive_reports(report, Reports(record.reports, record.add_report, record.warn), redactor),
     ):
-        local |= {**dict.fromkeys(VARIABLES, str(report)), "PFS_ROOT": str(root)}
+        for warning in paths.warnings:
+            record.warn(warning)
+        local |= {**dict.fromkeys(VARIABLES, str(report)), "PFS_ROOT": str(paths.shown)}
         commands = CommandRunner(
             plan=plan,
             environment=EnvironmentTemplate(
@@ -107,7 +115,8 @@ async def open_processor(
                 identity=identity,
                 local=local,
             ),
-            root=root,
+            root=paths.shown,
+            mounts=paths.mounts,
             log=record.log,
             command_signals=command_signals,
             record_usage=record.add_usage,
@@ -116,19 +125,26 @@ async def open_processor(
             identity=identity,
         )
         if engine is not None:
-            commands = _in_containers(commands, engine, config, job_secrets, root, scratch)
+            commands = _in_containers(commands, engine, config, job_secrets, paths.root, scratch)
         yield DatumProcessor(
             plan=plan,
             store=output.store,
             output=output,
             gateway=served,
-            root=root,
+            root=paths.root,
             scratch=scratch,
             commands=commands,
             record=record,
             keep_failed=config.keep_failed,
             fail_fast=config.fail_fast,
         )
+
+
+@contextmanager
+def _container_paths(folder: Path) -> Iterator[CommandPaths]:
+    """Claim the folder of the file inputs, which a container shows as ``/pfs``."""
+    with claimed_root(folder) as root:
+        yield CommandPaths(root, PFS)
 
 
 def _in_containers(
@@ -142,19 +158,19 @@ def _in_containers(
     """Return *commands* in containers, with the paths that they see."""
     access = commands.environment.access
     mounts = [
-        Mount(root, CONTAINER_ROOT),
+        Mount(root, PFS),
         Mount(scratch / "report", CONTAINER_REPORT, writable=True),
     ]
     if not commands.plan.spec.s3_out:
-        mounts.append(Mount(root / OUT, CONTAINER_ROOT / OUT, writable=True))
+        mounts.append(Mount(root / OUT, PFS / OUT, writable=True))
     for folder in sorted({file.below for file in job_secrets.files}):
-        mounts.append(Mount(scratch / "secrets" / folder, Path("/") / folder))
+        mounts.append(Mount(scratch / SECRETS / folder, Path("/") / folder))
     if access is not None and access.trust_store is not None:
         access, trusted = _mount_trust_stores(access)
         mounts += trusted
     local = {
         **dict.fromkeys(VARIABLES, str(CONTAINER_REPORT)),
-        "PFS_ROOT": str(CONTAINER_ROOT),
+        "PFS_ROOT": str(PFS),
         **({SECRETS_ROOT: "/"} if job_secrets.files else {}),
     }
     environment = attrs.evolve(
@@ -172,7 +188,7 @@ def _in_containers(
         options=config.engine_options,
         log=commands.log,
     )
-    return attrs.evolve(commands, environment=environment, root=CONTAINER_ROOT, runtime=runtime)
+    return attrs.evolve(commands, environment=environment, runtime=runtime)
 
 
 def _mount_trust_stores(access: Access) -> tuple[Access, list[Mount]]:
@@ -191,10 +207,10 @@ def _write_secret_files(
 ) -> dict[str, str]:
     """Write the secrets that are mounted as files; return the variable with their root.
 
-    A path of a document never becomes a path outside of scratch, so the command finds a secret at
-    the root followed by its ``mountPath``; in a container, it is mounted at the ``mountPath``.
+    A path of a document never becomes a path outside of scratch. The command finds a secret at the
+    root followed by its ``mountPath``, and at the ``mountPath`` itself if it can be mounted there.
     """
-    root = scratch / "secrets"
+    root = scratch / SECRETS
     root.mkdir(mode=0o711)
     owner = None if identity is None else (identity.uid, identity.gid)
     write_secrets(job_secrets.files, root, owner=owner)

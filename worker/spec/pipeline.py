@@ -144,6 +144,11 @@ class JobSpec:
         return self.s3_out or any(each.s3 for each in self.inputs)
 
     @property
+    def has_files(self) -> bool:
+        """Whether an input of the job, or its output, is files."""
+        return not self.s3_out or not all(each.s3 for each in self.inputs)
+
+    @property
     def document(self) -> dict[str, Any]:
         """The pipeline as run, for provenance: a JSON value in camelCase with defaults filled in.
 

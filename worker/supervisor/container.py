@@ -3,8 +3,6 @@
 Nothing here calls an engine; :mod:`worker.supervisor.engine` does.
 """
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,24 +12,9 @@ import attrs
 from worker.errors import Invalid
 from worker.spec.pipeline import User
 from worker.supervisor.engine_output import Image
+from worker.supervisor.mounts import Mount
 from worker.supervisor.tree import NotStarted
 from worker.supervisor.users import Identity
-
-
-@attrs.frozen
-class Mount:
-    """A bind mount of a file or folder of this machine."""
-
-    source: Path
-    target: Path
-    writable: bool = False
-
-    def __str__(self) -> str:
-        # Engines parse the value of --mount as a row of CSV, so a path with a comma is quoted.
-        text = io.StringIO()
-        row = ["type=bind", f"source={self.source}", f"target={self.target}"]
-        csv.writer(text, lineterminator="").writerow(row if self.writable else [*row, "ro"])
-        return text.getvalue()
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ from worker.supervisor.command import (
     run_command,
     run_on_terminal,
 )
-from worker.supervisor.container import Container, Mount, create_arguments, split_environment
+from worker.supervisor.container import Container, create_arguments, split_environment
 from worker.supervisor.engine import PreparedImage, current_agent
 from worker.supervisor.engine_output import (
     AGENT_LABEL,
@@ -34,6 +34,7 @@ from worker.supervisor.engine_output import (
     last_line,
     parse_state,
 )
+from worker.supervisor.mounts import Mount
 from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted, Usage
 

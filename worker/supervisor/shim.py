@@ -41,7 +41,7 @@ from typing import Any, NoReturn
 
 from worker import jsonlines
 from worker.supervisor import cgroup as cgroups
-from worker.supervisor import procfs
+from worker.supervisor import mountpoints, namespace, procfs
 from worker.system import become_subreaper, set_parent_death_signal
 
 FIRST_SAMPLE, SAMPLE_INTERVAL = 0.05, 1.0
@@ -88,7 +88,12 @@ class Shim:
                 self._handled_at_start.add(number)
         # The container of an engine's client has cgroups that the engine creates.
         self._cgroup = None if self._forwards_signals else cgroups.create()
+        points = mountpoints.MountPoints()
         try:
+            # Outside of the namespace, where they can be removed in the end.
+            for path in namespace.outermost(command["mounts"]):
+                with contextlib.suppress(OSError):
+                    points.acquire(path)
             if not self._start(command):
                 return
             self._supervise(wake_fd)
@@ -96,6 +101,7 @@ class Shim:
         finally:
             if self._cgroup is not None:
                 self._cgroup.remove()
+            points.release()
         self._send({"done": done})
         if self._agent_closed and (cleanup := command["cleanup_command"]):
             os.execvpe(cleanup[0], cleanup, command["environment"])
@@ -248,6 +254,11 @@ def execute(command: dict[str, Any], refusal_fd: int, handled: Collection[int]) 
     try:
         if command["new_session"]:
             os.setsid()
+        step = "mount"
+        if command["mounts"]:
+            namespace.enter()
+            if refused := namespace.mount(command["mounts"]):
+                raise ValueError("; ".join(f"{path}: {why}" for path, why in refused.items()))
         step = "user"
         if command["uid"] is not None:
             os.setgroups(command["groups"])

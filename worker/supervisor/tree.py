@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import stat
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
 from worker.supervisor import cgroup as cgroups
 from worker.supervisor import procfs
+from worker.supervisor.mounts import IMPORT_PATH, ISOLATED_PYTHON, Mount
 from worker.supervisor.users import Identity
 
 
@@ -44,12 +44,7 @@ class Usage:
         )
 
 
-# -I and -S keep the user's code and environment out of Python's import path, and with them this
-# package, so its folder is appended, behind Python's own.
-SHIM = (
-    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
-    "from worker.supervisor.shim import main; main()"
-)
+SHIM = IMPORT_PATH + "from worker.supervisor.shim import main; main()"
 KILL_TIMEOUT = 5.0
 """Seconds for a killed tree to exit; then it is left to the kernel."""
 REAP_INTERVAL = 2.0
@@ -57,6 +52,10 @@ REAP_INTERVAL = 2.0
 
 class NotStarted(CommandFailed):
     """The command could not be started; the message says why."""
+
+
+class MountsRefused(Unavailable):
+    """The machine does not permit the mounts of a command any more."""
 
 
 class ShimDied(Unavailable):
@@ -72,6 +71,8 @@ class CommandSpec:
     directory: Path | None = None
     identity: Identity | None = None
     """None for that of the worker."""
+    mounts: tuple[Mount, ...] = ()
+    """Mounts in a namespace of its own; without any, it shares that of the worker."""
     new_session: bool = True
     """Whether it gets a POSIX session of its own; otherwise it shares the worker's terminal."""
     forwards_signals: bool = False
@@ -86,6 +87,7 @@ class CommandSpec:
             "argv": list(self.argv),
             "environment": dict(self.environment),
             "directory": None if self.directory is None else str(self.directory),
+            "mounts": [each.to_json() for each in self.mounts],
             "uid": None if user is None else user.uid,
             "gid": None if user is None else user.gid,
             "groups": [] if user is None else list(user.groups),
@@ -188,12 +190,13 @@ async def start_tree(
 ) -> AsyncIterator[ProcessTree]:
     """Run a command while the block lasts; leaving the block kills what is left of its tree.
 
-    The streams are file descriptors, or None for the worker's own. Raises NotStarted, and ShimDied.
+    The streams are file descriptors, or None for the worker's own. Raises NotStarted, MountsRefused
+    and ShimDied.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-I", "-S", "-c", SHIM, str(theirs.fileno())],
+            [*ISOLATED_PYTHON, SHIM, str(theirs.fileno())],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -208,7 +211,9 @@ async def start_tree(
         messages = _messages(channel)
         first: dict[str, Any] = await anext(messages, {})
         if "refused" in first:
-            raise NotStarted(explain(command, first["refused"]))
+            reason = explain(command, first["refused"])
+            is_mount = first["refused"]["step"] == "mount"
+            raise MountsRefused(reason) if is_mount else NotStarted(reason)
         if "started" not in first:
             raise ShimDied("the supervisor process of the command did not start")
         tree = ProcessTree(channel, first["started"])
@@ -247,6 +252,8 @@ def explain(command: CommandSpec, refusal: Mapping[str, Any]) -> str:
     """Return why a command could not be started, from the step that failed and its errno."""
     number, step, name = refusal["errno"], refusal["step"], command.argv[0]
     why = refusal.get("text") or os.strerror(number)
+    if step == "mount":
+        return f"private mounts for the command: {why}"
     if step == "user":
         return f"cannot become user {command.identity and command.identity.uid}: {why}"
     if step == "directory":

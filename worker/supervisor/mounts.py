@@ -1,0 +1,61 @@
+"""Mounts of folders and files for one command, in its container or its private mount namespace."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import attrs
+
+# -I and -S keep the user's code and environment out of Python's import path, and with them this
+# package, so its folder is appended, behind Python's own.
+ISOLATED_PYTHON = (sys.executable, "-I", "-S", "-c")
+IMPORT_PATH = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
+TRIAL = IMPORT_PATH + "from worker.supervisor.namespace import main; main()"
+
+
+@attrs.frozen
+class Mount:
+    """A bind mount of a file or folder of this machine."""
+
+    source: Path
+    target: Path
+    writable: bool = False
+
+    def __str__(self) -> str:
+        # Engines parse the value of --mount as a row of CSV, so a path with a comma is quoted.
+        text = io.StringIO()
+        row = ["type=bind", f"source={self.source}", f"target={self.target}"]
+        csv.writer(text, lineterminator="").writerow(row if self.writable else [*row, "ro"])
+        return text.getvalue()
+
+    def to_json(self) -> list[str | bool]:
+        """Return the mount as the supervisor shim takes it."""
+        return [str(self.source), str(self.target), self.writable]
+
+
+def refused_mounts(mounts: Iterable[Mount]) -> Mapping[Path, str]:
+    """Make mounts in a namespace of another process, and return why some fail, by target.
+
+    Nothing else tells whether a machine permits them: capabilities, seccomp, limits of namespaces
+    and security modules each forbid other steps. This one blocks for some 20 milliseconds.
+    """
+    tried = list(mounts)
+    if not tried:
+        return {}
+    done = subprocess.run(
+        [*ISOLATED_PYTHON, TRIAL, json.dumps([each.to_json() for each in tried])],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        env={},
+    )
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        # It was killed, for example by a filter of system calls.
+        return {each.target: f"the trial exited with {done.returncode}" for each in tried}
+    return {each.target: found[str(each.target)] for each in tried if str(each.target) in found}
