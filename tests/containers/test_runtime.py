@@ -116,7 +116,8 @@ def test_the_user_of_the_job_can_write_the_output_and_read_the_secrets(site, use
     job = a_file_job(
         'echo "$(id -u):$(id -g):$(id -G)" > /pfs/out/who',
         "wc -c < /etc/lab/key > /pfs/out/size",
-        "cmp /etc/lab/key $WORKER_SECRETS/etc/lab/key",
+        "cmp /etc/lab/key $WORKER_SECRETS_ROOT/etc/lab/key",
+        'test "$(stat -c %a:%u:%g /pfs/.env)" = "400:$(id -u):$(id -g)"',
         transform={"user": user, "secrets": secrets},
     )
     found = run(site, job, WORKER_SECRETS=str(site.root / "secrets"))
@@ -143,6 +144,20 @@ def test_the_environment_has_the_variables_of_image_and_job_but_none_of_the_work
     path = site.worker("cat", "copy:path").out
     assert path.endswith("/bin")
     assert str(site.root) not in path
+
+
+def test_the_variables_of_the_job_can_be_sourced(site):
+    """They are those of the job, and not those of the image."""
+    env = {"ODD": " # 'a' \"b\" $HOME\n"}
+    job = a_file_job(
+        "env -i sh -euc '. /pfs/.env; printf %s \"$ODD$labresults\" > /pfs/out/odd'",
+        "! grep -q ^PATH= /pfs/.env",
+        transform={"env": env},
+    )
+    found = run(site, job)
+
+    assert 0 == found["exit_code"], found["log_tail"]
+    assert env["ODD"] + "/pfs/labresults" == site.worker("cat", "copy:odd").out
 
 
 def test_a_bridge_network_reaches_a_gateway_that_listens_on_all_addresses(site):

@@ -265,7 +265,7 @@ def test_a_gateway_with_files_has_the_folder_and_a_job_beside_it_a_mount(place):
 
     assert "/pfs/labresults" == variables["labresults"]
     assert 0 == found["exit_code"], found["reason"]
-    assert "labresults\n" == there
+    assert ".env\nlabresults\n" == there
     assert 0 == gateway.returncode
 
 
@@ -412,3 +412,59 @@ def test_a_secret_that_cannot_be_at_its_path_is_below_the_root_of_secrets(
     assert warning in planned["warnings"]
     assert f"mountPath {path} are in $WORKER_SECRETS_ROOT{path} only" in warning
     assert reason in warning
+
+
+# --- variables ------------------------------------------------------------------------------------
+
+
+ODD = {"ODD": "a 'b' \"c\" $HOME `id`\n\\d ~ !#é", "EMPTY": "", "UID": "7"}
+
+
+@pytest.mark.parametrize("agent", WITH_MOUNTS)
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_the_variables_of_the_command_can_be_sourced(place, agent, shell):
+    """A shell without an environment gets those of the command, and only its user can."""
+    here = place(**agent)
+    script = (
+        'printf %s "$ODD" > /pfs/out/odd; printf %s "$labresults $PACH_DATUM_ID $S3_ENDPOINT" '
+        "> /pfs/out/more"
+    )
+    document = a_file_job(
+        'test "$(stat -c %a:%u /pfs/.env)" = 400:$(id -u)',
+        f"env -i {shell} -euc '. /pfs/.env; {script}'",
+        'test "$(cat /pfs/out/more)" = "$labresults $PACH_DATUM_ID $S3_ENDPOINT"',
+        inputs=(an_input(s3=False), an_input(name="bucket", repo="labresults")),
+        transform={"env": ODD},
+    )
+    found = here.run(document)
+
+    assert 0 == found["exit_code"], (found["reason"], found["log_tail"])
+    assert ODD["ODD"] == here.files(found)["odd"]
+
+
+def test_the_variables_belong_to_the_user_of_the_job(place):
+    here = place()
+    document = a_file_job(
+        'test "$(stat -c %a:%u:%g /pfs/.env)" = 400:4005:4006',
+        "(. /pfs/.env)",
+        transform={"user": "4005:4006"},
+    )
+
+    assert 0 == here.run(document)["exit_code"]
+
+
+def test_each_datum_and_each_try_has_its_own_variables(place):
+    """Also after a command has replaced the file by a link."""
+    here = place(USER)
+    target = here.site.root / "target"
+    script = (
+        "(. /pfs/.env; test $PACH_DATUM_ID = $PACH_DATUM_ID_OF_ENV)",
+        f"rm -f /pfs/.env; touch {target}; ln -s {target} /pfs/.env",
+        f"test -e {here.site.root}/again || {{ touch {here.site.root}/again; exit 3; }}",
+    )
+    document = a_file_job("export PACH_DATUM_ID_OF_ENV=$PACH_DATUM_ID", *script, datumTries=2)
+    found = here.run(document)
+
+    assert 0 == found["exit_code"], (found["reason"], found["log_tail"])
+    assert b"" == target.read_bytes()
+    assert 2 == found["datums"][0]["tries"]

@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 import attrs
 from structlog.typing import FilteringBoundLogger
+from trio.to_thread import run_sync as in_thread
 
 from worker.job.access import Access
+from worker.job.env_file import EnvFile
 from worker.job.output import log_output
 from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
@@ -273,6 +275,7 @@ class CommandRunner:
     environment: EnvironmentTemplate
     root: Path
     """The folder of the file inputs, as the command sees it."""
+    env_file: EnvFile = attrs.field(kw_only=True)
     mounts: tuple[Mount, ...] = attrs.field(default=(), kw_only=True)
     """The mounts of each command that is a process of this machine."""
     log: FilteringBoundLogger
@@ -325,6 +328,7 @@ class CommandRunner:
         self, spec: CommandSpec, stdin: Sequence[str], handler: OutputHandler
     ) -> CommandExit:
         """Run *spec* with the lines *stdin* on its standard input; raises NotStarted."""
+        await self.write_env_file(spec.environment)
         return await self.runtime.run(
             spec,
             stdin="".join(f"{line}\n" for line in stdin).encode(),
@@ -340,8 +344,16 @@ class CommandRunner:
             # A profile or session token of AWS would take precedence over the job's credentials.
             base = self.environment.base
             own = {name: value for name, value in base.items() if not name.startswith("AWS_")}
+        variables = self.variables(datum)
+        await self.write_env_file(variables)
         return await self.runtime.run_on_terminal(
-            self.spec(argv, {**own, **self.variables(datum)}),
+            self.spec(argv, {**own, **variables}),
             command_signals=self.command_signals,
             on_usage=self.record_usage,
         )
+
+    async def write_env_file(self, variables: Mapping[str, str]) -> None:
+        """Write the variables of the next command to ``/pfs/.env``."""
+        if not await in_thread(self.env_file.write, variables):
+            reason = "worker may not give files to the user of the command"
+            self.log.warning("command.no_env_file", path=f"{self.root}/.env", reason=reason)

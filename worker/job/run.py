@@ -123,6 +123,7 @@ async def run_gateway(
         datum = await _prepare_first(processor)
         base = processor.commands.environment.base
         variables = processor.commands.variables(datum)
+        await processor.commands.write_env_file(variables)
         ready({name: value for name, value in variables.items() if base.get(name) != value})
         await stop.received.wait()
         return Outcome(Cause.DISCARDED, "a gateway without a command commits nothing")

@@ -13,6 +13,7 @@ from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
 from worker.job.commands import PASSED_TO_CONTAINERS, CommandRunner, EnvironmentTemplate
 from worker.job.datums import DatumProcessor
+from worker.job.env_file import EnvFile
 from worker.job.paths import PFS, SECRETS, CommandPaths, command_paths
 from worker.job.plan import Plan
 from worker.job.publish import Output
@@ -116,6 +117,9 @@ async def open_processor(
                 local=local,
             ),
             root=paths.shown,
+            env_file=EnvFile(
+                paths.root, None if identity is None else (identity.uid, identity.gid)
+            ),
             mounts=paths.mounts,
             log=record.log,
             command_signals=command_signals,
