@@ -86,6 +86,8 @@ class Report:
         self.warnings.append(Problem(str(at), reason, expected))
 
 
+SCHEMA_KEY = "$schema"
+"""A key by which editors find the schema of a document. It is ignored in every object."""
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
@@ -195,9 +197,23 @@ def _parse_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         if text.startswith(JSON_COMMENTS, error.pos):
             raise _CommentInJson(error.lineno, error.colno) from None
+        if text.startswith(("{", "["), error.pos) and _is_json(text[: error.pos]):
+            raise _several() from None
         raise _Unreadable(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise _too_deep() from None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _several() -> _Unreadable:
+    return _Unreadable("the text holds several documents", "expected one")
 
 
 def _reject_constant(name: str) -> Any:
@@ -273,7 +289,7 @@ def _compose(events: Iterator[Any]) -> Any:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise _Unreadable("the text holds several documents", "expected one")
+                raise _several()
         elif isinstance(event, yaml.ScalarEvent):
             add(_scalar(event), 1, event.anchor)
         elif isinstance(event, yaml.AliasEvent):
@@ -320,6 +336,8 @@ def _clean(raw: Any, at: Pointer, report: Report) -> Any:
         plain: dict[str, Any] = {}
         for key, value in raw.items:
             key = _clean_string(key, at, report)
+            if key == SCHEMA_KEY:
+                continue
             if key in plain:
                 report.error(at / key, "duplicate key", "keep one of the two")
             else:

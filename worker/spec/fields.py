@@ -45,7 +45,7 @@ FREE_TEXT = String(empty=True)
 LINES = Array(String(empty=True, meaning="a line of text"), meaning="a list of lines")
 ARGUMENTS = Array(String(empty=True, meaning="an argument"), meaning="a list of arguments")
 
-PROJECT = Object((Field("name", NAMED, "the project's name", required=True),))
+PROJECT = Object((Field("name", NAMED, f"the project's name; default `{DEFAULT_PROJECT}`"),))
 PIPELINE = Object(
     (
         Field("project", PROJECT, f"the project; default `{DEFAULT_PROJECT}`"),
@@ -162,6 +162,8 @@ NODE = Object(
     )
 )
 
+MESSAGE = Object(())
+"""A message of Pachyderm that is rejected also if it is empty: it changes the kind of pipeline."""
 SCHEDULER_FIELDS: Mapping[str, str] = {
     "parallelismSpec": "number of workers",
     "resourceRequests": "resources that the pod requests",
@@ -196,10 +198,16 @@ DOCUMENT = Object(
         Field("jobTimeout", Duration(), "limit for the job up to its commit"),
         Field("reprocessSpec", Enumeration(REPROCESS_SPECS), "recorded with the output"),
         Field("salt", FREE_TEXT, "part of the ids of the datums"),
-        Field("service", rejected="services are not supported: a job ends and has an output"),
-        Field("spout", rejected="spouts are not supported: a job reads inputs and ends"),
-        Field("egress", rejected="`egress` is not supported: copy the output in the command"),
-        Field("tfJob", rejected="`tfJob` is not supported: give the command as `transform`"),
+        Field(
+            "service", MESSAGE, rejected="services are not supported: a job ends and has an output"
+        ),
+        Field("spout", MESSAGE, rejected="spouts are not supported: a job reads inputs and ends"),
+        Field(
+            "egress", MESSAGE, rejected="`egress` is not supported: copy the output in the command"
+        ),
+        Field(
+            "tfJob", MESSAGE, rejected="`tfJob` is not supported: give the command as `transform`"
+        ),
         *(Field(name, about=about, for_scheduler=True) for name, about in SCHEDULER_FIELDS.items()),
     )
 )

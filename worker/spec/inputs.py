@@ -238,16 +238,27 @@ def _parse_pfs(record: Record, report: Report, context: _Context) -> PfsInput | 
         name=draft.name,
         project=record.get("project", context.project),
         repo=repo,
-        branch=record.get("branch", DEFAULT_BRANCH),
+        branch=record.get("branch") or _followed_branch(record.get("trigger")),
         commit=record.get("commit"),
         glob=glob,
         s3=draft.s3,
         empty_files=draft.empty_files,
         reference=record.get("reference", False),
     )
-    if "name" not in skipped:
+    # The parts of a union may have the same name.
+    if "name" not in skipped and context.below is None:
         context.found.append((record.pointer("name"), result))
     return result
+
+
+def _followed_branch(trigger: Any) -> str:
+    """Return the branch whose commits an input without a branch reads.
+
+    With a trigger, Pachyderm makes a branch that the trigger moves to the head of this one.
+    """
+    branch = trigger.get("branch") if isinstance(trigger, dict) else None
+    is_name = isinstance(branch, str) and NAME.fullmatch(branch)
+    return str(branch) if is_name else DEFAULT_BRANCH
 
 
 def _apply(

@@ -26,18 +26,25 @@ MAX_UID = 2**32 - 2
 def parse(text: str | bytes, *, source: str = "") -> JobSpec:
     """Return the job of a document in JSON or YAML; raise `DocumentErrors` with all of its errors.
 
-    *source* names the document in messages, for example by its file.
+    A list of one document is this document, as for Pachyderm. *source* names the document in
+    messages, for example by its file.
     """
-    report = Report()
+    report, at = Report(), Pointer()
     value = read(text, report)
-    spec = None if value is None and report.errors else _parse_job(value, report)
+    if isinstance(value, list) and len(value) == 1:
+        value, at = value[0], at / 0
+    spec = None
+    if isinstance(value, list) and value:
+        report.error(at, f"found a list of {len(value)} documents", "expected one")
+    elif value is not None or not report.errors:
+        spec = _parse_job(value, at, report)
     if spec is None or report.errors:
         raise DocumentErrors(report.errors, source)
     return spec
 
 
-def _parse_job(value: Any, report: Report) -> JobSpec | None:
-    record: Record = DOCUMENT.parse(value, Pointer(), report)
+def _parse_job(value: Any, at: Pointer, report: Report) -> JobSpec | None:
+    record: Record = DOCUMENT.parse(value, at, report)
     if not isinstance(value, dict):
         return None
     empty = Record()

@@ -10,11 +10,12 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from worker.spec.document import Pointer, Report, quoted
+from worker.spec.document import SCHEMA_KEY, Pointer, Report, quoted
 from worker.text import DURATION, parse_duration
 
 MAX_SUGGESTIONS = 20
 """Errors up to which unknown keys get a suggestion, since comparing keys is slow."""
+DECIMAL = r"[0-9]{1,18}(\.0+)?"
 MAX_COMPARED = 64
 """Characters of a key up to which it gets a suggestion."""
 
@@ -109,7 +110,7 @@ class Integer:
     """An integer in a closed interval, as a number or as a string of decimal digits.
 
     The JSON mapping of protocol buffers writes 64-bit integers as strings, and `pachctl` prints
-    pipelines in it.
+    pipelines in it. It also reads numbers such as 3.0.
     """
 
     least: int
@@ -117,8 +118,10 @@ class Integer:
 
     def parse(self, value: Any, at: Pointer, report: Report) -> Any:
         """Return the integer."""
-        is_decimal = isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value)
-        number = int(value) if is_decimal else value
+        is_decimal = isinstance(value, str) and re.fullmatch(DECIMAL, value)
+        number = int(value.partition(".")[0]) if is_decimal else value
+        if isinstance(number, float) and number.is_integer():
+            number = int(number)
         is_integer = isinstance(number, int) and not isinstance(number, bool)
         if is_integer and self.least <= number <= self.most:
             return number
@@ -133,7 +136,7 @@ class Integer:
             "type": ["integer", "string"],
             "minimum": self.least,
             "maximum": self.most,
-            "pattern": "^[0-9]{1,18}$",
+            "pattern": f"^{DECIMAL}$",
         }
 
 
@@ -260,7 +263,8 @@ class Field:
     for_scheduler: bool = False
     """Whether only a scheduler can honour the key, so that its value is not parsed."""
     rejected: str = ""
-    """Why the key is rejected, if it has a value."""
+    """Why the key is rejected, if it has a value; an empty object is one if the schema is `Object`.
+    """
     snake_name: str = attrs.field(init=False)
 
     @snake_name.default
@@ -276,8 +280,8 @@ def is_zero(value: Any, schema: Schema) -> bool:
     """Whether *value* means that its key was not given, as the zero values of proto3 do.
 
     These are null, false, 0, the empty string, list and object. Pachyderm reads pipelines as
-    protocol buffers and prints them with such values. An object with keys of its own is parsed, and
-    is then empty.
+    protocol buffers and prints them with such values. An object of a schema is parsed, and is then
+    empty: protocol buffers distinguish an empty message from none, such as `"spout": {}`.
     """
     if isinstance(value, dict):
         return not value and not isinstance(schema, Object)
@@ -334,6 +338,7 @@ class Object:
                 pointers[field.name] = at / key
                 if field.for_scheduler:
                     report.for_scheduler.append(str(at / key))
+                    values[field.name] = item
                 elif field.rejected:
                     report.error(at / key, field.rejected)
                 elif (parsed := field.schema.parse(item, at / key, report)) is not INVALID:
@@ -360,15 +365,15 @@ class Object:
 
     def json_schema(self) -> dict[str, Any]:
         """Return the schema of an object with both spellings of each key, and no others."""
-        properties: dict[str, Any] = {}
+        properties: dict[str, Any] = {SCHEMA_KEY: {"description": "ignored"}}
         for field in self.fields:
             about = f"For the scheduler: {field.about}" if field.for_scheduler else field.about
             schema = {} if field.rejected else field.schema.json_schema()
+            # An object with keys of its own may require some of them.
+            zeros = ZERO_VALUES[:-1] if isinstance(field.schema, Object) else ZERO_VALUES
             if field.rejected or schema == {"type": "null"}:
-                about, schema = field.rejected or about, {"enum": ZERO_VALUES}
+                about, schema = field.rejected or about, {"enum": zeros}
             elif not field.required and schema:
-                # An object with keys of its own may require some of them.
-                zeros = ZERO_VALUES[:-1] if isinstance(field.schema, Object) else ZERO_VALUES
                 schema = {"anyOf": [schema, {"enum": zeros}]}
             described = {"description": about, **schema}
             properties |= {field.name: described, field.snake_name: described}
