@@ -113,7 +113,12 @@ def test_sigv4_of_botocore_verifies(signer, key, params):
 @pytest.mark.parametrize("signer", [HmacV1Auth, HmacV1QueryAuth], ids=["header", "presigned"])
 @pytest.mark.parametrize(
     "target",
-    ["/out/a%20b", "/out?acl", "/out?uploads&prefix=a", "/out/k?partNumber=1&uploadId=x"],
+    [
+        "/out/a%20b",
+        "/out?uploads&prefix=a",
+        "/out/k?partNumber=1&uploadId=x",
+        *(f"/out?{name}" for name in sorted(set(HmacV1Auth.QSAOfInterest))),
+    ],
 )
 def test_sigv2_of_botocore_verifies(signer, target):
     """In a header and in a presigned URL."""

@@ -104,6 +104,26 @@ def test_repeated_equal_lengths_are_one_length():
     assert 5 == _payload({"content-length": "5, 5"}).length
 
 
+@pytest.mark.parametrize("mode", [{}, {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}])
+@pytest.mark.parametrize(
+    ("headers", "framed"),
+    [
+        ({"content-encoding": "aws-chunked", **DECODED}, True),
+        ({"content-encoding": "gzip, AWS-Chunked", **DECODED}, True),
+        ({"content-encoding": "aws-chunked"}, False),
+        ({"content-encoding": "gzip", **DECODED}, False),
+        (DECODED, False),
+    ],
+)
+def test_a_body_is_framed_if_encoding_and_decoded_length_say_so(mode, headers, framed):
+    """As versions of the AWS SDK for Java send them; the trailers are verified."""
+    found = _payload({**mode, **headers, "x-amz-trailer": "x-amz-checksum-crc32"})
+
+    assert framed == found.framed
+    if framed:
+        assert (5, ("x-amz-checksum-crc32",)) == (found.length, found.announced)
+
+
 def test_only_object_payload_may_be_framed():
     with raises_s3_error("InvalidRequest"):
         _payload({**TRAILER_MODE, **DECODED}, streaming_allowed=False)

@@ -34,6 +34,44 @@ def test_list_multipart_uploads_has_key_id_and_date():
     )
 
 
+def _names(body, root):
+    return [child.name for child in parse_xml(body, root).children]
+
+
+def test_list_multipart_uploads_has_the_elements_of_s3():
+    """Prefix, Delimiter and EncodingType only with a value, the markers always."""
+
+    def names(query, *uploads):
+        found = upload_listing.parse_uploads(a_request("GET", f"/out?uploads{query}"))
+        page = upload_listing.uploads_page(uploads, found)
+        body = xml_responses.list_multipart_uploads("out", found, page)
+        return _names(body, "ListMultipartUploadsResult")
+
+    always = ["Bucket", "KeyMarker", "UploadIdMarker", "NextKeyMarker", "NextUploadIdMarker"]
+
+    assert [*always, "MaxUploads", "IsTruncated"] == names("&prefix=")
+    assert [*always, "MaxUploads", "IsTruncated", "Upload"] == names("", an_upload())
+    assert [*always, "Delimiter", "Prefix", "EncodingType", "MaxUploads", "IsTruncated"] == names(
+        "&prefix=a&delimiter=/&encoding-type=url"
+    )
+
+
+def test_list_parts_has_the_elements_of_s3():
+    """A checksum only if the upload was created with an algorithm."""
+    query = upload_listing.parse_parts(a_request("GET", "/out/k?uploadId=1"))
+    head = ["Bucket", "Key", "UploadId", "PartNumberMarker", "NextPartNumberMarker", "MaxParts"]
+    always = [*head, "IsTruncated", "Initiator", "Owner", "StorageClass"]
+
+    def names(upload, *parts):
+        page = upload_listing.parts_page(parts, query)
+        return _names(xml_responses.list_parts("out", upload, query, page), "ListPartsResult")
+
+    assert always == names(an_upload())
+    assert [*always, "ChecksumAlgorithm", "ChecksumType", "Part"] == names(
+        an_upload(algorithm="CRC32", checksum_type="COMPOSITE"), a_part(1, 5, checksum=CRC)
+    )
+
+
 def test_list_parts_has_number_size_etag_and_checksum():
     query = upload_listing.parse_parts(a_request("GET", "/out/k?uploadId=1&max-parts=1"))
     parts = [a_part(1, 5, checksum=CRC), a_part(2, 5)]

@@ -72,8 +72,8 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
     """Parse the headers of a body; raises S3Error if they are invalid or contradictory.
 
     *streaming_allowed* tells whether the operation accepts ``STREAMING-…``; PutObject and
-    UploadPart do. Only x-amz-content-sha256 selects the framing, since some clients send framed
-    bodies without ``Content-Encoding``.
+    UploadPart do. x-amz-content-sha256 selects the framing, since some clients send framed bodies
+    without ``Content-Encoding``.
     """
     headers = request.headers
     length = _length("Content-Length", headers.get("content-length"))
@@ -84,6 +84,8 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
         # The AWS SDK for JavaScript sends it as a query parameter of a presigned URL.
         mode = request.params.get("X-Amz-Content-Sha256", UNSIGNED)
     framing = payload_mode(mode)
+    if framing is None and streaming_allowed and _is_framed(request):
+        framing = FRAMINGS["STREAMING-UNSIGNED-PAYLOAD-TRAILER"]
     if framing is None:
         return Payload(length)
     if isinstance(framing, bytes):
@@ -106,6 +108,17 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
         trailer=framing.trailer,
         announced=_announced(headers.get("x-amz-trailer"), framing),
     )
+
+
+def _is_framed(request: Request) -> bool:
+    """Whether a body is aws-chunked although its x-amz-content-sha256 does not say so.
+
+    Versions of the AWS SDK for Java send such bodies. Their framing must not become part of the
+    object.
+    """
+    codings = request.headers.get("content-encoding", "").lower().split(",")
+    decoded = "x-amz-decoded-content-length" in request.headers
+    return decoded and "aws-chunked" in (each.strip() for each in codings)
 
 
 def require_digest(request: Request) -> None:

@@ -158,6 +158,8 @@ def list_multipart_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) 
     )
     if page.truncated:
         check_marker(page.next_key, url=query.encoding is not None)
+    # Unlike in the other listings, S3 has no Prefix without a value.
+    prefix = f"<Prefix>{name(query.prefix)}</Prefix>" if query.prefix else ""
     delimiter = f"<Delimiter>{name(query.delimiter)}</Delimiter>" if query.delimiter else ""
     return document(
         "ListMultipartUploadsResult",
@@ -165,8 +167,7 @@ def list_multipart_uploads(bucket: str, query: UploadsQuery, page: UploadsPage) 
         f"{element('UploadIdMarker', query.id_marker)}"
         f"<NextKeyMarker>{name(page.next_key)}</NextKeyMarker>"
         f"{element('NextUploadIdMarker', page.next_id)}{delimiter}"
-        f"<Prefix>{name(query.prefix)}</Prefix>"
-        f"{optional('EncodingType', query.encoding)}"
+        f"{prefix}{optional('EncodingType', query.encoding)}"
         f"<MaxUploads>{query.limit}</MaxUploads>"
         f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
         f"{rows}{common_prefixes(page.prefixes, name)}",
