@@ -43,6 +43,7 @@ class Place:
     def start(self, *arguments, **environment) -> subprocess.Popen:
         return subprocess.Popen(
             self.command(*arguments),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -209,6 +210,24 @@ def test_a_job_without_files_leaves_pfs_alone(place, agent):
 
     assert 0 == found["exit_code"], found["reason"]
     assert ["the output is empty"] == [text[:19] for text in found["warnings"]]
+
+
+@pytest.mark.parametrize("command", ["gateway", "shell"])
+def test_the_buckets_of_a_job_without_files_do_not_need_pfs(place, command):
+    here = place(forbidden=True)
+    look = ("--", "sh", "-c", "env; read -r _") if command == "shell" else ()
+    run = here.start(command, "--job", here.site.job(a_job()), *look)
+    try:
+        line = run.stdout.readline()
+        while "PFS_ROOT=" not in line:
+            line = run.stdout.readline()
+        left = here.machine.left_over("/pfs")
+    finally:
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=60)
+
+    assert str(here.site.scratch) in line
+    assert [] == left
 
 
 # --- at the same time -----------------------------------------------------------------------------

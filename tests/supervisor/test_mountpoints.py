@@ -1,6 +1,9 @@
 """Mount points: created where they are missing, and removed by their last user."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -138,4 +141,30 @@ def test_a_folder_that_is_removed_meanwhile_is_created_again(tmp_path, monkeypat
 
     assert (tmp_path / "a" / "b").is_dir()
     points.release()
+    assert [] == os.listdir(tmp_path)
+
+
+USER_OF_FOLDERS = """
+import os, sys
+sys.path.append(sys.argv[1])
+from worker.supervisor.mountpoints import MountPoints
+for _ in range(60):
+    points = MountPoints()
+    paths = [f"{sys.argv[2]}/{name}" for name in ("a/b", "a/c/d")]
+    for path in paths:
+        points.acquire(path)
+    for _ in range(3):
+        assert all(map(os.path.isdir, paths))
+    points.release()
+"""
+
+
+def test_no_user_loses_its_folder_to_others_that_end(tmp_path):
+    """Each of several processes creates and removes the same folders, many times."""
+    root = str(Path(mountpoints.__file__).parents[2])
+    command = [sys.executable, "-I", "-S", "-c", USER_OF_FOLDERS, root, str(tmp_path)]
+    users = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    errors = [user.communicate()[1] for user in users]
+
+    assert [""] * 6 == errors
     assert [] == os.listdir(tmp_path)

@@ -1,6 +1,9 @@
 """Private mounts of a command; ``tests/scenarios`` has whole jobs, as root and as other users."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,27 @@ def test_a_trial_that_is_killed_refuses_every_mount(tmp_path, monkeypatch):
 
     refused = refused_mounts([Mount(tmp_path, tmp_path / "a"), Mount(tmp_path, tmp_path / "b")])
     assert {tmp_path / "a", tmp_path / "b"} == set(refused)
+
+
+LIMITED = 'echo 0 > /proc/sys/user/max_mnt_namespaces || exit 99; exec "$@"'
+TRY = (
+    "import sys; from pathlib import Path; from worker.supervisor.mounts import *; "
+    "print(refused_mounts([Mount(Path(sys.argv[1]), Path(sys.argv[1]))]))"
+)
+
+
+def test_a_limit_of_namespaces_is_named(tmp_path):
+    """The kernel reports it as a disk without space."""
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare")
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", LIMITED, "sh"]
+        + [sys.executable, "-c", TRY, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode in (1, 99):
+        pytest.skip(f"needs a user namespace: {done.stderr}")
+
+    assert "limit of namespaces is reached (max_user_namespaces" in done.stdout, done.stderr

@@ -42,10 +42,12 @@ class MountPoints:
             is_last = attempt == ATTEMPTS - 1
             with contextlib.nullcontext() if is_last else contextlib.suppress(FileNotFoundError):
                 _make(parent)
-                with self._locked(parent) as is_locked:
-                    if is_locked or is_last:
-                        _make(path)
-                        if is_marked(path):
+                with self._locked(parent) as lock:
+                    _make(path)
+                    is_removable = is_marked(path)
+                    # Until now, another worker could remove the parent.
+                    if not is_removable or _is_at(lock, parent) or is_last:
+                        if is_removable:
                             self._paths.append(path)
                         return
             time.sleep(INTERVAL)
@@ -64,18 +66,20 @@ class MountPoints:
                 with contextlib.suppress(OSError):
                     # If it fails, the shared lock is lost: the last user of a folder removes it.
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.rmdir(path)
-                    pending.add(parent)
+                    # After an earlier failure, the locked folder may be gone, and be there again.
+                    if _is_at(lock, parent):
+                        os.rmdir(path)
+                        pending.add(parent)
         for lock in self._locks.values():
             os.close(lock)
         self._locks.clear()
         self._paths.clear()
 
     @contextlib.contextmanager
-    def _locked(self, folder: str) -> Iterator[bool]:
+    def _locked(self, folder: str) -> Iterator[int | None]:
         """Lock a folder in the block, and as long as a mount point in it is used."""
         try:
-            yield self._lock(folder) is not None
+            yield self._lock(folder)
         finally:
             if folder in self._locks and folder not in map(os.path.dirname, self._paths):
                 os.close(self._locks.pop(folder))
@@ -88,11 +92,16 @@ class MountPoints:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(lock), os.stat(folder)):
+                if _is_at(lock, folder):
                     self._locks[folder] = lock
                     return lock
             os.close(lock)
         return None
+
+
+def _is_at(descriptor: int | None, path: str) -> bool:
+    """Whether the open folder is the one at *path*."""
+    return descriptor is not None and os.path.samestat(os.fstat(descriptor), os.stat(path))
 
 
 def _make(path: str) -> None:
@@ -125,4 +134,6 @@ def is_borrowed(path: str) -> bool:
 
     Its worker must not have to wait for this one.
     """
+    if os.geteuid() == 0:
+        return False
     return is_marked(path) and not os.access(os.path.dirname(path), os.W_OK)

@@ -43,13 +43,13 @@ def enter() -> None:
     The process must have a single thread.
     """
     try:
-        _call("unshare", CLONE_NEWNS)
+        _unshare(CLONE_NEWNS)
     except PermissionError:
         uid, gid = os.geteuid(), os.getegid()
         if uid == 0:
             # In a user namespace with one uid, root could not act as root.
             raise
-        _call("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+        _unshare(CLONE_NEWUSER | CLONE_NEWNS)
         # Without the right to set groups, any user may map its own group (user_namespaces(7)).
         for name, text in (
             ("setgroups", "deny"),
@@ -203,6 +203,16 @@ def is_below(path: str, folder: str) -> bool:
 # --- system calls ---------------------------------------------------------------------------------
 
 
+def _unshare(kinds: int) -> None:
+    try:
+        _call("unshare", kinds)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EUSERS):
+            reason = "the limit of namespaces is reached (max_user_namespaces, max_mnt_namespaces)"
+            raise OSError(error.errno, f"unshare: {reason}") from error
+        raise
+
+
 def _mount_tmpfs(target: str, mode: int) -> None:
     # It holds names only.
     _mount("tmpfs", target, MS_NOSUID | MS_NODEV, kind="tmpfs", options=f"mode={mode:o},size=4m")
@@ -252,6 +262,9 @@ def attempt(mounts: Sequence[Mount]) -> dict[str, str]:
             refused = mount(mounts)
         except OSError as error:
             refused = {str(target): explain(error) for _, target, _ in mounts}
+        except BaseException as error:
+            # After any error this process must exit, since it would continue as a second one.
+            refused = {str(target): repr(error) for _, target, _ in mounts}
         os.write(write_fd, json.dumps(refused).encode())
         os._exit(0)
     os.close(write_fd)
