@@ -4,20 +4,16 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import click
 
 from worker.cli import terminal as output
 from worker.cli.options import RUN, job_document, json_option, read_job, with_settings
+from worker.cli.planned_environment import PlannedEnvironment, planned_environment
 from worker.config import Config
-from worker.gateway.messages import Endpoint, KeyPair
-from worker.job.access import ANONYMOUS, Access
-from worker.job.commands import EnvironmentTemplate, InputVariables, passed_variables
 from worker.job.paths import PFS, CommandPaths, planned_paths
-from worker.job.plan import Datum, Plan, make_plan, open_job_store
-from worker.redaction import HIDDEN
+from worker.job.plan import Plan, make_plan, open_job_store
 
 DATUMS_SHOWN = 20
 """Datums that are listed on a terminal. JSON and pipes get all of them."""
@@ -30,7 +26,7 @@ DATUMS_SHOWN = 20
 def plan(settings: Config, *, job: str, as_json: bool) -> None:
     """Show what a run would do, without running it.
 
-    Lists the current commits of the inputs, the datums, the buckets, the variables of the command,
+    Lists the current commits of the inputs, the datums, the buckets, all variables of the command,
     and the keys that only a scheduler can honor. The exit status is 66 if an input is missing.
 
     \b
@@ -42,52 +38,19 @@ def plan(settings: Config, *, job: str, as_json: bool) -> None:
     store = open_job_store(settings, spec)
     found = make_plan(store, spec, job=spec.job_id or uuid.uuid4().hex)
     paths = planned_paths(settings, spec) if found.published is None else CommandPaths(PFS, PFS)
-    variables = command_environment(settings, found, paths)
+    environment = planned_environment(settings, found, paths.shown, os.environ)
     document = found.to_json()
     document["warnings"] += paths.warnings
     if as_json:
-        shown = {**document, "runtime": settings.runtime, "environment": variables}
+        shown = {
+            **document,
+            "runtime": settings.runtime,
+            "environment": environment.variables,
+            "passed_environment": environment.passed,
+        }
         output.print_json(shown | ({} if spec.job_id else {"job": None}))
         return
-    _print_plan(settings, found, document, paths, variables)
-
-
-def command_environment(settings: Config, found: Plan, paths: CommandPaths) -> dict[str, str]:
-    """Return the variables of the first datum's command that are not the agent's own.
-
-    Values that only a run determines are placeholders in angle brackets. Secrets are not read.
-    """
-    datum = next(found.datums(), None) if found.published is None else None
-    if datum is None:
-        return {}
-    spec, gateway = found.spec, settings.gateway
-    access = None
-    if spec.serves_s3:
-        scheme = "http" if gateway.tls == "off" else "https"
-        url = f"{scheme}://{gateway.host}:{gateway.port or '<port>'}"
-        keys = KeyPair("<access key>", HIDDEN) if gateway.authenticated else ANONYMOUS
-        access = Access(Endpoint(gateway.host, gateway.port, url), keys)
-    template = EnvironmentTemplate(
-        base={},
-        job=spec.job_id or "<id>",
-        pipeline=spec.pipeline,
-        project=spec.project,
-        access=access,
-        client_hints=settings.client_hints,
-        secrets={s.env_var: HIDDEN for s in spec.transform.secrets if s.env_var},
-        spec=spec.transform.env,
-        local={"PFS_ROOT": str(paths.shown)},
-    )
-    variables = template.render(datum=datum.id, inputs=_input_variables(paths.shown, datum))
-    passed = passed_variables({})
-    return {name: value for name, value in variables.items() if passed.get(name) != value}
-
-
-def _input_variables(root: Path, datum: Datum) -> Iterator[InputVariables]:
-    for selection in datum.selections:
-        spec = selection.input.spec
-        path = "" if spec.s3 else selection.match.path.lstrip("/")
-        yield InputVariables(spec.name, root / spec.name / path, selection.input.commit.name.id)
+    _print_plan(settings, found, document, paths, environment)
 
 
 def _print_plan(
@@ -95,7 +58,7 @@ def _print_plan(
     found: Plan,
     document: Mapping[str, Any],
     paths: CommandPaths,
-    variables: Mapping[str, str],
+    environment: PlannedEnvironment,
 ) -> None:
     spec = found.spec
     output.print_facts(
@@ -116,8 +79,8 @@ def _print_plan(
     )
     if found.inputs:
         _print_inputs(document, found)
-    if variables:
-        _print_environment(settings, variables)
+    if environment.variables:
+        _print_environment(environment, found.count)
     for heading, lines in (
         ("For the scheduler", document["for_scheduler"]),
         ("Warnings", document["warnings"]),
@@ -189,9 +152,8 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
         output.print_line(f"… and {found.count - shown:,} more; --json lists all")
 
 
-def _print_environment(settings: Config, variables: Mapping[str, str]) -> None:
-    output.print_title("Environment")
-    for name, value in sorted(variables.items()):
+def _print_environment(environment: PlannedEnvironment, datums: int) -> None:
+    output.print_title("Environment" if datums == 1 else "Environment of the first datum")
+    for name, value in sorted(environment.variables.items()):
         output.print_line(f"{name}={value}")
-    kept = sorted(passed_variables(os.environ, settings.pass_environment))
-    output.print_line(f"and from the environment of the worker: {', '.join(kept)}")
+    output.print_facts([("as the worker", ", ".join(environment.passed))])

@@ -198,7 +198,8 @@ def resolve(store: Store, spec: PfsInput) -> ResolvedInput:
         head = store.head(branch)
         if head is None:
             raise Unrunnable(
-                f"{where}: {branch} has no commit; `worker put {branch} DIRECTORY` or "
+                f"{where}: {branch} has no commit in the store {store.url}; "
+                f"`worker put {branch} DIRECTORY` or "
                 f"`worker run --input {spec.name}=DIRECTORY` makes one"
             )
         name = head.commit
