@@ -130,9 +130,9 @@ def test_a_limit_of_namespaces_is_named(tmp_path):
     """The kernel reports it as a disk without space."""
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare")
+    limited = ("unshare", "--user", "--map-root-user", "sh", "-c", LIMITED, "sh")
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "sh", "-c", LIMITED, "sh"]
-        + [sys.executable, "-c", TRY, tmp_path],
+        [*limited, sys.executable, "-c", TRY, tmp_path],
         capture_output=True,
         text=True,
         check=False,
