@@ -373,11 +373,23 @@ def test_collect_finds_links_by_the_paths_that_the_command_sees(inputs, tmp_path
     (out / "to_own").symlink_to("/nosuch-pfs/out/own")
     (out / "to_input").symlink_to("/nosuch-pfs/in/a")
     (out / "chain").symlink_to("/nosuch-pfs/out/to_own")
-    shown = attrs.evolve(inputs, shown=Path("/nosuch-pfs"))
+    shown = attrs.evolve(inputs, places={Path("/nosuch-pfs"): inputs.root})
 
     assert {"chain": b"y", "own": b"y", "to_input": b"1", "to_own": b"y"} == contents(
         shown, tmp_path
     )
+
+
+def test_collect_rejects_a_link_to_a_secret_that_is_mounted_for_the_command(inputs):
+    """Its literal path does not exist for the worker, which has it in the scratch folder."""
+    spool = inputs.root.parent / "spool"
+    (spool / "secrets").mkdir(parents=True)
+    (spool / "secrets" / "password").touch()
+    (inputs.root / "out" / "x").symlink_to("/nosuch/lab/password")
+    places = {Path("/nosuch/lab"): spool / "secrets"}
+
+    with pytest.raises(NotAnOutput, match="/pfs/out/x: it is a symbolic link to a secret"):
+        contents(attrs.evolve(inputs, places=places), spool.parent)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can write to the folder")

@@ -136,6 +136,49 @@ def test_a_job_with_files_has_literal_paths(place, agent):
     assert {"b": "hello", "link": "hello"} == here.files(found)
 
 
+@pytest.mark.parametrize("agent", AGENTS)
+def test_links_in_the_output_are_followed_by_literal_paths(place, agent):
+    """The worker may have the folders elsewhere; the command's user may be another one."""
+    here = place(**agent)
+    transform = {"user": "4002"} if here.uid == 0 else {}
+    found = here.run(
+        a_file_job(
+            "echo own > /pfs/out/own",
+            "ln -s /pfs/out/own /pfs/out/to_own",
+            "d=$(mktemp -d); chmod 700 $d; echo temporary > $d/file",
+            "ln -s /pfs/labresults/a.txt $d/input",
+            "ln -s $d/file /pfs/out/temporary; ln -s $d/input /pfs/out/chain",
+            "ln -s /etc/passwd /pfs/out/passwd",
+            transform=transform,
+        )
+    )
+
+    assert (0, []) == (found["exit_code"], found["warnings"]), found["reason"]
+    files = here.files(found)
+    assert "root:" in files.pop("passwd")
+    expected = {"own": "own\n", "to_own": "own\n", "temporary": "temporary\n", "chain": "hello"}
+    assert expected == files
+
+
+@pytest.mark.parametrize("agent", WITH_MOUNTS)
+@pytest.mark.parametrize("path", ["/etc/lab/password", "/pfs/.env"])
+def test_a_link_to_a_secret_at_its_literal_path_is_refused(place, agent, path):
+    """It would commit the secret."""
+    here = place(**agent)
+    secrets = here.site.root / "secrets"
+    (secrets / "db").mkdir(parents=True)
+    (secrets / "db" / "password").write_text("secret")
+    here.machine.run(f"chown -R {here.uid} {secrets}")
+    transform = {"secrets": [{"name": "db", "mountPath": "/etc/lab"}]}
+    found = here.run(
+        a_file_job(f"test -r {path}", f"ln -s {path} /pfs/out/x", transform=transform),
+        WORKER_SECRETS=str(secrets),
+    )
+
+    assert 10 == found["exit_code"], found["reason"]
+    assert "/pfs/out/x: it is a symbolic link to a secret" in found["reason"]
+
+
 @pytest.mark.parametrize("agent", WITH_MOUNTS)
 def test_a_taken_pfs_is_covered_for_the_command_and_unchanged(place, agent):
     here = place(**agent, before=TAKEN)

@@ -334,13 +334,15 @@ class DatumProcessor:
     def _collect(self, datum: Datum) -> list[str]:
         """Add the files of ``/pfs/out`` to the output bucket and return their keys."""
         bucket = self.output.bucket
-        shown = self.commands.root
+        places = {mount.target: mount.source for mount in self.commands.mounts}
+        if self.commands.root != self.root:
+            places[self.commands.root] = self.root
         inputs = Inputs(
             self.store,
             self.root,
             {each.input.spec.name: each.input for each in datum.selections},
             {name: changed for name, (_, _, changed) in self._materialized.items()},
-            shown=None if self.root == shown else shown,
+            places,
         )
         epoch, check = bucket.epoch(), trio.from_thread.check_cancelled
         out = self.root / OUT

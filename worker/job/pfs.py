@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from worker.errors import CommandFailed, Conflict
+from worker.job.env_file import NAME as ENV_FILE
 from worker.job.output_files import OutputFiles
 from worker.job.plan import ResolvedInput, Selection
 from worker.model import Entry, Extent
@@ -20,8 +21,6 @@ from worker.store.repository import Store
 from worker.store.source import walk
 from worker.supervisor.file_reader import FileReader
 
-VARIABLES = ".env"
-"""The file in the root of the inputs with the variables of a datum, secrets included."""
 LINKS = 40
 """Links that are followed one after the other, as in Linux."""
 
@@ -114,6 +113,14 @@ def fingerprint(root: Path, *, check: Callable[[], None] = lambda: None) -> byte
     return digest.digest()
 
 
+def _moved(path: str, places: Mapping[Path, Path]) -> str:
+    """Return *path* with the folder of *places* that it is in, if any, replaced by its value."""
+    for place, other in places.items():
+        if Path(path).is_relative_to(place):
+            return str(other / Path(path).relative_to(place))
+    return path
+
+
 @attrs.frozen
 class Inputs:
     """The materialized inputs of a datum, to resolve links in the output that lead into them."""
@@ -123,8 +130,8 @@ class Inputs:
     by_name: Mapping[str, ResolvedInput]
     materialized: Mapping[str, int]
     """By name: the ctime, in nanoseconds, after which a file of the input has been changed."""
-    shown: Path | None = None
-    """The path of *root* for the command, if it differs; links of the command contain it."""
+    places: Mapping[Path, Path] = attrs.field(factory=dict)
+    """Folders by their paths for the command, where these differ: its links contain them."""
 
     def follow(self, path: str) -> str:
         """Return the real path of the target of a link, resolved as the command would have."""
@@ -132,13 +139,13 @@ class Inputs:
 
     def local(self, path: str) -> str:
         """Return the path of this machine for a link, or for its target where they differ."""
+        shown = {own: place for place, own in self.places.items()}
         for _ in range(LINKS):
-            if self.shown is None or not os.path.islink(path):
+            if not self.places or not os.path.islink(path):
                 break
-            folder = self.shown / os.path.relpath(os.path.dirname(path), self.root)
-            path = os.path.normpath(folder / os.readlink(path))
-            if Path(path).is_relative_to(self.shown):
-                path = str(self.root / Path(path).relative_to(self.shown))
+            folder = _moved(os.path.dirname(path), shown)
+            target = os.path.normpath(os.path.join(folder, os.readlink(path)))
+            path = _moved(target, self.places)
         return path
 
     def entries(self, target: str, key: str) -> Iterator[Entry | Found | Problem] | None:
@@ -228,7 +235,7 @@ def _entries(
     if entries is None:
         path = Path(target)
         is_of_run = path.is_relative_to(scratch) and not path.is_relative_to(inputs.root)
-        if is_of_run or path == inputs.root / VARIABLES:
+        if is_of_run or path == inputs.root / ENV_FILE:
             reason = "it is a symbolic link to a secret, or to another file of this run"
             raise NotAnOutput(found.key, reason)
         yield files.add_linked(found, inputs.local(found.path))
