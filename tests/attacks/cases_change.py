@@ -112,7 +112,7 @@ REST = [
     Case("object, uploads", "GET", "/out/there?uploads", 400, "InvalidRequest"),
     Case("object, versions", "GET", "/out/there?versions", 400, "InvalidRequest"),
     Case("object, a copy source of a GET", "GET", "/out/there", 400, "InvalidArgument", {"x-amz-copy-source": "/out/there"}),
-    Case("bucket, a form", "POST", "/out", 501, "NotImplemented", {}, b"--x--"),
+    Case("bucket, no form", "POST", "/out", 412, "PreconditionFailed", {}, b"--x--"),
     Case("object, select", "POST", "/out/there?select&select-type=2", 501, "NotImplemented", {}, b"<a/>"),
     Case("object, restore", "POST", "/out/there?restore", 501, "NotImplemented", {}, b"<a/>"),
     Case("object, POST", "POST", "/out/there", 405, "MethodNotAllowed", {}, b"", {"Method": "POST", "ResourceType": "OBJECT"}),

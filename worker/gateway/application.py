@@ -19,7 +19,7 @@ from worker.buckets.bucket import Bucket, InputBucket
 from worker.buckets.index import Index
 from worker.buckets.output import OutputBucket
 from worker.errors import WorkerError, is_disk_full, s3_code_of
-from worker.gateway import listings, objects, uploads
+from worker.gateway import forms, listings, objects, uploads
 from worker.gateway.counters import Counters
 from worker.gateway.http import ClientDisconnected, RequestBody, RequestHead, Response, xml
 from worker.gateway.inflight import WritesInFlight
@@ -29,7 +29,7 @@ from worker.s3 import bucket_listing, canned_responses, listing, xml_responses
 from worker.s3.authentication import verify
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import check_payload_mode
-from worker.s3.request import Request, parse
+from worker.s3.request import BUCKET, Request, parse
 from worker.s3.routing import route
 from worker.s3.signing import Credentials, Signed
 from worker.store.blobs import BlobReader, Stage
@@ -62,6 +62,8 @@ class Context:
     """The verified signature, if authentication is on."""
     scheme: str
     """``http`` or ``https``."""
+    upload: forms.FormUpload | None = None
+    """The form of PostObject, whose file is still to be received."""
     transferred: int = 0
     """Payload bytes that the handler read or wrote."""
 
@@ -82,6 +84,7 @@ READS: Mapping[str, Callable[[Context], Awaitable[Response]]] = {
 """The handlers of operations that only read, by the name of the operation."""
 WRITES: Mapping[str, Callable[[Context, OutputBucket, int], Awaitable[Response]]] = {
     "PutObject": objects.put_object,
+    "PostObject": forms.post_object,
     "CopyObject": objects.copy_object,
     "DeleteObject": objects.delete_object,
     "DeleteObjects": objects.delete_objects,
@@ -97,6 +100,20 @@ WRITES: Mapping[str, Callable[[Context, OutputBucket, int], Awaitable[Response]]
 """The handlers of operations that write, which get the output bucket and its present epoch."""
 UPLOADS = frozenset({"PutObject", "UploadPart"})
 """The operations whose bodies may be aws-chunked."""
+
+
+FORM_UPLOAD = "PostObject"
+
+
+def signs_its_form(request: Request) -> bool:
+    """Whether a request is authenticated by fields of a form: S3 has no other signature in a form
+    than that in a header."""
+    return (
+        request.method == "POST"
+        and request.level == BUCKET
+        and "authorization" not in request.headers
+        and route(request).name == FORM_UPLOAD
+    )
 
 
 class S3Application:
@@ -156,7 +173,7 @@ class S3Application:
             request = parse(head.method, head.path, head.query, head.headers, buckets=self.buckets)
             name = request.bucket
             signed = None
-            if self._credentials is not None:
+            if self._credentials is not None and not signs_its_form(request):
                 signed = verify(request, self._credentials, now=time.time())
             operation = route(request)
             check_payload_mode(request, streaming_allowed=operation.name in UPLOADS)
@@ -167,6 +184,10 @@ class S3Application:
                 exists = request.bucket in self.buckets
                 response = xml(canned_responses.respond(operation, request, exists=exists))
             else:
+                upload = None
+                if operation.name == FORM_UPLOAD:
+                    upload = await self._receive_form(request, body, signed)
+                    request = upload.request
                 context = Context(
                     request=request,
                     key=request.key or "",
@@ -175,6 +196,7 @@ class S3Application:
                     body=body,
                     signed=signed,
                     scheme=head.scheme,
+                    upload=upload,
                 )
                 if writes:
                     output = self.writable(context.bucket)
@@ -208,6 +230,15 @@ class S3Application:
         response.headers.append((b"x-amz-id-2", self._host_id.encode()))
         response.headers.append(SERVER)
         return response
+
+    async def _receive_form(
+        self, request: Request, body: RequestBody, signed: Signed | None
+    ) -> forms.FormUpload:
+        """Return the form of a request; its bucket is named only to who may know of it."""
+        if self._credentials is None or signed is not None:
+            # As for every write: what can be refused from the head is refused from it.
+            self.writable(self.find(request.bucket or ""))
+        return await forms.receive_form(request, body, self._credentials, signed=signed is not None)
 
     def _list_buckets(self, request: Request) -> Response:
         rows = [(name, self._started) for name in self.buckets]

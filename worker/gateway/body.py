@@ -27,7 +27,7 @@ SMALL = 256 << 10
 INLINE = 16 << 10
 """Bytes up to which hashing takes less time than a call in a thread."""
 SLICE = 64 << 10
-"""Bytes of an aws-chunked body that are decoded at once."""
+"""Bytes of an aws-chunked body or a form that are decoded at once."""
 MAX_DOCUMENT = 8 << 20
 """Bytes of the largest XML body that is read: 10,000 parts with their checksums need 4 MiB."""
 BATCH = 1 << 20
@@ -61,36 +61,52 @@ async def receive_content(
     payload = parse_payload(context.request)
     digests = Digests.of_request(context.request, payload, upload=upload)
     decoder = ChunkedDecoder(payload, context.signed) if payload.framed else None
+    if decoder is not None:
+        return await store_content(_decode(context.body, decoder), digests, stage, decoder), digests
+    # The common case, without a generator.
     collected: Batch = []
     size = 0
-    if decoder is None:
-        # The common case, without a generator.
-        while size <= SMALL and (data := await context.body.read()):
-            collected.append(data)
-            size += len(data)
-        pieces: AsyncGenerator[Piece, None] | None = None
-        if size > SMALL:
-            pieces = _read(context.body)
-    else:
-        pieces = _decode(context.body, decoder)
+    while size <= SMALL and (data := await context.body.read()):
+        collected.append(data)
+        size += len(data)
+    if size <= SMALL:
+        return await _store_small(collected, None, digests, stage), digests
+    async with aclosing(_read(context.body)) as pieces:
+        return await _store_large(collected, pieces, None, digests, stage), digests
+
+
+async def store_content(
+    content: AsyncGenerator[Piece, None],
+    digests: Digests,
+    stage: Stage,
+    decoder: ChunkedDecoder | None = None,
+) -> Content:
+    """Write *content* to *stage*, and verify it when it has ended without an error.
+
+    *decoder* has the trailers of content that is aws-chunked.
+    """
+    collected: Batch = []
+    size = 0
+    async with aclosing(content) as pieces:
         async for piece in pieces:
             collected.append(piece)
             size += len(piece)
             if size > SMALL:
-                break
-        else:
-            pieces = None
-    if pieces is not None:
-        async with aclosing(pieces):
-            return await _store_large(collected, pieces, decoder, digests, stage), digests
+                return await _store_large(collected, pieces, decoder, digests, stage)
+    return await _store_small(collected, decoder, digests, stage)
+
+
+async def _store_small(
+    collected: Batch, decoder: ChunkedDecoder | None, digests: Digests, stage: Stage
+) -> Content:
     content = collected[0] if len(collected) == 1 else b"".join(collected)
-    if size <= INLINE:
+    if len(content) <= INLINE:
         digests.update(content)
     else:
         await in_thread(digests.update, content)
     digests.verify(None if decoder is None else decoder.trailers)
-    extents = (stage.append(bytes(content), sha256=digests.sha256),) if size else ()
-    return Content(extents, digests.size, digests.etag, digests.checksum), digests
+    extents = (stage.append(bytes(content), sha256=digests.sha256),) if content else ()
+    return Content(extents, digests.size, digests.etag, digests.checksum)
 
 
 async def _read(body: RequestBody) -> AsyncGenerator[Piece, None]:

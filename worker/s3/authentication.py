@@ -53,11 +53,7 @@ def verify(request: Request, credentials: Credentials, *, now: float) -> Signed:
     if v2_query:
         return _presigned_v2(request, credentials, now=now)
     if header is None:
-        raise S3Error(
-            "AccessDenied",
-            "Access Denied: this gateway accepts only signed requests; the job's AWS_ACCESS_KEY_ID "
-            "and AWS_SECRET_ACCESS_KEY are in its environment.",
-        )
+        raise unsigned()
     algorithm, space, content = header.partition(" ")
     if not space:
         raise invalid_argument(
@@ -73,17 +69,26 @@ def verify(request: Request, credentials: Credentials, *, now: float) -> Signed:
     raise invalid_argument("Authorization", None, "Unsupported Authorization Type")
 
 
+def unsigned() -> S3Error:
+    """Return the error of a request without a signature."""
+    return S3Error(
+        "AccessDenied",
+        "Access Denied: this gateway accepts only signed requests; the job's AWS_ACCESS_KEY_ID "
+        "and AWS_SECRET_ACCESS_KEY are in its environment.",
+    )
+
+
 def _header(request: Request, content: str, credentials: Credentials, *, now: float) -> Signed:
     timestamp, seconds = _header_time(request)
     _check_skew(timestamp, seconds, now)
     components = _components(content)
     scope = signing.parse_scope(components["Credential"])
     if scope is None:
-        raise _malformed(_CREDENTIAL_FORM)
-    problem = _scope_error(scope)
+        raise _malformed(CREDENTIAL_FORM)
+    problem = scope_error(scope)
     if problem:
         raise _malformed(problem)
-    _check_key(scope.access_key, credentials)
+    check_access_key(scope.access_key, credentials)
     if not timestamp.startswith(scope.date):
         raise _malformed("Invalid credential date. Date is not the same as X-Amz-Date.")
     # Some versions of curl do not send the header; they sign the digest of the body, which a GET
@@ -146,7 +151,7 @@ def _presigned(request: Request, credentials: Credentials, *, now: float) -> Sig
     if params["X-Amz-Algorithm"] != ALGORITHM:
         raise _query_error(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
     scope = signing.parse_scope(params["X-Amz-Credential"])
-    problem = _CREDENTIAL_FORM if scope is None else _scope_error(scope)
+    problem = CREDENTIAL_FORM if scope is None else scope_error(scope)
     if scope is None or problem:
         raise _query_error(f"Error parsing the X-Amz-Credential parameter; {problem}")
     timestamp = params["X-Amz-Date"]
@@ -171,7 +176,7 @@ def _presigned(request: Request, credentials: Credentials, *, now: float) -> Sig
                 "ServerTime": _extended_format(now),
             },
         )
-    _check_key(scope.access_key, credentials)
+    check_access_key(scope.access_key, credentials)
     claim = Claim(
         scope,
         timestamp,
@@ -216,7 +221,7 @@ def _header_v2(request: Request, content: str, credentials: Credentials, *, now:
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
         )
     _check_skew(amz_date or date, seconds, now)
-    _check_key(access_key, credentials)
+    check_access_key(access_key, credentials)
     # The Date line is empty if the request has an x-amz-date, which is signed with its kind.
     return signing.check_v2(
         request, credentials, date="" if amz_date is not None else date, signature=signature
@@ -241,16 +246,16 @@ def _presigned_v2(request: Request, credentials: Credentials, *, now: float) -> 
             Expires=_extended_format(int(expires)),
             ServerTime=_extended_format(now),
         )
-    _check_key(params["AWSAccessKeyId"], credentials)
+    check_access_key(params["AWSAccessKeyId"], credentials)
     return signing.check_v2(request, credentials, date=expires, signature=params["Signature"])
 
 
-_CREDENTIAL_FORM = (
+CREDENTIAL_FORM = (
     'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
 )
 
 
-def _scope_error(scope: Scope) -> str | None:
+def scope_error(scope: Scope) -> str | None:
     """Return why a scope is invalid, or None; any region is valid."""
     if scope.service != SERVICE:
         return f'incorrect service "{scope.service}". This endpoint belongs to "{SERVICE}".'
@@ -274,7 +279,8 @@ def _check_skew(written: str, seconds: int, now: float) -> None:
         )
 
 
-def _check_key(access_key: str, credentials: Credentials) -> None:
+def check_access_key(access_key: str, credentials: Credentials) -> None:
+    """Reject another access key than that of *credentials*; raises InvalidAccessKeyId."""
     if not hmac.compare_digest(
         access_key.encode("utf-8", "replace"), credentials.access_key.encode()
     ):

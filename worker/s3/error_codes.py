@@ -66,6 +66,11 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             400,
             "The list of parts was not in ascending order. Parts must be ordered by part number.",
         ),
+        "InvalidPolicyDocument": (
+            400,
+            "The content of the form does not meet the conditions specified in the policy "
+            "document.",
+        ),
         "InvalidRedirectLocation": (
             400,
             "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
@@ -82,6 +87,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "schema",
         ),
         "MalformedContinuationToken": (400, "The continuation-token you provided invalid."),
+        "MalformedPOSTRequest": (
+            400,
+            "The body of your POST request is not well-formed multipart/form-data.",
+        ),
         "MalformedTrailerError": (
             400,
             "The request contained trailing data that was not well-formed or did not conform to "
@@ -94,6 +103,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "MaxMessageLengthExceeded": (400, "Your request was too big."),
         "MetadataConfigurationNotFound": (404, "The metadata configuration was not found"),
+        "MaxPostPreDataLengthExceeded": (
+            400,
+            "Your POST request fields preceeding the upload file was too large.",  # sic
+        ),
         "MetadataTooLarge": (
             400,
             "Your metadata headers exceed the maximum allowed metadata size",

@@ -293,10 +293,14 @@ def user_metadata(request: Request) -> dict[str, str]:
         if name.startswith(META) and len(name) > len(META)
     }
     # An encoded word has at most three times the size of its text, and RFC 2047 some overhead.
-    size = sum(len(name) + len(value) for name, value in sent.items())
-    if size <= 4 * MAX_METADATA:
+    if sum(len(name) + len(value) for name, value in sent.items()) <= 4 * MAX_METADATA:
         sent = {name: header_text.decode(value) for name, value in sent.items()}
-        size = sum(len(name) + len(value.encode()) for name, value in sent.items())
+    check_metadata(sent)
+    return sent
+
+
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Reject user metadata of more than 2 KB in UTF-8; raises MetadataTooLarge."""
+    size = sum(len(name) + len(value.encode()) for name, value in metadata.items())
     if size > MAX_METADATA:
         raise S3Error("MetadataTooLarge", Size=size, MaxSizeAllowed=MAX_METADATA)
-    return sent

@@ -125,10 +125,8 @@ def parse(
             if key:
                 raise S3Error("InvalidBucketName", BucketName="")
             bucket = None
-    if len(key) * 4 > MAX_KEY and (size := len(key.encode())) > MAX_KEY:
-        raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=MAX_KEY)
-    if ".." in key:
-        check_climb(key, raw_path.decode("utf-8", "replace"))
+    if len(key) * 4 > MAX_KEY or ".." in key:
+        check_key(key, raw_path.decode("utf-8", "replace"))
     query = _query(query_string) if query_string else ()
     params = dict(reversed(query)) if query else {}
     hoisted: frozenset[str] = frozenset()
@@ -149,6 +147,17 @@ def parse(
         by_name,
         hoisted,
     )
+
+
+def check_key(key: str, sent: str) -> None:
+    """Reject a key that is too long or leads out of its bucket.
+
+    *sent* is the target that contains it. Raises KeyTooLongError and InvalidURI.
+    """
+    if (size := len(key.encode())) > MAX_KEY:
+        raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=MAX_KEY)
+    if ".." in key:
+        check_climb(key, sent)
 
 
 def check_climb(key: str, sent: str) -> None:
@@ -198,13 +207,20 @@ def _hoist(params: Mapping[str, str], headers: dict[str, str], more: Set[str]) -
         if is_header and name not in headers:
             found[name] = value.encode().strip(b" \t").decode("latin-1")
     for name, value in found.items():
-        # It cannot be sent as a header, so a GET could not return it. User metadata is encoded.
-        if not _HEADER_NAME.fullmatch(name) or (
-            header_text.has_control(value) and not name.startswith("x-amz-meta-")
-        ):
-            raise invalid_argument(name, value, "This cannot be a header.")
+        check_header(name, value)
     headers.update(found)
     return frozenset(found)
+
+
+def check_header(name: str, value: str) -> None:
+    """Reject what cannot be sent as a header, so that a GET could not return it.
+
+    User metadata may have any value, since it is encoded. Raises InvalidArgument.
+    """
+    if not _HEADER_NAME.fullmatch(name) or (
+        header_text.has_control(value) and not name.startswith("x-amz-meta-")
+    ):
+        raise invalid_argument(name, value, "This cannot be a header.")
 
 
 def _absolute(target: bytes, host: str) -> tuple[str, bytes]:
@@ -245,13 +261,18 @@ def _decode_path(raw_path: bytes) -> str:
             "Couldn't parse the specified URI: a key is text in UTF-8.",
             URI=raw_path.decode("utf-8", "replace"),
         ) from None
-    if "\x00" in path:
+    check_characters(path)
+    return path
+
+
+def check_characters(key: str) -> None:
+    """Reject a key with a character that the gateway cannot store; raises InvalidURI."""
+    if "\x00" in key:
         raise S3Error(
             "InvalidURI",
             "Couldn't parse the specified URI: a key cannot contain the character U+0000.",
-            URI=path.replace("\x00", "%00"),
+            URI=key.replace("\x00", "%00"),
         )
-    return path
 
 
 def _check_escapes(raw_path: bytes) -> None:

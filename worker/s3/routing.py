@@ -308,7 +308,7 @@ OPERATIONS: tuple[Operation, ...] = (
         writes=True,
         canned=NOT_IMPLEMENTED,
     ),
-    Operation("POST", BUCKET, "PostObject", writes=True, canned=NOT_IMPLEMENTED),
+    Operation("POST", BUCKET, "PostObject", writes=True),
     Operation("OPTIONS", BUCKET, "Preflight", canned="Preflight"),
 )
 

@@ -48,8 +48,10 @@ def malformed(message: str | None = None) -> S3Error:
     return S3Error("MalformedXML", message)
 
 
-def parse_xml(body: bytes, root: str) -> Element:
+def parse_xml(body: bytes, root: str | None) -> Element:
     """Parse a document with the root element *root*; raises no other error than S3Error.
+
+    None is any root element.
 
     Namespaces are ignored, as in S3. A document type is rejected: its entities could expand without
     bound, or read files.
@@ -71,7 +73,7 @@ def parse_xml(body: bytes, root: str) -> Element:
         # LookupError and ValueError: the declared encoding is unknown.
         raise malformed() from None
     found = reader.root
-    if found is None or found.name != root:
+    if found is None or root not in (None, found.name):
         raise malformed()
     return found
 
@@ -214,17 +216,18 @@ def _check_checksums(checksums: Mapping[str, str]) -> None:
         )
 
 
-def parse_tagging(body: bytes) -> dict[str, str]:
+def parse_tagging(body: bytes, *, root: str | None = "Tagging") -> dict[str, str]:
     """Parse the body of PutObjectTagging.
 
     Raises MissingRequestBodyError, MalformedXML, InvalidTag and BadRequest. Without a TagSet, as
-    with an empty one, there are no tags.
+    with an empty one, there are no tags. *root* is the name of the root element; None is any, as S3
+    accepts in a form.
     """
     if not body:
         raise S3Error("MissingRequestBodyError")
-    root = parse_xml(body, "Tagging")
+    tagging = parse_xml(body, root)
     pairs = []
-    for tag in (tag for tag_set in root.all("TagSet") for tag in tag_set.all("Tag")):
+    for tag in (tag for tag_set in tagging.all("TagSet") for tag in tag_set.all("Tag")):
         key, value = tag.get("Key"), tag.get("Value")
         if key is None or value is None:
             raise malformed()

@@ -221,6 +221,18 @@ def complete_multipart_upload(
     )
 
 
+def post_object(bucket: str, key: str, *, etag: str, location: str) -> bytes:
+    """Return the response to PostObject with the status 201; *location* is the URL of the object.
+
+    It has no namespace (recorded from S3).
+    """
+    content = (
+        f"{element('Location', location)}{element('Bucket', bucket)}{element('Key', key)}"
+        f"<ETag>&quot;{etag}&quot;</ETag>"
+    )
+    return f"{HEAD}<PostResponse>{content}</PostResponse>".encode()
+
+
 def copy_object(*, etag: str, modified: int, checksum: Checksum | None) -> bytes:
     """Return the response to CopyObject."""
     return document(
