@@ -204,6 +204,18 @@ def test_the_summary_shows_each_warning_once(site, environment):
 
 
 @pytest.mark.usefixtures("given")
+def test_the_summary_of_a_job_that_was_published_before_claims_no_reading(site):
+    """The inputs of its result are those of the earlier run."""
+    document = a_job(READS, WRITES, job={"id": "3f" * 16})
+    first, second = (run(site, document, **TEXT) for _ in range(2))
+
+    assert first.out == second.out
+    assert "s3://labresults" in first.err
+    assert "s3://labresults" not in second.err
+    assert "1 file, 5 bytes on copy@master, published before" in second.err
+
+
+@pytest.mark.usefixtures("given")
 def test_a_terminal_shows_traffic_while_the_command_runs(site):
     """In a terminal of 80 columns, on its last line."""
     document = a_job(READS, WRITES, "sleep 3")

@@ -434,10 +434,25 @@ def test_a_folder_with_the_store_or_in_it_is_not_committed(tmp_path):
     assert [] == list((tmp_path / "data" / "store").rglob("*"))
 
 
-def test_a_link_to_a_folder_is_named_as_one(local, folder):
-    """Only links to files are followed."""
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("below", "the folder .*/below; only links to files are followed"),
+        ("../folder-2", "/folder-2, outside of the folder"),
+        ("nothing", "/nothing, which does not exist"),
+        ("link", "/link, which is a link to itself"),
+        ("pipe", "/pipe, which is not a file"),
+    ],
+)
+def test_a_link_that_cannot_be_followed_is_named_with_its_target(local, folder, target, says):
+    """Only links to files of the folder are followed. The remedy is named."""
     (folder / "below").mkdir()
-    (folder / "link").symlink_to("below")
+    (folder.parent / "folder-2").mkdir()
+    if target == "pipe":
+        os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to(target)
 
-    with pytest.raises(CannotImport, match=r"it is a link to the folder .*/below; only"):
+    with pytest.raises(
+        SourceInvalid, match=f"link: it is a link to .*{says}: replace it by a copy"
+    ):
         put_directory(local, LAB, folder)

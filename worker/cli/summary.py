@@ -111,6 +111,9 @@ def _datums(result: Result) -> str:
 
 
 def _read(result: Result) -> Iterator[str]:
+    if result.cause is Cause.PUBLISHED_BEFORE:
+        # The inputs are those of the run that published.
+        return
     for record in result.inputs:
         yield f"{_what(result, record)} of {record.commit}"
 
@@ -136,6 +139,8 @@ def _output(result: Result) -> str:
         return ""
     took = output.duration(result.finished - result.started)
     content = f"{output.number(result.files, 'file')}, {output.size(result.size)}"
-    cause = "" if result.cause is Cause.PUBLISHED else f" ({result.cause.value})"
     where = f"on {result.branch}" if result.branch_moved else f"not on {result.branch}"
+    if result.cause is Cause.PUBLISHED_BEFORE:
+        return f"{content} {where}, published before by a run of this job"
+    cause = "" if result.cause is Cause.PUBLISHED else f" ({result.cause.value})"
     return f"{content} {where}, after {took}{cause}"

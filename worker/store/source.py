@@ -116,20 +116,25 @@ def files_below(directory: Path, prefix: str) -> Iterator[Found | Problem]:
     for found in walk(directory, prefix):
         if isinstance(found, Found) and found.is_link:
             target = os.path.realpath(found.path)
-            if not target.startswith(inside):
-                yield Problem(found.path, f"it is a link to {target}, outside of the folder")
-                continue
-            if os.path.isdir(target):
+            if fault := _fault_of_link(target, inside):
                 yield Problem(
-                    found.path,
-                    f"it is a link to the folder {target}; only links to files are followed: "
-                    "replace it by the folder, or remove it",
+                    found.path, f"it is a link to {fault}: replace it by a copy, or remove it"
                 )
                 continue
-            if not os.path.isfile(target):
-                yield Problem(found.path, f"it is a link to {target}, which is not a file")
-                continue
         yield found
+
+
+def _fault_of_link(target: str, inside: str) -> str | None:
+    """Return what a link leads to that is not a file in the folder *inside*, or None."""
+    if not os.path.lexists(target):
+        return f"{target}, which does not exist"
+    if os.path.islink(target):
+        return f"{target}, which is a link to itself"
+    if not target.startswith(inside):
+        return f"{target}, outside of the folder"
+    if os.path.isdir(target):
+        return f"the folder {target}; only links to files are followed"
+    return None if os.path.isfile(target) else f"{target}, which is not a file"
 
 
 def fault_of(key: str) -> str | None:
