@@ -229,10 +229,11 @@ def test_a_required_pfs_may_be_a_mount(place, agent):
     [
         ({}, "/pfs, a private mount"),
         ({"uid": USER}, "/pfs, a private mount"),
+        ({"uid": USER, "before": f"install -d -o {USER} /pfs"}, "/pfs\n"),
         ({"forbidden": True}, "/pfs\n"),
         ({"uid": USER, "forbidden": True}, "<scratch>/pfs; none are at /pfs"),
     ],
-    ids=["root", "user", "root without mounts", "user without mounts"],
+    ids=["root", "user", "user with a folder", "root without mounts", "user without mounts"],
 )
 def test_a_plan_shows_where_the_files_will_be(place, agent, expected):
     here = place(**agent)
