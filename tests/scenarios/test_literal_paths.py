@@ -359,6 +359,15 @@ def test_a_killed_worker_leaves_no_process_no_mount_and_no_folder(place, agent):
 
 
 @pytest.mark.parametrize("agent", WITH_MOUNTS)
+def test_a_command_that_kills_its_supervisor_leaves_no_mount_and_no_folder(place, agent):
+    here = place(**agent)
+    found = here.run(a_file_job("setsid sleep 4323 &", "kill -9 $PPID; sleep 4323"))
+
+    assert (69, "unavailable") == (found["exit_code"], found["cause"])
+    assert "" == here.machine.run("pgrep -f '^sleep 4323$' || true")
+
+
+@pytest.mark.parametrize("agent", WITH_MOUNTS)
 def test_a_command_with_mounts_is_supervised_as_any_other(place, agent):
     """A timeout ends the whole tree; what it left running is reported."""
     here = place(**agent)

@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 MARK = "user.worker.mountpoint"
 """The extended attribute of a folder that a worker has created."""
@@ -120,6 +120,16 @@ def _make(path: str) -> None:
     # A folder without a mark stays: other workers would not know that it may be removed.
     with contextlib.suppress(OSError, AttributeError):
         os.setxattr(path, MARK, b"")
+
+
+def remove_abandoned(paths: Iterable[str]) -> None:
+    """Remove those of *paths* that a killed process has created, and that no other uses."""
+    points = MountPoints()
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if os.path.isdir(path):
+                points.acquire(path)
+    points.release()
 
 
 def is_marked(path: str) -> bool:

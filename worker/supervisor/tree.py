@@ -18,7 +18,7 @@ from worker import jsonlines
 from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
 from worker.supervisor import cgroup as cgroups
-from worker.supervisor import procfs
+from worker.supervisor import mountpoints, namespace, procfs
 from worker.supervisor.mounts import IMPORT_PATH, ISOLATED_PYTHON, Mount
 from worker.supervisor.users import Identity
 
@@ -238,6 +238,8 @@ async def start_tree(
                     # The shim was killed; as a subreaper, the worker inherited its children.
                     await trio.to_thread.run_sync(_kill_inherited, shim_start)
                     await trio.to_thread.run_sync(cgroups.remove_abandoned, cgroups.own_path())
+                    targets = namespace.outermost(each.to_json() for each in command.mounts)
+                    await trio.to_thread.run_sync(mountpoints.remove_abandoned, targets)
 
 
 async def _messages(channel: trio.SocketStream) -> AsyncIterator[dict[str, Any]]:
