@@ -1,11 +1,13 @@
 """Checksums of parts, in all algorithms, and of objects made of them."""
 
 import base64
+from io import BytesIO
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 from trio.to_thread import run_sync as in_thread
 
-from worker.s3.checksums import ALGORITHMS, checksum_of
+from worker.s3.checksums import ALGORITHMS, checksum_of, composite
 
 DATA = b"0123456789" * 600_000
 
@@ -116,3 +118,33 @@ async def test_an_upload_has_a_composite_checksum_in_each_algorithm(gateway, alg
     assert element in parts
     assert f"<Checksum{algorithm}>{whole}</Checksum{algorithm}>" in made
     assert "<ChecksumType>COMPOSITE</ChecksumType>" in made
+
+
+async def test_boto3_transfers_parts_with_every_algorithm_that_it_computes(gateway):
+    client = gateway.client()
+    known = client.meta.service_model.shape_for("ChecksumAlgorithm").enum
+    algorithms = [name for name in known if name in ALGORITHMS and name != "MD5"]
+    config = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+
+    def use():
+        for name in algorithms:
+            extra = {"ChecksumAlgorithm": name}
+            client.upload_fileobj(BytesIO(DATA), "out", name, ExtraArgs=extra, Config=config)
+        heads = [
+            client.head_object(Bucket="out", Key=name, ChecksumMode="ENABLED")
+            for name in algorithms
+        ]
+        return [
+            (name, head[f"Checksum{name}"], head["ChecksumType"])
+            for name, head in zip(algorithms, heads, strict=True)
+        ]
+
+    pieces = [DATA[start : start + (5 << 20)] for start in range(0, len(DATA), 5 << 20)]
+
+    def expected(name):
+        if name == "CRC64NVME":
+            return name, checksum_of(name, pieces).value, "FULL_OBJECT"
+        values = (checksum_of(name, [piece]).value for piece in pieces)
+        return name, composite(name, values).value, "COMPOSITE"
+
+    assert [expected(name) for name in algorithms] == await in_thread(use)

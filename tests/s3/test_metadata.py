@@ -163,6 +163,11 @@ def test_bypassing_object_lock_is_rejected_whatever_the_value(value):
             id="unknown mode",
         ),
         pytest.param(
+            {"mode": "GOVERNANCE", "retain-until-date": "abc"},
+            "The retain until date must be provided in ISO 8601 format",
+            id="not a date",
+        ),
+        pytest.param(
             {"legal-hold": "maybe"},
             "Legal Hold must be either of 'ON' or 'OFF'",
             id="unknown hold",

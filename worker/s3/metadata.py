@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from urllib.parse import unquote_to_bytes
 
 import attrs
@@ -203,6 +204,12 @@ def _lock_error(request: Request) -> S3Error:
         )
     if mode is not None and mode not in _LOCK_MODES:
         return invalid_argument(f"{_LOCK}mode", mode, "Unknown wormMode directive.")
+    if until is not None and not _is_iso(until):
+        return invalid_argument(
+            f"{_LOCK}retain-until-date",
+            until,
+            "The retain until date must be provided in ISO 8601 format",
+        )
     if hold is not None and hold not in _HOLDS:
         return invalid_argument(
             f"{_LOCK}legal-hold", hold, "Legal Hold must be either of 'ON' or 'OFF'"
@@ -218,6 +225,14 @@ def _lock_error(request: Request) -> S3Error:
             "Object Lock parameters",
         )
     return S3Error("InvalidRequest", "Bucket is missing ObjectLockConfiguration")
+
+
+def _is_iso(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def check_part_supported(request: Request) -> None:
