@@ -60,7 +60,7 @@ READS = [
     get("attributes of nothing", 404, "NoSuchKey", {"x-amz-object-attributes": "ETag"}, "/out/nothing?attributes"),
     get("no attributes", 400, "InvalidRequest", target="/out/there?attributes"),
     get("an unknown attribute", 400, "InvalidArgument", {"x-amz-object-attributes": "ETag,Colour"}, "/out/there?attributes"),
-    get("attributes of many parts", 400, "InvalidArgument", {"x-amz-object-attributes": "ObjectParts", "x-amz-max-parts": "many"}, "/out/there?attributes"),
+    get("attributes of many parts", 400, "InvalidArgument", {"x-amz-object-attributes": "ObjectParts", "x-amz-part-number-marker": "many"}, "/out/there?attributes"),
     *(
         Case(f"head, {name}", "HEAD", target, status, "", headers)
         for name, target, status, headers in (

@@ -211,11 +211,23 @@ def test_get_object_attributes_counts_the_parts_of_a_full_object_checksum():
     assert {"TotalPartsCount": 2} == found["ObjectParts"]
 
 
-@pytest.mark.parametrize("name", ["x-amz-max-parts", "x-amz-part-number-marker"])
-def test_the_paging_of_attributes_requires_numbers(name):
-    headers = {"x-amz-object-attributes": "ObjectParts", name: "x"}
+def test_the_marker_of_parts_must_be_a_number():
+    headers = {"x-amz-object-attributes": "ObjectParts", "x-amz-part-number-marker": "x"}
     with raises_s3_error("InvalidArgument"):
         attributes(a_request("GET", "/out/k", headers), an_object())
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "", "1.5"])
+def test_an_invalid_maximum_of_parts_is_ignored(value):
+    """As by S3."""
+    entry = an_object(
+        checksum=Checksum("CRC32", "AAAAAA==-1", "COMPOSITE"), parts=(Part(1, 10, checksum=CRC),)
+    )
+    headers = {"x-amz-object-attributes": "ObjectParts", "x-amz-max-parts": value}
+
+    found = parsed("GetObjectAttributes", attributes(a_request("GET", "/out/k", headers), entry))
+
+    assert 1000 == found["ObjectParts"]["MaxParts"]
 
 
 @pytest.mark.parametrize(

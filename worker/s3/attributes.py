@@ -1,5 +1,7 @@
 """GetObjectAttributes."""
 
+import re
+
 import attrs
 
 from worker.model import Entry
@@ -13,6 +15,7 @@ from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
 
 ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
 ATTRIBUTES_HEADER = "x-amz-object-attributes"
+_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
 def requested_attributes(request: Request) -> frozenset[str]:
@@ -84,16 +87,13 @@ def _attribute_parts(entry: Entry, page: PartsQuery) -> str:
 
 
 def _attribute_parts_query(request: Request) -> PartsQuery:
+    name = "x-amz-part-number-marker"
+    marker = request.headers.get(name, "")
+    if marker and not _NUMBER.fullmatch(marker):
+        raise invalid_argument(name, marker, f"Argument {name} must be a number")
+    # S3 ignores an invalid maximum.
+    limit = request.headers.get("x-amz-max-parts", "")
     return PartsQuery(
-        marker=_attribute_number(request, "x-amz-part-number-marker", 0),
-        limit=min(_attribute_number(request, "x-amz-max-parts", MAX_PAGE), MAX_PAGE),
+        marker=int(marker or 0),
+        limit=min(int(limit), MAX_PAGE) if _NUMBER.fullmatch(limit) else MAX_PAGE,
     )
-
-
-def _attribute_number(request: Request, name: str, default: int) -> int:
-    value = request.headers.get(name)
-    if not value:
-        return default
-    if not (value.isascii() and value.isdigit() and len(value) <= 10):
-        raise invalid_argument(name, value, f"Argument {name} must be a number")
-    return int(value)
