@@ -74,7 +74,7 @@ def test_a_worker_of_root_never_reads_what_the_commands_user_may_not_read(public
             assert swapping.stdout is not None
             assert swapping.stdout.readline()
             for _ in range(ROUNDS):
-                for found in walk(out):
+                for found in walk(out, in_place=True):
                     if isinstance(found, Problem) or found.key.endswith("/"):
                         continue
                     try:

@@ -362,7 +362,7 @@ def test_collect_without_a_reader_rejects_links_to_other_files(inputs, tmp_path)
     entries = collect(out, inputs, stage, spool=tmp_path / "spool")
 
     assert "a" == next(entries).key
-    with pytest.raises(NotAnOutput, match=r"/pfs/out/x: .* link to /etc/passwd; .* container"):
+    with pytest.raises(NotAnOutput, match=r"/pfs/out/x: .* symbolic link .* container"):
         next(entries)
 
 
@@ -478,6 +478,23 @@ def test_collect_does_not_follow_what_has_become_a_link(inputs, tmp_path, elsewh
             path.symlink_to(elsewhere / (path.name if not folder else ""))
 
     with pytest.raises(NotAnOutput, match=f"/pfs/out/{folder}file: it was replaced"):
+        contents(inputs, tmp_path, check=replace)
+
+
+def test_collect_does_not_list_a_folder_that_has_become_a_link(inputs, tmp_path, elsewhere):
+    """Its names may be secret."""
+    (elsewhere / "secret").touch()
+    out = inputs.root / "out"
+    (out / "a").touch()
+    (out / "sub").mkdir()
+    (out / "sub" / "file").touch()
+
+    def replace() -> None:
+        if not (out / "sub").is_symlink():
+            (out / "sub").rename(tmp_path / "old")
+            (out / "sub").symlink_to(elsewhere)
+
+    with pytest.raises(NotAnOutput, match="/pfs/out/sub: it was replaced"):
         contents(inputs, tmp_path, check=replace)
 
 

@@ -26,9 +26,9 @@ from worker.store.ingest import (
     content_type,
     not_a_file,
 )
+from worker.store.source import REPLACED, is_in_place
 from worker.supervisor.file_reader import READING, FileReader, NotReadable
 
-REPLACED = "it was replaced while it was read"
 CHANGED = "it changed while it was read"
 
 
@@ -84,42 +84,43 @@ class OutputFiles:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise NotAFile(Problem(found.path, not_a_file(status.st_mode)))
-            if not _is_at(fd, found.path):
+            if not is_in_place(fd, found.path):
                 raise NotAFile(Problem(found.path, REPLACED))
             if self._is_own(status):
                 return self._store(found, fd, status)
         finally:
             os.close(fd)
         # A hard link to a file of another user, for example.
-        what = f"it belongs to the user with the uid {status.st_uid}"
-        return self._store_as_user(found, found.path, what, "copy it")
+        try:
+            return self._store_as_user(found, found.path)
+        except NotReadable as error:
+            reason = f"it belongs to the user with the uid {status.st_uid}: {error.reason}; copy it"
+            raise NotAFile(Problem(found.path, reason)) from error
 
     def add_linked(self, found: Found, path: str) -> Entry:
         """Store the file that the link *found* leads to by *path*; raises NotAFile."""
-        try:
-            target = os.readlink(found.path)
-        except OSError as error:
-            raise NotAFile(Problem(found.path, REPLACED)) from error
-        shown = target if target.isprintable() else ascii(target)
-        what = f"it is a symbolic link to {shown}"
         if self.reader is None:
             reason = (
-                f"{what}; links to other files than those of inputs are not followed for a command "
-                "in a container: copy the content into the output"
+                "it is a symbolic link that leads to no input, and the paths of a container are "
+                "not those of worker: copy the content into the output"
             )
             raise NotAFile(Problem(found.path, reason))
-        remedy = "copy the content into the output, or remove the link"
-        return self._store_as_user(found, path, what, remedy)
+        try:
+            return self._store_as_user(found, path)
+        except NotReadable as error:
+            target = error.target if error.target.isprintable() else ascii(error.target)
+            reason = (
+                f"it is a symbolic link to {target}: {error.reason}; copy the content into the "
+                "output, or remove the link"
+            )
+            raise NotAFile(Problem(found.path, reason)) from error
 
-    def _store_as_user(self, found: Found, path: str, what: str, remedy: str) -> Entry:
+    def _store_as_user(self, found: Found, path: str) -> Entry:
+        """Store the file at *path*, opened as the command's user; raises NotReadable."""
         assert self.reader is not None
         # The command's user may not be able to reach the folder by its path.
         relative = os.path.relpath(path, self.out)
-        is_inside = not relative.startswith("../")
-        try:
-            fd = self.reader.open(relative if is_inside else path)
-        except NotReadable as error:
-            raise NotAFile(Problem(found.path, f"{what}: {error.reason}; {remedy}")) from error
+        fd = self.reader.open(path if relative.startswith("../") else relative)
         try:
             return self._store(found, fd, os.fstat(fd))
         finally:
@@ -144,11 +145,3 @@ class OutputFiles:
 def _version(status: os.stat_result) -> tuple[int, ...]:
     """Return what changes with the content of a file; no system call can set its ctime back."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _is_at(fd: int, path: str) -> bool:
-    """Whether the file was opened at *path* and not by a link in a folder of it."""
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}") == path
-    except OSError:
-        return True  # The operating system has no such links.

@@ -213,7 +213,7 @@ def collect(
         files = OutputFiles(out, ingester, reader, check)
         scratch = Path(os.path.realpath(spool))
         try:
-            for found in walk(out):
+            for found in walk(out, in_place=True):
                 check()
                 yield from _entries(found, inputs, files, scratch)
         except NotAFile as error:

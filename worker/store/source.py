@@ -1,7 +1,9 @@
 """The source of a check-in: the files of a folder of this machine by key, and their errors."""
 
 import os
+import stat
 from collections.abc import Collection, Iterator
+from operator import itemgetter
 from pathlib import Path
 
 from worker.errors import Conflict, Invalid, NotFound, Unavailable, WorkerError
@@ -9,6 +11,7 @@ from worker.store.ingest import Found, Problem, ProblemKind, not_a_file
 
 KEY_LIMIT = 1024
 """The longest key in bytes, as in S3."""
+REPLACED = "it was replaced while it was read"
 
 
 class SourceMissing(NotFound):
@@ -71,42 +74,85 @@ def cannot_import(problems: Collection[Problem]) -> CannotImport:
     return error(tuple(problems))
 
 
-def walk(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[Found | Problem]:
+def walk(
+    folder: str | os.PathLike[str], prefix: str = "", *, in_place: bool = False
+) -> Iterator[Found | Problem]:
     """Yield everything below *folder* lazily in the order of keys, which start with *prefix*.
 
     An empty folder is found as a key that ends in ``/``. Links are found as links and not followed.
     Names that are not UTF-8, keys over ``KEY_LIMIT``, pipes, sockets, devices and folders that
-    cannot be read are problems.
+    cannot be read are problems. With *in_place*, so is a folder that is not where it was found: a
+    program may have replaced it by a link. *folder* is a real path then.
     """
+    folder = os.fspath(folder)
     try:
-        with os.scandir(folder) as entries:
-            # The name of a folder with a slash sorts as the keys below it do.
-            children = sorted(
-                (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
-                for entry in entries
-            )
+        children = _children(folder, in_place=in_place)
     except OSError as error:
-        yield Problem.of(os.fspath(folder), error)
+        yield Problem.of(folder, error)
+        return
+    if children is None:
+        yield Problem(folder, REPLACED, ProblemKind.CHANGED)
         return
     if not children and prefix:
-        yield Found(prefix, os.fspath(folder))
-    for name, entry in children:
-        key = prefix + name
+        yield Found(prefix, folder)
+    for name, mode in children:
+        key, path = prefix + name, os.path.join(folder, name.removesuffix("/"))
         if fault := fault_of(key):
-            yield Problem(entry.path, f"its key is {fault}")
-        elif name.endswith("/"):
-            yield from walk(entry.path, key)
-        elif entry.is_symlink():
-            yield Found(key, entry.path, is_link=True)
-        elif entry.is_file(follow_symlinks=False):
-            yield Found(key, entry.path)
+            yield Problem(path, f"its key is {fault}")
+        elif isinstance(mode, OSError):
+            yield Problem.of(path, mode)
+        elif stat.S_ISDIR(mode):
+            yield from walk(path, key, in_place=in_place)
+        elif stat.S_ISLNK(mode):
+            yield Found(key, path, is_link=True)
+        elif stat.S_ISREG(mode):
+            yield Found(key, path)
         else:
-            try:
-                mode = entry.stat(follow_symlinks=False).st_mode
-            except OSError as error:
-                yield Problem.of(entry.path, error)
-            else:
-                yield Problem(entry.path, not_a_file(mode))
+            yield Problem(path, not_a_file(mode))
+
+
+def is_in_place(fd: int, path: str) -> bool:
+    """Whether the open file or folder is at the real *path*, and was not opened through a link."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == path
+    except OSError:
+        return True  # The operating system has no such links.
+
+
+def _children(folder: str, *, in_place: bool) -> list[tuple[str, int | OSError]] | None:
+    """Return the names in a folder with their modes or errors; None if it is not in place.
+
+    The name of a folder ends in a slash, so that it sorts as the keys below it do.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if in_place and not is_in_place(fd, folder):
+            return None
+        with os.scandir(fd) as entries:
+            found = [(entry.name, _mode(entry)) for entry in entries]
+    finally:
+        os.close(fd)
+    return sorted(
+        (
+            (f"{name}/" if isinstance(mode, int) and stat.S_ISDIR(mode) else name, mode)
+            for name, mode in found
+        ),
+        key=itemgetter(0),
+    )
+
+
+def _mode(entry: os.DirEntry[str]) -> int | OSError:
+    """Return the type of an entry as in ``st_mode``, mostly without a system call."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return stat.S_IFDIR
+        if entry.is_symlink():
+            return stat.S_IFLNK
+        if entry.is_file(follow_symlinks=False):
+            return stat.S_IFREG
+        return entry.stat(follow_symlinks=False).st_mode
+    except OSError as error:
+        return error
 
 
 def files_below(directory: Path, prefix: str) -> Iterator[Found | Problem]:

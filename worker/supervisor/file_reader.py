@@ -13,7 +13,7 @@ messages over the socket whose file descriptor is the first argument:
         a path, ended by a NUL byte     open it; relative paths start at the output folder
     process to agent
         ``{}`` with a descriptor        the file, open for reading
-        ``{"reason": TEXT}``            why it cannot be had
+        ``{"reason": TEXT, "target": TEXT}``  why it cannot be had, and the target of a link
 """
 
 import contextlib
@@ -89,9 +89,11 @@ PSEUDO = frozenset(
 class NotReadable(CommandFailed):
     """The command's user may not read a path, or it is no regular file."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, target: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.target = target
+        """The target of the path if it is a link that the user may read."""
 
 
 class FileReader:
@@ -138,7 +140,7 @@ class FileReader:
         if not reply:
             raise Unavailable("the process that reads linked files of the output was killed")
         if not descriptors:
-            raise NotReadable(json.loads(reply)["reason"])
+            raise NotReadable(**json.loads(reply))
         os.set_inheritable(descriptors[0], False)
         return descriptors[0]
 
@@ -205,7 +207,11 @@ def _reply(agent: socket.socket, path: bytes, file_systems: "FileSystems") -> No
     try:
         descriptor = open_regular(path, file_systems)
     except NotReadable as error:
-        agent.sendall(json.dumps({"reason": error.reason}).encode() + b"\n")
+        target = b""
+        with contextlib.suppress(OSError):
+            target = os.readlink(path)
+        answer = {"reason": error.reason, "target": os.fsdecode(target)}
+        agent.sendall(json.dumps(answer).encode() + b"\n")
         return
     try:
         socket.send_fds(agent, [b"{}\n"], [descriptor])
