@@ -52,7 +52,7 @@ DONE = Result(job="a" * 32, state=State.SUCCESS, cause=Cause.PUBLISHED)
 )
 def test_the_status_has_time_state_datum_try_and_report(progress, report, expected):
     """Parts that do not apply are omitted."""
-    assert expected == describe(progress, report, 65.4, {})
+    assert expected == describe(progress, report, 65.4, {}, width=100)
 
 
 def test_the_status_has_the_traffic_of_each_bucket_that_has_some():
@@ -63,7 +63,8 @@ def test_the_status_has_the_traffic_of_each_bucket_that_has_some():
         "out": BucketStatistics(objects_read=5, objects_written=1, bytes_written=1),
     }
 
-    status = describe(Progress(State.RUNNING, "command", 1, 1, 1), {"progress": 0.4}, 1.0, buckets)
+    running = Progress(State.RUNNING, "command", 1, 1, 1)
+    status = describe(running, {"progress": 0.4}, 1.0, buckets, width=100)
 
     parts = ("running", "labresults 2 objects, 2.0 KiB", "out 1 object, 1 byte", "40%")
     assert status == " · ".join(("0:00:01", *parts))
@@ -80,7 +81,7 @@ def test_the_status_has_the_traffic_of_each_bucket_that_has_some():
 def test_the_status_ends_with_the_line_that_the_command_has_not_finished(line, shown):
     progress = Progress(State.RUNNING, "command", 1, 1, 1)
 
-    assert f"0:01:05 · running{shown}" == describe(progress, {}, 65.4, {}, line)
+    assert f"0:01:05 · running{shown}" == describe(progress, {}, 65.4, {}, line, width=100)
 
 
 async def test_an_unfinished_line_is_drawn_at_once_and_only_until_it_is_finished(autojump_clock):  # noqa: ARG001 - virtual time
@@ -104,6 +105,36 @@ async def test_an_unfinished_line_is_drawn_at_once_and_only_until_it_is_finished
         *("0:00:00 · running · 10%", "0:00:00 · running · 20%", "0:00:00 · running"),
         *("0:00:00 · running · 30%", "0:00:00 · running · try 2"),
     ] == drawn
+
+
+TRAFFIC = {
+    "labresults": BucketStatistics(objects_read=1204, bytes_read=3 << 30),
+    "reference": BucketStatistics(objects_read=1, bytes_read=1 << 30),
+    "out": BucketStatistics(objects_written=5, bytes_written=51200),
+}
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (
+            115,
+            "labresults 1,204 objects, 3.0 GiB · reference 1 object, 1.0 GiB · "
+            "out 5 objects, 50.0 KiB",
+        ),
+        (114, "labresults 3.0 GiB · reference 1.0 GiB · out 50.0 KiB"),
+        (80, "labresults 3.0 GiB · reference 1.0 GiB · out 50.0 KiB"),
+        (60, "in 4.0 GiB · out 50.0 KiB"),
+        (20, "in 4.0 GiB · out 50.0 KiB"),
+    ],
+)
+def test_the_traffic_leaves_room_for_what_the_command_prints(width, expected):
+    """Such as a prompt, which is at the end of the line."""
+    running = Progress(State.RUNNING, "command", 1, 1, 1)
+
+    status = describe(running, {}, 1.0, TRAFFIC, "Go?", width=width)
+
+    assert f"0:00:01 · running · {expected} · Go?" == status
 
 
 async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001 - virtual time

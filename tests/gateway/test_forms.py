@@ -51,6 +51,15 @@ async def head(gateway: Any, key: str, keys: tuple[str, str] = KEYS) -> dict[str
     return await in_thread(lambda: client.head_object(Bucket="out", Key=key))
 
 
+async def test_a_form_counts_as_an_object_that_was_written(gateway):
+    """Also with a redirect as the response."""
+    await post(f"{gateway.url}/out", {"key": "a"})
+    await post(f"{gateway.url}/out", {"key": "b", "success_action_redirect": "http://localhost/"})
+
+    out = gateway.statistics().buckets["out"]
+    assert (2, 2 * len(CONTENT)) == (out.objects_written, out.bytes_written)
+
+
 async def test_a_form_without_authentication_stores_its_file(gateway):
     """204 without a body, with the headers of PutObject and the URL of the object."""
     reply = await post(f"{gateway.url}/out", {"key": "a b/ü"})

@@ -1,5 +1,6 @@
 """The status line of ``run``: time, state, datum, traffic, report, and a line without an end."""
 
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -24,10 +25,13 @@ def describe(
     seconds: float,
     buckets: Mapping[str, BucketStatistics],
     unfinished: str = "",
+    *,
+    width: int,
 ) -> str:
     """Return the status of a run: time, state, datum, try, traffic, and the command's report.
 
-    At its end is the line that the command has printed without an end, such as a prompt.
+    At its end is the line that the command has printed without an end, such as a prompt. The form
+    of the traffic is the longest one that leaves room for it in *width* columns.
     """
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -38,17 +42,21 @@ def describe(
         parts.append(f"{progress.failed:,} failed")
     if progress.attempt > 1:
         parts.append(f"try {progress.attempt}")
-    parts.extend(traffic(buckets))
+    last = []
     done = report.get("progress")
     if isinstance(done, int | float) and 0 <= done <= 1:
-        parts.append(f"{done:.0%}")
+        last.append(f"{done:.0%}")
     elif done is not None:
-        parts.append(str(done))
+        last.append(str(done))
     if "text" in report:
-        parts.append(str(report["text"]))
+        last.append(str(report["text"]))
     if line := COLOR.sub("", unfinished).strip():
-        parts.append(line)
-    return " · ".join(parts)
+        last.append(line)
+    for form in traffic(buckets):
+        status = " · ".join([*parts, *form, *last])
+        if len(status) <= width:
+            break
+    return status
 
 
 async def with_status(
@@ -70,8 +78,10 @@ async def with_status(
     started = time.monotonic()
 
     def draw() -> None:
-        if last is not None:
-            line.show(describe(last, report, time.monotonic() - started, buckets, unfinished))
+        if last is None:
+            return
+        seconds, width = time.monotonic() - started, shutil.get_terminal_size().columns - 1
+        line.show(describe(last, report, seconds, buckets, unfinished, width=width))
 
     def watch(progress: Progress) -> None:
         nonlocal last, report, buckets, unfinished

@@ -81,12 +81,25 @@ def fields(result: Result, following: Following, *, store: str) -> dict[str, Any
     }
 
 
-def traffic(buckets: Mapping[str, BucketStatistics]) -> Iterator[str]:
-    """Yield what was read from each input and written to ``out`` so far, for a status line."""
-    for name, found in buckets.items():
-        moved = _moved(found, writes=name == OUT)
-        if moved:
-            yield f"{name} {moved}"
+def traffic(buckets: Mapping[str, BucketStatistics]) -> Iterator[list[str]]:
+    """Yield forms of what was read from each input and written to ``out``, the longest one first.
+
+    Objects and bytes of each bucket, its bytes, and the sums of the bytes.
+    """
+    used = {
+        name: (found, moved)
+        for name, found in buckets.items()
+        if (moved := _moved(found, writes=name == OUT))
+    }
+    sizes = {
+        name: found.bytes_written if name == OUT else found.bytes_read
+        for name, (found, _) in used.items()
+    }
+    yield [f"{name} {moved}" for name, (_, moved) in used.items()]
+    yield [f"{name} {output.size(size)}" for name, size in sizes.items()]
+    written = sizes.pop(OUT, None)
+    sums = {"in": sum(sizes.values()) if sizes else None, OUT: written}
+    yield [f"{name} {output.size(size)}" for name, size in sums.items() if size is not None]
 
 
 def _moved(found: BucketStatistics | None, *, writes: bool) -> str:
