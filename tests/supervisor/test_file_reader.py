@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from worker.errors import Unavailable
-from worker.supervisor.file_reader import FileReader, FileSystems, NotReadable
+from worker.supervisor import file_reader
+from worker.supervisor.file_reader import FileReader, FileSystems, NotReadable, open_regular
 from worker.supervisor.users import Identity
 
 USER, GROUP = 4001, 4002
@@ -261,6 +262,46 @@ def test_a_file_system_that_blocks_can_be_left(public_path):
             reader.open("a")
 
     assert not process.is_running()
+
+
+def test_a_file_system_that_never_responds_is_left(public_path, monkeypatch):
+    """The next file is opened by another process."""
+    (public_path / "a").write_bytes(b"1")
+    with FileReader(public_path, None) as reader:
+        os.close(reader.open("a"))
+        blocked = process_of(reader)
+        blocked.send_signal(signal.SIGSTOP)
+        with monkeypatch.context() as patch:
+            patch.setattr(file_reader, "OPEN_TIMEOUT", 0.0)
+            with pytest.raises(NotReadable, match="does not respond"):
+                reader.open("a")
+
+        assert not blocked.is_running()
+        assert b"1" == content(reader, "a")
+
+
+@linux
+def test_a_kernel_without_openat2_opens_the_same_files(public_path, monkeypatch):
+    """A file that only a link of the kernel leads to has no path that the user may take."""
+    monkeypatch.setattr(file_reader, "OPENAT2", 100_000)
+    file_systems = FileSystems(os.geteuid())
+
+    def opened(path: Path) -> bytes:
+        with open(open_regular(bytes(path), file_systems), "rb") as file:
+            return file.read()
+
+    (public_path / "file").write_bytes(b"1")
+    (public_path / "link").symlink_to("file")
+    a_circle(public_path / "circle")
+    with open(public_path / "unlinked", "w+b") as unlinked:
+        (public_path / "unlinked").unlink()
+        (public_path / "kernel").symlink_to(f"/proc/self/fd/{unlinked.fileno()}")
+        (public_path / "device").symlink_to("/dev/null")
+
+        assert b"1" == opened(public_path / "link") == opened(public_path / "file")
+        for name in ("circle", "kernel", "device", "nosuch"):
+            with pytest.raises(NotReadable):
+                opened(public_path / name)
 
 
 def test_descriptors_are_not_inherited_by_commands(reader, public_path):

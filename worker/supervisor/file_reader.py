@@ -26,6 +26,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -43,6 +44,8 @@ PROGRAM = (
 )
 CHECK_INTERVAL = 0.2
 """Seconds between two checks for cancellation: a file system may block for ever."""
+OPEN_TIMEOUT = 300.0
+"""Seconds to open a file; an automatic mount takes a while."""
 EXIT_TIMEOUT = 5.0
 """Seconds for a killed process to exit; then it is left to the kernel."""
 
@@ -124,6 +127,7 @@ class FileReader:
         """Kill the process."""
         if self._channel is not None:
             self._channel.close()
+            self._channel = None
         if self._process is not None:
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -137,6 +141,10 @@ class FileReader:
             reply, descriptors = self._receive(channel)
         except ConnectionError:
             reply, descriptors = b"", []
+        except NotReadable:
+            # A late reply must not be taken for that to another path.
+            self.__exit__()
+            raise
         if not reply:
             raise Unavailable("the process that reads linked files of the output was killed")
         if not descriptors:
@@ -167,11 +175,14 @@ class FileReader:
     def _receive(self, channel: socket.socket) -> tuple[bytes, list[int]]:
         """Return a reply and its descriptors; an empty one if the process is gone."""
         reply, descriptors = b"", list[int]()
+        deadline = time.monotonic() + OPEN_TIMEOUT
         while not reply.endswith(b"\n"):
             try:
                 data, received, _, _ = socket.recv_fds(channel, 65536, 1)
             except TimeoutError:
                 self._check()
+                if time.monotonic() > deadline:
+                    raise NotReadable("its file system does not respond") from None
                 continue
             descriptors += received
             if not data:
@@ -298,7 +309,9 @@ def _locate(path: bytes) -> int:
         # Kernels before 5.6 lack the call, and filters of system calls may not know it.
         if number not in (errno.ENOSYS, errno.EPERM):
             raise OSError(number, os.strerror(number))
-    return os.open(path, LOCATING | os.O_CLOEXEC if LOCATING else READING)
+        # Follows the texts of links, so that a file has to be reachable by its path.
+        return os.open(os.path.realpath(path), LOCATING | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return os.open(path, READING)
 
 
 def _explain(path: bytes, error: OSError) -> str:
