@@ -16,7 +16,6 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 WRONG_SHA256 = hashlib.sha256(b"something else").hexdigest()
 CRC32 = base64.b64encode(zlib.crc32(CONTENT).to_bytes(4, "big")).decode()
 LONG_AGO = "Wed, 21 Oct 2015 07:28:00 GMT"
-FAR_AHEAD = "Wed, 21 Oct 2099 07:28:00 GMT"
 CHECKSUM_SIZES = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}
 TRAILER_MODE = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 

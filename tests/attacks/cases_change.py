@@ -4,7 +4,6 @@
 
 from attacks.cases import (
     ETAG,
-    FAR_AHEAD,
     LONG_AGO,
     OTHER_ETAG,
     TRAILER_MODE,
@@ -39,7 +38,6 @@ COPIES = [
     copy("unknown checksum", 400, "InvalidRequest", headers={"x-amz-checksum-algorithm": "MD4"}),
     copy("source If-Match", 412, "PreconditionFailed", headers={"x-amz-copy-source-if-match": OTHER_ETAG}),
     copy("source If-None-Match", 412, "PreconditionFailed", headers={"x-amz-copy-source-if-none-match": f'"{ETAG}"'}),
-    copy("source If-Modified-Since", 412, "PreconditionFailed", headers={"x-amz-copy-source-if-modified-since": FAR_AHEAD}),
     copy("source If-Unmodified-Since", 412, "PreconditionFailed", headers={"x-amz-copy-source-if-unmodified-since": LONG_AGO}),
     copy("If-None-Match of what is there", 412, "PreconditionFailed", headers={"if-none-match": "*"}, target="/out/empty"),
     copy("If-Match of another", 412, "PreconditionFailed", headers={"if-match": OTHER_ETAG}, target="/out/empty"),

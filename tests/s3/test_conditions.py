@@ -24,6 +24,8 @@ ETAG = "d41d8cd98f00b204e9800998ecf8427e"
 MODIFIED = 1_700_000_000_500
 AT = "Tue, 14 Nov 2023 22:13:20 GMT"
 BEFORE = "Tue, 14 Nov 2023 22:13:19 GMT"
+NOW = 1_700_000_100.0
+TOMORROW = "Wed, 15 Nov 2023 22:13:20 GMT"
 OTHER = '"0123"'
 
 
@@ -68,7 +70,7 @@ def test_any_text_is_a_date_or_none(value):
 
 def _read(**headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return check_read(read_conditions(named), etag=ETAG, modified=MODIFIED)
+    return check_read(read_conditions(named, now=NOW), etag=ETAG, modified=MODIFIED)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,7 @@ def _read(**headers):
             {"if_unmodified_since": AT}, id="modified in the second of If-Unmodified-Since"
         ),
         pytest.param({"if_modified_since": "never"}, id="not a date"),
+        pytest.param({"if_modified_since": TOMORROW}, id="If-Modified-Since in the future"),
         pytest.param(
             {"if_match": ETAG, "if_unmodified_since": BEFORE},
             id="If-Match over If-Unmodified-Since",
@@ -140,12 +143,13 @@ def test_a_read_whose_condition_fails_names_the_condition(headers, condition):
         ("none-match", OTHER, True),
         ("modified-since", AT, False),
         ("modified-since", BEFORE, True),
+        ("modified-since", TOMORROW, True),
         ("unmodified-since", AT, True),
         ("unmodified-since", BEFORE, False),
     ],
 )
 def test_a_copy_evaluates_the_conditions_on_its_source(name, value, holds):
-    conditions = copy_conditions({f"x-amz-copy-source-if-{name}": value})
+    conditions = copy_conditions({f"x-amz-copy-source-if-{name}": value}, now=NOW)
     if holds:
         check_copy(conditions, etag=ETAG, modified=MODIFIED)
         return
@@ -232,7 +236,7 @@ def test_a_delete_whose_condition_fails_is_rejected(headers, present, code):
 
 def test_requests_without_conditions_share_one_value():
     """Most requests have none."""
-    assert read_conditions({}) is NONE
+    assert read_conditions({}, now=NOW) is NONE
     assert Conditions() == NONE
 
 

@@ -24,7 +24,7 @@ MULTIPART = an_object(
 
 
 def _read(entry, headers=None, query=""):
-    found = read(a_request("GET", f"/out/key?{query}", headers), entry)
+    found = read(a_request("GET", f"/out/key?{query}", headers), entry, now=0.0)
     return found, dict(found.headers)
 
 

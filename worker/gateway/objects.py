@@ -1,5 +1,6 @@
 """Operations on objects: read, put, copy, delete, tags, attributes."""
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ async def find_entry(context: "Context") -> Entry:
 async def get_object(context: "Context") -> Response:
     """Handle GetObject and HeadObject."""
     entry = await find_entry(context)
-    found = reads.read(context.request, entry)
+    found = reads.read(context.request, entry, now=time.time())
     if context.request.method == "HEAD" or found.start == found.stop:
         return Response(found.status, found.headers)
     pieces = context.bucket.payload(entry, found.start, found.stop)
@@ -128,7 +129,7 @@ async def find_source(context: "Context", source: copying.CopySource) -> tuple[B
     """Return the bucket and entry of a copy's source, if it meets the request's conditions."""
     bucket = context.application.find(source.bucket)
     entry = await bucket.entry(source.key)
-    conditions = copy_conditions(context.request.headers)
+    conditions = copy_conditions(context.request.headers, now=time.time())
     check_copy(conditions, etag=entry.etag, modified=entry.modified)
     return bucket, entry
 

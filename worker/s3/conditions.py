@@ -67,27 +67,32 @@ def parse_date(value: str) -> int | None:
     return seconds
 
 
-def read_conditions(headers: Mapping[str, str]) -> Conditions:
-    """Return the conditions of a GET or HEAD; invalid dates are ignored (RFC 9110, 13.1.3)."""
-    return _timed(headers, "if-")
+def read_conditions(headers: Mapping[str, str], *, now: float) -> Conditions:
+    """Return the conditions of a GET or HEAD.
+
+    Invalid dates are ignored (RFC 9110, 13.1.3), and as in S3 an If-Modified-Since after *now*, in
+    seconds since 1970.
+    """
+    return _timed(headers, "if-", now)
 
 
-def copy_conditions(headers: Mapping[str, str]) -> Conditions:
+def copy_conditions(headers: Mapping[str, str], *, now: float) -> Conditions:
     """Return the conditions on the source of a copy: ``x-amz-copy-source-if-…``."""
-    return _timed(headers, "x-amz-copy-source-if-")
+    return _timed(headers, "x-amz-copy-source-if-", now)
 
 
-def _timed(headers: Mapping[str, str], prefix: str) -> Conditions:
+def _timed(headers: Mapping[str, str], prefix: str, now: float) -> Conditions:
     match = headers.get(prefix + "match")
     none_match = headers.get(prefix + "none-match")
     modified = headers.get(prefix + "modified-since")
     unmodified = headers.get(prefix + "unmodified-since")
     if match is None and none_match is None and modified is None and unmodified is None:
         return NONE
+    modified_since = None if modified is None else parse_date(modified)
     return Conditions(
         if_match=None if match is None else etags(match),
         if_none_match=None if none_match is None else etags(none_match),
-        if_modified_since=None if modified is None else parse_date(modified),
+        if_modified_since=None if modified_since and modified_since > now else modified_since,
         if_unmodified_since=None if unmodified is None else parse_date(unmodified),
     )
 

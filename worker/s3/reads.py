@@ -110,13 +110,16 @@ def http_date(seconds: int) -> bytes:
     ).encode()
 
 
-def read(request: Request, entry: Entry) -> ReadResponse:
-    """Evaluate GetObject or HeadObject for the object *entry*; raises S3Error."""
+def read(request: Request, entry: Entry, *, now: float) -> ReadResponse:
+    """Evaluate GetObject or HeadObject for the object *entry*; raises S3Error.
+
+    *now* is in seconds since 1970.
+    """
     sent = request.headers
     check_key(sent)
     verdict = Verdict.PROCEED
     if not CONDITIONAL.isdisjoint(sent):
-        conditions = read_conditions(sent)
+        conditions = read_conditions(sent, now=now)
         verdict = check_read(conditions, etag=entry.etag, modified=entry.modified)
     headers = [
         (b"etag", b'"%s"' % entry.etag.encode()),
