@@ -189,18 +189,47 @@ def test_a_folder_as_input_is_reported_as_its_commit(site):
     assert events[0]["commit"] == first.events[-1]["inputs"]["labresults"]
 
 
-@pytest.mark.usefixtures("given")
-@pytest.mark.parametrize("environment", [TEXT, {}], ids=["text", "json"])
-def test_the_summary_shows_each_warning_once(site, environment):
-    """An empty output, and a process that each of two tries leaves."""
-    done = run(site, a_job("true"), **environment)
+FILES = {"pfs": {"repo": "labresults", "name": "files", "glob": "/none*"}}
 
-    text = "the output is empty: s3://out contains no file at the end"
+
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize(
+    ("document", "texts"),
+    [
+        (a_job("true"), ["the output is empty: s3://out contains no file at the end"]),
+        (
+            a_job("true", inputs=(FILES,)),
+            [
+                "input 'files': the glob '/none*' matches none of the 1 files",
+                "the job has no datum",
+            ],
+        ),
+        (
+            a_job("sleep 1000 & exit 1", datumTries=2),
+            ["the command left process", "the command left process"],
+        ),
+    ],
+    ids=["empty output", "no datum", "failure of two tries"],
+)
+@pytest.mark.parametrize("environment", [TEXT, {}], ids=["text", "json"])
+def test_the_summary_shows_each_warning_once(site, document, texts, environment):
+    done = run(site, document, **environment)
+
     if environment:
-        summary = " ".join(done.err[done.err.index("read     ") :].split())
-        assert 1 == summary.count(text)
+        summary = " ".join(done.err[done.err.index("warnings  ") :].split())
+        assert [texts.count(text) for text in texts] == [summary.count(text) for text in texts]
     else:
-        assert [text] == [each[: len(text)] for each in done.events[-1]["warnings"]]
+        warnings = done.events[-1]["warnings"]
+        assert texts == [each[: len(text)] for each, text in zip(warnings, texts, strict=True)]
+
+
+@pytest.mark.usefixtures("given")
+def test_a_job_whose_time_is_over_is_not_advised_to_keep_its_output(site):
+    """Its output cannot be kept; a shell on its buckets can be opened."""
+    done = run(site, a_job("sleep 1000", jobTimeout="1s"), **TEXT)
+
+    assert 12 == done.status
+    assert ["shell"] == [words[1] for words in commands(done.err)]
 
 
 @pytest.mark.usefixtures("given")

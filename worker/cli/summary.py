@@ -40,7 +40,8 @@ class Following:
             yield "To list the output that was kept, and to show it:", self._look(result.kept)
         if result.cause not in COMMAND_CAUSES:
             return
-        if self.again and result.kept is None:
+        # What a job has written whose time is over is not kept.
+        if self.again and result.kept is None and result.cause is not Cause.JOB_TIMEOUT:
             yield "To keep what the command writes, also if it fails:", (self.again,)
         if self.shell:
             yield "To run commands by hand on the same buckets:", (self.shell,)
