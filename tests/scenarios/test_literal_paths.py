@@ -87,17 +87,18 @@ def place(tmp_path, machine):
     site = Site(shared, str(shared / "store"))
     site.scratch.mkdir()
     a_commit(site.open(), {"a.txt": b"hello"})
-    mounts = machine.run("cat /proc/self/mountinfo")
     expected: list[str] = []
+    mounts: list[str] = []
 
     def make(uid=0, *, forbidden=False, before="") -> Place:
         machine.run(f"{before}\nchown -R {uid}:{uid} {shared}")
         expected[:] = machine.left_over("/pfs", "/etc/lab")
+        mounts[:] = machine.run("cat /proc/self/mountinfo").splitlines()
         return Place(site, machine, uid, forbidden)
 
     yield make
     assert expected == machine.left_over("/pfs", "/etc/lab")
-    assert mounts == machine.run("cat /proc/self/mountinfo")
+    assert mounts == machine.run("cat /proc/self/mountinfo").splitlines()
     assert [] == site.left_over()
 
 
@@ -185,6 +186,15 @@ def test_a_taken_pfs_is_covered_for_the_command_and_unchanged(place, agent):
     found = here.run(a_file_job(*COPY, "test ! -e /pfs/mine"))
 
     assert (0, []) == (found["exit_code"], found["warnings"]), found["reason"]
+
+
+def test_a_volume_at_pfs_holds_the_files(place):
+    """It has been provided for them, so root does not cover it either."""
+    here = place(before="mkdir /pfs; mount -t tmpfs volume /pfs")
+    found = here.run(a_file_job(*COPY, "test $(stat -f -c %T /pfs) = tmpfs"))
+
+    assert (0, []) == (found["exit_code"], found["warnings"]), found["reason"]
+    assert {"b": "hello", "link": "hello"} == here.files(found)
 
 
 @pytest.mark.parametrize("agent", WITHOUT_MOUNTS)

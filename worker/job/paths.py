@@ -114,8 +114,10 @@ def _find_pfs(
     """
     bind = Mount(own, PFS, writable=True)
     reasons = []
-    # A user namespace has side effects on a command, so any other user than root tries it last.
-    for is_mount in (True, False) if os.geteuid() == 0 else (False, True):
+    # A user namespace has side effects on a command, so any other user than root tries it last. A
+    # volume at /pfs has been provided for the files.
+    prefers_mount = os.geteuid() == 0 and not os.path.ismount(PFS)
+    for is_mount in (prefers_mount, not prefers_mount):
         if is_mount:
             refused = refuse((bind, *secrets))
             if PFS not in refused:
