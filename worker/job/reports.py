@@ -13,7 +13,7 @@ import trio
 from worker.concurrency import open_plain_nursery
 from worker.config import REPORT
 from worker.redaction import Redactor
-from worker.supervisor.output import LineSplitter
+from worker.supervisor.lines import LineSplitter
 
 VARIABLES = (REPORT, "PACH_REPORT")
 """The variables that contain the path of the pipe."""
