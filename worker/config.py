@@ -251,7 +251,8 @@ class Config:
         default=None,
         metadata=_setting(
             "--pfs-root",
-            "Directory of file inputs; by default /pfs if it can be used, else in scratch",
+            "Directory of file inputs; by default /pfs if possible, else in scratch; /pfs requires "
+            "the former",
         ),
     )
     runtime: Literal["process", "docker", "podman"] = attrs.field(

@@ -342,6 +342,23 @@ def test_a_gateway_with_files_has_the_folder_and_a_job_beside_it_a_mount(place):
     assert 0 == gateway.returncode
 
 
+def test_a_gateway_that_cannot_have_the_folder_warns(place):
+    """Its clients find the files by the variables that it prints."""
+    here = place(USER)
+    job = here.site.job(a_job(inputs=(an_input(s3=False),)))
+    gateway = here.start("gateway", "--job", job, "--json")
+    try:
+        variables = json.loads(gateway.stdout.readline())
+        here.machine.run(f"test $(cat {variables['labresults']}/a.txt) = hello")
+    finally:
+        gateway.send_signal(signal.SIGINT)
+        _, log = gateway.communicate(timeout=60)
+
+    assert variables["PFS_ROOT"].startswith(str(here.site.scratch))
+    assert "/pfs: the files of the job are not there, but in $PFS_ROOT" in log
+    assert "a program that worker does not start sees no private mount" in log
+
+
 # --- supervision ----------------------------------------------------------------------------------
 
 
