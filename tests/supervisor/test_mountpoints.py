@@ -63,6 +63,21 @@ def test_one_user_removes_several_folders_beside_and_in_each_other(tmp_path):
     assert [] == os.listdir(tmp_path)
 
 
+def test_a_new_folder_is_in_use_before_its_worker_has_marked_it(tmp_path):
+    """The worker that has created it does not remove it as long as the other one uses it."""
+    (tmp_path / "a").mkdir()
+    other = MountPoints()
+    other.acquire(f"{tmp_path}/a")
+    os.setxattr(tmp_path / "a", mountpoints.MARK, b"")
+    points = MountPoints()
+    points.acquire(f"{tmp_path}/a")
+    points.release()
+
+    assert ["a"] == os.listdir(tmp_path)
+    other.release()
+    assert [] == os.listdir(tmp_path)
+
+
 def test_a_folder_with_files_is_kept(tmp_path):
     points = MountPoints()
     points.acquire(f"{tmp_path}/a")
@@ -100,8 +115,9 @@ def test_a_folder_that_cannot_have_a_mark_is_kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_folder_that_no_worker_removes_is_not_locked(tmp_path, exists):
+def test_a_folder_that_no_worker_removes_is_not_locked(tmp_path, monkeypatch, exists):
     """Another worker that has created a folder beside it need not wait."""
+    monkeypatch.setattr(mountpoints, "YOUNG", -1.0)
     if exists:
         (tmp_path / "a").mkdir()
     else:

@@ -19,6 +19,8 @@ MARK = "user.worker.mountpoint"
 ATTEMPTS = 20
 INTERVAL = 0.01
 """Seconds between two attempts: another worker may just remove the folder."""
+YOUNG = 1.0
+"""Seconds within which another worker may still give its mark to a folder that it has created."""
 
 
 class MountPoints:
@@ -26,7 +28,7 @@ class MountPoints:
 
     def __init__(self) -> None:
         self._paths: list[str] = []
-        """Those that a worker has created."""
+        """Those that a worker has created, as far as can be known yet."""
         self._locks: dict[str, int] = {}
         """A shared lock on each of their parents."""
 
@@ -44,7 +46,7 @@ class MountPoints:
                 _make(parent)
                 with self._locked(parent) as lock:
                     _make(path)
-                    is_removable = is_marked(path)
+                    is_removable = is_marked(path) or _is_young(path)
                     # Until now, another worker could remove the parent.
                     if not is_removable or _is_at(lock, parent) or is_last:
                         if is_removable:
@@ -104,6 +106,10 @@ def _is_at(descriptor: int | None, path: str) -> bool:
     return descriptor is not None and os.path.samestat(os.fstat(descriptor), os.stat(path))
 
 
+def _is_young(path: str) -> bool:
+    return abs(time.time() - os.stat(path).st_ctime) < YOUNG
+
+
 def _make(path: str) -> None:
     """Create a folder and those above it, unless they exist; raises OSError."""
     if os.path.isdir(path):
@@ -112,9 +118,12 @@ def _make(path: str) -> None:
     try:
         os.mkdir(path)
     except FileExistsError:
-        if not os.path.isdir(path):
+        if os.path.isdir(path):
+            return
+        if os.path.lexists(path):
             raise
-        return
+        # Removed since then.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
     # Regardless of the umask: the command may run as another user.
     os.chmod(path, 0o755)
     # A folder without a mark stays: other workers would not know that it may be removed.
