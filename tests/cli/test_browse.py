@@ -81,7 +81,7 @@ def test_ls_json_prints_one_object_per_entry(worker):
         ("labresults@fff", "an abbreviated commit id has at least 4 digits"),
         ("labresults@mster", "no such branch; its branches: master"),
         ("labresults@dev", "labresults@dev: the repo has no such branch"),
-        ("labresults@master~3", "goes back only"),
+        ("labresults@master~3", "goes back only 0 commits"),
         ("labresults:b", "labresults@master:b: the commit has no such file or folder"),
     ],
 )

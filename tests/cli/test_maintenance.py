@@ -76,3 +76,13 @@ def test_gc_of_young_objects_warns_of_running_jobs(worker, age, warns):
 
     assert 0 == done.status
     assert warns == ("make sure that there are none" in done.err)
+
+
+@pytest.mark.parametrize("command", ["verify", "gc"])
+def test_a_store_that_does_not_exist_is_not_reported_as_sound(worker, tmp_path, command):
+    """Its path may be misspelled. Nothing is created."""
+    done = worker(command, "--store", tmp_path / "lakee")
+
+    assert (66, "") == (done.status, done.out)
+    assert f"{tmp_path / 'lakee'}: there is no store" in done.err
+    assert not (tmp_path / "lakee").exists()

@@ -142,6 +142,27 @@ def test_get_requires_either_a_directory_or_a_tar(worker, arguments):
     assert 64 == done.status
 
 
+def test_put_to_an_abbreviated_commit_is_rejected(worker, store, folder):
+    """It would create a branch of this name, which hides the commit."""
+    commit = a_commit(store, {"a": b"1"}, named="3f" * 16)
+
+    done = worker("put", "labresults@3f3f3f", folder)
+
+    assert (64, "") == (done.status, done.out)
+    assert f"labresults@3f3f3f is the beginning of the id of {commit.name}" in done.err
+    assert 0 == worker("put", "labresults@beef", folder).status
+    assert 0 == worker("put", "labresults@beef", folder).status
+
+
+def test_get_reports_on_a_terminal_what_it_has_written(worker, store, tmp_path, monkeypatch):
+    commit = a_commit(store, {"a": b"1", "b/c": b"22"})
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+
+    done = worker("get", "labresults", tmp_path / "out")
+
+    assert f"2 files, 3 bytes of {commit.name} in {tmp_path / 'out'}\n" == done.out
+
+
 def test_put_of_a_missing_path_exits_with_66(worker):
     done = worker("put", "labresults", "nothing")
 

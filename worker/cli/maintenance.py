@@ -10,7 +10,7 @@ from worker.config import Config, parse_seconds
 from worker.store import gc as garbage
 from worker.store import verify as verification
 from worker.store.journal import RESUME_LIMIT
-from worker.store.repository import open_store
+from worker.store.repository import Store, StoreMissing, open_store
 
 
 @click.command()
@@ -27,7 +27,7 @@ def verify(settings: Config, *, as_json: bool) -> int:
       worker verify
       worker verify --store s3://bucket/prefix --json
     """
-    store = open_store(settings.store, settings.store_options)
+    store = _open_existing_store(settings)
     with output.count_progress("commits") as step:
         found = verification.verify(store, progress=lambda name: step(str(name)))
     if as_json:
@@ -53,6 +53,15 @@ def _print_defect(defect: verification.Defect) -> None:
             files = output.number(affected.count, "file")
             after = "" if affected.after is None else f"after {affected.after!r} "
             output.print_line(f"  affects {affected.commit}: {files} {after}to {affected.last!r}")
+
+
+def _open_existing_store(settings: Config) -> Store:
+    """Open the store; raise StoreMissing for a directory that does not exist."""
+    store = open_store(settings.store, settings.store_options)
+    # Of an object store, a prefix exists as soon as something is written to it.
+    if store.backend.path("x") is not None and not store.exists():
+        raise StoreMissing(store.url)
+    return store
 
 
 def _seconds(_context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
@@ -85,7 +94,7 @@ def gc(settings: Config, *, older_than: float | None, as_json: bool) -> None:
       worker gc
       worker gc --older-than 48h
     """
-    store = open_store(settings.store, settings.store_options)
+    store = _open_existing_store(settings)
     if older_than is not None and older_than < RESUME_LIMIT:
         failures.print_error(
             f"worker: --older-than {older_than:g}s also removes what jobs and check-ins have "

@@ -66,6 +66,11 @@ def put(
         raise click.UsageError(f"{ref} is a commit, which cannot change; expected a branch")
     store = open_store(settings.store, settings.store_options)
     before = store.head(parsed.branch)
+    if before is None and (commits := store.abbreviated(parsed.repo, parsed.at)):
+        raise click.UsageError(
+            f"{ref} is the beginning of the id of {commits[0]}, which cannot change; expected a "
+            "branch"
+        )
     compared = Compared()
 
     def note(found: Compared) -> None:
@@ -178,7 +183,14 @@ def get(
         assert tar is not None
         _get_tar(store, commit, parsed, tar)
         return 0
-    with transfer_progress(f"get {ref}", None if parsed.path else commit.size) as watch:
+    files, size = 0, 0
+    with transfer_progress(f"get {ref}", None if parsed.path else commit.size) as show:
+
+        def watch(key: str, written: int) -> None:
+            nonlocal files, size
+            files, size = files + 1, size + written
+            show(key, written)
+
         unwritten = get_directory(store, commit, directory, path=parsed.path, progress=watch)
     for each in unwritten:
         if as_json:
@@ -192,6 +204,9 @@ def get(
             f"worker: {keys} cannot be files on this machine; "
             f"`worker get {ref} --tar FILE` writes all keys"
         )
+    if output.on_terminal() and not as_json:
+        written = f"{output.number(files, 'file')}, {output.size(size)}"
+        output.print_line(f"{written} of {commit.name} in {directory}")
     return failures.INCOMPLETE if unwritten else 0
 
 

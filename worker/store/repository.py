@@ -48,6 +48,14 @@ SHOWN_NAMES = 10
 """Branches that an error lists."""
 
 
+class StoreMissing(NotFound):
+    """There is no store in a directory, whose path may be misspelled."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"{url}: there is no store; the first `worker put` or job creates it")
+        self.url = url
+
+
 class RepoMissing(NotFound):
     """The store has no such repo, or does not exist."""
 
@@ -101,7 +109,7 @@ class AncestorMissing(NotFound):
     """The history has fewer generations than a ref goes back."""
 
     def __init__(self, ref: Ref, generations: int) -> None:
-        super().__init__(f"{ref}: its history goes back only {generations}")
+        super().__init__(f"{ref}: its history goes back only {generations} commits")
         self.ref = ref
         self.generations = generations
 
@@ -244,6 +252,12 @@ class Store:
         """
         return next(self.history(ref))
 
+    def abbreviated(self, repo: Repo, start: str) -> list[CommitName]:
+        """Return the commits of *repo* whose ids *start* abbreviates; none if it is too short."""
+        if not ABBREVIATED.fullmatch(start):
+            return []
+        return [name for name in self.commits(repo) if name.id.startswith(start)]
+
     def history(self, ref: Ref | str) -> Iterator[Commit]:
         """Yield the commit that *ref* names now, and then its predecessors."""
         if isinstance(ref, str):
@@ -253,8 +267,8 @@ class Store:
             name = CommitName(ref.repo, ref.at)
             if self.has(name) or self.head(ref.branch) is None:
                 start = name
-        elif ABBREVIATED.fullmatch(ref.at) and self.head(ref.branch) is None:
-            found = [name for name in self.commits(ref.repo) if name.id.startswith(ref.at)]
+        elif self.head(ref.branch) is None:
+            found = self.abbreviated(ref.repo, ref.at)
             if len(found) > 1:
                 raise AmbiguousId(ref, found)
             start = found[0] if found else start
