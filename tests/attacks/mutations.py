@@ -33,6 +33,13 @@ class Draft:
 
 CHUNKED = b"5\r\nhello\r\n0\r\n\r\n"
 DELETE = b"<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object><Object><Key>b</Key></Object></Delete>"
+FORM = b"".join(
+    b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % each
+    for each in (
+        (b"key", b"k-${filename}"), (b"x-amz-meta-a", b"1"), (b"success_action_status", b"201"),
+        (b"success_action_redirect", b"http://a.test/"), (b"tagging", b"<Tagging/>"), (b'file"; filename="c', b"content"),
+    )
+) + b"--b--\r\n"  # fmt: skip
 V2 = "/out?list-type=2&prefix=a&delimiter=/&max-keys=2&encoding-type=url&start-after=a&fetch-owner=true"
 
 
@@ -80,6 +87,9 @@ def valid_requests(upload: str) -> list[Draft]:
         Draft("POST", f"/out/big?uploadId={upload}", {}, completion((1, ETAG), (2, ETAG))),
         Draft("POST", "/out?delete", {"content-md5": zeros(16)}, DELETE),
         Draft("POST", "/out?delete", {"content-md5": content_md5(DELETE)}, DELETE),
+        Draft("POST", "/out", {"content-type": "multipart/form-data; boundary=b"}, FORM),
+        Draft("POST", "/out", {"content-type": "multipart/form-data; boundary=b", "expect": "100-continue"}, FORM),
+        Draft("POST", "/labresults", {"content-type": "multipart/form-data; boundary=b", "origin": "null"}, FORM),
         Draft("DELETE", "/out/k", {"if-match": "*"}),
         Draft("DELETE", "/out/k?tagging", {}),
         Draft("DELETE", "/out/big?uploadId=none", {}),
@@ -95,7 +105,7 @@ VALUES = [
     "bytes=18446744073709551615-", "chunked", "identity", "gzip, chunked", "100-continue", "close", "keep-alive, close",
     "Wed, 31 Feb 2015 99:99:99 GMT", "9999-12-31T23:59:59-23:59", "20150830T123600Z", TRAILER_MODE, "UNSIGNED-PAYLOAD",
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request, SignedHeaders=host, Signature=",
-    "AWS a:b", "arn:aws:s3:::x/y", "/out/", "labresults/a.txt?versionId=", "x-amz-checksum-crc32", "x-amz-checksum-md5",
+    "AWS a:b", "arn:aws:s3:::x/y", "multipart/form-data", "multipart/form-data; boundary=k", "/out/", "labresults/a.txt?versionId=", "x-amz-checksum-crc32", "x-amz-checksum-md5",
     "SHA256", "COMPOSITE", "FULL_OBJECT", "REPLACE", "COPY", "upgrade", "h2c", "websocket", "out.localhost", "[::1", "a b",
 ]  # fmt: skip
 NAMES = [
@@ -122,7 +132,7 @@ PATHS = [
 PIECES = [
     b"\r\n", b"\n", b"\r", b"\x00", b"\xff", b" ", b":", b"0\r\n\r\n", b"<", b">", b"&", b"]]>", b"<!--", b"<!DOCTYPE a>", b"\xef\xbb\xbf",
     b"<![CDATA[", b"&#0;", b"&lt;", b"<Object>", b"</Object>", b"<Part>", b"ffffffffffffffff\r\n", b"-1\r\n", b";chunk-signature=",
-    b"x-amz-checksum-crc32:", b"HTTP/1.1", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    b"--b", b"\r\n--b--", b"${filename}", b"x-amz-checksum-crc32:", b"HTTP/1.1", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
 ]  # fmt: skip
 METHODS = [
     "GET",

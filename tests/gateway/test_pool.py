@@ -267,6 +267,32 @@ async def test_stalled_clients_do_not_extend_the_deadline(tmp_path):
     assert ("PutObject half",) == drained.cut_off
 
 
+async def test_a_form_that_is_cut_off_is_named_by_its_key(tmp_path):
+    """One whose key is not received yet is not a write."""
+    form = (
+        b"--b\r\ncontent-disposition: form-data; name=key\r\n\r\nhalf\r\n"
+        b"--b\r\ncontent-disposition: form-data; name=file\r\n\r\n123"
+    )
+    head = (
+        b"POST /out HTTP/1.1\r\nhost: a\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+        b"content-length: 999\r\n\r\n"
+    )
+    async with open_gateway() as pool:
+        endpoint = await pool.serve(a_plan(tmp_path))
+        early = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
+        await early.send_all(head + form[:20])
+        late = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
+        await late.send_all(head + form)
+        # Both requests have begun: another one of the same process has been answered since.
+        await put(endpoint.port, "other", b"data")
+        with trio.fail_after(10):
+            drained = await pool.drain(0.2)
+        await early.aclose()
+        await late.aclose()
+
+    assert ("PostObject half",) == drained.cut_off
+
+
 @pytest.mark.parametrize("how", ["reset", "closed"])
 @pytest.mark.parametrize("size", [1_000, 5_000_000])
 async def test_a_client_that_has_disconnected_does_not_delay_a_drain(tmp_path, size, how):

@@ -5,6 +5,7 @@ import math
 import random
 import sys
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,9 @@ from worker.s3 import (
     listing,
     metadata,
     multipart,
+    post_form,
+    post_object,
+    post_policy,
     reads,
     upload_listing,
     xml_requests,
@@ -34,6 +38,7 @@ from worker.s3.conditions import (
 )
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import FRAMINGS, Digests, Payload, parse_payload
+from worker.s3.post_authentication import verify_form
 from worker.s3.request import parse
 from worker.s3.routing import route
 from worker.s3.signing import Credentials, Signed
@@ -107,7 +112,30 @@ FRAMED = [
     + b"b" * 64
     + b"\r\n\r\n",
 ]
+FORM_POLICY = (
+    b'{"expiration": "2013-06-01T00:00:00.000Z", "conditions": [{"bucket": "out"},'
+    b' {"acl": "private"}, ["starts-with", "$key", "a/"], ["content-length-range", 0, "9"],'
+    b' ["eq", "$x-amz-meta-a", "1"]]}'
+)
+FORM_KIND = b"multipart/form-data; boundary=b"
+FORM = (
+    b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % each
+        for each in (
+            (b"key", b"a/${filename}"),
+            (b"acl", b"private"),
+            (b"x-amz-meta-a", b"1"),
+            (b"success_action_redirect", b"http://a.test/?b"),
+            (b"tagging", b"<Tagging><TagSet/></Tagging>"),
+            (b"policy", b64encode(FORM_POLICY)),
+            (b'file"; filename="c', b"content"),
+            (b"submit", b""),
+        )
+    )
+    + b"--b--\r\n"
+)
 FRAGMENTS = [
+    b"--b", b"--", b"\\", b"$", b"[", b"null", b"1e9", b"name=",
     b"\x00", b"\r\n", b"\n", b"%", b"%00", b"%ff", b"\xff", b"\xed\xa0\x80", b"-", b"9" * 40, b";",
     b",", b"=", b"&", b"+", b"/", b'"', b"<", b"&#0;", b"\xc2\xb2", b" ", b"a" * 5000, b"*", b":",
 ]  # fmt: skip
@@ -240,8 +268,53 @@ class Fuzzer:
         ):
             self.attempt(reader.__name__, partial(reader, body))
 
+    def form(self) -> None:
+        """Decode a mutated form in random pieces, and evaluate its fields and its policy."""
+        rng = self.random
+        kind, body = self.mutate(FORM_KIND), self.mutate(FORM)
+        sent = [(b"host", b"localhost"), (b"content-type", kind)]
+        parsed = self.attempt(
+            "form request", lambda: parse("POST", b"/out", b"", sent, buckets=("out",))
+        )
+        if parsed is None:
+            return
+        request: Any = parsed
+
+        def decode() -> post_form.Form:
+            decoder = post_form.FormDecoder(post_form.form_boundary(request))
+            at = 0
+            while at < len(body):
+                to = at + rng.randint(1, 200)
+                decoder.feed(body[at:to])
+                at = to
+            return decoder.finish()
+
+        policy = b64encode(self.mutate(FORM_POLICY)).decode()
+        read: Any = self.attempt("policy", lambda: post_policy.parse_policy(policy))
+        found: Any = self.attempt("form", decode)
+        if found is None:
+            return
+        self.attempt("form signature", lambda: verify_form(found, PAIR, now=NOW))
+        if read is not None:
+            self.attempt(
+                "form policy",
+                lambda: post_policy.check_policy(
+                    read, found, bucket="out", signed_v4=True, now=NOW
+                ),
+            )
+        described: Any = self.attempt(
+            "form object", lambda: post_object.object_request(request, found)
+        )
+        if described is not None:
+            self.attempt("form metadata", lambda: post_object.form_metadata(described, found))
+            url = post_object.redirect(described, found, etag="0")
+            for value in (url or "", post_object.location(described, scheme="http")):
+                if not value.isascii() or "\r" in value or "\n" in value:
+                    raise AssertionError(f"{value!r} is not a header")
+
     def round(self) -> None:
         """Fuzz each kind of input once."""
+        self.form()
         self.request()
         self.framed()
         self.document()
