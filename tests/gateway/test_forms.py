@@ -1,6 +1,7 @@
 """Form uploads over HTTP: boto3's presigned posts, curl, and forms as browsers send them."""
 
 import hashlib
+import shutil
 import subprocess
 from base64 import b64encode
 from typing import Any
@@ -403,6 +404,7 @@ async def test_another_content_type_is_a_failed_precondition(locked):
     } == error(reply)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_curl_submits_a_form(gateway, tmp_path):
     """As in a script: ``curl -F``, which names the file and gives it a content type."""
     (tmp_path / "report.csv").write_bytes(CONTENT)

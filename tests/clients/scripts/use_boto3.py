@@ -5,8 +5,10 @@ import os
 
 import boto3
 import botocore.awsrequest
+import botocore.config
 import botocore.exceptions
 import botocore.httpsession
+import urllib3
 from checks import BIG, COPIES, INPUT, NAMES, ODD, OUT, content, refused, same
 
 # S3 does not need it, but libraries on top of boto3 read it from the session, and some fail.
@@ -78,6 +80,23 @@ link = s3.generate_presigned_url("get_object", Params={"Bucket": OUT, "Key": f"k
 session = botocore.httpsession.URLLib3Session(verify=os.environ.get("AWS_CA_BUNDLE") or True)
 request = botocore.awsrequest.AWSRequest("GET", link).prepare()
 same(content(COPIES[f"kept/{ODD}"]), session.send(request).content, "presigned link")
+
+for version in ("s3v4", "s3"):
+    signer = boto3.client("s3", config=botocore.config.Config(signature_version=version))
+    form = signer.generate_presigned_post(
+        OUT,
+        "one/${filename}",
+        Fields={"success_action_status": "201"},
+        Conditions=[{"success_action_status": "201"}, ["content-length-range", 1, len(BIG)]],
+    )
+    for sent, status in ((BIG, 201), (BIG + b"x", 400)):
+        fields = [*form["fields"].items(), ("file", ("form.bin", sent))]
+        body, kind = urllib3.encode_multipart_formdata(fields)
+        request = botocore.awsrequest.AWSRequest("POST", form["url"], {"Content-Type": kind}, body)
+        got = session.send(request.prepare()).status_code
+        same(status, got, f"presigned post of {len(sent)} bytes with {version}")
+    same(BIG, s3.get_object(Bucket=OUT, Key="one/form.bin")["Body"].read(), "presigned post")
+    s3.delete_object(Bucket=OUT, Key="one/form.bin")
 
 Error = botocore.exceptions.ClientError
 refused("write to an input", Error, lambda: s3.put_object(Bucket=INPUT, Key="x", Body=b""))
