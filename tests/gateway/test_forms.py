@@ -15,10 +15,10 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from s3.protocol_builders import a_request
+from s3.protocol_builders import a_request, raises_s3_error
 from trio.to_thread import run_sync as in_thread
 
-from worker.gateway.forms import receive_form
+from worker.gateway import forms
 
 KEYS = ("AKIAJOB", "secret")
 CONTENT = b"something body"
@@ -459,11 +459,30 @@ async def test_a_form_that_takes_long_to_decode_gives_way_to_other_tasks(nursery
             turns += 1
 
     nursery.start_soon(count)
-    upload = await receive_form(a_request("POST", "/out", kind), body, None, signed=False)
+    upload = await forms.receive_form(a_request("POST", "/out", kind), body, None, signed=False)
     async for _ in upload.content():
         pass
 
     assert turns >= len(content) // (8 << 10)
+
+
+@pytest.mark.parametrize("tail", [b"\r\n--b--", b""])
+async def test_a_form_without_a_length_is_limited_as_it_arrives(monkeypatch, tail):
+    """Its file, and what follows it."""
+    monkeypatch.setattr(forms, "MAX_UPLOAD", 100_000)
+    kind = {"Content-Type": "multipart/form-data; boundary=b", "Transfer-Encoding": "chunked"}
+    start = (
+        b"--b\r\nContent-Disposition: form-data; name=key\r\n\r\nk\r\n"
+        b"--b\r\nContent-Disposition: form-data; name=file\r\n\r\n"
+    )
+    body = Body([start + tail, *[b"x" * 1000] * 1000])
+    upload = await forms.receive_form(a_request("POST", "/out", kind), body, None, signed=False)
+
+    with raises_s3_error("EntityTooLarge"):
+        async for _ in upload.content():
+            pass
+
+    assert len(body.pieces) > 800
 
 
 async def test_the_traffic_of_forms_is_counted(gateway):

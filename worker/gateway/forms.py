@@ -1,5 +1,6 @@
 """Form uploads: the fields of a form are received and checked, then its file is stored."""
 
+import math
 import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
@@ -47,11 +48,9 @@ class FormUpload:
         An invalid file is received to its end, since the error tells its size.
         """
         size = 0
-        largest = MAX_UPLOAD if self._sizes.largest is None else self._sizes.largest
+        largest = math.inf if self._sizes.largest is None else self._sizes.largest
         async for piece in self._body.pieces():
             size += len(piece)
-            if size > MAX_UPLOAD:
-                raise too_large(size)
             if size <= largest:
                 yield piece
         await self._body.finish()
@@ -72,6 +71,7 @@ class _FormBody:
     """Content of the file that was received with the fields."""
     _data: bytes = attrs.field(default=b"", init=False)
     """The bytes that were received last."""
+    _size: int = attrs.field(default=0, init=False)
     _start: int = attrs.field(default=0, init=False)
     """The position in them up to which they are decoded."""
 
@@ -79,15 +79,21 @@ class _FormBody:
         """Return the next bytes to decode; empty at the end of the body."""
         if self._start == len(self._data):
             self._data, self._start = await self._received.read(), 0
+            self._size += len(self._data)
+            if self._size > MAX_UPLOAD:
+                # A body without a length is limited as it arrives, also behind the file.
+                raise too_large(self._size)
             if self._whole is not None:
                 await _update(self._whole, self._data)
         else:
             await trio.lowlevel.checkpoint()
-        piece = self._data[self._start : self._start + SLICE]
-        if piece.count(self._delimiter) > MANY_BOUNDARIES:
-            # Tiny parts, and content that resembles them, take a thousand times as long to decode,
-            # and would keep the event loop from its other clients.
-            piece = piece[:SMALL_SLICE]
+        # Tiny parts, and content that resembles them, take a thousand times as long to decode as
+        # other content, and would keep the event loop from its other clients.
+        piece = self._data[self._start :] if self._start else self._data
+        for size in (SLICE, SMALL_SLICE):
+            if piece.count(self._delimiter) <= MANY_BOUNDARIES:
+                break
+            piece = piece[:size]
         self._start += len(piece)
         return piece
 
