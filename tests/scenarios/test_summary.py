@@ -223,6 +223,23 @@ def test_the_summary_shows_each_warning_once(site, document, texts, environment)
         assert texts == [each[: len(text)] for each, text in zip(warnings, texts, strict=True)]
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["recovered", "failed"])
+def test_the_summary_counts_several_datums_once(site, fails):
+    """A failure does so in its reason."""
+    from worker.store.repository import open_store
+
+    a_commit(open_store(site.root / "the lake"), {"1": b"", "2": b"", "3": b""})
+    files = {"pfs": {"repo": "labresults", "glob": "/*"}}
+    document = a_job('case "$labresults" in */2) exit 1; esac', inputs=(files,), datumTries=1)
+    document["transform"] |= {"errCmd": ["sh"], "errStdin": ["exit 1"] if fails else ["exit 0"]}
+
+    done = run(site, document, **TEXT)
+
+    counts = "1 of 3 datums failed" if fails else "2 of 3 processed, 1 recovered"
+    assert 1 == done.err.count(counts)
+    assert fails != ("datums  " in done.err)
+
+
 @pytest.mark.usefixtures("given")
 def test_a_job_whose_time_is_over_is_not_advised_to_keep_its_output(site):
     """Its output cannot be kept; a shell on its buckets can be opened."""

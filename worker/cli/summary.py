@@ -44,7 +44,7 @@ class Following:
         if self.again and result.kept is None and result.cause is not Cause.JOB_TIMEOUT:
             yield "To keep what the command writes, also if it fails:", (self.again,)
         if self.shell:
-            yield "To run commands by hand on the same buckets:", (self.shell,)
+            yield "To run commands by hand on the same inputs:", (self.shell,)
 
     def _look(self, commit: CommitName) -> tuple[str, ...]:
         return tuple(
@@ -116,12 +116,11 @@ def _moved(found: BucketStatistics | None, *, writes: bool) -> str:
 
 def _datums(result: Result) -> str:
     counts = result.datum_counts
-    if counts.total <= 1:
+    if counts.total <= 1 or result.exit_code:
+        # The reason of a failure has its own counts.
         return ""
-    parts = [f"{counts.processed:,} processed"]
-    parts += [f"{counts.recovered:,} recovered"] * bool(counts.recovered)
-    parts += [f"{counts.failed:,} failed"] * bool(counts.failed)
-    return f"{', '.join(parts)} of {counts.total:,}"
+    recovered = f", {counts.recovered:,} recovered" if counts.recovered else ""
+    return f"{counts.processed:,} of {counts.total:,} processed{recovered}"
 
 
 def _read(result: Result) -> Iterator[str]:
