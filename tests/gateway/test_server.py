@@ -8,7 +8,9 @@ import ssl
 import pytest
 import trio
 import trio.testing
+from botocore.exceptions import ClientError
 from gateways import Running, a_plan, serving
+from trio.to_thread import run_sync as in_thread
 
 from worker.gateway import body, server
 
@@ -55,7 +57,8 @@ async def receive_until(stream: trio.abc.ReceiveStream, end: bytes) -> bytes:
         (ours, name)
         for ours in (server.Connection, server.Protocol, server.AdminStream)
         for name, value in vars(ours).items()
-        if inspect.isfunction(value) and name not in ("__init__", "receive", "_receive_direct")
+        if inspect.isfunction(value)
+        and name not in ("__init__", "receive", "_receive_direct", "_is_body_wanted")
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -340,6 +343,89 @@ async def test_100_continue_has_a_reason_phrase(gateway):
 
     assert response.startswith(b"HTTP/1.1 100 Continue\r\n")
     assert 200 == status(response.partition(HEAD_END)[2])
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        pytest.param(["GET /labresults/a.txt HTTP/1.1"], b"200 OK", id="S3"),
+        pytest.param(
+            ["GET /labresults/a.txt HTTP/1.1", "range: bytes=0-1"], b"206 Partial Content", id="206"
+        ),
+        pytest.param(["DELETE /out/k HTTP/1.1"], b"204 No Content", id="no content"),
+        pytest.param(
+            ["GET /labresults/a.txt HTTP/1.1", "if-none-match: *"], b"304 Not Modified", id="304"
+        ),
+        pytest.param(["HEAD /out/nothing HTTP/1.1"], b"404 Not Found", id="HEAD"),
+        pytest.param(["PUT /out/k HTTP/1.1"], b"411 Length Required", id="error"),
+        pytest.param(["GET /-/healthz HTTP/1.1"], b"200 OK", id="probe"),
+        pytest.param(["GET / HTTP/1.1", "bad header: 1"], b"400 Bad Request", id="malformed HTTP"),
+    ],
+)
+async def test_a_status_line_has_a_reason_phrase(gateway, lines, expected):
+    response = await gateway.send_request(closing(*lines))
+
+    assert response.startswith(b"HTTP/1.1 " + expected + b"\r\n")
+
+
+OFFERED = "expect: 100-continue"
+
+
+async def test_a_body_that_is_rejected_from_its_head_is_not_invited(gateway):
+    """The connection is closed: whether the body follows is not known."""
+    await gateway.send_request(closing("PUT /out/k HTTP/1.1", "content-length: 0"))
+    offer = head("PUT /out/k HTTP/1.1", "if-none-match: *", OFFERED, "content-length: 1000000")
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+        await stream.send_all(offer)
+        response = await receive_until(stream, b"</Error>")
+
+    assert response.startswith(b"HTTP/1.1 412 Precondition Failed\r\n")
+    assert b"\r\nconnection: close\r\n" in response
+
+
+async def test_a_body_that_is_sent_uninvited_is_discarded(gateway):
+    """A client may send it without waiting, and has to see the response."""
+    await gateway.send_request(closing("PUT /out/k HTTP/1.1", "content-length: 0"))
+    offer = head("PUT /out/k HTTP/1.1", "if-none-match: *", OFFERED, "content-length: 1000000")
+
+    response = await gateway.send_request(offer + bytes(1_000_000))
+
+    assert [412] == statuses(response)
+    assert response.endswith(b"</Error>")
+
+
+async def test_a_body_is_invited_when_it_is_read(gateway):
+    """Then the connection serves further requests."""
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+        for _ in range(2):
+            await stream.send_all(head("PUT /out/k HTTP/1.1", OFFERED, "content-length: 5"))
+            invitation = await receive_until(stream, HEAD_END)
+            await stream.send_all(b"alpha")
+            response = await receive_until(stream, HEAD_END)
+
+            assert b"HTTP/1.1 100 Continue\r\n" == invitation.split(b"\n")[0] + b"\n"
+            assert [200] == statuses(response)
+
+
+async def test_boto3_does_not_send_a_body_that_is_rejected_from_its_head(gateway, monkeypatch):
+    """It takes a status line without a reason for no response to "Expect: 100-continue"."""
+    client = gateway.client()
+    received = []
+    put = server.ReceiveQueue.put
+
+    async def record(queue: server.ReceiveQueue, data: bytes) -> None:
+        received.append(data)
+        await put(queue, data)
+
+    def use():
+        client.put_object(Bucket="out", Key="k", Body=b"old")
+        monkeypatch.setattr(server.ReceiveQueue, "put", record)
+        with pytest.raises(ClientError, match="PreconditionFailed"):
+            client.put_object(Bucket="out", Key="k", Body=bytes(1 << 20), IfNoneMatch="*")
+        return client.get_object(Bucket="out", Key="k")["Body"].read()
+
+    assert b"old" == await in_thread(use)
+    assert not received
 
 
 async def test_the_body_of_a_rejected_request_is_discarded(gateway):

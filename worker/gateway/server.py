@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
+from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote_from_bytes
 
@@ -46,6 +47,8 @@ KEEP_ALIVE = 600.0
 """Seconds that an idle connection is kept: clients keep pools, and compute between requests."""
 DISCARD_TIMEOUT = 60.0
 """Seconds to read the rest of a body after the response, so that the client receives it."""
+UNINVITED_TIMEOUT = 5.0
+"""The same if the client waits for ``100 Continue``, and probably sends nothing."""
 CLOSE_TIMEOUT = 1.0
 """Seconds to close a connection, which over TLS sends data."""
 RECEIVE_HEAD = 1 << 16
@@ -61,6 +64,7 @@ DIRECT = 64 << 10
 
 MALFORMED: Mapping[int, str] = {501: "NotImplemented"}
 """The S3 error codes of malformed HTTP, by the parser's status; otherwise BadRequest."""
+REASONS = {b"%d" % status: status.phrase.encode() for status in HTTPStatus}
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 log = telemetry.logger()
@@ -252,6 +256,8 @@ class Protocol(H11Protocol):
         """Whether an error response has ended the connection."""
         self._direct: int | None = None
         """The bytes of the current body that will not pass the parser; None if all do."""
+        self._body: ReceiveQueue | None = None
+        """The body of the current request for the S3 application; None if it has none."""
 
     async def receive(self, data: bytes) -> None:
         """Handle bytes from the client, empty at the end."""
@@ -298,6 +304,7 @@ class Protocol(H11Protocol):
         path = request.target.partition(b"?")[0]
         application = self._connection.application
         host = next((value for name, value in headers if name == b"host"), b"")
+        self._body = None
         if path.startswith(ADMIN) and not application.is_bucket_host(host):
             # The pages are the same for every host, and Quart rejects invalid host names.
             headers = [(b"host", b"gateway"), *(each for each in headers if each[0] != b"host")]
@@ -314,11 +321,13 @@ class Protocol(H11Protocol):
             )
         else:
             # In place of Hypercorn's streams, whose methods it has.
-            self.stream = cast(HTTPStream, S3Stream(application, self, self._connection))
+            stream = S3Stream(application, self, self._connection)
+            self.stream = cast(HTTPStream, stream)
             fields = dict(headers)
             # Transfer-Encoding overrides Content-Length (RFC 9112, 6.3).
             chunked = b"transfer-encoding" in fields
             length = 0 if chunked else int(fields.get(b"content-length", 0))
+            self._body = stream.body if chunked or length else None
             # Bytes that arrived with the head have passed the parser.
             left = length - len(self.connection.trailing_data[0]) if length > DIRECT else 0
             self._direct = left if left > 0 else None
@@ -370,12 +379,8 @@ class Protocol(H11Protocol):
             await self._send_h11_event(event)
 
     async def _send_h11_event(self, event: Any) -> None:
-        # Until 2023, botocore, and so the AWS CLI, rejected a status line without a reason, and
-        # both send "Expect: 100-continue" with every body.
-        if isinstance(event, h11.InformationalResponse) and event.status_code == 100:
-            event = h11.InformationalResponse(
-                status_code=event.status_code, headers=event.headers, reason=b"Continue"
-            )
+        if isinstance(event, h11.InformationalResponse) and not await self._is_body_wanted():
+            return
         try:
             data = self.connection.send(event)
         except h11.LocalProtocolError:
@@ -383,6 +388,8 @@ class Protocol(H11Protocol):
             if not self._refused and self.connection.their_state != h11.ERROR:
                 raise
             return
+        if isinstance(event, h11.InformationalResponse | h11.Response):
+            data = with_reason(data)
         if isinstance(event, h11.Response):
             # Sent with what follows: of a small response, the system call and the wake-up of the
             # client cost most, and one of each is enough.
@@ -391,6 +398,28 @@ class Protocol(H11Protocol):
         if data := self._head + data:
             self._head = b""
             await self.send(RawData(data=data))
+
+    async def _is_body_wanted(self) -> bool:
+        """Wait until the application reads a body that its client offers, or responds without it.
+
+        So what can be rejected from the head is rejected before the body is sent.
+        """
+        if self._body is None:
+            return True
+        wanted = await self._body.is_wanted()
+        return wanted and self.connection.they_are_waiting_for_100_continue
+
+
+def with_reason(head: bytes) -> bytes:
+    """Return the head of a response with the reason phrase of its status, which h11 leaves out.
+
+    botocore, and so the AWS CLI, sends "Expect: 100-continue" with every body, and takes a status
+    line without a reason for no response: it would upload a body only to be rejected.
+    """
+    line, end, rest = head.partition(b"\r\n")
+    if not line.endswith(b" "):
+        return head
+    return line + REASONS.get(line.split()[-1], b"") + end + rest
 
 
 def normalize_request_line(data: bytes) -> bytes:
@@ -429,6 +458,9 @@ class ReceiveQueue:
     Queued pieces are combined: a body may arrive byte by byte, and switching tasks costs more than
     reading thousands of bytes. No task waits for one that is gone: after `close`, pieces are
     dropped; after `disconnect`, queued pieces are read, then ClientDisconnected is raised.
+
+    A client may wait for ``100 Continue`` before it sends the body: `is_wanted` tells whether the
+    application reads it.
     """
 
     complete: bool = attrs.field(default=False, init=False)
@@ -438,6 +470,9 @@ class ReceiveQueue:
     _pieces: list[bytes] = attrs.field(factory=list, init=False)
     _size: int = attrs.field(default=0, init=False)
     _disconnected: bool = attrs.field(default=False, init=False)
+    _wanted: bool = attrs.field(default=False, init=False)
+    _decided: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set when `_wanted` is final."""
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
     async def put(self, data: bytes) -> None:
@@ -453,6 +488,15 @@ class ReceiveQueue:
             # A client that sends single bytes must not keep the event loop from others.
             await trio.lowlevel.checkpoint()
 
+    async def is_wanted(self) -> bool:
+        """Wait for `read`, `decline` or `close`; whether the first of them was `read`."""
+        await self._decided.wait()
+        return self._wanted
+
+    def decline(self) -> None:
+        """Mark that the application has a response; a body that it did not read is not wanted."""
+        self._decided.set()
+
     def end(self) -> None:
         """Mark the end of the body."""
         self.complete = True
@@ -465,6 +509,7 @@ class ReceiveQueue:
 
     def close(self) -> None:
         """Drop all further pieces: the application has finished."""
+        self._decided.set()
         self.closed = True
         self._pieces.clear()
         self._size = 0
@@ -476,6 +521,9 @@ class ReceiveQueue:
         Raises ClientDisconnected.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._decided.is_set():
+            self._wanted = True
+            self._decided.set()
         while not (self._pieces or self.complete or self._disconnected):
             await self._changed.park()
         if not self._pieces:
@@ -524,7 +572,13 @@ class S3Stream:
         send = self._protocol.stream_send
         try:
             response = await self._application.respond(head, self.body)
-            await self._send(response, send, with_body=head.method != "HEAD")
+            self.body.decline()
+            uninvited = self._protocol.connection.they_are_waiting_for_100_continue
+            if uninvited:
+                # Whether the body follows is not known, and so where the next request begins.
+                response.headers.append((b"connection", b"close"))
+            patience = UNINVITED_TIMEOUT if uninvited else DISCARD_TIMEOUT
+            await self._send(response, send, patience, with_body=head.method != "HEAD")
         except ClientDisconnected:
             pass
         except Exception as error:
@@ -540,6 +594,7 @@ class S3Stream:
         self,
         response: Response,
         send: Callable[[events.Event], Awaitable[None]],
+        patience: float,
         *,
         with_body: bool,
     ) -> None:
@@ -560,6 +615,6 @@ class S3Stream:
             # The response is sent, but not ended: ending it would close a connection on which data
             # is arriving, the kernel would reset it, and the client would see the reset instead of
             # the response.
-            with trio.move_on_after(DISCARD_TIMEOUT):
+            with trio.move_on_after(patience):
                 await self.body.discard()
         await send(events.EndBody(STREAM_ID))
