@@ -1,9 +1,12 @@
 """Form uploads over HTTP: boto3's presigned posts, curl, and forms as browsers send them."""
 
 import hashlib
+import hmac
+import json
 import shutil
 import subprocess
 from base64 import b64encode
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
 
@@ -212,6 +215,60 @@ def signed(gateway: Any, **options: Any) -> dict[str, str]:
     client = gateway.client(keys=KEYS, signature_version="s3v4")
     fields: dict[str, str] = client.generate_presigned_post("out", "k", **options)["fields"]
     return fields
+
+
+async def test_a_presigned_post_of_the_sdk_for_javascript_is_accepted(locked):
+    """It has a field ``bucket``, capital names, and a condition for each field."""
+    when = datetime.now(UTC)
+    day, stamp = f"{when:%Y%m%d}", f"{when:%Y%m%dT%H%M%SZ}"
+    fields = {
+        "bucket": "out",
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": f"{KEYS[0]}/{day}/us-east-1/s3/aws4_request",
+        "X-Amz-Date": stamp,
+    }
+    conditions = [*({name: value} for name, value in fields.items()), ["starts-with", "$key", "a"]]
+    document = {"expiration": f"{when + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"}
+    policy = b64encode(json.dumps({**document, "conditions": conditions}).encode()).decode()
+    key = f"AWS4{KEYS[1]}".encode()
+    for part in (day, "us-east-1", "s3", "aws4_request", policy):
+        key = hmac.digest(key, part.encode(), "sha256")
+
+    reply = await post(
+        f"{locked.url}/out",
+        {**fields, "key": "a/${filename}", "Policy": policy, "X-Amz-Signature": key.hex()},
+    )
+
+    assert 204 == reply.status_code, reply.text
+    assert TAG == (await head(locked, "a/my-file"))["ETag"]
+
+
+@pytest.mark.parametrize("size", [4, 3_000_000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("fields", "tail", "code"),
+    [
+        pytest.param({"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}, [], "BadDigest", id="digest"),
+        pytest.param({}, [("file", ("b", b"x"))], "InvalidArgument", id="two files"),
+        pytest.param({}, None, "MalformedPOSTRequest", id="no end"),
+    ],
+)
+async def test_a_form_that_is_rejected_at_its_end_leaves_nothing(gateway, size, fields, tail, code):
+    """Neither an object nor content in the store."""
+    files = [("file", ("a", b"x" * size)), *(tail or ())]
+    made = requests.Request(
+        "POST", f"{gateway.url}/out", data={"key": "k", **fields}, files=files
+    ).prepare()
+    body = made.body
+    assert isinstance(body, bytes)
+    if tail is None:
+        made.prepare_body(body[:-10], None)
+    with requests.Session() as session:
+        reply = await in_thread(session.send, made)
+
+    assert (400, code) == (reply.status_code, error(reply)["Code"])
+    assert gateway.index.get("k") is None
+    blobs = (gateway.plan.scratch.parent / "store" / "blobs").rglob("job-1/*")
+    assert [] == [each for each in blobs if each.stat().st_size]
 
 
 async def test_a_failed_condition_is_denied(locked):
@@ -491,4 +548,8 @@ async def test_the_traffic_of_forms_is_counted(gateway):
 
     counted = gateway.statistics().buckets["out"]
 
-    assert (len(CONTENT), 1) == (counted.bytes_written, counted.refused)
+    assert (len(CONTENT), 1, 1) == (
+        counted.bytes_written,
+        counted.objects_written,
+        counted.refused,
+    )
