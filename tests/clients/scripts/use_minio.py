@@ -4,12 +4,14 @@ import io
 import os
 import ssl
 import urllib.request
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+import urllib3
 from checks import BIG, COPIES, INPUT, NAMES, ODD, OUT, content, refused, same
 from minio import Minio
 from minio.commonconfig import ComposeSource, CopySource
+from minio.datatypes import PostPolicy
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
@@ -61,6 +63,16 @@ link = s3.presigned_get_object(OUT, f"kept/{ODD}", expires=timedelta(hours=1))
 trust = ssl.create_default_context()
 with urllib.request.urlopen(link, context=trust) as answer:
     same(content(COPIES[f"kept/{ODD}"]), answer.read(), "presigned link")
+policy = PostPolicy(OUT, datetime.now(UTC) + timedelta(hours=1))
+policy.add_starts_with_condition("key", "forms/")
+policy.add_content_length_range_condition(1, len(BIG))
+form = {"key": "forms/${filename}", **s3.presigned_post_policy(policy)}
+body, kind = urllib3.encode_multipart_formdata([*form.items(), ("file", ("big.bin", BIG))])
+post = urllib.request.Request(f"{endpoint.geturl()}/{OUT}", body, {"Content-Type": kind})
+with urllib.request.urlopen(post, context=trust) as answer:
+    same(204, answer.status, "presigned post")
+same(BIG, read(OUT, "forms/big.bin"), "presigned post")
+s3.remove_object(OUT, "forms/big.bin")
 refused("write to an input", S3Error, lambda: s3.put_object(INPUT, "x", io.BytesIO(b""), 0))
 refused("read of a missing key", S3Error, lambda: read(OUT, "no"))
 
