@@ -112,7 +112,7 @@ REST = [
     Case("object, a copy source of a GET", "GET", "/out/there", 400, "InvalidArgument", {"x-amz-copy-source": "/out/there"}),
     Case("bucket, no form", "POST", "/out", 412, "PreconditionFailed", {}, b"--x--"),
     Case("object, select", "POST", "/out/there?select&select-type=2", 501, "NotImplemented", {}, b"<a/>"),
-    Case("object, restore", "POST", "/out/there?restore", 501, "NotImplemented", {}, b"<a/>"),
+    Case("object, restore", "POST", "/out/there?restore", 403, "InvalidObjectState", {}, b"<a/>"),
     Case("object, POST", "POST", "/out/there", 405, "MethodNotAllowed", {}, b"", {"Method": "POST", "ResourceType": "OBJECT"}),
     Case("object, PATCH", "PATCH", "/out/there", 405, "MethodNotAllowed"),
     Case("object, TRACE", "TRACE", "/out/there", 405, "MethodNotAllowed"),

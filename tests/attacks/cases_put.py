@@ -122,6 +122,7 @@ PUTS = [
     put("another version", 400, "InvalidArgument", target="/out/new?versionId=3"),
     put("at an offset", 501, "NotImplemented", {"x-amz-write-offset-bytes": "3"}),
     put("metadata in the URL", 400, "InvalidArgument", target="/out/new?X-Amz-Signature=1&x-amz-acl=%0A"),
+    put("no grantee", 400, "InvalidArgument", {"x-amz-grant-read": "id=x"}, ArgumentName="id"),
     put("length that is none", 400, "BadRequest", {"content-length": "thirteen"}),
     put("negative length", 400, "BadRequest", {"content-length": "-1"}),
     put("empty length", 400, "BadRequest", {"content-length": ""}),

@@ -121,7 +121,7 @@ def test_more_metadata_is_metadata_too_large():
         ({"x-amz-storage-class": "CHEAP"}, "InvalidStorageClass"),
         ({"x-amz-storage-class": "OUTPOSTS"}, "InvalidStorageClass"),
         ({"x-amz-acl": "everybody"}, "InvalidArgument"),
-        ({"x-amz-acl": "private", "x-amz-grant-read": "id=x"}, "InvalidRequest"),
+        ({"x-amz-grant-read": "id=x"}, "InvalidArgument"),
         ({"x-amz-tagging": "a=1&a=2"}, "InvalidArgument"),
     ],
 )

@@ -278,7 +278,7 @@ def test_the_configuration_is_that_of_a_new_private_bucket(target, expected):
         ("PUT", "/out?versioning", True, "AccessDenied"),
         ("PUT", "/out?acl", True, "AccessControlListNotSupported"),
         ("PUT", "/out/k?legal-hold", True, "InvalidRequest"),
-        ("POST", "/out/k?restore", True, "NotImplemented"),
+        ("POST", "/out/k?select", True, "NotImplemented"),
         ("GET", "/nowhere?session", False, "NotImplemented"),
         ("GET", "/out/k?retention", True, "InvalidRequest"),
         ("GET", "/out/k?legal-hold", True, "InvalidRequest"),

@@ -72,6 +72,7 @@ READS: Mapping[str, Callable[[Context], Awaitable[Response]]] = {
     "GetObject": objects.get_object,
     "HeadObject": objects.get_object,
     "GetObjectAcl": objects.get_object_acl,
+    "RestoreObject": objects.restore_object,
     "GetObjectAttributes": objects.get_object_attributes,
     "GetObjectTagging": objects.get_object_tagging,
     "HeadBucket": listings.head_bucket,

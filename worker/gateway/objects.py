@@ -15,6 +15,7 @@ from worker.gateway.body import receive_content, receive_document
 from worker.gateway.http import Headers, Response, empty, xml
 from worker.model import Checksum, Entry
 from worker.s3 import attributes, canned_responses, copying, reads, xml_requests, xml_responses
+from worker.s3.acl import check_acl
 from worker.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, checksum_of
 from worker.s3.conditions import (
     Conditions,
@@ -209,9 +210,16 @@ async def get_object_acl(context: "Context") -> Response:
 
 async def put_object_acl(context: "Context", _output: OutputBucket, _epoch: int) -> Response:
     """Handle PutObjectAcl, which accepts only the ACL that every object has."""
-    xml_requests.check_acl(context.request, await receive_document(context))
+    check_acl(context.request, await receive_document(context))
     await find_entry(context)
     return empty(200)
+
+
+async def restore_object(context: "Context") -> Response:
+    """Handle RestoreObject, which S3 rejects for an object that is not archived, as none is."""
+    await receive_document(context)
+    await find_entry(context)
+    raise S3Error("InvalidObjectState")
 
 
 async def put_object_tagging(context: "Context", output: OutputBucket, epoch: int) -> Response:

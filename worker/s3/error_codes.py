@@ -56,6 +56,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             "Only the last chunk is allowed to have a size less than 8192 bytes",
         ),
         "InvalidDigest": (400, "The Content-MD5 you specified was invalid."),
+        "InvalidObjectState": (
+            403,
+            "Restore is not allowed for the object's current storage class",
+        ),
         "InvalidPart": (
             400,
             "One or more of the specified parts could not be found.  The part may not have been "

@@ -9,6 +9,7 @@ import attrs
 
 from worker.s3 import header_text
 from worker.s3.error_codes import S3Error, invalid_argument
+from worker.s3.grants import check_headers
 from worker.s3.request import Request
 
 MAX_TAGS = 10
@@ -112,18 +113,6 @@ STORAGE_CLASSES = frozenset(
     }
 )
 
-CANNED_ACLS = frozenset(
-    {
-        "private",
-        "public-read",
-        "public-read-write",
-        "authenticated-read",
-        "aws-exec-read",
-        "bucket-owner-read",
-        "bucket-owner-full-control",
-    }
-)
-
 _SSE = "x-amz-server-side-encryption"
 _NO_ENCRYPTION = (
     "A header you provided implies functionality that is not implemented: this gateway does not "
@@ -184,7 +173,7 @@ def check_supported(request: Request) -> None:
         if encryption.startswith("aws:"):
             raise S3Error("NotImplemented", _NO_ENCRYPTION, Header=_SSE)
         raise invalid_argument(_SSE, encryption, "The encryption method specified is not supported")
-    check_canned_acl(headers)
+    check_headers(headers)
     storage_class = headers.get("x-amz-storage-class")
     if storage_class is not None and storage_class not in STORAGE_CLASSES:
         raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
@@ -245,19 +234,6 @@ def check_part_supported(request: Request) -> None:
         )
     if any(name.startswith(f"x-amz-copy-source-{_SSE[6:]}-customer-") for name in request.headers):
         raise S3Error("InvalidRequest", _NOT_ENCRYPTED)
-
-
-def check_canned_acl(headers: Mapping[str, str]) -> None:
-    """Reject an unknown canned ACL, and one beside grants; raises S3Error."""
-    canned = headers.get("x-amz-acl")
-    if not canned:
-        return
-    if any(name.startswith("x-amz-grant-") for name in headers):
-        raise S3Error(
-            "InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed"
-        )
-    if canned not in CANNED_ACLS:
-        raise invalid_argument("x-amz-acl", canned, "This is not the name of a canned ACL.")
 
 
 def check_retention(request: Request) -> None:

@@ -93,7 +93,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("PUT", OBJECT, "PutObject", writes=True),
     Operation("POST", OBJECT, "CreateMultipartUpload", {"uploads"}, writes=True),
     Operation("POST", OBJECT, "CompleteMultipartUpload", {"uploadId"}, writes=True),
-    Operation("POST", OBJECT, "RestoreObject", {"restore"}, canned=NOT_IMPLEMENTED),
+    Operation("POST", OBJECT, "RestoreObject", {"restore"}),
     Operation("POST", OBJECT, "SelectObjectContent", {"select"}, canned=NOT_IMPLEMENTED),
     Operation("POST", OBJECT, "ObjectPost", canned=NOT_ALLOWED),
     Operation("DELETE", OBJECT, "AbortMultipartUpload", {"uploadId"}, writes=True),

@@ -8,10 +8,8 @@ import attrs
 from worker.s3.checksums import ALGORITHMS, try_decode
 from worker.s3.conditions import Conditions, etags
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.metadata import check_canned_acl, check_tags
+from worker.s3.metadata import check_tags
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
-from worker.s3.request import Request
-from worker.s3.xml_responses import OWNER_ID
 
 MAX_DEPTH = 8
 MAX_ELEMENTS = 120_000
@@ -21,6 +19,8 @@ MAX_TAG = 4 * PIECE
 """Bytes of one tag: parsing megabytes of attributes would block the event loop for seconds."""
 
 MAX_DELETE = 1000
+
+_TYPE = "http://www.w3.org/2001/XMLSchema-instance type"
 
 # The elements of a part in CompleteMultipartUpload, by algorithm.
 CHECKSUM_ELEMENTS = {f"Checksum{algorithm}": algorithm for algorithm in ALGORITHMS}
@@ -33,6 +33,8 @@ class Element:
     name: str
     text: str = ""
     children: list["Element"] = attrs.field(factory=list)
+    kind: str = ""
+    """The attribute ``xsi:type``."""
 
     def all(self, name: str) -> Iterator["Element"]:
         """Yield the children with a name."""
@@ -86,8 +88,8 @@ class _Reader:
         self._texts: list[list[str]] = []
         self._count = 0
 
-    def start(self, name: str, _attributes: dict[str, str]) -> None:
-        new = Element(name.rpartition(" ")[2])
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        new = Element(name.rpartition(" ")[2], kind=attributes.get(_TYPE, ""))
         self._count += 1
         if len(self._open) >= MAX_DEPTH or self._count > MAX_ELEMENTS:
             raise malformed()
@@ -233,44 +235,6 @@ def parse_tagging(body: bytes, *, root: str | None = "Tagging") -> dict[str, str
             raise malformed()
         pairs.append((key, value))
     return check_tags(pairs)
-
-
-def check_acl(request: Request, body: bytes) -> None:
-    """Reject an ACL in PutObjectAcl other than that of every object.
-
-    The latter is accepted, since s3cmd copies the ACL of an object with the object. Raises
-    AccessControlListNotSupported, and S3's errors for a request that is not one ACL:
-    MissingSecurityHeader, UnexpectedContent, MalformedACLError, InvalidArgument, InvalidRequest.
-    """
-    check_canned_acl(request.headers)
-    canned = request.headers.get("x-amz-acl")
-    granted = any(name.startswith("x-amz-grant-") for name in request.headers)
-    if not canned and not granted:
-        if not body:
-            raise S3Error("MissingSecurityHeader", MissingHeaderName="x-amz-acl")
-        if not _is_owners(_policy(body)):
-            raise S3Error("AccessControlListNotSupported")
-        return
-    if body:
-        raise S3Error("UnexpectedContent")
-    if canned not in ("private", "bucket-owner-full-control"):
-        raise S3Error("AccessControlListNotSupported")
-
-
-def _policy(body: bytes) -> Element:
-    try:
-        return parse_xml(body, "AccessControlPolicy")
-    except S3Error as error:
-        raise S3Error("MalformedACLError", error.message) from None
-
-
-def _is_owners(policy: Element) -> bool:
-    grants = [grant for grants in policy.all("AccessControlList") for grant in grants.all("Grant")]
-    return bool(grants) and all(
-        grant.get("Permission") == "FULL_CONTROL"
-        and [OWNER_ID] == [grantee.get("ID") for grantee in grant.all("Grantee")]
-        for grant in grants
-    )
 
 
 def _number(value: str) -> int:
