@@ -101,14 +101,15 @@ WRITES: Mapping[str, Callable[[Context, OutputBucket, int], Awaitable[Response]]
 """The handlers of operations that write, which get the output bucket and its present epoch."""
 UPLOADS = frozenset({"PutObject", "UploadPart"})
 """The operations whose bodies may be aws-chunked."""
-
-
 FORM_UPLOAD = "PostObject"
 
 
-def signs_its_form(request: Request) -> bool:
-    """Whether a request is authenticated by fields of a form: S3 has no other signature in a form
-    than that in a header."""
+def is_authenticated_by_form(request: Request) -> bool:
+    """Whether the signature of a request is in the fields of its form.
+
+    A form may be signed in a header instead, as any request, but not in its query (S3 developer
+    guide, "HTML forms").
+    """
     return (
         request.method == "POST"
         and request.level == BUCKET
@@ -174,7 +175,7 @@ class S3Application:
             request = parse(head.method, head.path, head.query, head.headers, buckets=self.buckets)
             name = request.bucket
             signed = None
-            if self._credentials is not None and not signs_its_form(request):
+            if self._credentials is not None and not is_authenticated_by_form(request):
                 signed = verify(request, self._credentials, now=time.time())
             operation = route(request)
             check_payload_mode(request, streaming_allowed=operation.name in UPLOADS)
@@ -235,9 +236,10 @@ class S3Application:
     async def _receive_form(
         self, request: Request, body: RequestBody, signed: Signed | None
     ) -> forms.FormUpload:
-        """Return the form of a request; its bucket is named only to who may know of it."""
+        """Receive the fields of a form, and check its signature and its policy."""
         if self._credentials is None or signed is not None:
-            # As for every write: what can be refused from the head is refused from it.
+            # As for every write, what can be refused from the head is refused before the body is
+            # invited. A form that is yet to be authenticated learns nothing about the buckets.
             self.writable(self.find(request.bucket or ""))
         return await forms.receive_form(request, body, self._credentials, signed=signed is not None)
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import attrs
@@ -49,10 +50,11 @@ class FormUpload:
         """
         size = 0
         largest = math.inf if self._sizes.largest is None else self._sizes.largest
-        async for piece in self._body.pieces():
-            size += len(piece)
-            if size <= largest:
-                yield piece
+        async with aclosing(self._body.pieces()) as pieces:
+            async for piece in pieces:
+                size += len(piece)
+                if size <= largest:
+                    yield piece
         await self._body.finish()
         check_size(self._sizes, size)
 
@@ -69,9 +71,10 @@ class _FormBody:
     """The digests of the whole body, if headers of the request have some."""
     _pieces: list[memoryview] = attrs.field(factory=list, init=False)
     """Content of the file that was received with the fields."""
+    _size: int = attrs.field(default=0, init=False)
+    """The number of bytes that were received."""
     _data: bytes = attrs.field(default=b"", init=False)
     """The bytes that were received last."""
-    _size: int = attrs.field(default=0, init=False)
     _start: int = attrs.field(default=0, init=False)
     """The position in them up to which they are decoded."""
 
