@@ -1,6 +1,7 @@
 """The ``worker`` command: help, imports, and the exit status of each kind of error."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -254,3 +255,30 @@ def test_an_unknown_option_gets_a_suggestion(place, arguments, says):
 
     assert (64, "") == (done.returncode, done.stdout)
     assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (("ls", "--nope", "--log-format", "json"), {}),
+        (("ls", "--nope", "--log-format=json"), {}),
+        (("ls",), {"WORKER_LOG_FORMAT": "json"}),
+        (("nope", "--log-format", "json"), {}),
+        (("run", "--nope"), {}),
+    ],
+    ids=["flag", "flag with =", "variable", "unknown command", "automatic"],
+)
+def test_an_invalid_command_line_is_an_event_in_the_json_log(place, arguments, environment):
+    """Although the options that choose the format cannot be parsed."""
+    environment = {"WORKER_LOG_FORMAT": "auto", **environment}
+    done = worker_process(*arguments, cwd=place.parent, env={**os.environ, **environment})
+
+    (event,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert ("worker.failed", 64, 64) == (event["event"], event["exit_code"], done.returncode)
+
+
+def test_an_invalid_command_line_is_text_where_the_log_is(place):
+    arguments = ("run", "--nope", "--log-format", "console")
+    done = worker_process(*arguments, cwd=place.parent)
+
+    assert done.stderr.startswith("Usage: worker run")

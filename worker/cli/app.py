@@ -165,6 +165,11 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
             decided()
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
+        if _logs_json(own):
+            from worker import telemetry
+
+            # Options that cannot be parsed have not configured it.
+            telemetry.configure("json")
         failures.report_usage(error)
         return failures.cause_of(error).exit_status
     except (click.Abort, KeyboardInterrupt):
@@ -177,6 +182,19 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
     except Exception as error:
         failures.report_error(error, debug=debug)
         return failures.cause_of(error).exit_status
+
+
+def _logs_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line that may be invalid asks for a log in JSON, or would get one."""
+    found = os.environ.get("WORKER_LOG_FORMAT", "auto")
+    for number, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag == "--log-format":
+            found = value if equals else "".join(arguments[number + 1 : number + 2])
+    if found != "auto":
+        return found == "json"
+    rows = [row for _, rows in SECTIONS for row in rows if row.name in arguments[:1]]
+    return any(row.serves_buckets for row in rows) and not sys.stderr.isatty()
 
 
 def open_standard_streams() -> None:
