@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+import trio.testing
 
 from worker.redaction import HIDDEN, Redactor
 from worker.supervisor.output import (
@@ -139,6 +140,26 @@ async def test_a_secret_that_is_partly_dropped_is_not_logged():
 
     assert "the end" == log.lines[-1]
     assert {HIDDEN} == {line for line in log.lines[:-1] if "not in the log" not in line}
+
+
+async def test_the_rest_of_a_line_whose_start_is_dropped_is_not_logged():
+    """The line may be longer than what is kept, which may start within a secret."""
+    secret = "".join(f"{number:04x}" for number in range(500)).encode()
+    log = Log(secret, is_open=False)
+    with trio.CancelScope() as scope:
+        async with open_pump(log.handler) as pump:
+            await write(pump.stdout, b"first\nsecond ")
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            await write(pump.stdout, (b"-" + secret) * (KEPT_BY_STOP // len(secret) * 2))
+            await write(pump.stdout, b"\nthe end\n")
+            scope.cancel()
+            trio.lowlevel.current_trio_token().run_sync_soon(log.opened.set)
+            await trio.sleep_forever()
+
+    first, second, gap, end = log.lines
+    assert ("first", "the end") == (first, end)
+    assert not second.removeprefix("second ").replace(HIDDEN, "").strip("-")
+    assert "not in the log" in gap
 
 
 async def test_both_streams_are_handled_in_the_order_of_printing():

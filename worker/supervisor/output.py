@@ -28,6 +28,9 @@ READ_AHEAD = 16 << 20
 logged is held back after these."""
 BATCH = 64 * 1024
 """Bytes up to which small reads are handled together."""
+PIECE_SIZE = 256
+"""Bytes that count for each piece of output besides its data. Streams that are written in turns, a
+few bytes at a time, have many pieces."""
 KEPT_BY_STOP = 1 << 20
 """Bytes of the read ahead output that are still handled when the run is stopped."""
 UNFINISHED_INTERVAL = 0.5
@@ -179,12 +182,18 @@ class _Backlog:
             piece = self._pieces.popleft()
             self._size -= len(piece.data)
             dropped[piece.stream] = dropped.get(piece.stream, 0) + len(piece.data) + piece.dropped
-        for piece in self._pieces:
-            if piece.stream in dropped and b"\n" in piece.data:
-                start = piece.data.index(b"\n") + 1
+        pieces, self._pieces = self._pieces, deque()
+        for piece in pieces:
+            if piece.stream in dropped:
+                newline = piece.data.find(b"\n")
+                start = len(piece.data) if newline < 0 else newline + 1
                 del piece.data[:start]
                 self._size -= start
-                piece.dropped += dropped.pop(piece.stream) + start
+                dropped[piece.stream] += start + piece.dropped
+                if newline < 0:
+                    continue
+                piece.dropped = dropped.pop(piece.stream)
+            self._pieces.append(piece)
         self._pieces.extend(_Piece(stream, bytearray(), count) for stream, count in dropped.items())
         self._notify()
 
