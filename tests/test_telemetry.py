@@ -1,11 +1,15 @@
 """The log: text on a terminal, JSON lines otherwise, and never a secret."""
 
 import base64
+import fcntl
 import gc
 import io
 import json
 import logging
+import os
+import struct
 import sys
+import termios
 import threading
 import warnings
 from contextlib import contextmanager
@@ -414,6 +418,7 @@ def test_on_a_terminal_a_line_without_an_end_is_not_logged():
         pytest.param("x" * 100, "x" * 39, id="ASCII"),
         pytest.param("計" * 30, "計" * 19, id="wide characters"),
         pytest.param("e\u0301" * 50, "e\u0301" * 39, id="combining characters"),
+        pytest.param("a\t" * 50, "a " * 19 + "a", id="tabs"),
     ],
 )
 def test_the_status_fits_on_one_line_of_the_terminal(monkeypatch, status, shown):
@@ -424,6 +429,44 @@ def test_the_status_fits_on_one_line_of_the_terminal(monkeypatch, status, shown)
     writer.show(status)
 
     assert telemetry.ERASE_LINE + shown == terminal.getvalue()
+
+
+def test_the_width_of_the_status_is_that_of_the_terminal_of_the_log(monkeypatch):
+    """Standard output may be a file."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    leader, follower = os.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    with open(leader, "rb", buffering=0) as shown, open(follower, "w") as terminal:
+        writer = telemetry.LineWriter(terminal)
+
+        writer.show("x" * 100)
+
+        assert telemetry.ERASE_LINE + "x" * 39 == shown.read(1000).decode()
+        assert 39 == writer.width()
+
+
+def test_a_terminal_without_a_status_line_has_lines_without_an_end(monkeypatch):
+    """A terminal that interprets no control sequences shows prompts, too."""
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    telemetry.configure("auto", "info", stream=terminal)
+
+    log_output("Password: ", unfinished=True)
+
+    assert terminal.getvalue().endswith("stdout ┆ Password: \n")
+
+
+def test_a_color_ends_with_the_line_of_the_command(monkeypatch):
+    """Otherwise what follows has it, and the terminal after the run."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    telemetry.configure("console", "info", stream=terminal)
+
+    log_output("plain\n\x1b[41mred\nplain")
+
+    plain, red, last = terminal.getvalue().splitlines()
+    assert red.endswith("\x1b[41mred\x1b[0m")
+    assert not [line for line in (plain, last) if "\x1b" in line]
 
 
 def test_lines_of_several_threads_are_not_mixed():

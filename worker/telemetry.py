@@ -13,6 +13,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -21,7 +22,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from worker.redaction import HIDDEN, redact, redact_bytes
-from worker.text import SECRET_NAME, escape_controls, shows_colors
+from worker.text import SECRET_NAME, escape_controls, reset_colors, shows_colors
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
@@ -29,6 +30,8 @@ FRAME = ("time", "level", "event", "exception")
 """Field names that the renderers look for."""
 DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 """A SHA-256 in hexadecimal; on a terminal its first 12 digits are shown."""
+DEFAULT_COLUMNS = 80
+"""Columns of a terminal that does not know its size, such as a serial line."""
 RECURRING_INTERVAL = 60.0
 """Seconds between two lines of an event that recurs."""
 ERASE_LINE = "\r\x1b[K"
@@ -129,7 +132,7 @@ class ConsoleRenderer:
         stream, bar = escape_controls(str(event["stream"])), "┆" if "unfinished" in event else "│"
         head = self._paint("2", f"{time} {stream:>6} {bar}")
         # The command may print colors, and nothing else that drives the terminal.
-        text = escape_controls(str(event["text"]), keep="\t\n", colors=True)
+        text = reset_colors(escape_controls(str(event["text"]), keep="\t\n", colors=True))
         return f"{head} " + text.replace("\n", f"\n{head} ")
 
     def _paint(self, code: str, text: str) -> str:
@@ -173,6 +176,17 @@ class LineWriter:
         """Whether the stream is a terminal that has not failed."""
         return self._stream is not None and self._stream.isatty()
 
+    def width(self) -> int:
+        """Return the columns for the status; the last one stays empty, so that no terminal wraps.
+
+        Standard output, of which ``shutil.get_terminal_size`` returns the width, may be a file.
+        """
+        with suppress(OSError, ValueError, AttributeError):
+            if self._stream is not None and "COLUMNS" not in os.environ:
+                columns = os.get_terminal_size(self._stream.fileno()).columns
+                return (columns or DEFAULT_COLUMNS) - 1
+        return shutil.get_terminal_size().columns - 1
+
     def __call__(self, *_args: Any) -> "LineWriter":
         """Return itself, as structlog's factory of loggers."""
         return self
@@ -184,9 +198,10 @@ class LineWriter:
 
     def show(self, status: str) -> None:
         """Keep *status* below the lines, cut to the width of the terminal; ``""`` removes it."""
-        width = shutil.get_terminal_size().columns - 1
+        width = self.width()
         with self._lock:
-            before, self._status = self._status, _cut(escape_controls(redact(status)), width)
+            status = escape_controls(redact(status).replace("\t", " "))
+            before, self._status = self._status, _cut(status, width)
             if before or self._status:
                 self._write(ERASE_LINE + self._status)
 
@@ -234,6 +249,7 @@ def configure(
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
+    has_status = terminal and not _is_dumb()
     if format == "console" or (format == "auto" and terminal):
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
         colors = terminal and shows_colors(os.environ)
@@ -248,7 +264,7 @@ def configure(
             stamp,
             structlog.processors.format_exc_info,
             redact_event,
-            *([drop_unfinished] if terminal and renderer is not render_json else []),
+            *([drop_unfinished] if has_status and renderer is not render_json else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -318,13 +334,17 @@ def is_console() -> bool:
     return isinstance(structlog.get_config()["processors"][-1], ConsoleRenderer)
 
 
+def _is_dumb() -> bool:
+    return os.environ.get("TERM") == "dumb"
+
+
 def status_line() -> LineWriter | None:
     """Return the writer of the status line; None unless the log is text on a terminal.
 
     None also on a terminal that interprets no control sequences, such as one of an editor.
     """
     writer = structlog.get_config()["logger_factory"]
-    if not isinstance(writer, LineWriter) or os.environ.get("TERM") == "dumb":
+    if not isinstance(writer, LineWriter) or _is_dumb():
         return None
     return writer if is_console() and writer.terminal else None
 

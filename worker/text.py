@@ -78,6 +78,13 @@ def escape_controls(text: str, *, keep: str = "\t", colors: bool = False) -> str
     )
 
 
+def reset_colors(text: str) -> str:
+    """Return *text* so that the colors of a line are not those of the next one, nor remain."""
+    if "\x1b" not in text:
+        return text
+    return "\n".join([line + "\x1b[0m" * ("\x1b" in line) for line in text.split("\n")])
+
+
 # --- names of secrets -----------------------------------------------------------------------------
 
 SECRET_NAME = re.compile(

@@ -12,7 +12,7 @@ import click
 from worker import __version__, errors
 from worker.errors import Cause
 from worker.redaction import redact
-from worker.text import escape_controls
+from worker.text import escape_controls, reset_colors
 
 INCOMPLETE = 1
 """Exit status of ``get`` if some keys cannot be files, and of ``verify`` if it finds damage."""
@@ -108,7 +108,6 @@ def print_error(text: str, *, colors: bool = False) -> None:
     if not _log_is_text():
         _log("worker.message", text=text)
         return
+    shown = escape_controls(redact(text), keep="\t\n", colors=colors)
     with suppress(OSError, ValueError):
-        print(
-            escape_controls(redact(text), keep="\t\n", colors=colors), file=sys.stderr, flush=True
-        )
+        print(reset_colors(shown), file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 """The status line of ``run``: time, state, datum, traffic, report, and a line without an end."""
 
-import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -80,7 +79,7 @@ async def with_status(
     def draw() -> None:
         if last is None:
             return
-        seconds, width = time.monotonic() - started, shutil.get_terminal_size().columns - 1
+        seconds, width = time.monotonic() - started, line.width()
         line.show(describe(last, report, seconds, buckets, unfinished, width=width))
 
     def watch(progress: Progress) -> None:
