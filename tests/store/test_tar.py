@@ -96,9 +96,14 @@ def test_an_archive_with_a_damaged_file_is_no_archive_for_its_reader(local):
     assert readers_fail(found.getvalue())
 
 
-def test_the_archive_of_no_file_is_valid(store):
+@pytest.mark.parametrize(
+    ("files", "path"),
+    [({}, ""), ({"folder/": b"", "other": b"1"}, "folder"), ({"folder/": b""}, "folder/")],
+    ids=["an empty commit", "an empty folder", "with a slash"],
+)
+def test_the_archive_of_no_file_is_valid(store, files, path):
     found = io.BytesIO()
-    write_tar(store, a_commit(store, {}), found)
+    write_tar(store, a_commit(store, files), found, path=path)
     found.seek(0)
 
     with tarfile.open(fileobj=found) as archive:
