@@ -66,7 +66,7 @@ def test_the_status_has_the_traffic_of_each_bucket_that_has_some():
     running = Progress(State.RUNNING, "command", 1, 1, 1)
     status = describe(running, {"progress": 0.4}, 1.0, buckets, width=100)
 
-    parts = ("running", "labresults 2 objects, 2.0 KiB", "out 1 object, 1 byte", "40%")
+    parts = ("running", "labresults 2 reads, 2.0 KiB", "out 1 object, 1 byte", "40%")
     assert status == " · ".join(("0:00:01", *parts))
 
 
@@ -118,11 +118,10 @@ TRAFFIC = {
     ("width", "expected"),
     [
         (
-            115,
-            "labresults 1,204 objects, 3.0 GiB · reference 1 object, 1.0 GiB · "
-            "out 5 objects, 50.0 KiB",
+            111,
+            "labresults 1,204 reads, 3.0 GiB · reference 1 read, 1.0 GiB · out 5 objects, 50.0 KiB",
         ),
-        (114, "labresults 3.0 GiB · reference 1.0 GiB · out 50.0 KiB"),
+        (110, "labresults 3.0 GiB · reference 1.0 GiB · out 50.0 KiB"),
         (80, "labresults 3.0 GiB · reference 1.0 GiB · out 50.0 KiB"),
         (60, "in 4.0 GiB · out 50.0 KiB"),
         (20, "in 4.0 GiB · out 50.0 KiB"),

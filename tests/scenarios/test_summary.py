@@ -56,7 +56,7 @@ def test_the_summary_of_a_success_tells_what_was_read_and_written(site, given):
     commit = done.out.strip()
     assert 1 == len(done.out.splitlines())
     said = " ".join(done.err.split())
-    assert f"s3://labresults: 1 object, 5 bytes of {given.name}" in said
+    assert f"s3://labresults: 1 read, 5 bytes of {given.name}" in said
     assert "s3://out: 1 object, 5 bytes" in said
     assert "1 file, 5 bytes on copy@master" in said
     assert str(site.root / "the lake") in said
@@ -280,5 +280,5 @@ def test_a_terminal_shows_traffic_while_the_command_runs(site):
 
     assert 0 == done.returncode
     status = [part for part in done.stdout.split("\r") if " · running" in part]
-    assert any("labresults 1 object, 5 bytes · out 1 object, 5 bytes" in part for part in status)
+    assert any("labresults 1 read, 5 bytes · out 1 object, 5 bytes" in part for part in status)
     assert "on copy@master" in done.stdout

@@ -106,12 +106,12 @@ def traffic(buckets: Mapping[str, BucketStatistics]) -> Iterator[list[str]]:
 def _moved(found: BucketStatistics | None, *, writes: bool) -> str:
     if found is None:
         return ""
-    count, size = (
-        (found.objects_written, found.bytes_written)
-        if writes
-        else (found.objects_read, found.bytes_read)
-    )
-    return f"{output.number(count, 'object')}, {output.size(size)}" if count or size else ""
+    if writes:
+        count, noun, size = found.objects_written, "object", found.bytes_written
+    else:
+        # Not objects: an object that is read in ranges is read several times.
+        count, noun, size = found.objects_read, "read", found.bytes_read
+    return f"{output.number(count, noun)}, {output.size(size)}" if count or size else ""
 
 
 def _datums(result: Result) -> str:
