@@ -21,6 +21,7 @@ import attrs
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from worker.log_stream import LogStream
 from worker.redaction import HIDDEN, redact, redact_bytes
 from worker.text import SECRET_NAME, escape_controls, reset_colors, shows_colors
 
@@ -167,14 +168,19 @@ class LineWriter:
     used by several threads.
     """
 
-    _stream: TextIO | None
+    _log: LogStream = attrs.field(converter=LogStream)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _status: str = attrs.field(default="", init=False)
 
     @property
     def terminal(self) -> bool:
         """Whether the stream is a terminal that has not failed."""
-        return self._stream is not None and self._stream.isatty()
+        return self.stream is not None and self.stream.isatty()
+
+    @property
+    def stream(self) -> TextIO | None:
+        """The stream; None after it has failed."""
+        return self._log.stream
 
     def width(self) -> int:
         """Return the columns for the status; the last one stays empty, so that no terminal wraps.
@@ -182,8 +188,8 @@ class LineWriter:
         Standard output, of which ``shutil.get_terminal_size`` returns the width, may be a file.
         """
         with suppress(OSError, ValueError, AttributeError):
-            if self._stream is not None and "COLUMNS" not in os.environ:
-                columns = os.get_terminal_size(self._stream.fileno()).columns
+            if self.stream is not None and "COLUMNS" not in os.environ:
+                columns = os.get_terminal_size(self.stream.fileno()).columns
                 return (columns or DEFAULT_COLUMNS) - 1
         return shutil.get_terminal_size().columns - 1
 
@@ -194,7 +200,9 @@ class LineWriter:
     def msg(self, line: str) -> None:
         """Write one line, or several."""
         with self._lock:
-            self._write(f"{ERASE_LINE}{line}\n{self._status}" if self._status else f"{line}\n")
+            shown = f"{ERASE_LINE}{line}\n{self._status}" if self._status else f"{line}\n"
+            self._log.put(shown)
+        self._log.drain()
 
     def show(self, status: str) -> None:
         """Keep *status* below the lines, cut to the width of the terminal; ``""`` removes it."""
@@ -203,17 +211,12 @@ class LineWriter:
             status = escape_controls(redact(status).replace("\t", " "))
             before, self._status = self._status, _cut(status, width)
             if before or self._status:
-                self._write(ERASE_LINE + self._status)
+                self._log.put(ERASE_LINE + self._status)
+        self._log.drain()
 
-    def _write(self, text: str) -> None:
-        if self._stream is None:
-            return
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):
-            # The terminal is closed, or nothing reads the pipe. There is no place to report it.
-            self._stream = None
+    def flush(self, timeout: float | None) -> bool:
+        """Wait up to *timeout* seconds until all lines are written; return whether they are."""
+        return self._log.flush(timeout)
 
     debug = info = warning = error = critical = msg
 
@@ -347,6 +350,12 @@ def status_line() -> LineWriter | None:
     if not isinstance(writer, LineWriter) or _is_dumb():
         return None
     return writer if is_console() and writer.terminal else None
+
+
+def line_writer() -> LineWriter | None:
+    """Return the writer of the log, if the log goes to standard error."""
+    writer = structlog.get_config()["logger_factory"] if structlog.is_configured() else None
+    return writer if isinstance(writer, LineWriter) and writer.stream is sys.stderr else None
 
 
 def logger() -> FilteringBoundLogger:

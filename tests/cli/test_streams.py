@@ -1,10 +1,13 @@
 """Commands with unusual standard streams and working directories."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,43 @@ def test_a_signal_stops_a_command_that_waits_for_the_store(place):
         _, err = process.communicate(timeout=30)
 
     assert (75, True) == (process.returncode, err.lstrip().startswith(b"worker: stopped"))
+
+
+def test_a_signal_stops_a_run_whose_log_nobody_reads(store, place, tmp_path):
+    """The log is full before the run starts, as with a pager that waits for its user."""
+    a_commit(store, {"a": b""})
+    started = tmp_path / "started"
+    command = ["sh", "-c", f"touch {started}; yes"]
+    document = {
+        "pipeline": {"name": "p"},
+        "input": {"pfs": {"repo": "labresults", "glob": "/", "s3": True}},
+        "transform": {"cmd": command},
+        "s3Out": True,
+    }
+    (tmp_path / "job.json").write_text(json.dumps(document))
+    result = tmp_path / "result.json"
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write_end, b"x" * 4096)
+    os.set_blocking(write_end, True)
+    options = ["--job", str(tmp_path / "job.json"), "--result", str(result)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", "run", *options],
+        stderr=write_end,
+        cwd=place.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    os.close(write_end)
+    while not started.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+
+    assert 75 == process.wait(timeout=60)
+    assert "stopped" == json.loads(result.read_text())["cause"]
+    os.close(read_end)
 
 
 def test_a_removed_working_directory_exits_with_66(shell):

@@ -125,6 +125,21 @@ async def test_a_stopped_run_logs_only_the_last_of_what_waits_for_the_log():
     assert log.lines[gap] in [f"… ({missing - end:,} bytes are not in the log)" for end in (0, 1)]
 
 
+async def test_a_stopped_run_ends_although_nobody_reads_the_log(autojump_clock):  # noqa: ARG001 - virtual time
+    """The thread that waits for the reader is abandoned."""
+    log = Log(is_open=False)
+    try:
+        with trio.CancelScope() as scope:
+            async with open_pump(log.handler) as pump:
+                os.write(pump.stdout, b"line\n")
+                await trio.sleep(1)
+                scope.cancel()
+                await trio.sleep_forever()
+        assert not log.lines
+    finally:
+        log.opened.set()
+
+
 async def test_a_secret_that_is_partly_dropped_is_not_logged():
     """The rest of it would not be recognized, so what is kept begins with a line."""
     secret = b"hunter22" * 1000

@@ -232,4 +232,9 @@ def main() -> NoReturn:
             f"worker: the working directory: {error.strerror}; cd to an existing directory"
         )
         sys.exit(Cause.UNRUNNABLE.exit_status)
-    sys.exit(call(sys.argv[1:], decided=interrupts.ignore))
+    status = call(sys.argv[1:], decided=interrupts.ignore)
+    interrupts.exit_at_signal(status)
+    if not failures.flush(status):
+        # Python would wait for the thread that still writes.
+        os._exit(status)
+    sys.exit(status)

@@ -18,6 +18,8 @@ INCOMPLETE = 1
 """Exit status of ``get`` if some keys cannot be files, and of ``verify`` if it finds damage."""
 BROKEN_PIPE = 141
 """Exit status that a shell reports for a program that SIGPIPE terminated."""
+FLUSH_TIMEOUT = 2.0
+"""Seconds to wait for the reader of the log after a signal."""
 
 # Outside a run, such an error is about a path that the user has named.
 PATH_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
@@ -98,6 +100,17 @@ def _log(event: str, **fields: object) -> None:
     telemetry.logger().error(event, **fields)
 
 
+def flush(status: int) -> bool:
+    """Wait until the log is written, but only seconds if a signal stopped the command.
+
+    Return whether it is written.
+    """
+    telemetry = sys.modules.get("worker.telemetry")
+    writer = None if telemetry is None else telemetry.line_writer()
+    is_stopped = status == Cause.STOPPED.exit_status
+    return writer is None or writer.flush(FLUSH_TIMEOUT if is_stopped else None)
+
+
 def print_error(text: str, *, colors: bool = False) -> None:
     """Print lines to standard error, with control characters escaped and secrets redacted.
 
@@ -109,5 +122,10 @@ def print_error(text: str, *, colors: bool = False) -> None:
         _log("worker.message", text=text)
         return
     shown = escape_controls(redact(text), keep="\t\n", colors=colors)
+    telemetry = sys.modules.get("worker.telemetry")
+    if telemetry is not None and (writer := telemetry.line_writer()) is not None:
+        # After the lines of the log that wait for their reader.
+        writer.msg(reset_colors(shown))
+        return
     with suppress(OSError, ValueError):
         print(reset_colors(shown), file=sys.stderr, flush=True)

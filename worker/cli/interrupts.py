@@ -66,6 +66,12 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def exit_at_signal(status: int) -> None:
+    """Make a signal end the wait for a reader of the log, with the exit status that is decided."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(status))
+
+
 def enforce() -> None:
     """Exit some seconds after a signal even if a library does not return to Python."""
     if not _Process.installed:

@@ -33,6 +33,8 @@ PIECE_SIZE = 256
 few bytes at a time, have many pieces."""
 KEPT_BY_STOP = 1 << 20
 """Bytes of the read ahead output that are still handled when the run is stopped."""
+LOG_TIMEOUT = 3.0
+"""Seconds for the log to take the rest of the output when the run is stopped."""
 UNFINISHED_INTERVAL = 0.5
 """Seconds between two looks at a line that has no end yet."""
 PIPE_TIMEOUT = 1.0
@@ -224,6 +226,9 @@ class OutputPump:
     _reading: trio.CancelScope = attrs.field(
         init=False, factory=partial(trio.CancelScope, shield=True)
     )
+    _handling: trio.CancelScope = attrs.field(
+        init=False, factory=partial(trio.CancelScope, shield=True)
+    )
     _looking: trio.CancelScope = attrs.field(
         init=False, factory=partial(trio.CancelScope, shield=True)
     )
@@ -247,9 +252,14 @@ class OutputPump:
                 await self._is_read.wait()
             self._reading.cancel()
             await self._is_read.wait()
+        stopped: float | None = None
         while not self._is_handled.is_set():
             if trio.current_effective_deadline() <= trio.current_time():
                 self._backlog.drop_to(KEPT_BY_STOP)
+                stopped = stopped or trio.current_time()
+                if trio.current_time() - stopped > LOG_TIMEOUT:
+                    # Nobody reads the log.
+                    self._handling.cancel()
             with trio.move_on_after(PIPE_TIMEOUT / 10, shield=True):
                 await self._is_handled.wait()
 
@@ -278,12 +288,14 @@ class OutputPump:
 
     async def handle(self) -> None:
         """Handle what is read, until all of it is handled."""
+        # Threads of its own: those that are abandoned must not take the place of others.
+        handle = partial(in_thread, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
         try:
-            with trio.CancelScope(shield=True):
+            with self._handling:
                 while (piece := await self._backlog.take()) is not None:
-                    await in_thread(piece.handle)
+                    await handle(piece.handle)
                 for stream in self._streams:
-                    await in_thread(stream.finish)
+                    await handle(stream.finish)
         finally:
             self._looking.cancel()
             self._is_handled.set()

@@ -1,0 +1,109 @@
+"""The stream of the log: the main thread never waits for its reader, other threads do."""
+
+import io
+import os
+import threading
+from contextlib import suppress
+
+import pytest
+
+from worker import log_stream
+from worker.log_stream import LogStream
+
+
+class Pipe:
+    """A log that goes to a pipe."""
+
+    def __init__(self) -> None:
+        self.read_end, write_end = os.pipe()
+        self.file = open(write_end, "w", encoding="utf-8")  # noqa: SIM115 - the fixture closes it
+        self.log = LogStream(self.file)
+
+    def write(self, text: str) -> None:
+        self.log.put(text)
+        self.log.drain()
+
+    def read(self, size: int) -> str:
+        found = b""
+        while len(found) < size:
+            found += os.read(self.read_end, 1 << 16)
+        return found.decode()
+
+
+@pytest.fixture
+def pipe():
+    """A pipe that nobody reads."""
+    found = Pipe()
+    yield found
+    os.close(found.read_end)
+    found.log.flush(10)
+    with suppress(OSError):
+        found.file.close()
+
+
+LINES = [f"line {number} é\n" for number in range(20_000)]
+"""More than a pipe holds."""
+
+
+def test_the_main_thread_does_not_wait_for_the_reader(pipe):
+    """What it has written is complete and in order once it is read."""
+    for line in LINES:
+        pipe.write(line)
+
+    assert not pipe.log.flush(0)
+    text = "".join(LINES)
+    assert text == pipe.read(len(text.encode()))
+    assert pipe.log.flush(None)
+
+
+def test_a_text_that_is_longer_than_a_pipe_is_written_in_pieces(pipe):
+    """A traceback, or a result."""
+    text = "é" * 200_000
+
+    pipe.write(text)
+
+    assert text == pipe.read(len(text.encode()))
+
+
+def test_another_thread_waits_for_the_reader_and_the_main_thread_does_not_wait_for_it(pipe):
+    """The lines of a command are held back, the events of a run are not."""
+    text = "x" * 200_000
+    thread = threading.Thread(target=pipe.write, args=(text,))
+    thread.start()
+
+    thread.join(0.2)
+    assert thread.is_alive()
+    pipe.write("end")
+
+    assert text + "end" == pipe.read(len(text) + 3)
+    thread.join()
+
+
+def test_what_nobody_reads_is_dropped_with_a_mark(pipe, monkeypatch):
+    """The memory for it has a bound."""
+    monkeypatch.setattr(log_stream, "MAX_PENDING", 1_000_000)
+    line = "x" * 999 + "\n"
+    for _ in range(2000):
+        pipe.write(line)
+
+    text = pipe.read(1_000_000)
+    assert pipe.log.flush(None)
+    pipe.write("end\n")
+
+    text += pipe.read(10)
+    assert "lines were not logged" in text
+    assert text.endswith("end\n")
+    assert text.count(line) + int(text.split("… (")[1].split()[0].replace(",", "")) == 2000
+
+
+def test_a_stream_that_fails_is_ignored():
+    """A job outlives its log."""
+    stream = io.StringIO()
+    stream.close()
+    log = LogStream(stream)
+
+    log.put("x")
+    log.drain()
+
+    assert log.stream is None
+    assert log.flush(None)

@@ -1,0 +1,137 @@
+"""A stream of the log: what the event loop writes waits in memory while nobody reads the stream."""
+
+import select
+import threading
+from collections import deque
+from typing import TextIO
+
+import attrs
+
+MAX_PENDING = 16 << 20
+"""Characters that wait for the reader of the stream. More of the main thread is dropped."""
+PIPE_BUF = 4096
+"""Bytes that a writable pipe takes at once (``pipe(7)``)."""
+LONGEST_CHARACTER = 6
+"""Bytes of the longest character of a text, escaped as ``\\udfff``."""
+
+
+@attrs.define(eq=False)
+class LogStream:
+    """Writes texts in the order of `put`, and ignores them once the stream fails.
+
+    The main thread runs the event loop, so it never waits: signals and timeouts have an effect also
+    while nobody reads the log. Other threads wait until what they have put is written.
+    """
+
+    _stream: TextIO | None
+    _pending: deque[str] = attrs.field(factory=deque, init=False)
+    _size: int = attrs.field(default=0, init=False)
+    _dropped: int = attrs.field(default=0, init=False)
+    _state: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    """Held for moments only, never while writing."""
+    _turn: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    """Held by the thread that writes."""
+    _helped: bool = attrs.field(default=False, init=False)
+    """Whether a thread writes what the main thread could not."""
+
+    @property
+    def stream(self) -> TextIO | None:
+        """The stream; None after it has failed."""
+        return self._stream
+
+    def put(self, text: str) -> None:
+        """Add *text* to what `drain` writes."""
+        with self._state:
+            if self._size > MAX_PENDING:
+                self._dropped += 1
+                return
+            if self._dropped:
+                text = f"… ({self._dropped:,} lines were not logged: nobody read them)\n{text}"
+                self._dropped = 0
+            self._pending.append(text)
+            self._size += len(text)
+
+    def drain(self) -> None:
+        """Write what waits; in the main thread, only what the stream takes at once."""
+        if threading.current_thread() is not threading.main_thread():
+            self._write_all()
+        elif not self._write_some():
+            self._start_helper()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait up to *timeout* seconds until all is written; return whether it is."""
+        if not self._pending and self._turn.acquire(blocking=False):
+            self._turn.release()
+            return True
+        helper = threading.Thread(target=self._write_all, daemon=True)
+        helper.start()
+        helper.join(timeout)
+        return not helper.is_alive()
+
+    def _write_all(self) -> None:
+        while True:
+            with self._turn:
+                while text := self._take():
+                    self._write(text)
+            # What was put before the turn ended, by a thread that does not wait for its turn.
+            if not self._pending:
+                return
+
+    def _write_some(self) -> bool:
+        """Write what the stream takes at once; return whether another thread writes the rest."""
+        while self._pending and self._turn.acquire(blocking=False):
+            try:
+                while self._pending:
+                    if not self._is_writable():
+                        return False
+                    self._write(self._take(PIPE_BUF))
+            finally:
+                self._turn.release()
+        return True
+
+    def _start_helper(self) -> None:
+        with self._state:
+            if self._helped:
+                return
+            self._helped = True
+        threading.Thread(target=self._help, daemon=True).start()
+
+    def _help(self) -> None:
+        while True:
+            self._write_all()
+            with self._state:
+                if not self._pending:
+                    self._helped = False
+                    return
+
+    def _take(self, limit: int | None = None) -> str:
+        """Remove and return the first text, at most *limit* bytes of it; ``""`` if none waits."""
+        with self._state:
+            if not self._pending:
+                return ""
+            text = self._pending.popleft()
+            if limit is not None:
+                length = limit if text.isascii() else limit // LONGEST_CHARACTER
+                if text[length:]:
+                    self._pending.appendleft(text[length:])
+                    text = text[:length]
+            self._size -= len(text)
+            return text
+
+    def _is_writable(self) -> bool:
+        try:
+            poll = select.poll()
+            poll.register(self._stream.fileno() if self._stream else -1, select.POLLOUT)
+            return bool(poll.poll(0))
+        except (OSError, ValueError, AttributeError):
+            return True  # No file, or a closed one.
+
+    def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            # The terminal is closed, or nothing reads the pipe. There is no place to report it.
+            self._stream = None
