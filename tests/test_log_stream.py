@@ -1,4 +1,4 @@
-"""The stream of the log: the main thread never waits for its reader, other threads do."""
+"""The stream of the log: only the lines of a command wait for its reader."""
 
 import io
 import os
@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from worker import log_stream
-from worker.log_stream import LogStream
+from worker.log_stream import LogStream, waiting_for_reader
 
 
 class Pipe:
@@ -45,7 +45,7 @@ LINES = [f"line {number} é\n" for number in range(20_000)]
 """More than a pipe holds."""
 
 
-def test_the_main_thread_does_not_wait_for_the_reader(pipe):
+def test_events_do_not_wait_for_the_reader(pipe):
     """What it has written is complete and in order once it is read."""
     for line in LINES:
         pipe.write(line)
@@ -65,10 +65,15 @@ def test_a_text_that_is_longer_than_a_pipe_is_written_in_pieces(pipe):
     assert text == pipe.read(len(text.encode()))
 
 
-def test_another_thread_waits_for_the_reader_and_the_main_thread_does_not_wait_for_it(pipe):
+def test_what_is_to_wait_for_the_reader_holds_nothing_else_back(pipe):
     """The lines of a command are held back, the events of a run are not."""
     text = "x" * 200_000
-    thread = threading.Thread(target=pipe.write, args=(text,))
+
+    def write():
+        with waiting_for_reader():
+            pipe.write(text)
+
+    thread = threading.Thread(target=write)
     thread.start()
 
     thread.join(0.2)

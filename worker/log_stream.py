@@ -3,24 +3,45 @@
 import select
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 import attrs
 
 MAX_PENDING = 16 << 20
-"""Characters that wait for the reader of the stream. More of the main thread is dropped."""
+"""Characters that wait for the reader of the stream. Beyond these, texts are dropped."""
 PIPE_BUF = 4096
 """Bytes that a writable pipe takes at once (``pipe(7)``)."""
 LONGEST_CHARACTER = 6
 """Bytes of the longest character of a text, escaped as ``\\udfff``."""
 
 
+class _Thread(threading.local):
+    """The state of each thread."""
+
+    waits = False
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def waiting_for_reader() -> Iterator[None]:
+    """Wait in this block until each text is written, so that its producer is held back."""
+    _thread.waits = True
+    try:
+        yield
+    finally:
+        _thread.waits = False
+
+
 @attrs.define(eq=False)
 class LogStream:
     """Writes texts in the order of `put`, and ignores them once the stream fails.
 
-    The main thread runs the event loop, so it never waits: signals and timeouts have an effect also
-    while nobody reads the log. Other threads wait until what they have put is written.
+    Nothing waits for the reader but what runs in `waiting_for_reader`: signals and timeouts have an
+    effect also while nobody reads the log.
     """
 
     _stream: TextIO | None
@@ -32,7 +53,7 @@ class LogStream:
     _turn: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     """Held by the thread that writes."""
     _helped: bool = attrs.field(default=False, init=False)
-    """Whether a thread writes what the main thread could not."""
+    """Whether a thread writes the rest of what did not wait."""
 
     @property
     def stream(self) -> TextIO | None:
@@ -52,8 +73,8 @@ class LogStream:
             self._size += len(text)
 
     def drain(self) -> None:
-        """Write what waits; in the main thread, only what the stream takes at once."""
-        if threading.current_thread() is not threading.main_thread():
+        """Write what the stream takes at once, or all in `waiting_for_reader`."""
+        if _thread.waits:
             self._write_all()
         elif not self._write_some():
             self._start_helper()

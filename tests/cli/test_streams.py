@@ -74,41 +74,78 @@ def test_a_signal_stops_a_command_that_waits_for_the_store(place):
     assert (75, True) == (process.returncode, err.lstrip().startswith(b"worker: stopped"))
 
 
-def test_a_signal_stops_a_run_whose_log_nobody_reads(store, place, tmp_path):
-    """The log is full before the run starts, as with a pager that waits for its user."""
+@pytest.fixture
+def unread(store, place, tmp_path):
+    """A function that starts a run of a line of shell, whose log is full and which nobody reads.
+
+    It returns the process and the path of its result.
+    """
     a_commit(store, {"a": b""})
-    started = tmp_path / "started"
-    command = ["sh", "-c", f"touch {started}; yes"]
-    document = {
-        "pipeline": {"name": "p"},
-        "input": {"pfs": {"repo": "labresults", "glob": "/", "s3": True}},
-        "transform": {"cmd": command},
-        "s3Out": True,
-    }
-    (tmp_path / "job.json").write_text(json.dumps(document))
-    result = tmp_path / "result.json"
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     with suppress(BlockingIOError):
         while True:
             os.write(write_end, b"x" * 4096)
     os.set_blocking(write_end, True)
-    options = ["--job", str(tmp_path / "job.json"), "--result", str(result)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "run", *options],
-        stderr=write_end,
-        cwd=place.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    started = []
+
+    def start(line):
+        document = {
+            "pipeline": {"name": "p"},
+            "input": {"pfs": {"repo": "labresults", "glob": "/", "s3": True}},
+            "transform": {"cmd": ["sh", "-c", line]},
+            "datumTries": 1,
+            "s3Out": True,
+        }
+        (tmp_path / "job.json").write_text(json.dumps(document))
+        result = tmp_path / "result.json"
+        options = ["--job", str(tmp_path / "job.json"), "--result", str(result)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker", "run", *options],
+            stderr=write_end,
+            cwd=place.parent,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        started.append(process)
+        return process, result
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
     os.close(write_end)
-    while not started.exists():
+    os.close(read_end)
+
+
+def _wait(condition, process):
+    while not condition():
         assert process.poll() is None
         time.sleep(0.05)
+
+
+def test_a_signal_stops_a_run_whose_log_nobody_reads(unread, tmp_path):
+    """As with a pager that waits for its user."""
+    started = tmp_path / "started"
+    process, result = unread(f"touch {started}; yes")
+    _wait(started.exists, process)
+
     process.send_signal(signal.SIGTERM)
 
     assert 75 == process.wait(timeout=60)
     assert "stopped" == json.loads(result.read_text())["cause"]
-    os.close(read_end)
+
+
+def test_a_signal_ends_the_wait_for_the_reader_of_the_log_and_keeps_the_result(unread):
+    """The exit status is that of the run, which has ended before."""
+    process, result = unread("exit 3")
+    _wait(lambda: result.exists() and json.loads(result.read_text())["cause"], process)
+
+    while process.poll() is None:
+        # It has no effect before the status is decided.
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+
+    assert (10, "command failed") == (process.returncode, json.loads(result.read_text())["cause"])
 
 
 def test_a_removed_working_directory_exits_with_66(shell):

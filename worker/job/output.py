@@ -6,6 +6,7 @@ import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from worker.log_stream import waiting_for_reader
 from worker.redaction import Redactor
 from worker.supervisor.output import OutputHandler
 
@@ -44,7 +45,9 @@ def log_output(
     unfinished = UnfinishedLog(log, trio.current_time)
 
     def log_lines(stream: str, lines: list[str]) -> None:
-        log.info("command.output", stream=stream, text="\n".join(lines))
+        # A command that prints faster than its log is read is held back.
+        with waiting_for_reader():
+            log.info("command.output", stream=stream, text="\n".join(lines))
 
     lines: dict[str, str] = {}
 
