@@ -58,9 +58,9 @@ def test_the_status_has_time_state_datum_try_and_report(progress, report, expect
 def test_the_status_has_the_traffic_of_each_bucket_that_has_some():
     """What was read from an input, and what was written to ``out``."""
     buckets = {
-        "labresults": BucketStatistics(reads=3, objects_read=2, bytes_read=2048),
+        "labresults": BucketStatistics(reads=3, get_requests=2, bytes_read=2048),
         "reference": BucketStatistics(reads=1),
-        "out": BucketStatistics(objects_read=5, objects_written=1, bytes_written=1),
+        "out": BucketStatistics(get_requests=5, objects_written=1, bytes_written=1),
     }
 
     running = Progress(State.RUNNING, "command", 1, 1, 1)
@@ -108,8 +108,8 @@ async def test_an_unfinished_line_is_drawn_at_once_and_only_until_it_is_finished
 
 
 TRAFFIC = {
-    "labresults": BucketStatistics(objects_read=1204, bytes_read=3 << 30),
-    "reference": BucketStatistics(objects_read=1, bytes_read=1 << 30),
+    "labresults": BucketStatistics(get_requests=1204, bytes_read=3 << 30),
+    "reference": BucketStatistics(get_requests=1, bytes_read=1 << 30),
     "out": BucketStatistics(objects_written=5, bytes_written=51200),
 }
 

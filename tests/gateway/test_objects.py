@@ -417,14 +417,14 @@ async def test_requests_rejections_and_payload_bytes_are_counted_by_bucket(gatew
     await in_thread(use)
 
     assert {
-        "labresults": BucketStatistics(reads=1, writes=1, refused=1, bytes_read=5, objects_read=1),
+        "labresults": BucketStatistics(reads=1, writes=1, refused=1, bytes_read=5, get_requests=1),
         "out": BucketStatistics(
             reads=2,
             writes=1,
             refused=1,
             bytes_read=2,
             bytes_written=5,
-            objects_read=1,
+            get_requests=1,
             objects_written=1,
         ),
     } == gateway.statistics().buckets
@@ -453,7 +453,7 @@ async def test_every_way_to_write_or_read_an_object_counts_it(gateway):
     await in_thread(use)
 
     out = gateway.statistics().buckets["out"]
-    assert (1, 3) == (out.objects_read, out.objects_written)
+    assert (1, 3) == (out.get_requests, out.objects_written)
 
 
 async def test_a_frozen_output_denies_writes_and_serves_reads(gateway):

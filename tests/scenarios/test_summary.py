@@ -76,7 +76,7 @@ def test_the_summary_is_an_event_of_a_log_in_json(site, given):
     )
     assert {"labresults": str(given.name)} == event["inputs"]
     assert (1, 5) == tuple(
-        event["buckets"]["labresults"][name] for name in ("objects_read", "bytes_read")
+        event["buckets"]["labresults"][name] for name in ("get_requests", "bytes_read")
     )
     assert ["ls", "show"] == [command.split()[1] for command in event["next"]]
 

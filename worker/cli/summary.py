@@ -110,7 +110,7 @@ def _moved(found: BucketStatistics | None, *, writes: bool) -> str:
         count, noun, size = found.objects_written, "object", found.bytes_written
     else:
         # Not objects: an object that is read in ranges is read several times.
-        count, noun, size = found.objects_read, "read", found.bytes_read
+        count, noun, size = found.get_requests, "read", found.bytes_read
     return f"{output.number(count, noun)}, {output.size(size)}" if count or size else ""
 
 

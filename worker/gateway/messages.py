@@ -115,7 +115,7 @@ class BucketStatistics:
     """Payload bytes sent to clients."""
     bytes_written: int = 0
     """Payload bytes received from clients by requests that succeeded."""
-    objects_read: int = 0
+    get_requests: int = 0
     """GetObject requests that succeeded: an object that is read in ranges counts for each range."""
     objects_written: int = 0
     """Objects created or replaced, by a PUT, a copy or the completion of a multipart upload."""
