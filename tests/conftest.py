@@ -1,6 +1,7 @@
-"""Options of the test suite, and isolation of the log between tests."""
+"""Options of the test suite, signals as on a terminal, and isolation of the log between tests."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,14 @@ def pytest_addoption(parser):
     """Choose how much is tried in ``tests/faults``, and on which server."""
     parser.addoption("--exhaustive", action="store_true", help="inject every fault everywhere")
     parser.addoption("--server", default="moto", help="moto, minio or versitygw")
+
+
+def pytest_configure():
+    """Receive SIGINT and SIGQUIT, which a shell ignores in programs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
