@@ -244,8 +244,8 @@ def test_an_unknown_command_gets_a_suggestion(name, suggestion):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("run", "--jbo", "job.json"), "'--job'"),
-        (("gc", "--olderthan", "0s"), "'--older-than'"),
+        (("run", "--jbo", "job.json"), "--job"),
+        (("gc", "--olderthan", "0s"), "--older-than"),
         (("--store", "./lake", "repos"), "Options follow the command: worker COMMAND --store …"),
     ],
     ids=["run", "gc", "before the command"],
