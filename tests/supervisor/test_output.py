@@ -1,4 +1,7 @@
+import fcntl
 import os
+import sys
+import termios
 import threading
 from collections.abc import Callable
 
@@ -7,6 +10,7 @@ import trio
 import trio.testing
 
 from worker.redaction import HIDDEN, Redactor
+from worker.supervisor import output
 from worker.supervisor.output import (
     KEPT_BY_STOP,
     PIPE_SIZE,
@@ -102,6 +106,32 @@ async def test_a_command_is_held_back_once_too_much_waits_for_the_log():
     assert written // 16 <= len(log.lines)
 
 
+def in_pipe(descriptor: int) -> int:
+    """Return the bytes of a pipe that were not read."""
+    found = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    return int.from_bytes(found, sys.byteorder)
+
+
+async def test_the_bound_holds_for_streams_that_are_written_in_turns(monkeypatch):
+    """Each write is a piece of its own, whose objects are larger than its data."""
+    monkeypatch.setattr(output, "READ_AHEAD", 50 * output.PIECE_SIZE)
+    log = Log(is_open=False)
+    turns = 0
+    async with open_pump(log.handler) as pump:
+        with trio.CancelScope() as full:
+            while turns < 200:
+                for descriptor in (pump.stdout, pump.stderr):
+                    os.write(descriptor, b"x\n")
+                    full.deadline = trio.current_time() + 1
+                    while in_pipe(descriptor):
+                        await trio.sleep(0.001)
+                turns += 1
+        log.opened.set()
+
+    assert turns <= 50
+    assert 2 * turns <= len(log.lines) <= 2 * (turns + 1)
+
+
 async def test_a_stopped_run_logs_only_the_last_of_what_waits_for_the_log():
     """Otherwise a signal would have no effect for as long as the log takes."""
     log = Log(is_open=False)
@@ -119,13 +149,13 @@ async def test_a_stopped_run_logs_only_the_last_of_what_waits_for_the_log():
     assert lines[: len(before)] == before
     assert lines[len(before)].startswith(cut)
     assert lines[-len(rest) :] == rest
-    assert KEPT_BY_STOP - 2 * READ_SIZE < sum(len(line) + 1 for line in rest) <= KEPT_BY_STOP
+    assert KEPT_BY_STOP - 3 * READ_SIZE < sum(len(line) + 1 for line in rest) <= KEPT_BY_STOP
     missing = sum(len(line) + 1 for line in lines[len(before) : -len(rest)]) - len(cut)
     # One less if the line before the gap is complete.
     assert log.lines[gap] in [f"… ({missing - end:,} bytes are not in the log)" for end in (0, 1)]
 
 
-async def test_a_stopped_run_ends_although_nobody_reads_the_log(autojump_clock):  # noqa: ARG001 - virtual time
+async def test_a_stopped_run_ends_although_the_log_has_no_reader(autojump_clock):  # noqa: ARG001 - virtual time
     """The thread that waits for the reader is abandoned."""
     log = Log(is_open=False)
     try:

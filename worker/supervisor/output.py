@@ -29,8 +29,8 @@ logged is held back after these."""
 BATCH = 64 * 1024
 """Bytes up to which small reads are handled together."""
 PIECE_SIZE = 256
-"""Bytes that count for each piece of output besides its data. Streams that are written in turns, a
-few bytes at a time, have many pieces."""
+"""Bytes that a piece of output counts besides its data, roughly those of its objects: two streams
+that are written in turns, a few bytes at a time, have many pieces."""
 KEPT_BY_STOP = 1 << 20
 """Bytes of the read ahead output that are still handled when the run is stopped."""
 LOG_TIMEOUT = 3.0
@@ -127,6 +127,11 @@ class _Piece:
     dropped: int = 0
     """Bytes of the stream before it that were dropped."""
 
+    @property
+    def size(self) -> int:
+        """The bytes of memory that the piece counts."""
+        return PIECE_SIZE + len(self.data)
+
     def handle(self) -> None:
         """Pass on the lines that the piece completes."""
         if self.dropped:
@@ -148,9 +153,11 @@ class _Backlog:
         last = self._pieces[-1] if self._pieces else None
         if last is not None and last.stream is stream and len(last.data) < BATCH:
             last.data += data
+            self._size += len(data)
         else:
-            self._pieces.append(_Piece(stream, bytearray(data)))
-        self._size += len(data)
+            piece = _Piece(stream, bytearray(data))
+            self._pieces.append(piece)
+            self._size += piece.size
         self._notify()
 
     async def take(self) -> _Piece | None:
@@ -160,7 +167,7 @@ class _Backlog:
                 return None
             await self._changed.wait()
         piece = self._pieces.popleft()
-        self._size -= len(piece.data)
+        self._size -= piece.size
         self._notify()
         return piece
 
@@ -182,7 +189,7 @@ class _Backlog:
         dropped: dict[_Stream, int] = {}
         while self._size > size:
             piece = self._pieces.popleft()
-            self._size -= len(piece.data)
+            self._size -= piece.size
             dropped[piece.stream] = dropped.get(piece.stream, 0) + len(piece.data) + piece.dropped
         pieces, self._pieces = self._pieces, deque()
         for piece in pieces:
@@ -190,13 +197,13 @@ class _Backlog:
                 newline = piece.data.find(b"\n")
                 start = len(piece.data) if newline < 0 else newline + 1
                 del piece.data[:start]
-                self._size -= start
                 dropped[piece.stream] += start + piece.dropped
                 if newline < 0:
                     continue
                 piece.dropped = dropped.pop(piece.stream)
             self._pieces.append(piece)
         self._pieces.extend(_Piece(stream, bytearray(), count) for stream, count in dropped.items())
+        self._size = sum(piece.size for piece in self._pieces)
         self._notify()
 
     def _notify(self) -> None:
@@ -258,7 +265,7 @@ class OutputPump:
                 self._backlog.drop_to(KEPT_BY_STOP)
                 stopped = stopped or trio.current_time()
                 if trio.current_time() - stopped > LOG_TIMEOUT:
-                    # Nobody reads the log.
+                    # The log has no reader.
                     self._handling.cancel()
             with trio.move_on_after(PIPE_TIMEOUT / 10, shield=True):
                 await self._is_handled.wait()
