@@ -32,7 +32,7 @@ class Pipe:
 
 @pytest.fixture
 def pipe():
-    """A pipe that nobody reads."""
+    """A pipe without a reader."""
     found = Pipe()
     yield found
     os.close(found.read_end)
@@ -84,7 +84,7 @@ def test_what_is_to_wait_for_the_reader_holds_nothing_else_back(pipe):
     thread.join()
 
 
-def test_what_nobody_reads_is_dropped_with_a_mark(pipe, monkeypatch):
+def test_beyond_a_bound_what_is_not_read_is_dropped_with_a_mark(pipe, monkeypatch):
     """The memory for it has a bound."""
     monkeypatch.setattr(log_stream, "MAX_PENDING", 1_000_000)
     line = "x" * 999 + "\n"

@@ -1,4 +1,4 @@
-"""A stream of the log: what the event loop writes waits in memory while nobody reads the stream."""
+"""A stream of the log: while it has no reader, the events of the run wait in memory."""
 
 import select
 import threading
@@ -41,7 +41,7 @@ class LogStream:
     """Writes texts in the order of `put`, and ignores them once the stream fails.
 
     Nothing waits for the reader but what runs in `waiting_for_reader`: signals and timeouts have an
-    effect also while nobody reads the log.
+    effect also while the log has no reader.
     """
 
     _stream: TextIO | None
@@ -67,7 +67,7 @@ class LogStream:
                 self._dropped += 1
                 return
             if self._dropped:
-                text = f"… ({self._dropped:,} lines were not logged: nobody read them)\n{text}"
+                text = f"… ({self._dropped:,} lines were not logged: the log was not read)\n{text}"
                 self._dropped = 0
             self._pending.append(text)
             self._size += len(text)

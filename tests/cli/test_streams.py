@@ -76,7 +76,7 @@ def test_a_signal_stops_a_command_that_waits_for_the_store(place):
 
 @pytest.fixture
 def unread(store, place, tmp_path):
-    """A function that starts a run of a line of shell, whose log is full and which nobody reads.
+    """A function that starts a run of a line of shell, whose log is full and has no reader.
 
     It returns the process and the path of its result.
     """
@@ -123,7 +123,7 @@ def _wait(condition, process):
         time.sleep(0.05)
 
 
-def test_a_signal_stops_a_run_whose_log_nobody_reads(unread, tmp_path):
+def test_a_signal_stops_a_run_whose_log_has_no_reader(unread, tmp_path):
     """As with a pager that waits for its user."""
     started = tmp_path / "started"
     process, result = unread(f"touch {started}; yes")

@@ -44,7 +44,7 @@ async def sh(script: str, *mounted: Mount, directory: Path | None = None) -> lis
     return lines
 
 
-async def test_a_command_sees_a_folder_at_another_path_and_nobody_else_does(source, tmp_path):
+async def test_a_command_sees_a_folder_at_another_path_and_no_other_process_does(source, tmp_path):
     target = tmp_path / "a" / "target"
     async with trio.open_nursery() as nursery:
         seen = []

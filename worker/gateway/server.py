@@ -577,8 +577,8 @@ class S3Stream:
             if uninvited:
                 # Whether the body follows is not known, and so where the next request begins.
                 response.headers.append((b"connection", b"close"))
-            patience = UNINVITED_TIMEOUT if uninvited else DISCARD_TIMEOUT
-            await self._send(response, send, patience, with_body=head.method != "HEAD")
+            discard_timeout = UNINVITED_TIMEOUT if uninvited else DISCARD_TIMEOUT
+            await self._send(response, send, discard_timeout, with_body=head.method != "HEAD")
         except ClientDisconnected:
             pass
         except Exception as error:
@@ -594,7 +594,7 @@ class S3Stream:
         self,
         response: Response,
         send: Callable[[events.Event], Awaitable[None]],
-        patience: float,
+        discard_timeout: float,
         *,
         with_body: bool,
     ) -> None:
@@ -615,6 +615,6 @@ class S3Stream:
             # The response is sent, but not ended: ending it would close a connection on which data
             # is arriving, the kernel would reset it, and the client would see the reset instead of
             # the response.
-            with trio.move_on_after(patience):
+            with trio.move_on_after(discard_timeout):
                 await self.body.discard()
         await send(events.EndBody(STREAM_ID))

@@ -255,8 +255,8 @@ async def _execute(
                 publishes = outcome.cause in (Cause.PUBLISHED, Cause.RECOVERED)
                 keeps = request.config.keep_failed and outcome.cause.exit_status != 0
                 if publishes or keeps:
-                    # From here on, a new request to write is told that the job has ended. Of a job
-                    # that commits nothing, a full disk is not to hide the reason.
+                    # From here on, a new request to write gets the error that the job has ended.
+                    # If nothing is committed, a full disk must not hide the reason of the failure.
                     output.bucket.close()
             finally:
                 if pool is not None:

@@ -1,4 +1,4 @@
-"""A private mount namespace: folders that a command sees at paths of its own, and nobody else.
+"""A private mount namespace: folders at paths that only a command sees.
 
 A process with CAP_SYS_ADMIN gets a mount namespace. Any other user gets one within a user
 namespace, where its uid and gid stay the same; the command loses the capabilities there when it
