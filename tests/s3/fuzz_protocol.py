@@ -36,8 +36,9 @@ from worker.s3.conditions import (
     read_conditions,
     write_conditions,
 )
+from worker.s3.digests import Digests
 from worker.s3.error_codes import S3Error
-from worker.s3.payload import FRAMINGS, Digests, Payload, parse_payload
+from worker.s3.payload import FRAMINGS, Payload, parse_payload
 from worker.s3.post_authentication import verify_form
 from worker.s3.request import parse
 from worker.s3.routing import route

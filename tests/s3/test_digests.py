@@ -8,7 +8,8 @@ import pytest
 from s3.protocol_builders import a_request, an_upload, raises_s3_error
 
 from worker.s3.checksums import ALGORITHMS, checksum_of
-from worker.s3.payload import Digests, parse_payload
+from worker.s3.digests import Digests
+from worker.s3.payload import parse_payload
 
 BODY = b"123456789" * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()

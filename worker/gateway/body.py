@@ -12,8 +12,9 @@ from worker.concurrency import open_plain_nursery
 from worker.gateway.http import RequestBody
 from worker.model import Upload
 from worker.s3.aws_chunked import ChunkedDecoder
+from worker.s3.digests import Digests
 from worker.s3.error_codes import S3Error
-from worker.s3.payload import MAX_UPLOAD, Digests, parse_payload, require_length, too_large
+from worker.s3.payload import MAX_UPLOAD, parse_payload, require_length, too_large
 from worker.store.blobs import Stage
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from worker.gateway.objects import deciding, stored_headers
 from worker.s3 import post_object as posting
 from worker.s3 import xml_responses
 from worker.s3.checksums import sent_checksum
-from worker.s3.payload import MAX_UPLOAD, Digests, Payload, parse_payload, require_length, too_large
+from worker.s3.digests import Digests
+from worker.s3.payload import MAX_UPLOAD, Payload, parse_payload, require_length, too_large
 from worker.s3.post_authentication import check_origin, is_signed_v4, verify_form
 from worker.s3.post_form import Form, FormDecoder, form_boundary
 from worker.s3.post_policy import Sizes, check_policy, check_size, parse_policy
