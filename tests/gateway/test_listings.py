@@ -120,14 +120,15 @@ async def test_the_configuration_of_a_bucket_is_canned(gateway, operation, expec
 
 async def test_head_bucket_describes_the_bucket(gateway):
     client = gateway.client()
-    found = await in_thread(lambda: client.head_bucket(Bucket="out"))
+    answer = await in_thread(lambda: client.head_bucket(Bucket="out"))
+    headers = answer["ResponseMetadata"]["HTTPHeaders"]  # older botocore drops the newer fields
 
-    assert ("us-east-1", False, "arn:aws:s3:::out") == (
-        found["BucketRegion"],
-        found["AccessPointAlias"],
-        found["BucketArn"],
+    assert ("us-east-1", "false", "arn:aws:s3:::out", "application/xml") == (
+        headers["x-amz-bucket-region"],
+        headers["x-amz-access-point-alias"],
+        headers["x-amz-bucket-arn"],
+        headers["content-type"],
     )
-    assert "application/xml" == found["ResponseMetadata"]["HTTPHeaders"]["content-type"]
 
 
 @pytest.mark.parametrize(
