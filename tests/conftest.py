@@ -19,11 +19,12 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
-    """Receive SIGINT and SIGQUIT, which a shell ignores in programs in the background."""
+    """Receive the signals that a shell ignores in programs in the background, and nohup."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
-        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
