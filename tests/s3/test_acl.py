@@ -4,7 +4,7 @@ import pytest
 from s3.protocol_builders import a_request, raises_s3_error
 
 from worker.s3.acl import check_acl
-from worker.s3.grants import check_headers
+from worker.s3.grants import check_grants
 
 ACCOUNT = "0123456789abcdef" * 4
 EVERYONE = "http://acs.amazonaws.com/groups/global/AllUsers"
@@ -42,7 +42,7 @@ GROUP = _grantee("Group", f"<URI>{EVERYONE}</URI>")
     ],
 )
 def test_a_valid_grant_is_accepted(value):
-    check_headers({"x-amz-grant-read": value})
+    check_grants({"x-amz-grant-read": value})
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_a_valid_grant_is_accepted(value):
 )
 def test_an_invalid_acl_in_headers_is_named(headers, fields, message):
     with raises_s3_error("InvalidArgument") as error:
-        check_headers(headers)
+        check_grants(headers)
 
     assert (fields, message) == (error().fields, error().message)
 
 
 def test_a_canned_acl_beside_grants_is_rejected():
     with raises_s3_error("InvalidRequest"):
-        check_headers({"x-amz-acl": "private", "x-amz-grant-read": f"id={ACCOUNT}"})
+        check_grants({"x-amz-acl": "private", "x-amz-grant-read": f"id={ACCOUNT}"})
 
 
 @pytest.mark.parametrize(

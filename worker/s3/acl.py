@@ -1,7 +1,7 @@
 """Requests of PutObjectAcl, which accepts only the access control list of every object."""
 
 from worker.s3.error_codes import S3Error
-from worker.s3.grants import check_group, check_headers, check_id, have_grants
+from worker.s3.grants import check_grants, check_group, check_id, have_grants
 from worker.s3.request import Request
 from worker.s3.xml_requests import Element, parse_xml
 from worker.s3.xml_responses import OWNER_ID
@@ -16,7 +16,7 @@ def check_acl(request: Request, body: bytes) -> None:
     AccessControlListNotSupported, and S3's errors for a request that is not one ACL:
     MissingSecurityHeader, UnexpectedContent, MalformedACLError, InvalidArgument, InvalidRequest.
     """
-    check_headers(request.headers)
+    check_grants(request.headers)
     canned = request.headers.get("x-amz-acl")
     if not canned and not have_grants(request.headers):
         if not body:

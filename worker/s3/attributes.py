@@ -8,7 +8,7 @@ from worker.model import Entry
 from worker.s3.checksums import COMPOSITE
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.list_parameters import MAX_PAGE
-from worker.s3.reads import check_key
+from worker.s3.reads import check_customer_key
 from worker.s3.request import Request
 from worker.s3.upload_listing import PartsQuery
 from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
@@ -42,7 +42,7 @@ def requested_attributes(request: Request) -> frozenset[str]:
 
 def attributes(request: Request, entry: Entry) -> bytes:
     """Return the document with the requested attributes of the object *entry*."""
-    check_key(request.headers)
+    check_customer_key(request.headers)
     names = requested_attributes(request)
     page = _attribute_parts_query(request)
     content = ""

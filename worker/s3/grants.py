@@ -32,7 +32,7 @@ def have_grants(headers: Mapping[str, str]) -> bool:
     return any(name.startswith(_HEADER) for name in headers)
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
+def check_grants(headers: Mapping[str, str]) -> None:
     """Reject an unknown canned ACL, one beside grants, and an invalid grant; raises S3Error."""
     canned = headers.get("x-amz-acl")
     if canned:

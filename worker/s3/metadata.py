@@ -9,7 +9,7 @@ import attrs
 
 from worker.s3 import header_text
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.grants import check_headers
+from worker.s3.grants import check_grants
 from worker.s3.request import Request
 
 MAX_TAGS = 10
@@ -118,7 +118,7 @@ _NO_ENCRYPTION = (
     "A header you provided implies functionality that is not implemented: this gateway does not "
     "encrypt objects with keys of their own."
 )
-_NOT_ENCRYPTED = "The encryption parameters are not applicable to this object."
+NOT_ENCRYPTED = "The encryption parameters are not applicable to this object."
 
 # Headers whose effect a client relies on are rejected, not ignored. x-amz-acl, the storage class
 # and the encryption "AES256" have no effect that a job could observe.
@@ -128,7 +128,7 @@ REJECTED_HEADERS: Mapping[str, tuple[str, str]] = {
     f"{_SSE}-customer-key-md5": ("NotImplemented", _NO_ENCRYPTION),
     f"{_SSE}-aws-kms-key-id": ("NotImplemented", _NO_ENCRYPTION),
     f"{_SSE}-context": ("NotImplemented", _NO_ENCRYPTION),
-    f"x-amz-copy-source-{_SSE[6:]}-customer-algorithm": ("InvalidRequest", _NOT_ENCRYPTED),
+    f"x-amz-copy-source-{_SSE[6:]}-customer-algorithm": ("InvalidRequest", NOT_ENCRYPTED),
 }
 
 _LOCK = "x-amz-object-lock-"
@@ -173,7 +173,7 @@ def check_supported(request: Request) -> None:
         if encryption.startswith("aws:"):
             raise S3Error("NotImplemented", _NO_ENCRYPTION, Header=_SSE)
         raise invalid_argument(_SSE, encryption, "The encryption method specified is not supported")
-    check_headers(headers)
+    check_grants(headers)
     storage_class = headers.get("x-amz-storage-class")
     if storage_class is not None and storage_class not in STORAGE_CLASSES:
         raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
@@ -233,7 +233,7 @@ def check_part_supported(request: Request) -> None:
             "include the appropriate encryption parameters.",
         )
     if any(name.startswith(f"x-amz-copy-source-{_SSE[6:]}-customer-") for name in request.headers):
-        raise S3Error("InvalidRequest", _NOT_ENCRYPTED)
+        raise S3Error("InvalidRequest", NOT_ENCRYPTED)
 
 
 def check_retention(request: Request) -> None:

@@ -5,11 +5,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from worker.s3.checksums import (
-    BY_HEADER,
-    only,
-    sent_checksum,
-)
+from worker.s3.checksums import BY_HEADER, only, sent_checksum
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
 

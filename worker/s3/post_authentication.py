@@ -1,11 +1,8 @@
 """Authentication of a form upload: its signature is that of its policy, in fields of the form."""
 
-import base64
-import hashlib
-import hmac
-import ipaddress
 from urllib.parse import urlsplit
 
+from worker.config import is_loopback
 from worker.s3 import signing
 from worker.s3.authentication import (
     CREDENTIAL_FORM,
@@ -80,7 +77,7 @@ def _verify_v4(policy: str, sent: list[str], credentials: Credentials, now: floa
     check_access_key(scope.access_key, credentials)
     key = signing.signing_key(credentials.secret_key, scope.date, scope.region, scope.service)
     if not signing.same(signing.sign(key, policy), signature.lower()):
-        raise _mismatch(scope.access_key, policy, signature)
+        raise signing.mismatch(scope.access_key, policy, signature)
     # A signing key is valid for seven days, whatever the policy says.
     if now > seconds + MAX_EXPIRES:
         raise S3Error("AccessDenied", "Invalid according to Policy: Policy expired.")
@@ -89,19 +86,8 @@ def _verify_v4(policy: str, sent: list[str], credentials: Credentials, now: floa
 def _verify_v2(policy: str, sent: list[str], credentials: Credentials, _now: float) -> None:
     access_key, signature = sent
     check_access_key(access_key, credentials)
-    digest = hmac.digest(credentials.secret_key.encode(), policy.encode(), hashlib.sha1)
-    if not signing.same(base64.b64encode(digest).decode(), signature):
-        raise _mismatch(access_key, policy, signature)
-
-
-def _mismatch(access_key: str, policy: str, signature: str) -> S3Error:
-    return S3Error(
-        "SignatureDoesNotMatch",
-        AWSAccessKeyId=access_key,
-        StringToSign=policy,
-        SignatureProvided=signature,
-        StringToSignBytes=policy.encode().hex(" "),
-    )
+    if not signing.same(signing.sign_v2(credentials.secret_key, policy.encode()), signature):
+        raise signing.mismatch(access_key, policy, signature)
 
 
 def check_origin(request: Request) -> None:
@@ -123,13 +109,6 @@ def check_origin(request: Request) -> None:
 def _is_local(origin: str) -> bool:
     try:
         host = urlsplit(origin).hostname or ""
-        return host == "localhost" or host.endswith(".localhost") or _is_loopback(host)
     except ValueError:
         return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.endswith(".localhost") or is_loopback(host)

@@ -12,9 +12,9 @@ from worker.s3 import header_text
 from worker.s3.checksums import ALGORITHMS, COMPOSITE
 from worker.s3.conditions import Verdict, check_read, etags, parse_date, read_conditions
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.metadata import DEFAULT_CONTENT_TYPE
+from worker.s3.metadata import DEFAULT_CONTENT_TYPE, NOT_ENCRYPTED
 from worker.s3.multipart import part_number
-from worker.s3.request import Request
+from worker.s3.request import CONDITIONS, Request
 from worker.s3.times import last_modified
 
 # Possessive quantifiers: with backtracking, 64 KiB of spaces would cost quadratic time.
@@ -72,7 +72,6 @@ _CHECKSUM_MODE = "x-amz-checksum-mode"
 _CUSTOMER_KEY = frozenset(
     f"x-amz-server-side-encryption-customer-{name}" for name in ("algorithm", "key", "key-md5")
 )
-CONDITIONAL = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
 
 # Query parameters that override stored headers.
 OVERRIDES: Mapping[str, str] = {
@@ -116,9 +115,9 @@ def read(request: Request, entry: Entry, *, now: float) -> ReadResponse:
     *now* is in seconds since 1970.
     """
     sent = request.headers
-    check_key(sent)
+    check_customer_key(sent)
     verdict = Verdict.PROCEED
-    if not CONDITIONAL.isdisjoint(sent):
+    if not CONDITIONS.isdisjoint(sent):
         conditions = read_conditions(sent, now=now)
         verdict = check_read(conditions, etag=entry.etag, modified=entry.modified)
     headers = [
@@ -156,12 +155,10 @@ def read(request: Request, entry: Entry, *, now: float) -> ReadResponse:
     return ReadResponse(206, headers, span.start, span.stop)
 
 
-def check_key(headers: Mapping[str, str]) -> None:
+def check_customer_key(headers: Mapping[str, str]) -> None:
     """Reject the customer's key of a read, since no object has one; raises InvalidRequest."""
     if not _CUSTOMER_KEY.isdisjoint(headers):
-        raise S3Error(
-            "InvalidRequest", "The encryption parameters are not applicable to this object."
-        )
+        raise S3Error("InvalidRequest", NOT_ENCRYPTED)
 
 
 def _add_stored_headers(headers: list[tuple[bytes, bytes]], request: Request, entry: Entry) -> None:

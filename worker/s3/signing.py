@@ -116,6 +116,11 @@ def sign(key: bytes, text: str) -> str:
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
+def sign_v2(secret_key: str, text: bytes) -> str:
+    """Return the SigV2 signature of a string to sign, in Base64."""
+    return base64.b64encode(hmac.digest(secret_key.encode(), text, "sha1")).decode()
+
+
 def same(expected: str, given: str) -> bool:
     """Compare two signatures in constant time."""
     return hmac.compare_digest(expected.encode(), given.encode())
@@ -273,10 +278,6 @@ def _resource_v2(request: Request) -> str:
 def check_v2(request: Request, credentials: Credentials, *, date: str, signature: str) -> Signed:
     """Verify a SigV2 signature; raises SignatureDoesNotMatch."""
     text = string_to_sign_v2(request, date)
-    digest = hmac.digest(
-        credentials.secret_key.encode(), text.encode("latin-1", "replace"), hashlib.sha1
-    )
-    expected = base64.b64encode(digest)
-    if not hmac.compare_digest(expected, signature.encode("utf-8", "replace")):
+    if not same(sign_v2(credentials.secret_key, text.encode("latin-1", "replace")), signature):
         raise mismatch(credentials.access_key, text, signature)
     return Signed(credentials.access_key)

@@ -53,10 +53,8 @@ def malformed(message: str | None = None) -> S3Error:
 def parse_xml(body: bytes, root: str | None) -> Element:
     """Parse a document with the root element *root*; raises no other error than S3Error.
 
-    None is any root element.
-
-    Namespaces are ignored, as in S3. A document type is rejected: its entities could expand without
-    bound, or read files.
+    *root* is None for any root element. Namespaces are ignored, as in S3. A document type is
+    rejected: its entities could expand without bound, or read files.
     """
     reader = _Reader()
     parser = expat.ParserCreate(namespace_separator=" ")
