@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import (
-    OPTIONS,
-    Config,
-    InvalidConfig,
-    load_config,
-    misspelled_variables,
-    settings_file,
-)
+from worker.config import OPTIONS, Config, InvalidConfig
+from worker.config_sources import load_config, misspelled_variables, settings_file
 from worker.store.repository import InvalidStore, open_store
 
 CONFIGURATION = Path(__file__).parents[1] / "config" / "worker.toml"

@@ -6,7 +6,8 @@ import click
 from worker.cli import failures
 from worker.cli import terminal as output
 from worker.cli.options import STORE, json_option, with_settings
-from worker.config import Config, parse_seconds
+from worker.config import Config
+from worker.config_sources import parse_seconds
 from worker.store import gc as garbage
 from worker.store import verify as verification
 from worker.store.journal import RESUME_LIMIT

@@ -11,7 +11,8 @@ import click
 from click.core import ParameterSource
 
 from worker import telemetry
-from worker.config import OPTIONS, load_config, misspelled_variables
+from worker.config import OPTIONS
+from worker.config_sources import load_config, misspelled_variables
 from worker.redaction import hide
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec
