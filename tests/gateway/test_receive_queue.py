@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from worker.gateway.http import ClientDisconnected
-from worker.gateway.server import QUEUED, ReceiveQueue
+from worker.gateway.receive_queue import QUEUED, ReceiveQueue
 
 
 async def test_queued_pieces_are_read_at_once():

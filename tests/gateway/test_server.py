@@ -13,6 +13,7 @@ from gateways import Running, a_plan, serving
 from trio.to_thread import run_sync as in_thread
 
 from worker.gateway import body, server
+from worker.gateway.receive_queue import ReceiveQueue
 
 HEAD_END = b"\r\n\r\n"
 
@@ -411,15 +412,15 @@ async def test_boto3_does_not_send_a_body_that_is_rejected_from_its_head(gateway
     """It takes a status line without a reason for no response to "Expect: 100-continue"."""
     client = gateway.client()
     received = []
-    put = server.ReceiveQueue.put
+    put = ReceiveQueue.put
 
-    async def record(queue: server.ReceiveQueue, data: bytes) -> None:
+    async def record(queue: ReceiveQueue, data: bytes) -> None:
         received.append(data)
         await put(queue, data)
 
     def use():
         client.put_object(Bucket="out", Key="k", Body=b"old")
-        monkeypatch.setattr(server.ReceiveQueue, "put", record)
+        monkeypatch.setattr(ReceiveQueue, "put", record)
         with pytest.raises(ClientError, match="PreconditionFailed"):
             client.put_object(Bucket="out", Key="k", Body=bytes(1 << 20), IfNoneMatch="*")
         return client.get_object(Bucket="out", Key="k")["Body"].read()

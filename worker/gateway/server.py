@@ -11,9 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
-from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import quote_from_bytes
 
 import attrs
 import h11
@@ -35,8 +33,10 @@ from worker.errors import WorkerError
 from worker.gateway.admin import create_admin
 from worker.gateway.application import S3Application
 from worker.gateway.connections import Connections, Slot, accept_connections, bound
+from worker.gateway.heads import normalize_request_line, with_reason
 from worker.gateway.http import ClientDisconnected, RequestHead, Response
 from worker.gateway.messages import Certificate
+from worker.gateway.receive_queue import ReceiveQueue
 from worker.s3.error_codes import S3Error
 from worker.s3.request import headers_too_large
 
@@ -55,16 +55,11 @@ RECEIVE_HEAD = 1 << 16
 """Bytes to receive where a request may begin: most are all head, and a buffer costs by its size."""
 RECEIVE_BODY = 1 << 19
 """Bytes to receive within a body; Hypercorn's own 64 KiB halves the speed of PUT."""
-QUEUED = 256 << 10
-"""Bytes of a body that are queued before the connection stops reading."""
-MANY_PIECES = 256
-"""Pieces of a body that are received before other tasks run."""
 DIRECT = 64 << 10
 """Bytes of a body from which it does not pass the parser; see `Protocol._receive_direct`."""
 
 MALFORMED: Mapping[int, str] = {501: "NotImplemented"}
 """The S3 error codes of malformed HTTP, by the parser's status; otherwise BadRequest."""
-REASONS = {b"%d" % status: status.phrase.encode() for status in HTTPStatus}
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 log = telemetry.logger()
@@ -410,34 +405,6 @@ class Protocol(H11Protocol):
         return wanted and self.connection.they_are_waiting_for_100_continue
 
 
-def with_reason(head: bytes) -> bytes:
-    """Return the head of a response with the reason phrase of its status, which h11 leaves out.
-
-    botocore, and so the AWS CLI, sends "Expect: 100-continue" with every body, and takes a status
-    line without a reason for no response: it would upload a body only to be rejected.
-    """
-    line, end, rest = head.partition(b"\r\n")
-    if not line.endswith(b" "):
-        return head
-    return line + REASONS.get(line.split()[-1], b"") + end + rest
-
-
-def normalize_request_line(data: bytes) -> bytes:
-    """Return *data*, which may start with a request line, so that the parser accepts it.
-
-    A client library sends the key of a HEAD as raw UTF-8, and methods are accepted in lower case. A
-    request line that is incomplete is left alone.
-    """
-    line, end, rest = data.partition(b"\r\n")
-    method, space, target = line.partition(b" ")
-    if not end or not method.isalpha() or not space:
-        return data
-    if not target.isascii():
-        printable = bytes(range(0x20, 0x7F)).decode()
-        target = quote_from_bytes(target, safe=printable).encode()
-    return method.upper() + space + target + end + rest
-
-
 class AdminStream(HTTPStream):
     """A request for an admin page; its body is ignored.
 
@@ -449,97 +416,6 @@ class AdminStream(HTTPStream):
         """Handle an event of the protocol."""
         if not isinstance(event, events.Body):
             await super().handle(event)
-
-
-@attrs.define(eq=False)
-class ReceiveQueue:
-    """The body of a request, between the task that reads the connection and the application.
-
-    Queued pieces are combined: a body may arrive byte by byte, and switching tasks costs more than
-    reading thousands of bytes. No task waits for one that is gone: after `close`, pieces are
-    dropped; after `disconnect`, queued pieces are read, then ClientDisconnected is raised.
-
-    A client may wait for ``100 Continue`` before it sends the body: `is_wanted` tells whether the
-    application reads it.
-    """
-
-    complete: bool = attrs.field(default=False, init=False)
-    """Whether the whole body has been received."""
-    closed: bool = attrs.field(default=False, init=False)
-    """Whether further pieces are dropped."""
-    _pieces: list[bytes] = attrs.field(factory=list, init=False)
-    _size: int = attrs.field(default=0, init=False)
-    _disconnected: bool = attrs.field(default=False, init=False)
-    _wanted: bool = attrs.field(default=False, init=False)
-    _decided: trio.Event = attrs.field(factory=trio.Event, init=False)
-    """Set when `_wanted` is final."""
-    _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-
-    async def put(self, data: bytes) -> None:
-        """Queue a piece of the body, as soon as there is space."""
-        while self._size >= QUEUED and not (self._disconnected or self.closed):
-            await self._changed.park()
-        if self.closed:
-            return
-        self._pieces.append(data)
-        self._size += len(data)
-        self._changed.unpark_all()
-        if len(self._pieces) % MANY_PIECES == MANY_PIECES - 1:
-            # A client that sends single bytes must not keep the event loop from others.
-            await trio.lowlevel.checkpoint()
-
-    async def is_wanted(self) -> bool:
-        """Wait for `read`, `decline` or `close`; whether the first of them was `read`."""
-        await self._decided.wait()
-        return self._wanted
-
-    def decline(self) -> None:
-        """Mark that the application has a response; a body that it did not read is not wanted."""
-        self._decided.set()
-
-    def end(self) -> None:
-        """Mark the end of the body."""
-        self.complete = True
-        self._changed.unpark_all()
-
-    def disconnect(self) -> None:
-        """Mark that the client has disconnected, or that the exchange is over."""
-        self._disconnected = True
-        self._changed.unpark_all()
-
-    def close(self) -> None:
-        """Drop all further pieces: the application has finished."""
-        self._decided.set()
-        self.closed = True
-        self._pieces.clear()
-        self._size = 0
-        self._changed.unpark_all()
-
-    async def read(self) -> bytes:
-        """Return all bytes that are queued, waiting for some; empty at the end of the body.
-
-        Raises ClientDisconnected.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._decided.is_set():
-            self._wanted = True
-            self._decided.set()
-        while not (self._pieces or self.complete or self._disconnected):
-            await self._changed.park()
-        if not self._pieces:
-            if not self.complete:
-                raise ClientDisconnected
-            return b""
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        self._changed.unpark_all()
-        return data
-
-    async def discard(self) -> None:
-        """Read the rest of the body and drop it; raises ClientDisconnected."""
-        while await self.read():
-            pass
 
 
 @attrs.define(eq=False)
