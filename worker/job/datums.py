@@ -1,12 +1,10 @@
-"""Datums of a run: files, command, attempts and output of each."""
+"""Datums of a run: the attempts at each, and what its failure means for the job."""
 
 import contextlib
-import os
 import random
 import signal
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import attrs
 import trio
@@ -15,18 +13,15 @@ from trio.to_thread import run_sync as in_thread
 from worker.errors import Cause, cause_of
 from worker.gateway.messages import GatewayPlan
 from worker.job.commands import CommandRunner
-from worker.job.datum_results import DatumResult, datum_name
+from worker.job.datum_files import DatumFiles
+from worker.job.datum_results import DatumResult
 from worker.job.disks import find_full_disk
-from worker.job.pfs import Inputs, NotAnOutput, SamePath, collect, fingerprint, materialize
-from worker.job.plan import Datum, Plan, Selection
+from worker.job.pfs import NotAnOutput, SamePath
+from worker.job.plan import Datum, Plan
 from worker.job.publish import Output
 from worker.job.result import RunRecord
-from worker.job.scratch import remove_tree
 from worker.job.state import Progress
-from worker.model import OUT
-from worker.spec.glob import Match
 from worker.store.checkout import KeyNotAFile
-from worker.store.repository import Store
 from worker.supervisor.command import CommandExit
 from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted
@@ -67,22 +62,15 @@ class DatumProcessor:
     """Processes the datums of a plan, one after the other."""
 
     plan: Plan
-    store: Store
+    files: DatumFiles
     output: Output
     gateway: GatewayPlan
     """What the gateway serves, and the files in which it reports a full disk."""
-    root: Path
-    """The folder of the file inputs and of ``out``."""
-    scratch: Path
     commands: CommandRunner
     record: RunRecord
     keep_failed: bool = False
     fail_fast: bool = False
     """Whether the first failed datum ends the job."""
-    _written_by: dict[str, Datum] = attrs.field(factory=dict, init=False)
-    """The datum that wrote each path of a file output; none that failed, whose is discarded."""
-    _materialized: dict[str, tuple[Match, bytes, int]] = attrs.field(factory=dict, init=False)
-    """By input: what is in its folder, the fingerprint of the folder, and its last change."""
 
     async def process_all(self) -> Outcome:
         """Process all datums, also after one has failed, unless its failure ends the job.
@@ -119,7 +107,7 @@ class DatumProcessor:
         log.info("datum.started", number=datum.number, of=self.plan.count, id=datum.id)
         started = time.monotonic()
         try:
-            await self.prepare(datum)
+            await self.files.prepare(datum)
         except KeyNotAFile as error:
             unusable = Failure(cause_of(error), str(error), retryable=False)
             self._log_failure(datum, unusable, 0)
@@ -146,65 +134,15 @@ class DatumProcessor:
                 return await self._give_up(datum, failure, attempt=attempt, started=started)
             self.output.bucket.roll_back()
             # A command that runs as root can change its inputs: each try has the commit's files.
-            await self.prepare(datum)
+            await self.files.prepare(datum)
             # Randomized, so that many workers do not retry at the same moment.
             delay, longest = BACKOFF
             await trio.sleep(min(longest, delay * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
 
-    async def prepare(self, datum: Datum) -> None:
-        """Materialize the inputs of a datum."""
-        for selection in datum.selections:
-            count = await in_thread(self._materialize, selection)
-            if count is not None:
-                self.commands.log.info(
-                    "datum.materialized",
-                    input=selection.input.spec.name,
-                    path=selection.match.path,
-                    files=count,
-                )
-
-    async def empty_output_folder(self) -> None:
-        """Create an empty ``/pfs/out`` for the command, if the output is files."""
-        if self.plan.spec.s3_out:
-            return
-        folder, identity = self.root / OUT, self.commands.identity
-        await in_thread(remove_tree, folder)
-        folder.mkdir()
-        folder.chmod(0o755)
-        if identity is not None:
-            os.chown(folder, identity.uid, identity.gid)
-
-    async def collect_output(self, datum: Datum) -> list[str]:
-        """Add the files of ``/pfs/out`` to the output, if the output is files; return their keys.
-
-        Raises NotAnOutput and SamePath.
-        """
-        return [] if self.plan.spec.s3_out else await in_thread(self._collect, datum)
-
-    def _materialize(self, selection: Selection) -> int | None:
-        """Materialize one input and return its number of files; None if it is still unchanged."""
-        name, check = selection.input.spec.name, trio.from_thread.check_cancelled
-        folder = self.root / name
-        if selection.input.spec.s3:
-            folder.mkdir(mode=0o555, exist_ok=True)
-            return None
-        match, mark, changed = self._materialized.pop(name, (None, b"", 0))
-        count = None
-        if match != selection.match or mark != fingerprint(folder, check=check):
-            remove_tree(folder)
-            count = materialize(self.store, selection, folder, spool=self.scratch, check=check)
-            # For a later datum, or another try.
-            is_kept = self.plan.count > 1 or self.plan.spec.datum_tries > 1
-            mark = fingerprint(folder, check=check) if is_kept else b""
-            # Its mode was the last to be set.
-            changed = folder.stat().st_ctime_ns
-        self._materialized[name] = selection.match, mark, changed
-        return count
-
     async def _attempt(self, datum: Datum, attempt: int) -> Failure | None:
         """Run the command once; return None if it succeeded."""
         transform = self.plan.spec.transform
-        await self.empty_output_folder()
+        await self.files.empty_output()
         for mark in (self.gateway.store_full, self.gateway.scratch_full):
             mark.unlink(missing_ok=True)
         handler = self.commands.handler(datum, attempt)
@@ -223,11 +161,11 @@ class DatumProcessor:
             self.record.tail.extend(handler.tail)
         if failure is None:
             try:
-                keys = await self.collect_output(datum)
+                keys = await self.files.collect_output(datum)
             except (NotAnOutput, SamePath) as error:
                 retryable = isinstance(error, NotAnOutput)
                 return Failure(Cause.COMMAND_FAILED, str(error), retryable=retryable)
-            self._written_by.update(dict.fromkeys(keys, datum))
+            self.files.claim(keys, datum)
         return failure
 
     async def _run(
@@ -261,7 +199,8 @@ class DatumProcessor:
                 f"and the command {exit}",
                 exit,
             )
-        full = find_full_disk(self.gateway, self.store, self.scratch, self.root)
+        files = self.files
+        full = find_full_disk(self.gateway, files.store, files.scratch, files.root)
         if full is not None:
             reason = f"{full}; {reason}"
             return Failure(Cause.NOT_PUBLISHED, reason, exit, retryable=False, ends_job=True)
@@ -280,14 +219,14 @@ class DatumProcessor:
         has_command = bool(self.plan.spec.transform.err_cmd) and is_recoverable
         if has_command and await self._recover(datum, failure, attempt):
             self.output.bucket.roll_back()
-            await self.empty_output_folder()
+            await self.files.empty_output()
             reason = {} if self.plan.count > 1 else {"reason": failure.reason}
             self.commands.log.warning("datum.recovered", number=datum.number, **reason)
             self.record.add_datum(_result(datum, "recovered", attempt, started, failure))
             return None
         if self.keep_failed and not self.record.datum_counts.failed:
             with contextlib.suppress(NotAnOutput, SamePath):
-                await self.collect_output(datum)
+                await self.files.collect_output(datum)
         self.record.add_datum(_result(datum, "failure", attempt, started, failure))
         return failure
 
@@ -330,32 +269,6 @@ class DatumProcessor:
                 "datum.not_recovered", number=datum.number, reason=failed.reason
             )
         return failed is None
-
-    def _collect(self, datum: Datum) -> list[str]:
-        """Add the files of ``/pfs/out`` to the output bucket and return their keys."""
-        bucket = self.output.bucket
-        places = {mount.target: mount.source for mount in self.commands.mounts}
-        if self.commands.root != self.root:
-            places[self.commands.root] = self.root
-        inputs = Inputs(
-            self.store,
-            self.root,
-            {each.input.spec.name: each.input for each in datum.selections},
-            {name: changed for name, (_, _, changed) in self._materialized.items()},
-            places,
-        )
-        epoch, check = bucket.epoch(), trio.from_thread.check_cancelled
-        out = self.root / OUT
-        reader = self.commands.file_reader(out, check)
-        files = collect(out, inputs, bucket.stage, spool=self.scratch, check=check, reader=reader)
-        keys = []
-        for entry in files:
-            if (first := self._written_by.get(entry.key)) is not None:
-                names = (datum_name(each.number, each.paths) for each in (first, datum))
-                raise SamePath(entry.key, *names)
-            bucket.add(entry, epoch=epoch)
-            keys.append(entry.key)
-        return keys
 
 
 def _result(

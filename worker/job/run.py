@@ -92,7 +92,7 @@ async def run_shell(
         datum = await _prepare_first(processor)
         exit = await processor.commands.run_on_terminal(datum, argv)  # noqa: A001 - of the shell
         if commit and exit.code == 0:
-            await processor.collect_output(datum)
+            await processor.files.collect_output(datum)
             return Outcome(Cause.PUBLISHED, code=0)
         if commit:
             return Outcome(
@@ -139,8 +139,8 @@ async def _prepare_first(processor: DatumProcessor) -> Datum:
     datum = next(processor.plan.datums(), None)
     if datum is None:
         raise Invalid("the job has no datum: the glob of an input matches nothing")
-    await processor.prepare(datum)
-    await processor.empty_output_folder()
+    await processor.files.prepare(datum)
+    await processor.files.empty_output()
     return datum
 
 

@@ -12,6 +12,7 @@ from worker.config import SECRETS_ROOT, Config
 from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
 from worker.job.commands import PASSED_TO_CONTAINERS, CommandRunner, EnvironmentTemplate
+from worker.job.datum_files import DatumFiles
 from worker.job.datums import DatumProcessor
 from worker.job.env_file import EnvFile
 from worker.job.paths import PFS, SECRETS, CommandPaths, command_paths
@@ -132,11 +133,9 @@ async def open_processor(
             commands = _in_containers(commands, engine, config, job_secrets, paths.root, scratch)
         yield DatumProcessor(
             plan=plan,
-            store=output.store,
+            files=DatumFiles(plan, output.store, output.bucket, paths.root, scratch, commands),
             output=output,
             gateway=served,
-            root=paths.root,
-            scratch=scratch,
             commands=commands,
             record=record,
             keep_failed=config.keep_failed,
