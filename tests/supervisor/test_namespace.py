@@ -113,7 +113,8 @@ async def test_a_mount_that_is_impossible_is_refused(source, tmp_path, target, r
 
 def test_a_trial_that_is_killed_refuses_every_mount(tmp_path, monkeypatch):
     """Filters of system calls may kill a process that tries."""
-    monkeypatch.setattr(mounts, "TRIAL", "import os; os.kill(os.getpid(), 9)")
+    trial = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(mounts, "TRIAL", trial)
 
     refused = refused_mounts([Mount(tmp_path, tmp_path / "a"), Mount(tmp_path, tmp_path / "b")])
     assert {tmp_path / "a", tmp_path / "b"} == set(refused)

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 
 import psutil
@@ -19,7 +18,7 @@ def agent():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         shim = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", SHIM, str(theirs.fileno())],
+            [*SHIM, str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
         )
         theirs.close()

@@ -22,11 +22,6 @@ from worker.supervisor.tree import (
     start_tree,
 )
 
-MAX_LINE = 64 * 1024
-"""Bytes that are kept of a line; programs exist that print a gigabyte without a newline."""
-TAIL_LINES = 20
-TAIL_LINE_LENGTH = 2000
-
 LINGER = 1.0
 """Seconds for descendants to exit by themselves after the command, such as ``> >(tee log)``."""
 

@@ -32,16 +32,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from worker.errors import CommandFailed, Unavailable
+from worker.supervisor.isolated import isolated_python
 from worker.system import keep_private, set_parent_death_signal
 from worker.text import kind_of_file
 
 if TYPE_CHECKING:
     from worker.supervisor.users import Identity
 
-PROGRAM = (
-    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
-    "from worker.supervisor.file_reader import main; main()"
-)
+PROCESS = isolated_python("worker.supervisor.file_reader")
 CHECK_INTERVAL = 0.2
 """Seconds between two checks for cancellation: a file system may block for ever."""
 OPEN_TIMEOUT = 300.0
@@ -161,7 +159,7 @@ class FileReader:
             number = str(theirs.fileno())
             # Descriptors 0 to 2 of the agent could be files that the user cannot reach by a path.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", PROGRAM, number, json.dumps(rights)],
+                [*PROCESS, number, json.dumps(rights)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -4,17 +4,14 @@ import csv
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
 
-# -I and -S keep the user's code and environment out of Python's import path, and with them this
-# package, so its folder is appended, behind Python's own.
-ISOLATED_PYTHON = (sys.executable, "-I", "-S", "-c")
-IMPORT_PATH = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
-TRIAL = IMPORT_PATH + "from worker.supervisor.namespace import main; main()"
+from worker.supervisor.isolated import isolated_python
+
+TRIAL = isolated_python("worker.supervisor.namespace")
 
 
 @attrs.frozen
@@ -47,7 +44,7 @@ def refused_mounts(mounts: Iterable[Mount]) -> Mapping[Path, str]:
     if not tried:
         return {}
     done = subprocess.run(
-        [*ISOLATED_PYTHON, TRIAL, json.dumps([each.to_json() for each in tried])],
+        [*TRIAL, json.dumps([each.to_json() for each in tried])],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

@@ -19,7 +19,8 @@ from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
 from worker.supervisor import cgroup as cgroups
 from worker.supervisor import mountpoints, namespace, procfs
-from worker.supervisor.mounts import IMPORT_PATH, ISOLATED_PYTHON, Mount
+from worker.supervisor.isolated import isolated_python
+from worker.supervisor.mounts import Mount
 from worker.supervisor.users import Identity
 
 
@@ -44,7 +45,7 @@ class Usage:
         )
 
 
-SHIM = IMPORT_PATH + "from worker.supervisor.shim import main; main()"
+SHIM = isolated_python("worker.supervisor.shim")
 KILL_TIMEOUT = 5.0
 """Seconds for a killed tree to exit; then it is left to the kernel."""
 REAP_INTERVAL = 2.0
@@ -196,7 +197,7 @@ async def start_tree(
     ours, theirs = socket.socketpair()
     with theirs:
         process = await trio.lowlevel.open_process(
-            [*ISOLATED_PYTHON, SHIM, str(theirs.fileno())],
+            [*SHIM, str(theirs.fileno())],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
