@@ -103,7 +103,7 @@ def _branches_of(store: Store, repo: Repo) -> list[BranchHead]:
 
 def _report_missing_store(store: Store) -> None:
     """Say that there is no store at a path, which may be mistyped."""
-    if store.backend.path("x") is not None and not store.exists():
+    if store.is_missing():
         failures.print_error(
             f"worker: {store.url} does not exist; the first `worker put` or job creates it"
         )

@@ -59,8 +59,7 @@ def _print_defect(defect: verification.Defect) -> None:
 def _open_existing_store(settings: Config) -> Store:
     """Open the store; raise StoreMissing for a directory that does not exist."""
     store = open_store(settings.store, settings.store_options)
-    # Of an object store, a prefix exists as soon as something is written to it.
-    if store.backend.path("x") is not None and not store.exists():
+    if store.is_missing():
         raise StoreMissing(store.url)
     return store
 

@@ -18,6 +18,7 @@ import attrs
 from worker.model import Entry
 from worker.store.ingest import (
     SMALL,
+    FileVersion,
     Found,
     Ingester,
     NotAFile,
@@ -25,6 +26,7 @@ from worker.store.ingest import (
     ProblemKind,
     content_type,
     not_a_file,
+    version_of,
 )
 from worker.store.source import REPLACED, is_in_place
 from worker.supervisor.file_reader import READING, FileReader, NotReadable
@@ -53,7 +55,9 @@ class _Unchanging:
             raise NotAFile(Problem.of(self._path, error)) from error
         self._left -= len(data)
         # A file that grows as fast as it is read would have no end.
-        if self._left < 0 or (not data and _version(os.fstat(self._fd)) != _version(self._before)):
+        if self._left < 0 or (
+            not data and version_of(os.fstat(self._fd)) != version_of(self._before)
+        ):
             raise NotAFile(Problem(self._path, CHANGED, ProblemKind.CHANGED))
         return data
 
@@ -68,7 +72,7 @@ class OutputFiles:
     reader: FileReader | None
     """None for a command in a container, whose paths and users are not those of this machine."""
     check: Callable[[], None]
-    _large: dict[tuple[int, ...], Entry] = attrs.field(factory=dict, init=False)
+    _large: dict[FileVersion, Entry] = attrs.field(factory=dict, init=False)
     """The entries of large files: hard links and repeated links share their bytes."""
 
     def add(self, found: Found) -> Entry:
@@ -131,17 +135,12 @@ class OutputFiles:
         return identity is None or identity.uid in (0, status.st_uid)
 
     def _store(self, found: Found, fd: int, status: os.stat_result) -> Entry:
-        known = self._large.get(_version(status))
+        known = self._large.get(version_of(status))
         if known is None:
             stream = _Unchanging(found.path, fd, status, self.check)
             entry = self.ingester.add_stream(found.key, stream)
             if entry.size > SMALL:
-                self._large[_version(status)] = entry
+                self._large[version_of(status)] = entry
         else:
             entry = attrs.evolve(known, key=found.key, headers=content_type(found.key))
         return attrs.evolve(entry, modified=time.time_ns() // 1_000_000)
-
-
-def _version(status: os.stat_result) -> tuple[int, ...]:
-    """Return what changes with the content of a file; no system call can set its ctime back."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

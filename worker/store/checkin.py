@@ -12,8 +12,8 @@ from typing import BinaryIO
 from worker.errors import Invalid
 from worker.model import BranchName, Commit, CommitName, Entry
 from worker.store.blobs import BlobReader, Stage
-from worker.store.ingest import Compared, Found, Ingester, NotAFile, Problem
-from worker.store.journal import Journal, open_journal, status_of
+from worker.store.ingest import Compared, Found, Ingester, NotAFile, Problem, version_of
+from worker.store.journal import Journal, open_journal
 from worker.store.publish import Draft, Guard, publish
 from worker.store.repository import Store
 from worker.store.source import KEY_LIMIT, SourceMissing, cannot_import, fault_of, files_below
@@ -193,10 +193,9 @@ class ContainsStore(Invalid):
 
 def _reject_store(store: Store, directory: Path) -> None:
     """Raise ContainsStore: a commit of the store would grow with itself."""
-    below = store.backend.path("x")
-    if below is None:
+    if store.folder is None:
         return
-    inner, outer = below.parent.resolve(), directory.resolve()
+    inner, outer = store.folder.resolve(), directory.resolve()
     # An empty store that does not exist yet is only created by this commit.
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise ContainsStore(directory, inner)
@@ -272,16 +271,16 @@ def _add(
     if found.key.endswith("/"):
         return ingester.add_file(found, known)
     try:
-        status = status_of(os.stat(found.path))
+        version = version_of(os.stat(found.path))
     except OSError:
         # The ingester reports it.
         return ingester.add_file(found, known, trust_mtime=trust_mtime)
-    entry = journal.find(found.key, status)
+    entry = journal.find(found.key, version)
     if entry is not None:
         return known if known is not None and _has_same_digests(known, entry) else entry
     entry = ingester.add_file(found, known, trust_mtime=trust_mtime)
     if entry is not known:
-        journal.add(found.key, status, entry, ingester.stage)
+        journal.add(found.key, version, entry, ingester.stage)
     return entry
 
 

@@ -64,6 +64,15 @@ class Found:
     is_link: bool = False
 
 
+FileVersion = tuple[int, int, int, int, int]
+"""Device, inode, size in bytes, mtime and ctime in nanoseconds: they change with the content."""
+
+
+def version_of(status: os.stat_result) -> FileVersion:
+    """Return the version of a file; no system call can set its ctime back."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 class ProblemKind(enum.Enum):
     """What a problem means for a repetition of the check-in."""
 
@@ -152,9 +161,9 @@ class Ingester:
                     return known
                 os.lseek(fd, 0, os.SEEK_SET)
             for _ in range(READS):
-                before = os.fstat(fd)
+                before = version_of(os.fstat(fd))
                 entry = self._add(found.key, lambda size: os.read(fd, size), started)
-                if _is_same_state(before, os.fstat(fd)):
+                if version_of(os.fstat(fd)) == before:
                     return entry
                 started = _now_ms()
                 os.lseek(fd, 0, os.SEEK_SET)
@@ -239,14 +248,6 @@ def _folder(key: str) -> Entry:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _is_same_state(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
-        other.st_size,
-        other.st_mtime_ns,
-        other.st_ctime_ns,
-    )
 
 
 def _is_older(path: str, known: Entry) -> bool:

@@ -31,6 +31,7 @@ import msgspec
 from worker.model import BranchName, Entry
 from worker.store.backends.base import Backend
 from worker.store.blobs import FOLDER, Stage
+from worker.store.ingest import FileVersion
 
 PREFIX = "worker-put-"
 LOCK = "lock"
@@ -42,15 +43,13 @@ RACY = 2.0
 """Seconds: a file that was changed less than this before it was read could change again without a
 difference in its times, which are coarse on some file systems."""
 
-Status = tuple[int, int, int, int, int]
-
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """A file that has been stored."""
 
     key: str
-    status: Status
-    """Device, inode, size in bytes, mtime and ctime in nanoseconds, before the file was read."""
+    version: FileVersion
+    """That of the file before it was read."""
     entry: Entry
 
 
@@ -93,20 +92,23 @@ class Journal:
         self._earlier = self._rows()
         self._next = next(self._earlier, None)
 
-    def find(self, key: str, status: Status) -> Entry | None:
+    def find(self, key: str, version: FileVersion) -> Entry | None:
         """Return the entry of a file that is stored and has not changed since, or None."""
         while self._next is not None and self._next.key < key:
             self._next = next(self._earlier, None)
         row = self._next
-        return row.entry if row is not None and (row.key, row.status) == (key, status) else None
+        return row.entry if row is not None and (row.key, row.version) == (key, version) else None
 
-    def add(self, key: str, status: Status, entry: Entry, stage: Stage) -> None:
-        """Record a file that was read after *status* was taken; flush *stage* if that is due."""
+    def add(self, key: str, version: FileVersion, entry: Entry, stage: Stage) -> None:
+        """Record a file that was read as *entry*, and had *version* before.
+
+        Flush *stage* if that is due.
+        """
         if self._folder is None:
             return
-        changed = max(status[3], status[4]) / 1e9
+        changed = max(version[3], version[4]) / 1e9
         if changed < entry.modified / 1000 - RACY:
-            self._pending.append(Row(key, status, entry))
+            self._pending.append(Row(key, version, entry))
         if self._pending and time.monotonic() >= self._due:
             self._checkpoint(stage)
 
@@ -133,11 +135,6 @@ class Journal:
         for _, same in groupby(merged, key=attrgetter("key")):
             *_, last = same
             yield last
-
-
-def status_of(found: os.stat_result) -> Status:
-    """Return what changes when a file does: the kernel sets the ctime at each change."""
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @contextlib.contextmanager

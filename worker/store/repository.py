@@ -174,10 +174,24 @@ class Store:
         """The location, for ``open_store`` in this process or another."""
         self.tree_cache = SegmentCache(cache)
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a store on this machine; None for any other store."""
+        below = self.backend.path("x")
+        return None if below is None else below.parent
+
     def exists(self) -> bool:
         """Whether there is a store: a folder, or at least one repo in an object store."""
-        path = self.backend.path("x")
-        return path.parent.exists() if path is not None else next(self.repos(), None) is not None
+        if self.folder is None:
+            return next(self.repos(), None) is not None
+        return self.folder.exists()
+
+    def is_missing(self) -> bool:
+        """Whether the folder of the store does not exist.
+
+        A prefix of an object store exists as soon as something is written to it.
+        """
+        return self.folder is not None and not self.folder.exists()
 
     def repos(self) -> Iterator[Repo]:
         """Yield every repo that was ever written to, sorted by project and name."""
