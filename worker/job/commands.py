@@ -11,8 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
 from worker.job.access import Access
+from worker.job.command_log import log_output
 from worker.job.env_file import EnvFile
-from worker.job.output import log_output
 from worker.job.plan import Datum, Plan
 from worker.redaction import Redactor
 from worker.spec.variables import is_known, is_variable

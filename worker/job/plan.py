@@ -11,7 +11,7 @@ import attrs
 
 from worker.config import Config
 from worker.errors import Misconfigured, NotFound
-from worker.job.identity import check_same_job
+from worker.job.same_job import check_same_job
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.spec.glob import Match, compile_glob
 from worker.spec.pipeline import JobSpec, PfsInput

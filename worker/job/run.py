@@ -24,10 +24,10 @@ from worker.errors import Cause, Invalid, NotFound, cause_of, is_not_writable
 from worker.gateway import launch
 from worker.gateway.pool import GatewayPool, open_pool
 from worker.job.datums import DatumProcessor, Outcome
-from worker.job.identity import check_same_job
 from worker.job.plan import Datum, Plan, Unrunnable, make_plan, open_job_store
 from worker.job.publish import Output, open_output, retry_hint
 from worker.job.result import Result, RunRecord
+from worker.job.same_job import check_same_job
 from worker.job.scratch import scratch_folder
 from worker.job.state import Event, Progress, Watch, unwatched
 from worker.job.workspace import open_processor

@@ -1,6 +1,6 @@
 """Lines of a command that have no end yet."""
 
-from worker.job.output import UnfinishedLog, log_output
+from worker.job.command_log import UnfinishedLog, log_output
 from worker.redaction import Redactor
 
 
