@@ -23,7 +23,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from worker.log_stream import LogStream
 from worker.redaction import HIDDEN, redact, redact_bytes
-from worker.text import SECRET_NAME, escape_controls, reset_colors, shows_colors
+from worker.text import SECRET_NAME, cut_to_width, escape_controls, reset_colors, shows_colors
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
@@ -145,20 +145,6 @@ def _field(value: Any) -> str:
     return repr(text) if not text or (" " in text and not isinstance(value, list | dict)) else text
 
 
-def _cut(text: str, width: int) -> str:
-    """Return as much of *text* as fits into *width* columns."""
-    if text.isascii():
-        return text[:width]
-    from wcwidth import wcwidth  # Most logs have no status line.
-
-    columns = 0
-    for index, character in enumerate(text):
-        columns += max(0, wcwidth(character))
-        if columns > width:
-            return text[:index]
-    return text
-
-
 @attrs.define(eq=False)
 class LineWriter:
     """Writes lines to a stream, and ignores them once the stream fails: a job outlives its log.
@@ -209,7 +195,7 @@ class LineWriter:
         width = self.width()
         with self._lock:
             status = escape_controls(redact(status).replace("\t", " "))
-            before, self._status = self._status, _cut(status, width)
+            before, self._status = self._status, cut_to_width(status, width)
             if before or self._status:
                 self._log.put(ERASE_LINE + self._status)
         self._log.drain()

@@ -52,6 +52,20 @@ def shows_colors(environment: Mapping[str, str]) -> bool:
     return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
+def cut_to_width(text: str, columns: int) -> str:
+    """Return as much of *text* as fits into *columns* of a terminal."""
+    if text.isascii():
+        return text[:columns]
+    from wcwidth import wcwidth  # Most processes show nothing on a terminal.
+
+    used = 0
+    for index, character in enumerate(text):
+        used += max(0, wcwidth(character))
+        if used > columns:
+            return text[:index]
+    return text
+
+
 # --- control characters ---------------------------------------------------------------------------
 
 # C0 and C1 controls, line separators, bidirectional overrides, and lone surrogates.

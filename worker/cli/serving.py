@@ -2,7 +2,6 @@
 
 import functools
 import os
-import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,10 +27,8 @@ from worker.cli.summary import Following
 from worker.config import Config
 from worker.job.result import Result
 from worker.job.run import RunRequest, run_gateway, run_shell
+from worker.spec.variables import is_variable
 from worker.text import shows_colors
-
-SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-"""A name that a shell can export (POSIX, "Name")."""
 
 
 @click.command()
@@ -108,7 +105,7 @@ def _run(start: Callable[..., Awaitable[Result]], request: RunRequest, **argumen
 def _print_exports(variables: Mapping[str, str]) -> None:
     for name, value in variables.items():
         # The name of an input need not be one that a shell can export. A program can still use it.
-        prefix = "export " if SHELL_NAME.fullmatch(name) else "# not a shell variable: "
+        prefix = "export " if is_variable(name) else "# not a shell variable: "
         click.echo(f"{prefix}{name}={shlex.quote(value)}")
     if output.on_terminal():
         output.print_line("# The gateway is running; Ctrl-C stops it.")

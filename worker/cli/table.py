@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 import attrs
-from wcwidth import wcswidth, wcwidth
+from wcwidth import wcswidth
+
+from worker.text import cut_to_width
 
 GAP = "  "
 SHORT_ID = 12
@@ -100,10 +102,4 @@ def _cut(text: str, width: int) -> str:
     """Return *text*, cut to *width* columns of a terminal with an ellipsis."""
     if wcswidth(text) <= width:
         return text
-    kept, used = "", 1
-    for character in text:
-        used += max(0, wcwidth(character))
-        if used > width:
-            break
-        kept += character
-    return kept.rstrip() + "…"
+    return cut_to_width(text, width - 1).rstrip() + "…"

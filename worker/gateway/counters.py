@@ -8,7 +8,7 @@ import attrs
 from worker.gateway.messages import BucketStatistics, Statistics
 
 FIELDS = tuple(field.name for field in attrs.fields(BucketStatistics))
-READS, WRITES, REFUSED, BYTES_READ, BYTES_WRITTEN, OBJECTS_READ, OBJECTS_WRITTEN = range(
+READS, WRITES, REFUSED, BYTES_READ, BYTES_WRITTEN, GET_REQUESTS, OBJECTS_WRITTEN = range(
     len(FIELDS)
 )
 WORD = 8
@@ -54,7 +54,7 @@ class Counters:
             self._table[row + (WRITES if writes else READS)] += 1
             self._table[row + REFUSED] += refused
             self._table[row + (BYTES_WRITTEN if writes else BYTES_READ)] += transferred
-            self._table[row + (OBJECTS_WRITTEN if writes else OBJECTS_READ)] += objects
+            self._table[row + (OBJECTS_WRITTEN if writes else GET_REQUESTS)] += objects
 
     def add_bytes_read(self, bucket: str, amount: int) -> None:
         """Count payload bytes that were sent after the response had started."""
