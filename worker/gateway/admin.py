@@ -32,7 +32,7 @@ def create_admin(application: S3Application) -> QuartTrio:
 
     @admin.get("/-/readyz")
     async def ready() -> Response:
-        """Report whether the buckets accept requests: 200, or 503 once the output is frozen."""
+        """Report whether the buckets accept requests: 200, or 503 once the output is closed."""
         if application.is_ready():
             return Response("ready\n", content_type=TEXT)
         return Response("the output is closed\n", 503, content_type=TEXT)
