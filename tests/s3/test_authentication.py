@@ -117,6 +117,7 @@ def test_sigv4_of_botocore_verifies(signer, key, params):
         "/out/a%20b",
         "/out?uploads&prefix=a",
         "/out/k?partNumber=1&uploadId=x",
+        "/out/k?response-cache-control=%E2%80%94_%C3%A9",
         *(f"/out?{name}" for name in sorted(set(HmacV1Auth.QSAOfInterest))),
     ],
 )
@@ -125,6 +126,33 @@ def test_sigv2_of_botocore_verifies(signer, target):
     request = _signed_by_botocore(signer(BOTO), "GET", f"http://{HOST}{target}")
 
     assert PAIR.access_key == verify(request, PAIR, now=_now()).access_key
+
+
+@pytest.mark.parametrize(
+    "signer", [S3SigV4Auth(BOTO, "s3", "eu-central-1"), HmacV1Auth(BOTO)], ids=["sigv4", "sigv2"]
+)
+def test_signed_headers_may_be_utf8(signer):
+    """Also where a character ends in a byte that is white space in Latin-1, as à and Å do."""
+    headers = {"x-amz-meta-name": "voilà Å"}
+    request = _signed_by_botocore(signer, "PUT", f"http://{HOST}/out/k", headers)
+
+    assert PAIR.access_key == verify(request, PAIR, now=_now()).access_key
+
+
+@pytest.mark.parametrize(
+    "signer", [S3SigV4Auth(BOTO, "s3", "eu-central-1"), HmacV1Auth(BOTO)], ids=["sigv4", "sigv2"]
+)
+def test_an_error_shows_what_was_signed_as_utf8(signer):
+    """The texts, and their bytes."""
+    headers = {"x-amz-meta-name": "Zoë"}
+    request = _signed_by_botocore(signer, "PUT", f"http://{HOST}/out/k?tagging=é", headers)
+    with raises_s3_error("SignatureDoesNotMatch") as error:
+        verify(request, Credentials(PAIR.access_key, "another"), now=_now())
+
+    shown = error().fields
+    text = "CanonicalRequest" if "CanonicalRequest" in shown else "StringToSign"
+    assert "x-amz-meta-name:Zoë" in shown[text]
+    assert shown[text].encode() == bytes.fromhex(shown[f"{text}Bytes"])
 
 
 AUTHORIZATION = (

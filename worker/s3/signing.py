@@ -141,9 +141,17 @@ def canonical_request(
         value = request.headers.get(name, "")
         if name == "host":
             value = request.host if host is None else host
-        lines.append(f"{name}:{' '.join(value.split())}")
+        lines.append(f"{name}:{_collapsed(value)}")
     lines += ["", ";".join(claim.signed_headers), claim.payload]
     return "\n".join(lines)
+
+
+def _collapsed(value: str) -> str:
+    """Return a header value with one space for each run of white space.
+
+    Not all white space of Latin-1: characters of UTF-8 such as ``à`` end in such a byte.
+    """
+    return b" ".join(value.encode("latin-1").split()).decode("latin-1")
 
 
 def canonical_query(query: Iterable[tuple[str, str]]) -> str:
@@ -182,17 +190,19 @@ def mismatch(access_key: str, text: str, signature: str, canonical: str | None =
     """Return SignatureDoesNotMatch with what a client needs to find its mistake.
 
     *text* is the string to sign, *signature* the one that was sent, and *canonical* the canonical
-    request of SigV4.
+    request of SigV4. They are decoded as Latin-1, as they were signed, and shown as UTF-8.
     """
+    signed = text.encode("latin-1", "replace")
     fields = {
         "AWSAccessKeyId": access_key,
-        "StringToSign": text,
+        "StringToSign": signed.decode("utf-8", "replace"),
         "SignatureProvided": signature,
-        "StringToSignBytes": text.encode("utf-8", "replace").hex(" "),
+        "StringToSignBytes": signed.hex(" "),
     }
     if canonical is not None:
-        fields["CanonicalRequest"] = canonical
-        fields["CanonicalRequestBytes"] = canonical.encode("utf-8", "replace").hex(" ")
+        signed = canonical.encode("latin-1", "replace")
+        fields["CanonicalRequest"] = signed.decode("utf-8", "replace")
+        fields["CanonicalRequestBytes"] = signed.hex(" ")
     return S3Error("SignatureDoesNotMatch", fields=fields)
 
 
@@ -254,7 +264,7 @@ def string_to_sign_v2(request: Request, date: str) -> str:
     """Return the string to sign of SigV2; *date* is the Date header, or the Expires parameter."""
     headers = request.headers
     amz = "".join(
-        f"{name}:{' '.join(value.split())}\n"
+        f"{name}:{_collapsed(value)}\n"
         for name, value in sorted(headers.items())
         if name.startswith("x-amz-")
     )
@@ -272,7 +282,8 @@ def _resource_v2(request: Request) -> str:
     if not sub:
         return path
     # A parameter without a value has no equals sign.
-    return f"{path}?" + "&".join(f"{name}={value}" if value else name for name, value in sub)
+    query = "&".join(f"{name}={value}" if value else name for name, value in sub)
+    return f"{path}?{query.encode().decode('latin-1')}"  # Decoded like the path and the headers.
 
 
 def check_v2(request: Request, credentials: Credentials, *, date: str, signature: str) -> Signed:
