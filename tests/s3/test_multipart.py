@@ -246,6 +246,15 @@ def test_malformed_headers_of_a_completion_are_reported_first(upload, headers, m
     assert message == error().message
 
 
+def test_another_checksum_type_is_reported_before_missing_checksums_of_the_parts():
+    """A composite upload, completed as a full object without the checksums of its parts."""
+    headers = {"x-amz-checksum-type": "FULL_OBJECT"}
+    with raises_s3_error("InvalidRequest") as error:
+        _complete(_listed(CRC32), CRC32, COMPOSITE, headers)
+
+    assert "was created using the COMPOSITE checksum mode" in error().message
+
+
 def test_invalid_part_names_upload_number_and_etag():
     with raises_s3_error("InvalidPart") as error:
         _complete([ListedPart(2, "abc")], UPLOADED)

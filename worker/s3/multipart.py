@@ -96,6 +96,7 @@ def complete(
     stated = _stated_checksum(request)
     expected_size = _stated_size(request)
     _check_order(listed, upload)
+    _check_type(request, upload)
     parts = tuple(_find_part(each, uploaded, upload) for each in listed)
     for part in parts[:-1]:
         if part.size < MIN_PART:
@@ -211,15 +212,8 @@ def _missing_checksum(upload: Upload, listed: ListedPart) -> S3Error:
     )
 
 
-def _check_object_checksum(
-    request: Request, stated: tuple[Algorithm, str] | None, upload: Upload, checksum: Checksum
-) -> None:
-    """Compare the checksum *stated* in the headers; raises InvalidRequest and BadDigest.
-
-    As in S3, a value is that of the full object only if the request has the checksum type
-    FULL_OBJECT, and any value in another algorithm than that of the upload is wrong. An upload
-    without an algorithm has no type, and values in other algorithms than its default are ignored.
-    """
+def _check_type(request: Request, upload: Upload) -> None:
+    """Reject another checksum type than that of the upload; raises InvalidRequest."""
     kind = checksum_type(request)
     if kind is not None and kind != upload.checksum_type:
         raise S3Error(
@@ -227,6 +221,17 @@ def _check_object_checksum(
             f"The upload was created using the {upload.checksum_type or 'null'} checksum mode. The "
             "complete request must use the same checksum mode.",
         )
+
+
+def _check_object_checksum(
+    request: Request, stated: tuple[Algorithm, str] | None, upload: Upload, checksum: Checksum
+) -> None:
+    """Compare the checksum *stated* in the headers; raises BadDigest.
+
+    As in S3, a value is that of the full object only if the request has the checksum type
+    FULL_OBJECT, and any value in another algorithm than that of the upload is wrong. An upload
+    without an algorithm has no type, and values in other algorithms than its default are ignored.
+    """
     if stated is None:
         return
     algorithm, value = stated
@@ -236,7 +241,8 @@ def _check_object_checksum(
         # SDKs may omit the number of parts at the end of a composite checksum.
         matches = value in (checksum.value, checksum.value.partition("-")[0])
     else:
-        matches = value == checksum.value and (kind is not None or upload.algorithm is None)
+        has_type = checksum_type(request) is not None
+        matches = value == checksum.value and (has_type or upload.algorithm is None)
     if not matches:
         raise S3Error(
             "BadDigest",
