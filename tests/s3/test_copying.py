@@ -5,6 +5,7 @@ from s3.protocol_builders import a_request, an_object, raises_s3_error
 
 from worker.s3.copying import CopySource, copied_metadata, copy_source
 
+PART = "/out/key?partNumber=1&uploadId=upload"
 SOURCE = an_object(
     headers={"content-type": "text/plain"}, metadata={"a": "1"}, tags={"colour": "red"}
 )
@@ -60,7 +61,6 @@ def test_an_invalid_copy_source_is_rejected_as_by_s3(value, part):
 @pytest.mark.parametrize(
     ("value", "code"),
     [
-        ("labresults/a?versionId=abc", "InvalidArgument"),
         ("arn:aws:s3:us-east-1:1:accesspoint/x/object/y", "InvalidArgument"),
         ("labresults/" + "k" * 1025, "KeyTooLongError"),
     ],
@@ -68,6 +68,27 @@ def test_an_invalid_copy_source_is_rejected_as_by_s3(value, part):
 def test_a_copy_source_that_is_not_supported_is_rejected(value, code):
     with raises_s3_error(code):
         _source(value)
+
+
+@pytest.mark.parametrize(
+    ("target", "version", "code", "message"),
+    [
+        ("/out/key", "", "InvalidArgument", "Version id cannot be the empty string"),
+        ("/out/key", "abc", "InvalidRequest", "Invalid Request"),
+        (PART, "", "InvalidArgument", "Version id cannot be the empty string"),
+        (PART, "abc", "InvalidArgument", "Invalid version id specified"),
+    ],
+    ids=["copy, empty", "copy, unknown", "part, empty", "part, unknown"],
+)
+def test_a_version_of_the_copy_source_is_rejected_as_by_s3(target, version, code, message):
+    """Except ``null``. The argument is the header, not versionId."""
+    source = {"x-amz-copy-source": f"labresults/a?versionId={version}"}
+    with raises_s3_error(code) as error:
+        copy_source(a_request("PUT", target, source))
+
+    argument = {"ArgumentName": "x-amz-copy-source", "ArgumentValue": version}
+    assert message == error().message
+    assert (argument if code == "InvalidArgument" else {}) == error().fields
 
 
 def _copied(headers=None, *, target="/out/other"):

@@ -80,6 +80,7 @@ def test_method_target_and_headers_determine_the_operation(method, target, heade
         pytest.param(
             "POST", "/out/k?uploads&versionId=null", "InvalidArgument", id="version of an upload"
         ),
+        pytest.param("PUT", "/out/k?versionId=null", "InvalidArgument", id="version of a write"),
         pytest.param("GET", "/out?partNumber=1", "InvalidRequest", id="part of a bucket"),
         pytest.param("DELETE", "/out?uploadId=1", "InvalidRequest", id="upload without a key"),
         pytest.param("POST", "/out?restore", "UserKeyMustBeSpecified", id="restore without a key"),
@@ -196,9 +197,16 @@ def test_only_a_copy_has_a_copy_source(method, target):
 
 
 @pytest.mark.parametrize(
-    ("method", "target"), [("GET", "/out/k"), ("HEAD", "/out/k"), ("GET", "/out")]
+    ("method", "target"),
+    [
+        ("GET", "/out/k"),
+        ("HEAD", "/out/k"),
+        ("GET", "/out"),
+        ("PUT", "/out/k?partNumber=1&uploadId=1"),
+    ],
 )
-def test_reads_do_not_accept_an_encryption(method, target):
+def test_reads_and_parts_do_not_accept_an_encryption(method, target):
+    """That of a part is the encryption of its upload."""
     name = "x-amz-server-side-encryption"
     with raises_s3_error("InvalidArgument") as error:
         route(a_request(method, target, {name: "AES256"}))

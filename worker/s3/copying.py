@@ -36,15 +36,15 @@ class CopySource:
 
 
 def copy_source(request: Request) -> CopySource:
-    """Parse x-amz-copy-source; raises InvalidArgument and KeyTooLongError.
+    """Parse x-amz-copy-source; raises InvalidArgument, InvalidRequest and KeyTooLongError.
 
     The value may start with a slash. It is percent-encoded, and ``+`` is a space. The version is
     removed before the rest is decoded.
     """
     value = request.headers.get(COPY_SOURCE, "")
-    name, _, version = value.partition("?versionId=")
-    if version not in ("", "null"):
-        raise invalid_argument("versionId", version, "Invalid version id specified")
+    name, has_version, version = value.partition("?versionId=")
+    if has_version and version != "null":
+        raise _invalid_version(request, version)
     if _BROKEN_ESCAPE.search(name):
         raise _invalid("encoding")
     try:
@@ -66,6 +66,15 @@ def copy_source(request: Request) -> CopySource:
     if len(key.encode()) > MAX_KEY:
         raise S3Error("KeyTooLongError", Size=len(key.encode()), MaxSizeAllowed=MAX_KEY)
     return CopySource(bucket, key)
+
+
+def _invalid_version(request: Request, version: str) -> S3Error:
+    """Return the error for a version other than ``null``, in the words of S3."""
+    if not version:
+        return invalid_argument(COPY_SOURCE, version, "Version id cannot be the empty string")
+    if "uploadId" not in request.params:
+        return S3Error("InvalidRequest")
+    return invalid_argument(COPY_SOURCE, version, "Invalid version id specified")
 
 
 def _invalid(part: str) -> S3Error:

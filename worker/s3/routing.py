@@ -345,7 +345,7 @@ def route(request: Request) -> Operation:
         if _matches(operation, request):
             if operation.canned == NOT_ALLOWED:
                 break
-            _check_headers(request)
+            _check_headers(request, operation)
             if request.params:
                 _check_part(request, operation)
             return operation
@@ -380,8 +380,8 @@ def _method_not_allowed(request: Request, level: str, found: str | None) -> S3Er
     )
 
 
-def _check_headers(request: Request) -> None:
-    """Reject an expected owner that is no account, and headers of other operations."""
+def _check_headers(request: Request, operation: Operation) -> None:
+    """Reject an expected owner that is no account, and headers that the operation does not have."""
     for name in _OWNERS:
         owner = request.headers.get(name)
         if owner and not _ACCOUNT.fullmatch(owner):
@@ -390,7 +390,9 @@ def _check_headers(request: Request) -> None:
                 "The value of the expected bucket owner parameter must be an AWS Account ID... "
                 f"[{owner}]",
             )
-    if ENCRYPTION in request.headers and request.method in ("GET", "HEAD"):
+    if ENCRYPTION in request.headers and (
+        request.method in ("GET", "HEAD") or operation.name == "UploadPart"
+    ):
         raise invalid_argument(
             ENCRYPTION,
             request.headers[ENCRYPTION],

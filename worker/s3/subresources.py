@@ -128,7 +128,8 @@ def _check_version(request: Request, found: str | None) -> None:
         return
     if request.level == BUCKET and request.method == "POST" and found is None:
         return  # The fields of an HTML form name the object.
-    if request.level == BUCKET or found in _WITHOUT_VERSIONS:
+    writes_object = request.method == "PUT" and found is None
+    if request.level == BUCKET or found in _WITHOUT_VERSIONS or writes_object:
         raise invalid_argument("versionId", version, _NO_VERSION)
     if not version:
         raise invalid_argument("versionId", version, "Version id cannot be the empty string")
