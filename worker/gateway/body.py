@@ -38,7 +38,7 @@ BATCH = 1 << 20
 async def receive_document(context: "Context") -> bytes:
     """Return the verified XML body of a request, of at most 8 MiB; raises S3Error."""
     payload = parse_payload(context.request, streaming_allowed=False)
-    digests = Digests.of_request(context.request, payload)
+    digests = Digests.of_request(context.request, payload, document=True)
     document = bytearray()
     while data := await context.body.read():
         document += data

@@ -42,9 +42,11 @@ class Digests:
         announced: tuple[str, ...] = (),
         algorithm: str = DEFAULT_ALGORITHM,
         upload: Upload | None = None,
+        document: bool = False,
     ) -> None:
         self.size = 0
         self._upload = upload
+        self._document = document
         self._content_md5 = content_md5
         self._content_sha256 = content_sha256
         self._expected = dict(expected or {})
@@ -60,11 +62,17 @@ class Digests:
 
     @classmethod
     def of_request(
-        cls, request: Request, payload: Payload, *, upload: Upload | None = None
+        cls,
+        request: Request,
+        payload: Payload,
+        *,
+        upload: Upload | None = None,
+        document: bool = False,
     ) -> "Digests":
         """Return the digests that a request requires; raises S3Error for invalid headers.
 
-        *upload* is the multipart upload of a part.
+        *upload* is the multipart upload of a part, and *document* says that the body is not the
+        content of an object, but an XML document.
         """
         headers = request.headers
         # The checksum of CompleteMultipartUpload is that of the object, not of the request body.
@@ -92,6 +100,7 @@ class Digests:
             announced=payload.announced,
             algorithm=algorithm,
             upload=upload,
+            document=document,
         )
 
     def update(self, data: bytes | memoryview) -> None:
@@ -119,12 +128,12 @@ class Digests:
         if self._content_sha256 not in (None, self.sha256):
             raise sha256_mismatch(self._content_sha256 or b"", self.sha256)
         if self._content_md5 is not None and self._content_md5 != self._md5.digest():
-            # S3 writes the digest that was sent in hex, but that of a part in Base64.
-            sent = self._content_md5
+            # S3 writes the digest that was sent in hex, but that of a part or document in Base64.
+            sent, is_object = self._content_md5, self._upload is None and not self._document
             raise S3Error(
                 "BadDigest",
                 "The Content-MD5 you specified did not match what we received.",
-                ExpectedDigest=sent.hex() if self._upload is None else encode(sent),
+                ExpectedDigest=sent.hex() if is_object else encode(sent),
                 CalculatedDigest=encode(self._md5.digest()),
             )
         for name, digest in self._expected.items():
