@@ -35,6 +35,8 @@ READS = [
         {"range": "bytes=0-1"},
         "/out/parts?partNumber=1",
     ),
+    get("part one of nothing", 400, "InvalidArgument", target="/out/nothing?partNumber=one"),
+    get("a range of a part of nothing", 400, "InvalidRequest", {"range": "bytes=0-1"}, "/out/nothing?partNumber=1"),
     get("a version", 400, "InvalidArgument", target="/out/there?versionId=abc"),
     get("a version without a name", 400, "InvalidArgument", target="/out/there?versionId="),
     *(
@@ -57,6 +59,8 @@ READS = [
     get("the torrent", 405, "MethodNotAllowed", target="/out/there?torrent"),
     get("tags of nothing", 404, "NoSuchKey", target="/out/nothing?tagging"),
     get("attributes of nothing", 404, "NoSuchKey", {"x-amz-object-attributes": "ETag"}, "/out/nothing?attributes"),
+    get("no attributes of nothing", 400, "InvalidRequest", target="/out/nothing?attributes"),
+    get("an unknown attribute of nothing", 400, "InvalidArgument", {"x-amz-object-attributes": "Colour"}, "/out/nothing?attributes"),
     get("no attributes", 400, "InvalidRequest", target="/out/there?attributes"),
     get("an unknown attribute", 400, "InvalidArgument", {"x-amz-object-attributes": "ETag,Colour"}, "/out/there?attributes"),
     get("attributes of many parts", 400, "InvalidArgument", {"x-amz-object-attributes": "ObjectParts", "x-amz-part-number-marker": "many"}, "/out/there?attributes"),

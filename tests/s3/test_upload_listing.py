@@ -120,3 +120,12 @@ def test_an_invalid_number_of_a_part_is_rejected(name, value, message):
 
     assert message.format(name) == error().message
     assert {"ArgumentName": name, "ArgumentValue": value} == error().fields
+
+
+def test_a_negative_maximum_of_uploads_is_reported_before_an_invalid_marker():
+    """The order of S3."""
+    query = "max-uploads=-1&key-marker=k&upload-id-marker=none"
+    with raises_s3_error("InvalidArgument") as error:
+        parse_uploads(a_request("GET", f"/out?uploads&{query}"))
+
+    assert {"ArgumentName": "max-uploads", "ArgumentValue": "-1"} == error().fields

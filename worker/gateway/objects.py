@@ -55,6 +55,7 @@ async def find_entry(context: "Context") -> Entry:
 
 async def get_object(context: "Context") -> Response:
     """Handle GetObject and HeadObject."""
+    reads.check_part(context.request)
     entry = await find_entry(context)
     found = reads.read(context.request, entry, now=time.time())
     if context.request.method == "HEAD" or found.start == found.stop:
@@ -191,6 +192,7 @@ def _delete(output: OutputBucket, key: str, conditions: Conditions, epoch: int) 
 
 async def get_object_attributes(context: "Context") -> Response:
     """Handle GetObjectAttributes."""
+    attributes.requested_attributes(context.request)  # S3 rejects them before a missing object.
     entry = await find_entry(context)
     body = attributes.attributes(context.request, entry)
     return xml(body, [(b"last-modified", reads.http_date(last_modified(entry.modified)))])

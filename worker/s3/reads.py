@@ -155,6 +155,20 @@ def read(request: Request, entry: Entry, *, now: float) -> ReadResponse:
     return ReadResponse(206, headers, span.start, span.stop)
 
 
+def check_part(request: Request) -> None:
+    """Reject an invalid partNumber, which S3 does before it looks for the object.
+
+    Raises InvalidRequest and InvalidArgument.
+    """
+    if "partNumber" not in request.params:
+        return
+    if "range" in request.headers:
+        raise S3Error(
+            "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
+        )
+    part_number(request)
+
+
 def check_customer_key(headers: Mapping[str, str]) -> None:
     """Reject the customer's key of a read, since no object has one; raises InvalidRequest."""
     if not _CUSTOMER_KEY.isdisjoint(headers):
@@ -220,11 +234,8 @@ def _range_applies(sent: Mapping[str, str], entry: Entry) -> bool:
 
 def _requested_part(request: Request, entry: Entry) -> tuple[int | None, Span | None]:
     """Return the number and span of the part in partNumber; no number without multipart upload."""
+    check_part(request)
     number = part_number(request)
-    if "range" in request.headers:
-        raise S3Error(
-            "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
-        )
     if not entry.parts:
         if number > 1:
             raise S3Error("InvalidPartNumber", PartNumberRequested=number, ActualPartCount=1)

@@ -48,6 +48,7 @@ def parse_uploads(request: Request) -> UploadsQuery:
     params = request.params
     maximum = integer(params, "max-uploads", MAX_PAGE)
     encoding = encoding_type(params)
+    limit = min(not_negative(maximum, "max-uploads"), MAX_PAGE)
     # S3 ignores it without a key marker.
     id_marker = params.get("upload-id-marker", "") if params.get("key-marker") else ""
     if id_marker and not UPLOAD_ID.fullmatch(id_marker):
@@ -55,7 +56,7 @@ def parse_uploads(request: Request) -> UploadsQuery:
     return UploadsQuery(
         prefix=params.get("prefix", ""),
         delimiter=params.get("delimiter", ""),
-        limit=min(not_negative(maximum, "max-uploads"), MAX_PAGE),
+        limit=limit,
         key_marker=params.get("key-marker", ""),
         id_marker=id_marker,
         encoding=encoding,
