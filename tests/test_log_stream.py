@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import threading
 from contextlib import suppress
 
@@ -76,7 +77,8 @@ def test_what_is_to_wait_for_the_reader_holds_nothing_else_back(pipe):
     thread = threading.Thread(target=write)
     thread.start()
 
-    thread.join(0.2)
+    # Once the pipe has data, the thread has put its text, and waits for the rest of it.
+    select.select([pipe.read_end], [], [])
     assert thread.is_alive()
     pipe.write("end")
 

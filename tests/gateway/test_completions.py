@@ -103,7 +103,9 @@ def wrong(data: bytes) -> str:
         ),
     ],
 )  # fmt: skip
-async def test_checksums_of_a_completion(gateway, created, part, whole, expected):
+async def test_a_completion_has_only_checksums_of_its_upload(
+    gateway, created, part, whole, expected
+):
     """Whatever is wrong or does not belong to the upload is rejected, and the upload stays."""
     client = gateway.client()
 

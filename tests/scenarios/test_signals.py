@@ -61,10 +61,11 @@ def test_a_stop_signal_ends_a_run_in_order(site, start, number):
 def test_user_signals_are_forwarded_to_the_command(site, start, number):
     """To the command itself, not to its children, which would be killed."""
     process = start(
-        f"trap 'echo received; wait $child; echo child $?' {number.name[3:]}",
-        "sleep 0.5 & child=$!",
+        f"trap 'echo received; touch go; wait $child; echo child $?' {number.name[3:]}",
+        "until test -e go; do sleep 0.05; done & child=$!",
         f"echo {STARTED}",
         "wait $child || true",
+        workingDir=str(site.root),
     )
     process.send_signal(number)
     _, err = process.communicate(timeout=60)

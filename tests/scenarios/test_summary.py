@@ -264,21 +264,26 @@ def test_the_summary_of_a_job_that_was_published_before_claims_no_reading(site):
 @pytest.mark.usefixtures("given")
 def test_a_terminal_shows_traffic_while_the_command_runs(site):
     """In a terminal of 80 columns, on its last line."""
-    document = a_job(READS, WRITES, "sleep 3")
+    shown = site.root / "shown"
+    document = a_job(READS, WRITES, f"until [ -e {shown} ]; do sleep 0.1; done")
     command = shlex.join(site.command("run", "--job", site.job(document), "--store", "the lake"))
-
-    done = subprocess.run(
+    process = subprocess.Popen(
         ["script", "-qec", f"stty cols 80; {command}", "/dev/null"],
         cwd=site.root,
         env={**os.environ, **site.environment, "TERM": "xterm"},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=240,
     )
+    assert process.stdout is not None
+    status = ""
+    while not status.endswith("labresults 1 read, 5 bytes · out 1 object, 5 bytes"):
+        character = process.stdout.read(1)
+        assert character, status
+        status = "" if character == "\r" else status + character
+    shown.touch()
+    rest, _ = process.communicate(timeout=240)
 
-    assert 0 == done.returncode
-    status = [part for part in done.stdout.split("\r") if " · running" in part]
-    assert any("labresults 1 read, 5 bytes · out 1 object, 5 bytes" in part for part in status)
-    assert "on copy@master" in done.stdout
+    assert 0 == process.returncode
+    assert " · running · " in status
+    assert "on copy@master" in rest
