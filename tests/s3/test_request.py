@@ -146,6 +146,17 @@ def test_headers_may_be_query_parameters_of_a_presigned_url(signature, more):
     assert "range" not in request.headers
 
 
+@pytest.mark.parametrize("name", ["mode", "algorithm", "type"])
+@pytest.mark.parametrize(
+    "signature", ["X-Amz-Signature=1", "AWSAccessKeyId=a&Signature=1"], ids=["SigV4", "SigV2"]
+)
+def test_settings_of_checksums_may_be_query_parameters_of_a_presigned_url(signature, name):
+    """Unlike the checksums themselves, SDKs know them when they presign."""
+    request = a_request("POST", f"/out/k?{signature}&uploads&x-amz-checksum-{name}=v")
+
+    assert "v" == request.headers[f"x-amz-checksum-{name}"]
+
+
 def test_query_parameters_of_a_request_that_is_not_presigned_are_no_headers():
     assert frozenset() == a_request("PUT", "/out/k?If-None-Match=*&x-amz-meta-a=1").hoisted
 

@@ -13,7 +13,7 @@ from awscrt import checksums as crt
 
 from worker.model import Checksum
 from worker.s3.error_codes import S3Error
-from worker.s3.request import Request
+from worker.s3.request import CHECKSUM_SETTINGS, Request
 
 FULL_OBJECT = "FULL_OBJECT"
 COMPOSITE = "COMPOSITE"
@@ -103,8 +103,6 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 """By name, in the order in which S3 lists them."""
 BY_HEADER = {PREFIX + name.lower(): each for name, each in ALGORITHMS.items()}
-# Headers with the prefix that have no checksum. S3 accepts them in every operation.
-SETTINGS = frozenset(f"{PREFIX}{name}" for name in ("algorithm", "mode", "type"))
 
 
 def algorithm_named(name: str) -> str:
@@ -184,7 +182,7 @@ def sent_checksum(request: Request) -> tuple[Algorithm, str] | None:
     """
     found = []
     for name in request.headers:
-        if name.startswith(PREFIX) and name not in SETTINGS:
+        if name.startswith(PREFIX) and name not in CHECKSUM_SETTINGS:
             if name not in BY_HEADER:
                 raise S3Error(
                     "InvalidRequest",

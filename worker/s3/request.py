@@ -39,6 +39,8 @@ SIGNATURE_PARAMETERS = frozenset(
 )
 # SDKs compute the digest of an empty body, since they do not have the real one.
 DIGESTS = ("x-amz-checksum-", "x-amz-sdk-checksum-")
+CHECKSUM_SETTINGS = frozenset(f"x-amz-checksum-{name}" for name in ("algorithm", "mode", "type"))
+"""Headers named like a checksum that have none. S3 accepts them in every operation."""
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
 
@@ -202,7 +204,7 @@ def _hoist(params: Mapping[str, str], headers: dict[str, str], more: Set[str]) -
         is_header = name in more or (
             name.startswith("x-amz-")
             and name not in SIGNATURE_PARAMETERS
-            and not name.startswith(DIGESTS)
+            and (name in CHECKSUM_SETTINGS or not name.startswith(DIGESTS))
         )
         if is_header and name not in headers:
             found[name] = value.encode().strip(b" \t").decode("latin-1")
