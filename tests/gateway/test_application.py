@@ -26,16 +26,24 @@ def test_every_operation_without_a_canned_response_has_a_handler():
     assert writes == set(WRITES)
 
 
-async def test_signed_requests_are_served(locked):
-    """The signature is in a header, or in the query of a presigned URL."""
-    client = locked.client(keys=("AKIAJOB", "secret"))
+@pytest.mark.parametrize("version", ["s3v4", "s3"])
+async def test_signed_requests_are_served(locked, version):
+    """The signature is in a header, or in the query of a presigned URL; of objects and buckets."""
+    client = locked.client(keys=("AKIAJOB", "secret"), signature_version=version)
 
     def use():
         client.put_object(Bucket="out", Key="k", Body=b"data")
+        listed = client.list_objects_v2(Bucket="out")["Contents"]
+        listing = client.generate_presigned_url("list_objects_v2", Params={"Bucket": "out"})
         url = client.generate_presigned_url("get_object", Params={"Bucket": "out", "Key": "k"})
-        return requests.get(url, timeout=10).content
+        found = [requests.get(each, timeout=10) for each in (url, listing)]
+        return [each["Key"] for each in listed], *(each.content for each in found)
 
-    assert b"data" == await in_thread(use)
+    keys, content, listing = await in_thread(use)
+
+    assert ["k"] == keys
+    assert b"data" == content
+    assert b"<Key>k</Key>" in listing
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,16 @@ def test_sigv2_of_botocore_verifies(signer, target):
     assert PAIR.access_key == verify(request, PAIR, now=_now()).access_key
 
 
+@pytest.mark.parametrize("path", ["/out", "/out/"])
+def test_the_bucket_of_a_sigv2_resource_may_end_in_a_slash(path):
+    """The client of boto3 signs it so, and sends none."""
+    sent = AWSRequest(method="GET", url=f"http://{HOST}/out?uploads", headers={}, auth_path=path)
+    HmacV1Auth(BOTO).add_auth(sent)
+    request = a_request("GET", "/out?uploads", dict(sent.headers.items()))
+
+    assert PAIR.access_key == verify(request, PAIR, now=_now()).access_key
+
+
 @pytest.mark.parametrize(
     "signer", [S3SigV4Auth(BOTO, "s3", "eu-central-1"), HmacV1Auth(BOTO)], ids=["sigv4", "sigv2"]
 )

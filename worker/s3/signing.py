@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 import attrs
 
 from worker.s3.error_codes import S3Error
-from worker.s3.request import Request
+from worker.s3.request import BUCKET, Request
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
@@ -260,8 +260,11 @@ SUBRESOURCES = frozenset(
 )
 
 
-def string_to_sign_v2(request: Request, date: str) -> str:
-    """Return the string to sign of SigV2; *date* is the Date header, or the Expires parameter."""
+def string_to_sign_v2(request: Request, date: str, path: str) -> str:
+    """Return the string to sign of SigV2; *date* is the Date header, or the Expires parameter.
+
+    *path* is that of the resource, with its bucket.
+    """
     headers = request.headers
     amz = "".join(
         f"{name}:{_collapsed(value)}\n"
@@ -270,14 +273,11 @@ def string_to_sign_v2(request: Request, date: str) -> str:
     )
     return (
         f"{request.method}\n{headers.get('content-md5', '')}\n{headers.get('content-type', '')}\n"
-        f"{date}\n{amz}{_resource_v2(request)}"
+        f"{date}\n{amz}{_resource_v2(request, path)}"
     )
 
 
-def _resource_v2(request: Request) -> str:
-    path = request.path
-    if request.virtual:
-        path = f"/{request.bucket}{path}"
+def _resource_v2(request: Request, path: str) -> str:
     sub = sorted((name, value) for name, value in request.query if name in SUBRESOURCES)
     if not sub:
         return path
@@ -288,7 +288,16 @@ def _resource_v2(request: Request) -> str:
 
 def check_v2(request: Request, credentials: Credentials, *, date: str, signature: str) -> Signed:
     """Verify a SigV2 signature; raises SignatureDoesNotMatch."""
-    text = string_to_sign_v2(request, date)
-    if not same(sign_v2(credentials.secret_key, text.encode("latin-1", "replace")), signature):
-        raise mismatch(credentials.access_key, text, signature)
-    return Signed(credentials.access_key)
+    path = f"/{request.bucket}{request.path}" if request.virtual else request.path
+    paths = [path]
+    if request.level == BUCKET and not path.endswith("/"):
+        # boto3 signs the path of a bucket with a slash, which S3 accepts, but sends none.
+        paths.append(f"{path}/")
+    for each in paths:
+        text = string_to_sign_v2(request, date, each)
+        digest = hmac.digest(
+            credentials.secret_key.encode(), text.encode("latin-1", "replace"), hashlib.sha1
+        )
+        if hmac.compare_digest(base64.b64encode(digest), signature.encode("utf-8", "replace")):
+            return Signed(credentials.access_key)
+    raise mismatch(credentials.access_key, string_to_sign_v2(request, date, path), signature)
