@@ -3,7 +3,15 @@
 import pytest
 from s3.protocol_builders import a_request
 
-from worker.s3 import conditions, copying, list_parameters, metadata, reads, request, xml_requests
+from worker.s3 import (
+    conditions,
+    copying,
+    list_parameters,
+    reads,
+    request,
+    tags,
+    xml_requests,
+)
 from worker.s3.authentication import verify
 from worker.s3.aws_chunked import ChunkedDecoder
 from worker.s3.error_codes import S3Error
@@ -37,7 +45,7 @@ PARSERS = {
     "moment": conditions.parse_date,
     "range": lambda value: reads.select_range(value, 10),
     "range of a copy": lambda value: copying.copy_source_range(value, 10),
-    "tags": metadata.parse_tagging_header,
+    "tags": tags.parse_tagging_header,
     "copy source": lambda value: copying.copy_source(
         a_request("PUT", "/out/k", {"x-amz-copy-source": value})
     ),

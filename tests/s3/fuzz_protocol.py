@@ -23,6 +23,7 @@ from worker.s3 import (
     post_object,
     post_policy,
     reads,
+    tags,
     upload_listing,
     xml_requests,
     xml_responses,
@@ -220,7 +221,7 @@ class Fuzzer:
             "copy conditions": lambda: copy_conditions(request.headers, now=NOW),
             "range": lambda: reads.select_range(request.headers.get("range"), 10),
             "copy range": lambda: copying.copy_source_range(request.headers.get("range"), 10),
-            "tags": lambda: metadata.parse_tagging_header(request.headers.get("x-amz-tagging", "")),
+            "tags": lambda: tags.parse_tagging_header(request.headers.get("x-amz-tagging", "")),
         }.items():
             self.attempt(step, act)
         form: Any = self.attempt("payload", lambda: parse_payload(request))

@@ -4,12 +4,8 @@ import pytest
 from s3.protocol_builders import a_request, raises_s3_error
 
 from worker.s3.error_codes import S3Error
-from worker.s3.metadata import (
-    STORED_HEADERS,
-    check_part_supported,
-    check_retention,
-    object_metadata,
-)
+from worker.s3.metadata import STORED_HEADERS, object_metadata
+from worker.s3.unsupported_headers import check_part_supported, check_retention
 
 
 def _metadata(headers):

@@ -3,7 +3,7 @@
 import pytest
 from s3.protocol_builders import raises_s3_error
 
-from worker.s3.metadata import check_tags, parse_tagging_header
+from worker.s3.tags import check_tags, parse_tagging_header
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,11 @@ from worker.s3.conditions import (
     write_conditions,
 )
 from worker.s3.error_codes import S3Error
-from worker.s3.metadata import check_retention, object_metadata
+from worker.s3.metadata import object_metadata
 from worker.s3.payload import reject_body, require_digest
 from worker.s3.request import Request
 from worker.s3.times import last_modified
+from worker.s3.unsupported_headers import check_retention
 from worker.store.blobs import check
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from worker.s3 import copying, multipart, upload_listing, xml_requests, xml_resp
 from worker.s3.checksums import DEFAULT_ALGORITHM, upload_checksum
 from worker.s3.digests import Digests
 from worker.s3.error_codes import S3Error
-from worker.s3.metadata import check_part_supported, object_metadata
+from worker.s3.metadata import object_metadata
 from worker.s3.payload import reject_body
+from worker.s3.unsupported_headers import check_part_supported
 
 if TYPE_CHECKING:
     from worker.gateway.application import Context

@@ -8,8 +8,8 @@ from worker.model import Entry
 from worker.s3.checksums import COMPOSITE
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.list_parameters import MAX_PAGE
-from worker.s3.reads import check_customer_key
 from worker.s3.request import Request
+from worker.s3.unsupported_headers import check_customer_key
 from worker.s3.upload_listing import PartsQuery
 from worker.s3.xml_responses import STORAGE_CLASS, checksum_elements, document
 

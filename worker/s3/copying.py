@@ -9,16 +9,12 @@ import attrs
 from worker.model import Checksum, Entry
 from worker.s3.checksums import ALGORITHMS, COMPOSITE, algorithm_named, combine
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.metadata import (
-    ObjectMetadata,
-    check_supported,
-    parse_tagging_header,
-    stored_headers,
-    user_metadata,
-)
+from worker.s3.metadata import ObjectMetadata, stored_headers, user_metadata
 from worker.s3.reads import Span
 from worker.s3.request import MAX_KEY, Request, check_climb
 from worker.s3.routing import COPY_SOURCE
+from worker.s3.tags import parse_tagging_header
+from worker.s3.unsupported_headers import check_supported
 
 _RANGE = re.compile(r"bytes=([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 _BUCKET = re.compile(r"[A-Za-z0-9._\-]{1,255}", re.ASCII)

@@ -7,15 +7,7 @@ import attrs
 
 from worker.s3 import header_text
 from worker.s3.error_codes import invalid_argument
-from worker.s3.metadata import (
-    META,
-    STORED_HEADERS,
-    ObjectMetadata,
-    check_metadata,
-    check_supported,
-    parse_tagging_header,
-    stored_headers,
-)
+from worker.s3.metadata import META, STORED_HEADERS, ObjectMetadata, check_metadata, stored_headers
 from worker.s3.post_authentication import missing_field
 from worker.s3.post_form import Form
 from worker.s3.request import (
@@ -26,6 +18,8 @@ from worker.s3.request import (
     check_header,
     check_key,
 )
+from worker.s3.tags import parse_tagging_header
+from worker.s3.unsupported_headers import check_supported
 from worker.s3.xml_requests import parse_tagging
 
 CONDITIONS = ("if-match", "if-none-match")

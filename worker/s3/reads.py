@@ -12,10 +12,11 @@ from worker.s3 import header_text
 from worker.s3.checksums import ALGORITHMS, COMPOSITE
 from worker.s3.conditions import Verdict, check_read, etags, parse_date, read_conditions
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.metadata import DEFAULT_CONTENT_TYPE, NOT_ENCRYPTED
+from worker.s3.metadata import DEFAULT_CONTENT_TYPE
 from worker.s3.multipart import part_number
 from worker.s3.request import CONDITIONS, Request
 from worker.s3.times import last_modified
+from worker.s3.unsupported_headers import check_customer_key
 
 # Possessive quantifiers: with backtracking, 64 KiB of spaces would cost quadratic time.
 _RANGE = re.compile(
@@ -69,9 +70,6 @@ def select_range(header: str | None, size: int) -> Span | None:
 
 
 _CHECKSUM_MODE = "x-amz-checksum-mode"
-_CUSTOMER_KEY = frozenset(
-    f"x-amz-server-side-encryption-customer-{name}" for name in ("algorithm", "key", "key-md5")
-)
 
 # Query parameters that override stored headers.
 OVERRIDES: Mapping[str, str] = {
@@ -167,12 +165,6 @@ def check_part(request: Request) -> None:
             "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
         )
     part_number(request)
-
-
-def check_customer_key(headers: Mapping[str, str]) -> None:
-    """Reject the customer's key of a read, since no object has one; raises InvalidRequest."""
-    if not _CUSTOMER_KEY.isdisjoint(headers):
-        raise S3Error("InvalidRequest", NOT_ENCRYPTED)
 
 
 def _add_stored_headers(headers: list[tuple[bytes, bytes]], request: Request, entry: Entry) -> None:

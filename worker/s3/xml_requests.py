@@ -8,8 +8,8 @@ import attrs
 from worker.s3.checksums import ALGORITHMS, try_decode
 from worker.s3.conditions import Conditions, etags
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.metadata import check_tags
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
+from worker.s3.tags import check_tags
 
 MAX_DEPTH = 8
 MAX_ELEMENTS = 120_000
