@@ -263,13 +263,12 @@ SUBRESOURCES = frozenset(
 def string_to_sign_v2(request: Request, date: str, path: str) -> str:
     """Return the string to sign of SigV2; *date* is the Date header, or the Expires parameter.
 
-    *path* is that of the resource, with its bucket.
+    *path* is that of the resource, with its bucket. Unlike in SigV4, white space within a header is
+    signed as it is.
     """
     headers = request.headers
     amz = "".join(
-        f"{name}:{_collapsed(value)}\n"
-        for name, value in sorted(headers.items())
-        if name.startswith("x-amz-")
+        f"{name}:{value}\n" for name, value in sorted(headers.items()) if name.startswith("x-amz-")
     )
     return (
         f"{request.method}\n{headers.get('content-md5', '')}\n{headers.get('content-type', '')}\n"
