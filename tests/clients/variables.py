@@ -9,7 +9,7 @@ from clients.jobs import Result, Site, run
 
 from worker.gateway.messages import Endpoint
 from worker.job.access import Access
-from worker.job.commands import client_hints
+from worker.job.environment import client_hints
 
 HINTS = frozenset(client_hints(Access(Endpoint("127.0.0.1", 1, "http://127.0.0.1:1"))))
 """Variables that a job sets so that clients find the gateway without flags."""

@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 
 from worker.errors import Cause
-from worker.job.commands import PASSED_TO_CONTAINERS, EnvironmentTemplate
+from worker.job.environment import PASSED_TO_CONTAINERS, EnvironmentTemplate
 from worker.job.run import run_job
 
 

@@ -11,7 +11,7 @@ from worker.config import SECRETS_ROOT, Config
 from worker.errors import WorkerError
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import ANONYMOUS, Access, own_address
-from worker.job.commands import (
+from worker.job.environment import (
     PASSED,
     PASSED_TO_CONTAINERS,
     EnvironmentTemplate,

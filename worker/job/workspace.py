@@ -11,10 +11,11 @@ from worker.concurrency import in_thread_context
 from worker.config import SECRETS_ROOT, Config
 from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
-from worker.job.commands import PASSED_TO_CONTAINERS, CommandRunner, EnvironmentTemplate
+from worker.job.commands import CommandRunner
 from worker.job.datum_files import DatumFiles
 from worker.job.datums import DatumProcessor
 from worker.job.env_file import EnvFile
+from worker.job.environment import PASSED_TO_CONTAINERS, EnvironmentTemplate
 from worker.job.paths import PFS, SECRETS, CommandPaths, command_paths
 from worker.job.plan import Plan
 from worker.job.publish import Output

@@ -7,7 +7,12 @@ import pytest
 
 from worker.gateway.messages import Endpoint, KeyPair
 from worker.job.access import Access
-from worker.job.commands import EnvironmentTemplate, InputVariables, client_hints, passed_variables
+from worker.job.environment import (
+    EnvironmentTemplate,
+    InputVariables,
+    client_hints,
+    passed_variables,
+)
 from worker.supervisor.users import Identity
 
 PLAIN = Access(Endpoint("127.0.0.1", 4242, "http://127.0.0.1:4242"))
