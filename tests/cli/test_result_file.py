@@ -18,6 +18,7 @@ from worker.cli.result_file import ResultFile
 from worker.errors import Cause
 from worker.job.result import Result
 from worker.job.state import State
+from worker.job.termination_message import to_message
 from worker.model import CommitName, Repo
 
 RESULT = Result(job="a" * 32, state=State.SUCCESS, cause=Cause.PUBLISHED)
@@ -187,7 +188,7 @@ def test_a_termination_message_is_valid_and_fits(reason, warnings, lines):
     result = attrs.evolve(
         RESULT, reason=reason, warnings=warnings, log_tail=lines, output=name, kept=name
     )
-    message = result.to_message()
+    message = to_message(result)
     found = json.loads(message)
 
     assert len(message.encode()) < 4096
@@ -199,7 +200,7 @@ def test_a_termination_message_is_valid_and_fits(reason, warnings, lines):
 
 def test_a_termination_message_prefers_the_last_lines():
     lines = tuple(f"{number} " + "x" * 300 for number in range(50))
-    found = json.loads(attrs.evolve(RESULT, log_tail=lines).to_message())
+    found = json.loads(to_message(attrs.evolve(RESULT, log_tail=lines)))
 
     assert 5 < len(found["log_tail"]) < 50
     assert lines[-1] == found["log_tail"][-1]

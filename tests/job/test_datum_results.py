@@ -11,6 +11,7 @@ from worker.errors import Cause
 from worker.job.datum_results import DatumCounts, DatumResult, datum_name, described, explain
 from worker.job.result import Result
 from worker.job.state import State
+from worker.job.termination_message import to_message
 
 MANY = 100_000
 
@@ -66,7 +67,7 @@ def test_an_explanation_and_a_termination_message_are_bounded(reasons, path):
     counts = DatumCounts(total=10**9, processed=10**8, recovered=10**7, failed=10**6)
     reason = explain(counts, failed)
     result = Result("a" * 32, State.FAILURE, Cause.COMMAND_FAILED, reason, datum_counts=counts)
-    message = result.to_message()
+    message = to_message(result)
     found = json.loads(message)
 
     assert len(reason) < 2600

@@ -19,6 +19,7 @@ from worker.cli import failures
 from worker.errors import Cause
 from worker.job.result import Result
 from worker.job.state import State
+from worker.job.termination_message import to_message
 from worker.redaction import redact
 
 UNFINISHED = "the run has not ended; if its process has, it was killed before it could report"
@@ -134,7 +135,7 @@ def with_result_files(function: Callable[..., int]) -> Callable[..., int]:
             if result is not None:
                 files.append(stack.enter_context(ResultFile(result)))
             if termination_message is not None:
-                file = ResultFile(termination_message, form=Result.to_message)
+                file = ResultFile(termination_message, form=to_message)
                 files.append(stack.enter_context(file))
 
             def report(found: Result) -> None:
