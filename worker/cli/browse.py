@@ -6,8 +6,8 @@ import attrs
 import click
 
 from worker.cli import terminal as output
-from worker.cli.archive import standard_output
 from worker.cli.options import STORE, json_option, with_settings
+from worker.cli.output_file import standard_output
 from worker.config import Config
 from worker.errors import NotFound
 from worker.model import Entry, Ref, parse_ref

@@ -3,7 +3,7 @@
 from worker import telemetry
 from worker.cli import failures
 from worker.cli import terminal as output
-from worker.cli.summary import Following, fields, summary
+from worker.cli.summary import NextCommands, fields, summary
 from worker.config import Config
 from worker.errors import Cause
 from worker.job.result import Result
@@ -14,7 +14,7 @@ LAST_LINES = 20
 
 
 def print_result(
-    result: Result, settings: Config, *, following: Following, as_json: bool = False
+    result: Result, settings: Config, *, next_commands: NextCommands, as_json: bool = False
 ) -> None:
     """Print the output commit, or report why there is none, and a summary of the run.
 
@@ -26,12 +26,14 @@ def print_result(
     elif result.output is not None and result.exit_code == 0:
         output.print_line(str(result.output))
     if result.exit_code != 0:
-        _report_failure(result, settings, following)
+        _report_failure(result, settings, next_commands)
     elif result.output is not None:
-        _summarize(result, settings, following, prints=output.on_terminal() and not as_json)
+        _summarize(result, settings, next_commands, prints=output.on_terminal() and not as_json)
 
 
-def _summarize(result: Result, settings: Config, following: Following, *, prints: bool) -> None:
+def _summarize(
+    result: Result, settings: Config, next_commands: NextCommands, *, prints: bool
+) -> None:
     """Report the summary of a run that succeeded, in the log unless it *prints* it."""
     if not telemetry.is_console():
         telemetry.logger().info(
@@ -40,18 +42,18 @@ def _summarize(result: Result, settings: Config, following: Following, *, prints
             branch=result.branch,
             files=result.files,
             size=result.size,
-            **fields(result, following, store=settings.store),
+            **fields(result, next_commands, store=settings.store),
         )
     if not prints and not telemetry.is_console():
         return
-    for line in summary(result, following, store=settings.store):
+    for line in summary(result, next_commands, store=settings.store):
         if prints:
             output.print_line(redact(line))
         else:
             failures.print_error(line)
 
 
-def _report_failure(result: Result, settings: Config, following: Following) -> None:
+def _report_failure(result: Result, settings: Config, next_commands: NextCommands) -> None:
     """Report a failed run in the format of the log."""
     lines = result.log_tail[-LAST_LINES:]
     reason = result.reason or result.cause.value
@@ -62,7 +64,7 @@ def _report_failure(result: Result, settings: Config, following: Following) -> N
             cause=result.cause.value,
             last_lines=lines,
             kept=str(result.kept) if result.kept else None,
-            **fields(result, following, store=settings.store),
+            **fields(result, next_commands, store=settings.store),
         )
         return
     # The log above ends with them, unless its level hides them or other datums followed.
@@ -76,5 +78,5 @@ def _report_failure(result: Result, settings: Config, following: Following) -> N
         failures.print_error("Repeat the command with --debug for the traceback.")
     elif result.cause.retryable and result.cause is not Cause.STOPPED:
         failures.print_error("A retry may succeed.")
-    for line in summary(result, following, store=settings.store):
+    for line in summary(result, next_commands, store=settings.store):
         failures.print_error(line)

@@ -24,7 +24,7 @@ from worker.cli.options import (
 from worker.cli.result_file import Report, with_result_files
 from worker.cli.results import print_result
 from worker.cli.status import with_status
-from worker.cli.summary import Following
+from worker.cli.summary import NextCommands
 from worker.cli.terminal import transfer_progress
 from worker.config import Config
 from worker.job.plan import open_job_store
@@ -61,7 +61,7 @@ def run(settings: Config, *, job: str, inputs: Sequence[str], report: Report, as
       worker run --job job.json --runtime podman --keep-failed
     """
     spec = read_job(job)
-    following = _following(settings, job)
+    next_commands = _next_commands(settings, job)
     folders = _parse_folders(inputs, spec)
     if folders:
         spec = _import_folders(settings, spec, folders)
@@ -69,17 +69,17 @@ def run(settings: Config, *, job: str, inputs: Sequence[str], report: Report, as
     start = partial(run_job, request, log=telemetry.logger())
     found = handing_over_signals(partial(trio.run, with_status, start))
     report(found)
-    print_result(found, settings, following=following, as_json=as_json)
+    print_result(found, settings, next_commands=next_commands, as_json=as_json)
     return found.exit_code
 
 
-def _following(settings: Config, job: str) -> Following:
+def _next_commands(settings: Config, job: str) -> NextCommands:
     """Return the command lines that continue this one, with its options."""
     document = ["--job", "FILE" if job == "-" else job]
     names = [name for name in RUN if name != "keep_failed"]
     shell = ["worker", "shell", *document, *given_options(names)]
     again = ["worker", "run", *document, *given_options(names, others=True), "--keep-failed"]
-    return Following(
+    return NextCommands(
         given_options(STORE),
         shell=shlex.join(shell),
         again="" if settings.keep_failed else shlex.join(again),

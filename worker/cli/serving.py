@@ -23,7 +23,7 @@ from worker.cli.options import (
     with_settings,
 )
 from worker.cli.results import print_result
-from worker.cli.summary import Following
+from worker.cli.summary import NextCommands
 from worker.config import Config
 from worker.job.result import Result
 from worker.job.run import RunRequest, run_gateway, run_shell
@@ -55,7 +55,7 @@ def shell(settings: Config, *, job: str, commit: bool, command: tuple[str, ...])
         text = f"The endpoint of the buckets is $S3_ENDPOINT. s3://out is {end}."
         click.secho(text, err=True, dim=shows_colors(os.environ) or None)
     result = _run(run_shell, request, argv=argv, commit=commit)
-    print_result(result, settings, following=Following(given_options(STORE)))
+    print_result(result, settings, next_commands=NextCommands(given_options(STORE)))
     return result.exit_code
 
 
@@ -86,7 +86,7 @@ def gateway(settings: Config, *, job: str, as_json: bool) -> int:
     request = RunRequest(read_job(job), settings, dict(os.environ))
     result = _run(run_gateway, request, ready=ready)
     if result.exit_code:
-        print_result(result, settings, following=Following(given_options(STORE)))
+        print_result(result, settings, next_commands=NextCommands(given_options(STORE)))
     return result.exit_code
 
 

@@ -22,7 +22,7 @@ COMMAND_CAUSES = (
 
 
 @attrs.frozen
-class Following:
+class NextCommands:
     """Command lines that continue a run, with the options of the one that started it."""
 
     store: Sequence[str] = ()
@@ -52,7 +52,7 @@ class Following:
         )
 
 
-def summary(result: Result, following: Following, *, store: str) -> list[str]:
+def summary(result: Result, next_commands: NextCommands, *, store: str) -> list[str]:
     """Return the lines of the summary for people."""
     facts: list[output.Fact] = [
         ("datums", _datums(result)),
@@ -64,12 +64,12 @@ def summary(result: Result, following: Following, *, store: str) -> list[str]:
         ("warnings", tuple(dict.fromkeys(result.warnings))),
     ]
     lines = list(output.format_facts(facts, wraps=True))
-    for purpose, commands in following.of(result):
+    for purpose, commands in next_commands.of(result):
         lines += [purpose, *(f"  {command}" for command in commands)]
     return lines
 
 
-def fields(result: Result, following: Following, *, store: str) -> dict[str, Any]:
+def fields(result: Result, next_commands: NextCommands, *, store: str) -> dict[str, Any]:
     """Return the summary as fields of the last event of a log in JSON."""
     return {
         "exit_code": result.exit_code,
@@ -78,7 +78,7 @@ def fields(result: Result, following: Following, *, store: str) -> dict[str, Any
         "inputs": {each.name: str(each.commit) for each in result.inputs},
         "buckets": {name: attrs.asdict(found) for name, found in result.buckets.items()},
         "warnings": list(dict.fromkeys(result.warnings)),
-        "next": [command for _, commands in following.of(result) for command in commands],
+        "next": [command for _, commands in next_commands.of(result) for command in commands],
     }
 
 

@@ -8,9 +8,9 @@ import click
 
 from worker.cli import failures
 from worker.cli import terminal as output
-from worker.cli.archive import replaced_file, standard_output
 from worker.cli.interrupts import deferring_signals
 from worker.cli.options import STORE, json_option, with_settings
+from worker.cli.output_file import replaced_file, standard_output
 from worker.cli.terminal import transfer_progress
 from worker.config import Config
 from worker.model import Commit, Ref, parse_ref

@@ -1,4 +1,4 @@
-"""The file that an archive or an object is written to, whose errors name it."""
+"""Files that ``get`` and ``cat`` write: replaced atomically, and named by the errors of writing them."""
 
 import os
 import secrets
