@@ -76,6 +76,19 @@ async def test_unsigned_requests_are_denied(locked, path):
     assert b"<Code>AccessDenied</Code>" in response
 
 
+@pytest.mark.parametrize("path", ["/", "/out", "/out/k", "/nowhere/k"])
+async def test_preflight_requests_need_no_signature(locked, path):
+    """Browsers do not sign them. They do not learn which buckets exist."""
+    response = await locked.send_request(
+        b"OPTIONS %s HTTP/1.1\r\nhost: a\r\norigin: http://b\r\nconnection: close\r\n\r\n"
+        % path.encode()
+    )
+
+    assert response.startswith(b"HTTP/1.1 403 ")
+    assert b"<Code>AccessForbidden</Code>" in response
+    assert b"CORS is not enabled for this bucket" in response
+
+
 async def test_an_unexpected_exception_is_an_internal_error(gateway, monkeypatch):
     """The log has the request id of the error document, and the traceback."""
     shown = io.StringIO()

@@ -102,6 +102,8 @@ WRITES: Mapping[str, Callable[[Context, OutputBucket, int], Awaitable[Response]]
 UPLOADS = frozenset({"PutObject", "UploadPart"})
 """The operations whose bodies may be aws-chunked."""
 FORM_UPLOAD = "PostObject"
+PREFLIGHT = "OPTIONS"
+"""The method of preflight requests, which no browser signs."""
 
 
 def is_authenticated_by_form(request: Request) -> bool:
@@ -174,16 +176,19 @@ class S3Application:
         try:
             request = parse(head.method, head.path, head.query, head.headers, buckets=self.buckets)
             name = request.bucket
-            signed = None
-            if self._credentials is not None and not is_authenticated_by_form(request):
-                signed = verify(request, self._credentials, now=time.time())
+            signed, anonymous = None, False
+            if self._credentials is not None:
+                anonymous = request.method == PREFLIGHT or is_authenticated_by_form(request)
+                if not anonymous:
+                    signed = verify(request, self._credentials, now=time.time())
             operation = route(request)
             check_payload_mode(request, streaming_allowed=operation.name in UPLOADS)
             writes = operation.writes
             if operation.name == "ListBuckets":
                 response = self._list_buckets(request)
             elif operation.canned is not None:
-                exists = request.bucket in self.buckets
+                # A preflight request that is not authenticated learns nothing about the buckets.
+                exists = anonymous or request.bucket in self.buckets
                 response = xml(canned_responses.respond(operation, request, exists=exists))
             else:
                 upload = None
