@@ -1,4 +1,4 @@
-"""Files that ``get`` and ``cat`` write: replaced atomically, and named by the errors of writing them."""
+"""Files that ``get`` and ``cat`` write: replaced atomically, and named in errors of writing."""
 
 import os
 import secrets
