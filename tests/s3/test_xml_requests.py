@@ -159,10 +159,27 @@ def test_a_delete_without_a_body_or_a_key_is_named(body, code):
         parse_delete(body)
 
 
-def test_1000_keys_of_1024_bytes_can_be_deleted():
-    inside = b"<Object><Key>" + b"k" * 1024 + b"</Key></Object>"
+def test_an_object_that_is_listed_twice_is_deleted_once():
+    """As recorded from S3. With another version or condition, it is another entry."""
+    rows = (
+        b"<Object><Key>a</Key></Object>",
+        b"<Object><Key>b</Key><ETag>x</ETag></Object>",
+        b"<Object><Key>a</Key><VersionId>null</VersionId></Object>",
+        b"<Object><Key>b</Key><ETag>y</ETag></Object>",
+    )
+    once = parse_delete(b"<Delete>" + b"".join(rows) + b"</Delete>").objects
 
-    assert 1000 == len(parse_delete(b"<Delete>" + inside * 1000 + b"</Delete>").objects)
+    assert 4 == len(once)
+    assert once == parse_delete(b"<Delete>" + b"".join(rows * 2) + b"</Delete>").objects
+
+
+def test_1000_keys_of_1024_bytes_can_be_deleted():
+    rows = [
+        b"<Object><Key>%s</Key></Object>" % str(number).rjust(1024).encode()
+        for number in range(1000)
+    ]
+
+    assert 1000 == len(parse_delete(b"<Delete>" + b"".join(rows) + b"</Delete>").objects)
 
 
 def test_tags_are_parsed():

@@ -153,7 +153,8 @@ def parse_delete(body: bytes) -> DeleteRequest:
         raise malformed(
             f"A DeleteObjects request names 1 to {MAX_DELETE} objects; found {len(objects)}."
         )
-    found = tuple(_to_delete(each) for each in objects)
+    # S3 deletes an object that is listed twice once, and reports it once.
+    found = tuple(dict.fromkeys(_to_delete(each) for each in objects))
     if any(not each.key for each in found):
         raise S3Error("UserKeyMustBeSpecified")
     return DeleteRequest(found, bool(flags) and flags[0].text.strip().lower() == "true")
