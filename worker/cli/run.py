@@ -23,7 +23,7 @@ from worker.cli.options import (
 )
 from worker.cli.result_file import Report, with_result_files
 from worker.cli.results import print_result
-from worker.cli.status import with_status
+from worker.cli.status import traffic_interval, with_status
 from worker.cli.summary import NextCommands
 from worker.cli.terminal import transfer_progress
 from worker.config import Config
@@ -65,7 +65,8 @@ def run(settings: Config, *, job: str, inputs: Sequence[str], report: Report, as
     folders = _parse_folders(inputs, spec)
     if folders:
         spec = _import_folders(settings, spec, folders)
-    request = RunRequest(spec, settings, dict(os.environ))
+    environment = dict(os.environ)
+    request = RunRequest(spec, settings, environment, traffic_interval=traffic_interval())
     start = partial(run_job, request, log=telemetry.logger())
     found = handing_over_signals(partial(trio.run, with_status, start))
     report(found)

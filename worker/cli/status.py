@@ -1,5 +1,6 @@
 """The status line of ``run``: time, state, datum, traffic, report, and a line without an end."""
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -58,14 +59,18 @@ def describe(
     return status
 
 
+def traffic_interval() -> float:
+    """Return the seconds between two reports of traffic: infinite without a status line."""
+    return math.inf if telemetry.status_line() is None else REDRAW_INTERVAL
+
+
 async def with_status(
     run: Callable[..., Awaitable[Result]], ready: Callable[[], None] = lambda: None
 ) -> Result:
     """Run a job with its status on the last line of the terminal, if the log goes to one.
 
-    *run* is called with ``watch``, a function for the progress of the run, and on a terminal with
-    ``traffic_interval``, the seconds between two reports of the traffic. *ready* is called at each
-    progress.
+    *run* is called with ``watch``, a function for the progress of the run. *ready* is called at
+    each progress.
     """
     line = telemetry.status_line()
     if line is None:
@@ -106,7 +111,7 @@ async def with_status(
     async with open_plain_nursery() as nursery:
         nursery.start_soon(redraw)
         try:
-            result = await run(watch=watch, traffic_interval=REDRAW_INTERVAL)
+            result = await run(watch=watch)
         finally:
             line.show("")
         nursery.cancel_scope.cancel()

@@ -1,7 +1,6 @@
 """The record of a run while it runs, and its result, which is the JSON of ``--result``."""
 
 import json
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -100,8 +99,6 @@ class RunRecord:
     job: str
     log: FilteringBoundLogger
     watch: Watch
-    traffic_interval: float = math.inf
-    """Seconds between two announcements of the traffic to *watch*."""
     state: State = State.CREATED
     started: float = attrs.field(factory=time.time)
     times: dict[str, float] = attrs.field(factory=dict)

@@ -53,25 +53,19 @@ class RunRequest:
     """The agent's own environment, of which the command gets what is on the allow-list."""
     private_mounts: bool = True
     """Whether a command may get mounts, which a program that the run does not start cannot see."""
+    traffic_interval: float = math.inf
+    """Seconds between two reports of the traffic of the buckets to an observer of the run."""
 
 
 Work = Callable[[DatumProcessor], Awaitable[Outcome]]
 
 
 async def run_job(
-    request: RunRequest,
-    *,
-    log: FilteringBoundLogger,
-    watch: Watch = unwatched,
-    traffic_interval: float = math.inf,
+    request: RunRequest, *, log: FilteringBoundLogger, watch: Watch = unwatched
 ) -> Result:
-    """Run a job and return its result; every error of the run is in the result.
-
-    *watch* gets the traffic of the buckets every *traffic_interval* seconds.
-    """
+    """Run a job and return its result; every error of the run is in the result."""
     stop = StopRequest(CommandSignals(request.config.grace))
-    work = DatumProcessor.process_all
-    return await _run(request, work, stop, log, watch, traffic_interval=traffic_interval)
+    return await _run(request, DatumProcessor.process_all, stop, log, watch)
 
 
 async def run_shell(
@@ -155,11 +149,10 @@ async def _run(
     watch: Watch,
     *,
     ignored: Collection[signal.Signals] = (),
-    traffic_interval: float = math.inf,
 ) -> Result:
     """Run a job from its request to its result, handling signals and errors."""
     job = request.spec.job_id or uuid.uuid4().hex
-    record = RunRecord(job, log.bind(job=job), watch, traffic_interval)
+    record = RunRecord(job, log.bind(job=job), watch)
     become_subreaper()
     keep_private()
     try:
@@ -249,7 +242,7 @@ async def _execute(
             try:
                 async with open_plain_nursery() as nursery:
                     if pool is not None:
-                        nursery.start_soon(_watch_traffic, pool, record)
+                        nursery.start_soon(_watch_traffic, pool, record, request.traffic_interval)
                     outcome = await work(processor)
                     nursery.cancel_scope.cancel()
                 publishes = outcome.cause in (Cause.PUBLISHED, Cause.RECOVERED)
@@ -271,10 +264,10 @@ async def _execute(
         return plan, outcome
 
 
-async def _watch_traffic(pool: GatewayPool, record: RunRecord) -> None:
-    """Announce the traffic of the buckets to observers."""
+async def _watch_traffic(pool: GatewayPool, record: RunRecord, interval: float) -> None:
+    """Report the traffic of the buckets to observers every *interval* seconds."""
     while True:
-        await trio.sleep(record.traffic_interval)
+        await trio.sleep(interval)
         buckets = (await pool.count()).buckets
         record.watch(Progress(record.state, "traffic", buckets=buckets))
 
