@@ -4,10 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.text import SECRET_NAME, escape_controls, format_duration, parse_duration
-
-
-@pytest.mark.parametrize(
+from worker.text import SECRET_NAME, cut_to_width, escape_controls, format_duration, parse_duration   @pytest.mark.parametrize(, parse_integer
     ("text", "seconds"),
     [
         ("10m", 600),
@@ -102,3 +99,35 @@ def test_escape_controls_escapes_what_drives_a_terminal(text, options, expected)
 def test_secret_name_matches_names_of_secret_values(name, secret):
     """Variables, settings and log fields are recognized in any spelling that is in use."""
     assert secret == bool(SECRET_NAME.search(name))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0),
+        ("007", 7),
+        ("-1", -1),
+        ("9" * 20, 10**20 - 1),
+        ("9" * 21, None),
+        ("", None),
+        ("-", None),
+        ("--1", None),
+        ("+1", None),
+        (" 1", None),
+        ("1_000", None),
+        ("1.0", None),
+        ("\N{ARABIC-INDIC DIGIT ONE}", None),
+        ("\N{SUPERSCRIPT TWO}", None),
+    ],
+)
+def test_an_integer_consists_of_few_ascii_digits(text, expected):
+    assert expected == parse_integer(text, signs="-")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [("abc", 2, "ab"), ("é漢字", 3, "é漢"), ("é漢字", 4, "é漢"), ("e\u0301x", 1, "e\u0301")],
+    ids=["ASCII", "wide", "half of a wide one", "combining"],
+)
+def test_a_text_is_cut_to_the_columns_of_a_terminal(text, columns, expected):
+    assert expected == cut_to_width(text, columns)

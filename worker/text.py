@@ -1,4 +1,4 @@
-"""Rules for text that apply everywhere: durations, controls, names of secrets, kinds of files."""
+"""Rules for text that apply everywhere: durations, numbers, terminals, secrets, kinds of files."""
 
 import re
 import stat
@@ -39,6 +39,20 @@ def parse_duration(text: str) -> float | None:
 def format_duration(seconds: float) -> str:
     """Return *seconds* as ``parse_duration`` and Go read them: ``5400s``, ``1.5s``."""
     return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def parse_integer(text: str, *, signs: str = "", digits: int = 20) -> int | None:
+    """Return the integer in *text*, of at most so many ASCII *digits*; None for anything else.
+
+    It may start with one of *signs*. ``int`` accepts spaces, underscores and the digits of all
+    scripts, and takes quadratic time for many of them.
+    """
+    unsigned = text[1:] if signs and text.startswith(tuple(signs)) else text
+    valid = unsigned.isascii() and unsigned.isdigit() and len(unsigned) <= digits
+    return int(text) if valid else None
 
 
 # --- terminals ------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.payload import UNSIGNED, payload_mode
 from worker.s3.request import Request
 from worker.s3.signing import ALGORITHM, SERVICE, TERMINATOR, Claim, Credentials, Scope, Signed
+from worker.text import parse_integer
 
 MAX_SKEW = 15 * 60
 MAX_EXPIRES = 7 * 24 * 3600
@@ -191,10 +192,9 @@ def _presigned(request: Request, credentials: Credentials, *, now: float) -> Sig
 
 
 def _expires(value: str) -> int:
-    digits = value.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 20):
+    expires = parse_integer(value, signs="-")
+    if expires is None:
         raise _query_error("X-Amz-Expires should be a number")
-    expires = int(value)
     if expires < 0:
         raise _query_error("X-Amz-Expires must be non-negative")
     if expires > MAX_EXPIRES:
@@ -237,13 +237,14 @@ def _presigned_v2(request: Request, credentials: Credentials, *, now: float) -> 
             "parameters",
         )
     expires = params["Expires"]
-    if not (expires.isascii() and expires.isdigit() and len(expires) <= 15):
+    seconds = parse_integer(expires, digits=15)
+    if seconds is None:
         raise S3Error("AccessDenied", f"Invalid date (should be seconds since epoch): {expires}")
-    if now > int(expires):
+    if now > seconds:
         raise S3Error(
             "AccessDenied",
             "Request has expired",
-            Expires=_extended_format(int(expires)),
+            Expires=_extended_format(seconds),
             ServerTime=_extended_format(now),
         )
     check_access_key(params["AWSAccessKeyId"], credentials)

@@ -23,6 +23,7 @@ from worker.s3.checksums import (
 )
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
+from worker.text import parse_integer
 
 MIN_PART = 5 * 1024 * 1024
 MAX_PART_NUMBER = 10_000
@@ -65,10 +66,9 @@ UPLOAD_ID = re.compile(r"[0-9a-v]{39}", re.ASCII)
 def part_number(request: Request) -> int:
     """Return the query parameter partNumber, 1 to 10,000; raises InvalidArgument."""
     value = request.params.get("partNumber", "")
-    if value.isascii() and value.isdigit() and len(value) <= 20:
-        number = int(value)
-        if 1 <= number <= MAX_PART_NUMBER:
-            return number
+    number = parse_integer(value)
+    if number is not None and 1 <= number <= MAX_PART_NUMBER:
+        return number
     raise invalid_argument(
         "partNumber",
         value,
@@ -155,17 +155,17 @@ def _stated_size(request: Request) -> int | None:
     stated = request.headers.get("x-amz-mp-object-size")
     if stated is None:
         return None
-    digits = stated.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+    size = parse_integer(stated, signs="-", digits=18)
+    if size is None:
         raise S3Error(
             "InvalidRequest", f"Value for x-amz-mp-object-size header is invalid: '{stated[:40]}'"
         )
-    if int(stated) < 0:
+    if size < 0:
         raise S3Error(
             "InvalidRequest",
             f"Value for x-amz-mp-object-size header is less than zero: '{stated}'",
         )
-    return int(stated)
+    return size
 
 
 def _stated_checksum(request: Request) -> tuple[Algorithm, str] | None:

@@ -8,6 +8,7 @@ import attrs
 from worker.s3.checksums import BY_HEADER, only, sent_checksum
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
+from worker.text import parse_integer
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
 MAX_UPLOAD = 5 * 1024**3
@@ -76,7 +77,7 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
         return Payload(length, sha256=framing)
     if not streaming_allowed:
         raise _no_streaming(mode)
-    decoded = _number(headers.get("x-amz-decoded-content-length", ""))
+    decoded = parse_integer(headers.get("x-amz-decoded-content-length", ""))
     if decoded is None:
         raise S3Error(
             "MissingContentLength",
@@ -137,17 +138,13 @@ def _length(name: str, value: str | None) -> int | None:
         return None
     # Repeated equal lengths are one length (RFC 9110, 8.6).
     first, *others = (each.strip() for each in value.split(","))
-    number = _number(first)
+    number = parse_integer(first)
     if number is None or any(other != first for other in others):
         raise S3Error(
             "BadRequest",
             f"{name} must be a number of bytes without a sign; found {value[:40]!r}.",
         )
     return number
-
-
-def _number(value: str) -> int | None:
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 20 else None
 
 
 def payload_mode(value: str) -> Framing | bytes | None:

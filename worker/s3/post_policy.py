@@ -16,6 +16,7 @@ import attrs
 
 from worker.s3.error_codes import S3Error
 from worker.s3.post_form import FILE, Form
+from worker.text import parse_integer
 
 RANGE = "content-length-range"
 IGNORED = "x-ignore-"
@@ -195,8 +196,8 @@ def _simple_condition(pairs: Mapping[str, Any]) -> Condition:
 
 def _bound(value: object) -> int | None:
     """Return a bound of a size, which may be a string of digits; None if it is none."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
-        return int(value)
+    if isinstance(value, str):
+        return parse_integer(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -10,6 +10,7 @@ from worker.s3.conditions import Conditions, etags
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
 from worker.s3.tags import check_tags
+from worker.text import parse_integer
 
 MAX_DEPTH = 8
 MAX_ELEMENTS = 120_000
@@ -192,7 +193,9 @@ def _listed_part(found: Element) -> ListedPart:
     number, etag = found.get("PartNumber"), found.get("ETag")
     if number is None or etag is None:
         raise malformed()
-    value = _number(number)
+    value = parse_integer(number.strip(), signs="+-")
+    if value is None:
+        raise malformed()
     if value < 1:
         raise invalid_argument("PartNumber", number.strip(), "PartNumber must be >= 1")
     checksums = {
@@ -234,11 +237,3 @@ def parse_tagging(body: bytes, *, root: str | None = "Tagging") -> dict[str, str
             raise malformed()
         pairs.append((key, value))
     return check_tags(pairs)
-
-
-def _number(value: str) -> int:
-    digits = value.strip()
-    sign = digits[:1] in ("-", "+")
-    if not (digits[sign:].isascii() and digits[sign:].isdigit() and len(digits) <= 20):
-        raise malformed()
-    return int(digits)
