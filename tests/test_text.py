@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.text import SECRET_NAME, cut_to_width, escape_controls, format_duration, parse_duration   @pytest.mark.parametrize(, parse_integer
+from worker.text import (
+    SECRET_NAME,
+    cut_to_width,
+    escape_controls,
+    format_duration,
+    parse_duration,
+    parse_integer,
+)
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ("10m", 600),
