@@ -173,6 +173,22 @@ MARKER = "version-id-marker"
         (VERSIONS, f"{MARKER}=", MARKER, "", "A version-id marker cannot be specified without"),
         (VERSIONS, f"key-marker=&{MARKER}=", MARKER, "", "A version-id marker cannot be empty."),
         (VERSIONS, f"key-marker=k&{MARKER}=NULL", MARKER, "NULL", "Invalid version id specified"),
+        (
+            VERSIONS,
+            "key-marker=%00",
+            "key-marker",
+            "\0",
+            "Value must be a sequence of Unicode char",
+        ),
+        (
+            VERSIONS,
+            "prefix=a%00",
+            "prefix",
+            "a\0",
+            "Value must be a sequence of Unicode characters",
+        ),
+        (V1, "marker=%00", "marker", "\0", "Value must be a sequence of Unicode characters and"),
+        (V2, "prefix=%00", "prefix", "\0", "Value must be a sequence of Unicode characters and"),
     ],
 )
 def test_invalid_parameters_are_rejected_as_by_s3(kind, query, name, value, message):
@@ -194,6 +210,7 @@ def test_invalid_parameters_are_rejected_as_by_s3(kind, query, name, value, mess
         (VERSIONS, f"max-keys=x&{MARKER}=", "max-keys"),
         (VERSIONS, f"key-marker=k&{MARKER}=x&encoding-type=x&max-keys=-1", MARKER),
         (VERSIONS, "encoding-type=x&max-keys=-1", "encoding-type"),
+        (VERSIONS, "key-marker=%00&encoding-type=x", "encoding-type"),
     ],
 )
 def test_parameters_are_checked_in_the_order_of_s3(kind, query, name):

@@ -44,6 +44,7 @@ _FOREIGN: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     V2: (("marker", "Marker unsupported with REST.GET.BUCKET in list-type=2"),),
 }
+_NULL = "Value must be a sequence of Unicode characters and cannot include Null."
 _ATTRIBUTES_HEADER = "x-amz-optional-object-attributes"
 
 
@@ -107,7 +108,8 @@ def parse_list(request: Request, kind: str) -> ListQuery:
             raise invalid_argument(name, None, message)
     prefix = params.get("prefix", "")
     delimiter = params.get("delimiter", "")
-    marker = params.get("key-marker" if kind == VERSIONS else "marker", "")
+    marker_name = "key-marker" if kind == VERSIONS else "marker"
+    marker = params.get(marker_name, "")
     start = beyond(marker, prefix, delimiter)
     version_marker, start_after, token = "", None, None
     if kind == VERSIONS:
@@ -126,6 +128,9 @@ def parse_list(request: Request, kind: str) -> ListQuery:
             start = beyond(start_after, prefix, delimiter)
         # Not the name of the parameter, which the message for what is no number has.
         not_negative(max_keys, "maxKeys")
+    for name in ("prefix", marker_name):
+        if "\x00" in params.get(name, ""):
+            raise invalid_argument(name, params[name], _NULL)
     return ListQuery(
         kind,
         prefix,
