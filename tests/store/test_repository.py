@@ -8,14 +8,11 @@ from store.failing import FailingBackend
 from worker.errors import NotFound, Unavailable
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.store.backends.base import Damaged
+from worker.store.missing import AncestorMissing, BranchMissing, CommitMissing, RepoMissing
 from worker.store.repository import (
     Advance,
-    AncestorMissing,
-    BranchMissing,
-    CommitMissing,
     Head,
     Move,
-    RepoMissing,
     Store,
 )
 

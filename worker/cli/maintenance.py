@@ -11,7 +11,8 @@ from worker.config_sources import parse_seconds
 from worker.store import gc as garbage
 from worker.store import verify as verification
 from worker.store.journal import RESUME_LIMIT
-from worker.store.repository import Store, StoreMissing, open_store
+from worker.store.missing import StoreMissing
+from worker.store.repository import Store, open_store
 
 
 @click.command()

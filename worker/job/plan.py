@@ -16,7 +16,8 @@ from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.spec.glob import Match, compile_glob
 from worker.spec.pipeline import JobSpec, PfsInput
 from worker.store import segments
-from worker.store.repository import CommitMissing, Store, open_store
+from worker.store.missing import CommitMissing
+from worker.store.repository import Store, open_store
 
 
 class Unrunnable(NotFound):
