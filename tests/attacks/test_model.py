@@ -153,7 +153,7 @@ class Buckets(RuleBasedStateMachine):
 
     @rule(keys=st.lists(KEYS.filter(lambda key: not set(key) & set("\x01\x1f\uffff")), min_size=1))
     def delete_many(self, keys):
-        """DeleteObjects; each key is in the response."""
+        """DeleteObjects; each key is in the response once."""
         rows = "".join(
             f"<Object><Key>{escape(key)}</Key></Object>".replace("\n", "&#10;") for key in keys
         )
@@ -163,7 +163,7 @@ class Buckets(RuleBasedStateMachine):
             "POST", None, [("delete", "")], {"content-md5": content_md5(body)}, body=body
         )
 
-        assert keys == reply.fields("Key")
+        assert [*dict.fromkeys(keys)] == reply.fields("Key")
         for key in keys:
             self.things.pop(key, None)
 
