@@ -86,6 +86,6 @@ def explain(counts: DatumCounts, failed: Sequence[DatumResult]) -> str:
 
 
 def described(results: Sequence[DatumResult]) -> list[DatumResult]:
-    """Return at most ``MAX_DATUMS`` of *results*, rather those that did not succeed."""
+    """Return at most ``MAX_DATUMS`` of *results*; those that succeeded are left out first."""
     chosen = sorted(results, key=lambda each: each.state == "success")[:MAX_DATUMS]
     return sorted(chosen, key=lambda each: each.number)

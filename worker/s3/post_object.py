@@ -22,8 +22,8 @@ from worker.s3.tags import parse_tagging_header
 from worker.s3.unsupported_headers import check_supported
 from worker.s3.xml_requests import parse_tagging
 
-CONDITIONS = ("if-match", "if-none-match")
-PASSED = frozenset((*STORED_HEADERS, "content-md5", *CONDITIONS))
+WRITE_CONDITIONS = ("if-match", "if-none-match")
+PASSED = frozenset((*STORED_HEADERS, "content-md5", *WRITE_CONDITIONS))
 """The fields that are headers of PutObject, besides those that start with ``x-amz-``."""
 RENAMED: Mapping[str, str] = {
     "acl": "x-amz-acl",
@@ -48,7 +48,7 @@ def object_request(request: Request, form: Form) -> Request:
         raise invalid_argument("key", "", "User key must have a length greater than 0.")
     check_characters(key)
     check_key(key, key)
-    headers = {name: request.headers[name] for name in CONDITIONS if name in request.headers}
+    headers = {name: request.headers[name] for name in WRITE_CONDITIONS if name in request.headers}
     for name, field in form.fields.items():
         if name in RENAMED or name in PASSED or _is_amz_header(name):
             value = _header_value(field.value)

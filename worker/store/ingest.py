@@ -26,7 +26,7 @@ RUN_LIMIT = 4 << 30
 # Seconds by which a file must be older than its entry to be considered unchanged. Timestamps of
 # files are coarse (two seconds on FAT), and the clock of a file server differs from ours.
 TRUST_MARGIN = 2.0
-# A file that another program changes is read as often as this, in the hope for a consistent state.
+# A file that another program changes is read as often as this, in the hope of a consistent state.
 READS = 3
 # A parent folder may have become a file, and a file server may have lost the file.
 VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)

@@ -105,7 +105,7 @@ class _Stream:
         self._handler.handle_lines(self.name, rest)
 
     def skip(self, count: int) -> None:
-        """Pass on that *count* bytes are missing, and before that the line so far."""
+        """Pass on the line so far, and that *count* bytes are missing after it."""
         # The redactor withholds the start of a secret whose end is missing.
         count += self._redactor.drop()
         mark = f"… ({count:,} bytes are not in the log)"
