@@ -64,7 +64,7 @@ def test_ids_are_whole_where_they_fit():
 
 
 def test_ids_are_abbreviated_where_the_table_is_too_wide():
-    """As far as they are told apart: they are refs, as the whole ids are."""
+    """As far as they remain distinct: they are refs, as the whole ids are."""
     rows = [(f"labresults@{each}", "x" * 47) for each in IDS]
 
     def names(rows):

@@ -10,7 +10,7 @@ from worker.job.run import run_job
 from worker.model import BranchName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
-root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command as somebody else")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command as another user")
 
 
 def a_file_job(transform, **changes) -> dict:

@@ -49,7 +49,7 @@ def test_a_folder_without_a_lock_is_kept(tmp_path):
     assert ["worker-job-mine"] == os.listdir(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_a_folder_of_another_user_is_kept(tmp_path):
     """A pipe as lock does not block the run."""
     theirs = tmp_path / "worker-job-theirs"

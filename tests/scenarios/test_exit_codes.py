@@ -13,7 +13,7 @@ AGENT = "$(ps -o ppid= -p $PPID)"
 ELSEWHERE = {
     Cause.OUT_OF_MEMORY: "test_kills, in a cgroup with a limit",
     Cause.NOT_PUBLISHED: "test_kills, on a disk of 8 MiB",
-    Cause.INTERNAL: "test_runner: a fault is put in, as there is none to be had",
+    Cause.INTERNAL: "test_runner: the fault is injected",
     Cause.PUBLISHED_BEFORE: "below",
     Cause.DISCARDED: "test_serving",
     Cause.DENIED: "below",

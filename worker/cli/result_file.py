@@ -38,7 +38,7 @@ class ResultFile:
 
     At the start of the run, an earlier content is replaced by a document with the state `created`
     and without an exit code, so that no reader takes an old result for that of this run, and a path
-    that cannot be written ends the run before it has begun.
+    that cannot be written ends the run before it starts.
 
     A regular file is replaced by renaming a complete one over it. What cannot be replaced is
     written in place, with one system call: the termination log of a pod, which is a mount, and a

@@ -88,7 +88,7 @@ class Table:
 
 
 def _abbreviate(rows: list[dict[str, str]]) -> None:
-    """Shorten the commit ids of *rows*, as far as they are told apart."""
+    """Shorten the commit ids of *rows*, as far as they remain distinct."""
     ids = {found for row in rows for cell in row.values() for found in COMMIT_ID.findall(cell)}
     length = next(
         length for length in range(SHORT_ID, 33) if len({i[:length] for i in ids}) == len(ids)

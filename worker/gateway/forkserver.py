@@ -95,8 +95,8 @@ async def _serve(
             async with trio.open_nursery() as flushing:
                 flushing.start_soon(_send_heartbeats, channel)
                 deadline = trio.current_time() + drain.deadline
-                # Connections are accepted meanwhile: a late writer is told that the job has ended.
-                cut_off = await application.writes.settle(drain.deadline)
+                # Connections are accepted meanwhile: a late writer receives the reason.
+                cut_off = await application.writes.drain(drain.deadline)
                 draining.deadline = max(deadline - trio.current_time(), RESPONSE_TIMEOUT)
                 draining.requested.set()
                 # A client that stalls may hold the server beyond the deadline; it is abandoned.

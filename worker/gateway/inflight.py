@@ -32,7 +32,7 @@ class WritesInFlight:
     def track(self, name: str) -> Iterator[None]:
         """Handle a write in the block. *name* describes it, as in ``PutObject a/b``.
 
-        Raises OutputClosed if `settle` cut it off.
+        Raises OutputClosed if `drain` cut it off.
         """
         write = _Write(name, trio.CancelScope())
         self._writes.add(write)
@@ -45,7 +45,7 @@ class WritesInFlight:
         if write.scope.cancelled_caught:
             raise OutputClosed(CUT_OFF)
 
-    async def settle(self, seconds: float) -> tuple[str, ...]:
+    async def drain(self, seconds: float) -> tuple[str, ...]:
         """Wait for the writes that are in flight now; return the names of those cut off.
 
         Writes that have not ended after *seconds* are cancelled.

@@ -13,7 +13,7 @@ messages over the socket whose file descriptor is the first argument:
         a path, ended by a NUL byte     open it; relative paths start at the output folder
     process to agent
         ``{}`` with a descriptor        the file, open for reading
-        ``{"reason": TEXT, "target": TEXT}``  why it cannot be had, and the target of a link
+        ``{"reason": TEXT, "target": TEXT}``  why it cannot be opened, and the target of a link
 """
 
 import contextlib
