@@ -9,6 +9,7 @@ from worker.text import (
     cut_to_width,
     escape_controls,
     format_duration,
+    join_first,
     parse_duration,
     parse_integer,
 )
@@ -141,3 +142,17 @@ def test_an_integer_consists_of_few_ascii_digits(text, expected):
 )
 def test_a_text_is_cut_to_the_columns_of_a_terminal(text, columns, expected):
     assert expected == cut_to_width(text, columns)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, ""),
+        (1, "0"),
+        (3, "0; 1; 2"),
+        (4, "0; 1; 2; and 1 more"),
+        (1003, "0; 1; 2; and 1,000 more"),
+    ],
+)
+def test_a_long_list_is_cut_off_with_the_number_of_further_ones(count, expected):
+    assert expected == join_first([str(number) for number in range(count)], 3, "; ")

@@ -2,7 +2,7 @@
 
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 # --- durations ------------------------------------------------------------------------------------
@@ -39,6 +39,15 @@ def parse_duration(text: str) -> float | None:
 def format_duration(seconds: float) -> str:
     """Return *seconds* as ``parse_duration`` and Go read them: ``5400s``, ``1.5s``."""
     return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def join_first(texts: Sequence[str], limit: int, separator: str = ", ") -> str:
+    """Return the first *limit* of *texts* in a line, and the number of further ones."""
+    more = len(texts) - limit
+    return separator.join(texts[:limit]) + (f"{separator}and {more:,} more" if more > 0 else "")
 
 
 # --- numbers --------------------------------------------------------------------------------------

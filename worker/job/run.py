@@ -7,7 +7,7 @@ import math
 import secrets
 import signal
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from worker.store.publish import BranchNotMoved
 from worker.supervisor.command import CommandSignals, StopRequest
 from worker.supervisor.tree import reap_orphans
 from worker.system import become_subreaper, keep_private
+from worker.text import join_first
 
 MAX_NAMES = 10
 """Writes that a warning names."""
@@ -279,14 +280,8 @@ async def _drain(pool: GatewayPool, deadline: float, record: RunRecord) -> None:
     if drained.cut_off:
         record.warn(
             f"writes were still in flight {deadline:g} s (gateway.drain) after the command had "
-            f"exited, and were discarded: {_enumerate(drained.cut_off)}"
+            f"exited, and were discarded: {join_first(drained.cut_off, MAX_NAMES)}"
         )
-
-
-def _enumerate(names: Sequence[str]) -> str:
-    """Return the first of *names*, and how many there are more."""
-    more = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _publish(

@@ -7,6 +7,7 @@ from worker.errors import Invalid
 from worker.job.secrets import without_secrets
 from worker.model import Commit, CommitName, Repo
 from worker.spec.pipeline import JobSpec
+from worker.text import join_first
 
 TEXTS = "/description", "/metadata"
 """Keys that have no effect on the output."""
@@ -18,8 +19,7 @@ class AnotherJob(Invalid):
     """The id of a job is that of another job, whose output commit exists."""
 
     def __init__(self, commit: Commit, differences: tuple[str, ...]) -> None:
-        more = len(differences) - MAX_DIFFERENCES
-        listed = "; ".join(differences[:MAX_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")
+        listed = join_first(differences, MAX_DIFFERENCES, "; ")
         super().__init__(
             f"job.id: {commit.name} was published by another job with this id ({listed}); "
             "use another id for another job, or leave job.id out"

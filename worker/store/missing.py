@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from worker.errors import Invalid, NotFound
 from worker.model import BranchName, CommitName, Ref, Repo
+from worker.text import join_first
 
 if TYPE_CHECKING:
     from worker.store.repository import Store
@@ -72,9 +73,8 @@ class AmbiguousId(Invalid):
     """An abbreviated id is that of several commits."""
 
     def __init__(self, ref: Ref, found: Sequence[CommitName]) -> None:
-        shown = ", ".join(str(name) for name in found[:3])
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        super().__init__(f"{ref.repo}@{ref.at}: several commits have this id: {shown}{more}")
+        shown = join_first([str(name) for name in found], 3)
+        super().__init__(f"{ref.repo}@{ref.at}: several commits have this id: {shown}")
 
 
 class AncestorMissing(NotFound):

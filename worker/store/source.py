@@ -8,6 +8,7 @@ from pathlib import Path
 
 from worker.errors import Conflict, Invalid, NotFound, Unavailable, WorkerError
 from worker.store.ingest import Found, Problem, ProblemKind, not_a_file
+from worker.text import join_first
 
 KEY_LIMIT = 1024
 """The longest key in bytes, as in S3."""
@@ -31,9 +32,8 @@ class CannotImport(WorkerError):
     remedy = ""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:10])
-        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        super().__init__(f"{shown}{more}{self.remedy}")
+        shown = join_first([f"{each.path}: {each.reason}" for each in problems], 10, "; ")
+        super().__init__(f"{shown}{self.remedy}")
         self.problems = problems
 
 
