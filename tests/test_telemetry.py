@@ -1,15 +1,11 @@
 """The log: text on a terminal, JSON lines otherwise, and never a secret."""
 
 import base64
-import fcntl
 import gc
 import io
 import json
 import logging
-import os
-import struct
 import sys
-import termios
 import threading
 import warnings
 from contextlib import contextmanager
@@ -17,19 +13,13 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
+from terminals import Terminal
 
 from worker import hooks, redaction, telemetry
 
 # A value with everything that a spelling has to escape.
 SECRET = "hünter/22+ \"x\" 'y' \\z"
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\n-----END KEY-----\n"
-
-
-class Terminal(io.StringIO):
-    """A stream that reports to be a terminal."""
-
-    def isatty(self):
-        return True
 
 
 @pytest.fixture(autouse=True)
@@ -412,39 +402,6 @@ def test_on_a_terminal_a_line_without_an_end_is_not_logged():
     assert "" == terminal.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("status", "shown"),
-    [
-        pytest.param("x" * 100, "x" * 39, id="ASCII"),
-        pytest.param("計" * 30, "計" * 19, id="wide characters"),
-        pytest.param("e\u0301" * 50, "e\u0301" * 39, id="combining characters"),
-        pytest.param("a\t" * 50, "a " * 19 + "a", id="tabs"),
-    ],
-)
-def test_the_status_fits_on_one_line_of_the_terminal(monkeypatch, status, shown):
-    monkeypatch.setenv("COLUMNS", "40")
-    terminal = Terminal()
-    writer = telemetry.LineWriter(terminal)
-
-    writer.show(status)
-
-    assert telemetry.ERASE_LINE + shown == terminal.getvalue()
-
-
-def test_the_width_of_the_status_is_that_of_the_terminal_of_the_log(monkeypatch):
-    """Standard output may be a file."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-    leader, follower = os.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    with open(leader, "rb", buffering=0) as shown, open(follower, "w") as terminal:
-        writer = telemetry.LineWriter(terminal)
-
-        writer.show("x" * 100)
-
-        assert telemetry.ERASE_LINE + "x" * 39 == shown.read(1000).decode()
-        assert 39 == writer.width()
-
-
 def test_a_terminal_without_a_status_line_has_lines_without_an_end(monkeypatch):
     """A terminal that interprets no control sequences shows prompts, too."""
     monkeypatch.setenv("TERM", "dumb")
@@ -467,27 +424,6 @@ def test_a_color_ends_with_the_line_of_the_command(monkeypatch):
     plain, red, last = terminal.getvalue().splitlines()
     assert red.endswith("\x1b[41mred\x1b[0m")
     assert not [line for line in (plain, last) if "\x1b" in line]
-
-
-def test_lines_of_several_threads_are_not_mixed():
-    """The status line is erased and drawn with each line as a whole."""
-    terminal = Terminal()
-    writer = telemetry.LineWriter(terminal)
-    writer.show("status")
-    line = "x" * 50
-
-    def write():
-        for _ in range(500):
-            writer.msg(line)
-
-    threads = [threading.Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    shown = telemetry.ERASE_LINE + line + "\nstatus"
-    assert telemetry.ERASE_LINE + "status" + shown * 2000 == terminal.getvalue()
 
 
 # --- other properties -----------------------------------------------------------------------------

@@ -9,11 +9,9 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -21,9 +19,9 @@ import attrs
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from worker.log_stream import LogStream
+from worker.line_writer import LineWriter
 from worker.redaction import HIDDEN, redact, redact_bytes
-from worker.text import SECRET_NAME, cut_to_width, escape_controls, reset_colors, shows_colors
+from worker.text import SECRET_NAME, escape_controls, reset_colors, shows_colors
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
@@ -31,11 +29,8 @@ FRAME = ("time", "level", "event", "exception")
 """Field names that the renderers look for."""
 DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 """A SHA-256 in hexadecimal; on a terminal its first 12 digits are shown."""
-DEFAULT_COLUMNS = 80
-"""Columns of a terminal that does not know its size, such as a serial line."""
 RECURRING_INTERVAL = 60.0
 """Seconds between two lines of an event that recurs."""
-ERASE_LINE = "\r\x1b[K"
 
 # --- redaction ------------------------------------------------------------------------------------
 
@@ -143,68 +138,6 @@ class ConsoleRenderer:
 def _field(value: Any) -> str:
     text = DIGEST.sub(r"\1…", escape_controls(str(value)))
     return repr(text) if not text or (" " in text and not isinstance(value, list | dict)) else text
-
-
-@attrs.define(eq=False)
-class LineWriter:
-    """Writes lines to a stream, and ignores them once the stream fails: a job outlives its log.
-
-    On a terminal a status line can be kept below the lines. It is erased before each line and drawn
-    again after it. An instance is structlog's factory of loggers and its only logger, and can be
-    used by several threads.
-    """
-
-    _log: LogStream = attrs.field(converter=LogStream)
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    _status: str = attrs.field(default="", init=False)
-
-    @property
-    def terminal(self) -> bool:
-        """Whether the stream is a terminal that has not failed."""
-        return self.stream is not None and self.stream.isatty()
-
-    @property
-    def stream(self) -> TextIO | None:
-        """The stream; None after it has failed."""
-        return self._log.stream
-
-    def width(self) -> int:
-        """Return the columns for the status; the last one stays empty, so that no terminal wraps.
-
-        Standard output, of which ``shutil.get_terminal_size`` returns the width, may be a file.
-        """
-        with suppress(OSError, ValueError, AttributeError):
-            if self.stream is not None and "COLUMNS" not in os.environ:
-                columns = os.get_terminal_size(self.stream.fileno()).columns
-                return (columns or DEFAULT_COLUMNS) - 1
-        return shutil.get_terminal_size().columns - 1
-
-    def __call__(self, *_args: Any) -> "LineWriter":
-        """Return itself, as structlog's factory of loggers."""
-        return self
-
-    def msg(self, line: str) -> None:
-        """Write one line, or several."""
-        with self._lock:
-            shown = f"{ERASE_LINE}{line}\n{self._status}" if self._status else f"{line}\n"
-            self._log.put(shown)
-        self._log.drain()
-
-    def show(self, status: str) -> None:
-        """Keep *status* below the lines, cut to the width of the terminal; ``""`` removes it."""
-        width = self.width()
-        with self._lock:
-            status = escape_controls(redact(status).replace("\t", " "))
-            before, self._status = self._status, cut_to_width(status, width)
-            if before or self._status:
-                self._log.put(ERASE_LINE + self._status)
-        self._log.drain()
-
-    def flush(self, timeout: float | None) -> bool:
-        """Wait up to *timeout* seconds until all lines are written; return whether they are."""
-        return self._log.flush(timeout)
-
-    debug = info = warning = error = critical = msg
 
 
 # --- the pipeline ---------------------------------------------------------------------------------

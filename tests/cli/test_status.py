@@ -4,6 +4,7 @@ import io
 
 import pytest
 import trio
+from terminals import Terminal
 
 from worker import telemetry
 from worker.cli.status import describe, with_status
@@ -11,14 +12,7 @@ from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
 from worker.job.result import Result
 from worker.job.state import Progress, State
-
-
-class Terminal(io.StringIO):
-    """A stream that reports to be a terminal."""
-
-    def isatty(self):
-        return True
-
+from worker.line_writer import ERASE_LINE
 
 DONE = Result(job="a" * 32, state=State.SUCCESS, cause=Cause.PUBLISHED)
 
@@ -93,10 +87,10 @@ async def test_an_unfinished_line_is_drawn_at_once_and_only_until_it_is_finished
         watch(Progress(State.RUNNING, "command", 1, 1, 1))
         for line in ("10%", "20%", "", "30%"):
             watch(Progress(State.RUNNING, "output", unfinished=line))
-            drawn.append(terminal.getvalue().rpartition(telemetry.ERASE_LINE)[2])
+            drawn.append(terminal.getvalue().rpartition(ERASE_LINE)[2])
         watch(Progress(State.RUNNING, "command", 1, 1, 2))
         await trio.sleep(1.5)
-        drawn.append(terminal.getvalue().rpartition(telemetry.ERASE_LINE)[2])
+        drawn.append(terminal.getvalue().rpartition(ERASE_LINE)[2])
         return DONE
 
     await with_status(run)
@@ -152,7 +146,7 @@ async def test_the_status_is_kept_below_the_log(autojump_clock):  # noqa: ARG001
     done = terminal.getvalue()
     assert "running · datum 1 of 3" in done.partition("hello")[0]
     assert "running · datum 1 of 3" in done.partition("hello")[2]
-    assert done.endswith(telemetry.ERASE_LINE)
+    assert done.endswith(ERASE_LINE)
 
 
 async def test_without_a_terminal_there_is_no_status():
