@@ -33,6 +33,14 @@ def test_each_cause_has_the_exit_status_of_the_reference():
     assert expected == {cause.value: (cause.exit_status, cause.retryable) for cause in Cause}
 
 
+def test_an_error_of_the_system_has_its_file_and_its_remedy():
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "/x")
+    exhausted = OSError(errno.EMFILE, "Too many open files")
+
+    assert "/x: No such file or directory" == errors.explain_os_error(missing)
+    assert "ulimit -n" in errors.explain_os_error(exhausted)
+
+
 class Special(errors.Conflict):
     """An error as a package defines it."""
 

@@ -1,5 +1,7 @@
 """Durations, control characters, and names of secrets."""
 
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from worker.text import (
     join_first,
     parse_duration,
     parse_integer,
+    shell_line,
 )
 
 
@@ -156,3 +159,25 @@ def test_a_text_is_cut_to_the_columns_of_a_terminal(text, columns, expected):
 )
 def test_a_long_list_is_cut_off_with_the_number_of_further_ones(count, expected):
     assert expected == join_first([str(number) for number in range(count)], 3, "; ")
+
+
+WORDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+
+
+@given(WORDS)
+def test_a_shell_line_has_no_control_characters(words):
+    line = shell_line(words)
+
+    assert line == escape_controls(line, keep="")
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["a b", "it's", "$HOME", "", "-x", "Zoë", "a\nb", "\x07'\\n\t0", "\udcff.csv", "\u20281"],
+)
+def test_a_shell_reads_the_words_of_a_shell_line(word):
+    """Also those with control characters and with bytes that are not UTF-8."""
+    line = shell_line(["printf", "%s|", word, "end"])
+    shown = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout
+
+    assert word.encode(errors="surrogateescape") + b"|end|" == shown

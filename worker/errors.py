@@ -159,6 +159,17 @@ MEANINGS = (
 )
 
 
+def explain_os_error(error: OSError) -> str:
+    """Return the message of *error* for the user, with its file and with a remedy if there is one.
+
+    ``str(error)`` has the number, and the name as a Python literal.
+    """
+    text = error.strerror or str(error)
+    if error.errno == errno.EMFILE:
+        text += "; raise the limit of open files (ulimit -n)"
+    return f"{error.filename}: {text}" if error.filename else text
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether *error* reports a full disk or an exceeded quota."""
     return getattr(error, "errno", None) in NO_SPACE

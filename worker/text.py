@@ -1,8 +1,9 @@
 """Rules for text that apply everywhere: durations, numbers, terminals, secrets, kinds of files."""
 
 import re
+import shlex
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 # --- durations ------------------------------------------------------------------------------------
@@ -113,6 +114,27 @@ def escape_controls(text: str, *, keep: str = "\t", colors: bool = False) -> str
         lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(),
         text,
     )
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Return a line that a shell splits into *words*, without control characters.
+
+    A word that has some is quoted as ``$'…'`` (POSIX.1-2024; bash, zsh and ksh), any other one as
+    by ``shlex``.
+    """
+    return " ".join(map(shell_word, words))
+
+
+def shell_word(word: str) -> str:
+    """Return *word* as a word of ``shell_line``."""
+    if not _CONTROL.search(word):
+        return shlex.quote(word)
+    shown = re.sub(r"[\\']", r"\\\g<0>", word)
+    return f"$'{_CONTROL.sub(_octal, shown)}'"
+
+
+def _octal(found: re.Match[str]) -> str:
+    return "".join(f"\\{byte:03o}" for byte in found[0].encode(errors="surrogateescape"))
 
 
 def reset_colors(text: str) -> str:

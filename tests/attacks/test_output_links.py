@@ -79,7 +79,7 @@ def test_a_worker_of_root_never_reads_what_the_commands_user_may_not_read(public
                         continue
                     try:
                         if found.is_link:
-                            entry = files.add_linked(found, found.path)
+                            entry = files.add_linked(found, found.path, found.path)
                         else:
                             entry = files.add(found)
                     except NotAFile as error:

@@ -130,14 +130,19 @@ def test_keys_cannot_drive_the_terminal(worker, store):
     assert ["a\\x1b]0;title\\x07\\n"] == keys(worker("ls", "odd"))
 
 
-def test_cat_of_a_folder_says_that_it_is_one(worker, store):
-    a_commit(store, {"below/a": b"1"})
+@pytest.mark.parametrize("command", ["cat", "show"])
+def test_a_folder_in_place_of_a_file_is_named(worker, store, command):
+    a_commit(store, {"below/a": b"1", "x y/a": b"1"})
 
-    for path in ("below", "below/"):
-        done = worker("cat", f"labresults:{path}")
+    for path, shown in (
+        ("below", "labresults@master:below"),
+        ("below/", "labresults@master:below/"),
+        ("x y", "'labresults@master:x y'"),
+    ):
+        done = worker(command, f"labresults:{path}")
 
         assert 64 == done.status
-        assert f"labresults:{path} is a folder; `worker ls labresults:{path}`" in done.err
+        assert f"labresults@master:{path} is a folder; `worker ls {shown}`" in done.err
 
 
 def test_an_abbreviated_id_names_its_commit(worker, store):

@@ -45,6 +45,15 @@ def test_log_number_limits_the_list(worker, history):
     assert [str(history[1].name)] == [json.loads(line)["name"] for line in done.out.splitlines()]
 
 
+@pytest.mark.usefixtures("history")
+def test_log_rejects_a_path(worker):
+    """It lists all commits of the branch, not those that change a file."""
+    done = worker("log", "labresults:b")
+
+    assert (64, "") == (done.status, done.out)
+    assert "labresults:b has a path" in done.err
+
+
 def test_show_prints_the_provenance_of_an_output(worker, history):
     """It has the input commit, its branch, and the job."""
     done = worker("show", "copy")

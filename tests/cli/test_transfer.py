@@ -239,11 +239,16 @@ def test_a_full_device_is_named(worker, store, size):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("get", "labresults", "--tar", "-"), ("cat", "labresults:a")]
+    "arguments",
+    [("get", "labresults", "--tar", "-"), ("cat", "labresults:a"), ("log", "labresults")],
 )
 @pytest.mark.parametrize("size", [1, 1 << 20], ids=["small", "large"])
-def test_standard_output_that_is_full_or_closed_is_no_success(place, store, arguments, size):
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_standard_output_that_is_full_or_closed_is_no_success(
+    place, store, arguments, size, unbuffered, monkeypatch
+):
     """A reader that stops early ends the command as SIGPIPE does: no message, no traceback."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     a_commit(store, {"a": b"1" * size})
     command = [sys.executable, "-m", "worker", *arguments]
     with open("/dev/full", "wb") as full:

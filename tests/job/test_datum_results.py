@@ -40,6 +40,7 @@ def test_counts_are_a_sentence(counts, expected):
         ({"a": "/"}, "7"),
         ({"a": "/x y", "b": "/"}, "7 (a:/x y)"),
         ({"a": "/x", "b": "/y"}, "7 (a:/x, b:/y)"),
+        ({"a": "/x\ndatum 8\t"}, r"7 (a:/x\ndatum 8\t)"),
         ({"a": "/" + "x" * 1000 + ".csv"}, "7 (a:/" + "x" * 64 + "…" + "x" * 29 + ".csv)"),
     ],
 )

@@ -380,6 +380,18 @@ def test_collect_finds_links_by_the_paths_that_the_command_sees(inputs, tmp_path
     )
 
 
+@pytest.mark.parametrize("mounted", [True, False], ids=["a mount", "no mount"])
+@pytest.mark.parametrize("target", ["/nosuch-pfs/in/missing", "/nosuch/model", "x"])
+def test_an_error_of_a_link_has_the_target_that_the_command_wrote(
+    inputs, tmp_path, target, mounted
+):
+    (inputs.root / "out" / "x").symlink_to(target)
+    places = {Path("/nosuch-pfs"): inputs.root} if mounted else {}
+
+    with pytest.raises(NotAnOutput, match=f"/pfs/out/x: it is a symbolic link to {target}: "):
+        contents(attrs.evolve(inputs, places=places), tmp_path)
+
+
 def test_collect_rejects_a_link_to_a_secret_that_is_mounted_for_the_command(inputs):
     """Its literal path does not exist for the worker, which has it in the scratch folder."""
     spool = inputs.root.parent / "spool"

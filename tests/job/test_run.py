@@ -86,17 +86,19 @@ async def test_a_run_removes_its_folders(store, a_request, log, tmp_path):
 
 
 async def test_a_failed_command_leaves_no_commit_and_no_blob(store, a_request, log, tmp_path):
-    """Exit status 10; the reason has the end of standard error."""
+    """Exit status 10; the reason has the end of standard error, without padding."""
     a_commit(store, {"a.txt": b"1"})
     blobs = left_in(tmp_path / "store" / "blobs")
     job = a_job(
-        "aws s3 cp s3://labresults/a.txt s3://out/a.txt", "echo broken >&2; exit 3", datumTries=1
+        "aws s3 cp s3://labresults/a.txt s3://out/a.txt",
+        "echo 'broken  ' >&2; exit 3",
+        datumTries=1,
     )
     result = await run_job(a_request(job), log=log)
 
     assert (State.FAILURE, 10, 3) == (result.state, result.exit_code, result.command_code)
     assert "the command exited with code 3: broken" == result.reason
-    assert "broken" in result.log_tail
+    assert "broken  " in result.log_tail
     assert result.output is None
     assert store.head(COPY) is None
     assert [] == list(store.commits(COPY.repo))

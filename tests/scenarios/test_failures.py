@@ -93,7 +93,8 @@ def test_a_missing_input_is_unrunnable(site):
     ("folders", "says"),
     [
         (["other=."], "the job has no input 'other'; its inputs are labresults"),
-        (["labresults=nothing"], "nothing: not a directory"),
+        (["labresults=nothing"], "nothing: no such directory"),
+        (["labresults=job.json"], "job.json: not a directory"),
         (["labresults"], "expected NAME=DIRECTORY, found"),
         (["labresults=.", "labresults=."], "the input 'labresults' is given twice"),
     ],

@@ -137,6 +137,21 @@ def test_a_document_from_standard_input_is_a_placeholder_in_the_commands(site):
 
 
 @pytest.mark.usefixtures("given")
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize("name", ["a\nb.json", "it's\x07.json", "\udcff.json"])
+def test_the_commands_can_be_pasted_whatever_the_document_is_called(site, name):
+    """Also with control characters, which the terminal must not get, and other bytes."""
+    path = site.job(a_job(FAILS, datumTries=1), name)
+    done = site.worker("run", "--job", path, "--store", "./the lake", **TEXT)
+    (line,) = (line for line in done.err.splitlines() if line.startswith("  worker shell "))
+    shown = subprocess.run(
+        ["bash", "-c", f"printf '%s|' {line}"], capture_output=True, check=True
+    ).stdout
+
+    assert os.fsencode(f"worker|shell|--job|{path}|--store|./the lake|") == shown
+
+
+@pytest.mark.usefixtures("given")
 def test_secrets_of_the_command_line_are_redacted_in_the_commands(site):
     option = ("--store-option", "aws_secret_access_key=s3cr3t-value")
 

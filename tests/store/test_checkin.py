@@ -438,6 +438,7 @@ def test_a_folder_with_the_store_or_in_it_is_not_committed(tmp_path):
     ("target", "says"),
     [
         ("below", "the folder .*/below; only links to files are followed"),
+        (".", "the folder itself; only links to files are followed"),
         ("../folder-2", "/folder-2, outside of the folder"),
         ("nothing", "/nothing, which does not exist"),
         ("link", "/link, which is a link to itself"),

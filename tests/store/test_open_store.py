@@ -66,6 +66,14 @@ def test_other_urls_are_rejected(where):
         open_store(where)
 
 
+@pytest.mark.parametrize("where", ["s3://", "gs:///prefix", "az://"])
+def test_a_url_without_a_bucket_is_rejected_with_the_right_form(where):
+    scheme = where.partition(":")[0]
+
+    with pytest.raises(Misconfigured, match=f"expected a bucket .* {scheme}://bucket/prefix"):
+        open_store(where)
+
+
 def test_credentials_in_a_url_are_rejected_and_not_shown():
     with pytest.raises(Misconfigured) as caught:
         open_store("s3://AKIA:secret@bucket/prefix")

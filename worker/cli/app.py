@@ -160,7 +160,7 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
     try:
         try:
             status = root.main(list(arguments), prog_name="worker", standalone_mode=False)
-            sys.stdout.flush()
+            _flush_standard_output()
         finally:
             decided()
         return status if isinstance(status, int) else 0
@@ -176,12 +176,29 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
         failures.report_stop()
         return Cause.STOPPED.exit_status
     except (OutputClosed, BrokenPipeError):
-        # Otherwise Python reports at exit that it cannot flush standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_unwritten_output()
         return failures.BROKEN_PIPE
     except Exception as error:
+        _drop_unwritten_output()
         failures.report_error(error, debug=debug)
         return failures.cause_of(error).exit_status
+
+
+def _flush_standard_output() -> None:
+    """Write what is buffered; an OSError names the stream."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = "standard output"
+        raise
+
+
+def _drop_unwritten_output() -> None:
+    """Write what is buffered, or drop it: else Python tries again at exit, and fails with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _logs_json(arguments: Sequence[str]) -> bool:

@@ -14,6 +14,7 @@ from worker.model import Entry, Ref, parse_ref
 from worker.store.blobs import BlobReader
 from worker.store.repository import open_store
 from worker.store.trees import Tree
+from worker.text import shell_word
 
 
 class FileMissing(NotFound):
@@ -22,6 +23,19 @@ class FileMissing(NotFound):
     def __init__(self, ref: Ref) -> None:
         super().__init__(f"{ref}: the commit has no such file or folder")
         self.ref = ref
+
+
+def file_of(tree: Tree, ref: Ref) -> Entry:
+    """Return the file at the path of *ref*; raises UsageError for a folder, and FileMissing."""
+    entry = tree.entry(ref.path)
+    if entry is None:
+        folder = f"{ref.path.rstrip('/')}/"
+        if next(tree.entries(prefix=folder), None) is not None:
+            raise click.UsageError(
+                f"{ref} is a folder; `worker ls {shell_word(str(ref))}` lists its files"
+            )
+        raise FileMissing(ref)
+    return entry
 
 
 @attrs.frozen
@@ -133,12 +147,7 @@ def cat(settings: Config, *, ref: str) -> None:
         )
     store = open_store(settings.store, settings.store_options)
     tree = store.tree(store.resolve(parsed))
-    entry = tree.entry(parsed.path)
-    if entry is None:
-        folder = f"{parsed.path.rstrip('/')}/"
-        if next(tree.entries(prefix=folder), None) is not None:
-            raise click.UsageError(f"{ref} is a folder; `worker ls {ref}` lists its files")
-        raise FileMissing(parsed)
+    entry = file_of(tree, parsed)
     with standard_output() as file:
         for piece in BlobReader(store.backend).verified(entry.extents):
             file.write(piece)

@@ -41,7 +41,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return errors.explain_os_error(error)
     text = " ".join(str(error).split())
     return (
         f"internal error: {type(error).__name__}{': ' if text else ''}{text}\n"

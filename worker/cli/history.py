@@ -12,7 +12,7 @@ import click
 
 from worker.cli import failures
 from worker.cli import terminal as output
-from worker.cli.browse import FileMissing, entry_json
+from worker.cli.browse import entry_json, file_of
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.model import Commit, CommitName, Entry, Repo, parse_ref
@@ -66,8 +66,11 @@ def log(settings: Config, *, ref: str, number: int | None, as_json: bool) -> Non
       worker log labresults@dev -n 3
       worker log --json labresults | jq -r .digest
     """
+    parsed = parse_ref(ref)
+    if parsed.path:
+        raise click.UsageError(f"{ref} has a path; expected a commit or a branch, without a path")
     store = open_store(settings.store, settings.store_options)
-    commits = islice(store.history(parse_ref(ref)), number)
+    commits = islice(store.history(parsed), number)
     if as_json:
         for commit in commits:
             output.print_json(commit_json(commit))
@@ -187,9 +190,7 @@ def show(settings: Config, *, ref: str, as_json: bool) -> None:
     store = open_store(settings.store, settings.store_options)
     commit = store.resolve(parsed)
     if parsed.path:
-        entry = store.tree(commit).entry(parsed.path)
-        if entry is None:
-            raise FileMissing(parsed)
+        entry = file_of(store.tree(commit), parsed)
         _show_file(commit.name, entry, as_json=as_json)
         return
     derived = list(store.made_from(commit.name))

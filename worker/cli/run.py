@@ -1,7 +1,6 @@
 """``run``: run a job, from its document to its output commit."""
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from worker.job.run import RunRequest, run_job
 from worker.model import BranchName, Commit, Repo
 from worker.spec.pipeline import CrossInput, Input, JobSpec, PfsInput
 from worker.store.checkin import put_directory
+from worker.text import shell_line
 
 
 @click.command()
@@ -82,8 +82,8 @@ def _next_commands(settings: Config, job: str) -> NextCommands:
     again = ["worker", "run", *document, *given_options(names, others=True), "--keep-failed"]
     return NextCommands(
         given_options(STORE),
-        shell=shlex.join(shell),
-        again="" if settings.keep_failed else shlex.join(again),
+        shell=shell_line(shell),
+        again="" if settings.keep_failed else shell_line(again),
     )
 
 
@@ -104,7 +104,9 @@ def _parse_folders(texts: Sequence[str], spec: JobSpec) -> dict[str, Path]:
         elif name in folders:
             problem = f"the input {name!r} is given twice"
         elif not Path(path).is_dir():
-            problem = f"{path}: not a directory"
+            problem = f"{path}: " + (
+                "not a directory" if Path(path).exists() else "no such directory"
+            )
         elif name not in inputs:
             problem = f"the job has no input {name!r}; its inputs are {', '.join(sorted(inputs))}"
         elif (commit := inputs[name].commit) is not None:

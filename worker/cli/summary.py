@@ -1,6 +1,5 @@
 """The summary of a run: what it read and wrote, where that is, and the commands that continue."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
 from worker.job.result import Result
 from worker.model import OUT, CommitName, InputRecord
+from worker.text import shell_line
 
 COMMAND_CAUSES = (
     Cause.COMMAND_FAILED,
@@ -48,7 +48,7 @@ class NextCommands:
 
     def _look(self, commit: CommitName) -> tuple[str, ...]:
         return tuple(
-            shlex.join(["worker", verb, str(commit), *self.store]) for verb in ("ls", "show")
+            shell_line(["worker", verb, str(commit), *self.store]) for verb in ("ls", "show")
         )
 
 

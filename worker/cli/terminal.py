@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from worker.cli.output_file import STANDARD_OUTPUT
 from worker.text import escape_controls, shows_colors
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -32,20 +33,29 @@ def styled(text: str, *, bold: bool = False, dim: bool = False) -> str:
     return click.style(text, bold=bold or None, dim=dim or None)
 
 
+def _print(text: str = "") -> None:
+    """Print a line; an OSError names the stream."""
+    try:
+        print(text)
+    except OSError as error:
+        error.filename = STANDARD_OUTPUT
+        raise
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value on a line of its own."""
-    print(json.dumps(value, ensure_ascii=False))
+    _print(json.dumps(value, ensure_ascii=False))
 
 
 def print_line(text: str = "") -> None:
     """Print one line; control characters are escaped."""
-    print(escape_controls(text))
+    _print(escape_controls(text))
 
 
 def print_title(text: str) -> None:
     """Print a title after an empty line."""
-    print()
-    print(styled(text, bold=True))
+    _print()
+    _print(styled(text, bold=True))
 
 
 def print_table(
@@ -63,7 +73,7 @@ def print_table(
     """
     if not on_terminal():
         for row in rows:
-            print("\t".join(escape_controls(cell) for cell in row))
+            _print("\t".join(escape_controls(cell) for cell in row))
         return
     # Imported for a terminal only.
     from worker.cli.table import Table
@@ -74,7 +84,7 @@ def print_table(
     has_titles = False
     while (batch := list(islice(escaped, BATCH))) or not has_titles:
         for line in table.lines(batch):
-            print(line if has_titles else styled(line, dim=True))
+            _print(line if has_titles else styled(line, dim=True))
             has_titles = True
 
 
@@ -89,7 +99,7 @@ def print_facts(facts: Iterable[Fact]) -> None:
     lines, such as code, keeps its lines.
     """
     for line in format_facts(facts, wraps=on_terminal(), dims=on_terminal()):
-        print(line)
+        _print(line)
 
 
 def format_facts(facts: Iterable[Fact], *, wraps: bool, dims: bool = False) -> Iterator[str]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from worker.text import escape_controls
+
 MAX_DATUMS = 1000
 """Datums that a commit describes one by one; further ones are only counted."""
 MAX_REASONS = 5
@@ -70,7 +72,10 @@ class DatumCounts:
 
 def datum_name(number: int, paths: Mapping[str, str]) -> str:
     """Return the number of a datum with its paths, such as ``2 (labresults:/b.csv)``."""
-    selected = ", ".join(f"{name}:{path}" for name, path in paths.items() if path != "/")
+    # Escaped, since a line feed in a path would look like the reason of another datum.
+    selected = ", ".join(
+        f"{name}:{escape_controls(path, keep='')}" for name, path in paths.items() if path != "/"
+    )
     return f"{number} ({shorten(selected, MAX_NAME)})" if selected else str(number)
 
 

@@ -190,8 +190,9 @@ class DatumProcessor:
             self.record.add_leftover(process.pid, command)
         if exit.succeeded(self.plan.spec.transform.accept_return_code):
             return None
-        last = f": {handler.tail[-1]}" if handler.tail else ""
-        reason = f"the command {exit}{last}"
+        # Some programs pad their lines with spaces to cover an earlier one.
+        last = handler.tail[-1].strip() if handler.tail else ""
+        reason = f"the command {exit}" + (f": {last}" if last else "")
         if exit.out_of_memory:
             return Failure(
                 Cause.OUT_OF_MEMORY,

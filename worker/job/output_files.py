@@ -101,8 +101,11 @@ class OutputFiles:
             reason = f"it belongs to the user with the uid {status.st_uid}: {error.reason}; copy it"
             raise NotAFile(Problem(found.path, reason)) from error
 
-    def add_linked(self, found: Found, path: str) -> Entry:
-        """Store the file that the link *found* leads to by *path*; raises NotAFile."""
+    def add_linked(self, found: Found, path: str, shown: str) -> Entry:
+        """Store the file that the link *found* leads to by *path*; raises NotAFile.
+
+        *shown* is *path* as the command has it.
+        """
         if self.reader is None:
             reason = (
                 "it is a symbolic link that leads to no input, and the paths of a container are "
@@ -112,9 +115,12 @@ class OutputFiles:
         try:
             return self._store_as_user(found, path)
         except NotReadable as error:
-            target = error.target if error.target.isprintable() else ascii(error.target)
+            # A path that is not that of the link is its target, which need not be a link itself.
+            target = error.target or (shown if path != found.path else "")
+            if target:
+                target = f" to {target if target.isprintable() else ascii(target)}"
             reason = (
-                f"it is a symbolic link to {target}: {error.reason}; copy the content into the "
+                f"it is a symbolic link{target}: {error.reason}; copy the content into the "
                 "output, or remove the link"
             )
             raise NotAFile(Problem(found.path, reason)) from error

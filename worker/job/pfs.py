@@ -139,14 +139,17 @@ class Inputs:
 
     def local(self, path: str) -> str:
         """Return the path of this machine for a link, or for its target where they differ."""
-        shown = {own: place for place, own in self.places.items()}
         for _ in range(LINKS):
             if not self.places or not os.path.islink(path):
                 break
-            folder = _moved(os.path.dirname(path), shown)
+            folder = self.shown(os.path.dirname(path))
             target = os.path.normpath(os.path.join(folder, os.readlink(path)))
             path = _moved(target, self.places)
         return path
+
+    def shown(self, path: str) -> str:
+        """Return the path for the command of a *path* of this machine."""
+        return _moved(path, {own: place for place, own in self.places.items()})
 
     def entries(self, target: str, key: str) -> Iterator[Entry | Found | Problem] | None:
         """Yield what is at and below the path *target*, with keys that start with *key*.
@@ -238,7 +241,8 @@ def _entries(
         if is_of_run or path == inputs.root / ENV_FILE:
             reason = "it is a symbolic link to a secret, or to another file of this run"
             raise NotAnOutput(found.key, reason)
-        yield files.add_linked(found, inputs.local(found.path))
+        local = inputs.local(found.path)
+        yield files.add_linked(found, local, inputs.shown(local))
         return
     for each in entries:
         files.check()

@@ -20,7 +20,14 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.concurrency import in_thread_context, open_plain_nursery
 from worker.config import Config
-from worker.errors import Cause, Invalid, NotFound, cause_of, is_not_writable
+from worker.errors import (
+    Cause,
+    Invalid,
+    NotFound,
+    cause_of,
+    explain_os_error,
+    is_not_writable,
+)
 from worker.gateway import launch
 from worker.gateway.pool import GatewayPool, open_pool
 from worker.job.datums import DatumProcessor, Outcome
@@ -347,7 +354,7 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
         return _stop(record, stop)
     reason = str(error)
     if isinstance(error, OSError) and error.strerror:
-        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        reason = explain_os_error(error)
     if is_not_writable(error) and str(scratch) in reason:
         reason += (
             f"; the disk of the scratch directory {scratch} is full: free space, or choose "

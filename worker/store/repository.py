@@ -393,6 +393,8 @@ def open_store(where: str | Path, options: Mapping[str, str] | None = None) -> S
         return Store(LocalBackend(Path(unquote(parts.path))))
     if scheme not in REMOTE:
         raise InvalidStore(text, "a directory, or a URL of file, " + ", ".join(REMOTE))
+    if scheme != "memory" and not rest.partition("/")[0]:
+        raise InvalidStore(text, f"a bucket in the URL, such as {scheme}://bucket/prefix")
     if "@" in rest.partition("/")[0]:
         raise InvalidStore(
             f"{scheme}://…@…", "no credentials in the URL; put them in the environment"

@@ -176,6 +176,8 @@ def _fault_of_link(target: str, inside: str) -> str | None:
         return f"{target}, which does not exist"
     if os.path.islink(target):
         return f"{target}, which is a link to itself"
+    if os.path.join(target, "") == inside:
+        return "the folder itself; only links to files are followed"
     if not target.startswith(inside):
         return f"{target}, outside of the folder"
     if os.path.isdir(target):
