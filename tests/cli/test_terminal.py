@@ -1,21 +1,14 @@
 """Tables, values and progress bars, on a terminal and in a pipe."""
 
-import io
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import click
 import pytest
+from terminals import Terminal
 from wcwidth import wcswidth
 
 from worker import telemetry
 from worker.cli import terminal
-
-
-class Terminal(io.StringIO):
-    """A stream that reports to be a terminal."""
-
-    def isatty(self):
-        return True
 
 
 @contextmanager
