@@ -70,6 +70,7 @@ PUTS = [
         "InvalidRequest",
         {"x-amz-sdk-checksum-algorithm": "MD5", "x-amz-checksum-crc32": CRC32},
     ),
+    put("an empty If-Match", 400, "InvalidArgument", {"if-match": ""}, ArgumentName="If-Match"),
     put("metadata over 2 KiB", 400, "MetadataTooLarge", {"x-amz-meta-a": "x" * 2048}),
     put("key over 1,024 bytes", 400, "KeyTooLongError", target=f"/out/{'k' * 1025}", Size="1025"),
     put("key over 1,024 bytes in UTF-8", 400, "KeyTooLongError", target=f"/out/{'%C3%BC' * 513}"),

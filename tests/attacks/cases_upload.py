@@ -27,6 +27,7 @@ MULTIPART = [
         for number in ("0", "-1", "10001", "one", "", "1.0", "+1")
     ),
     Case("part, of no upload", "PUT", "/out/big?partNumber=1&uploadId=none", 404, "NoSuchUpload", {}, b"x", {"UploadId": "none"}),
+    Case("part, without a number, of no upload", "PUT", "/out/big?partNumber=one&uploadId=none", 404, "NoSuchUpload", {}, b"x"),
     Case("part, of another key", "PUT", "/out/there?partNumber=1&uploadId={upload}", 404, "NoSuchUpload", {}, b"x"),
     Case("part, in an input", "PUT", "/labresults/big?partNumber=1&uploadId={upload}", 403, "AccessDenied", {}, b"x"),
     Case("part, wrong MD5", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"content-md5": zeros(16)}, b"x"),

@@ -25,10 +25,22 @@ def test_parts_are_sorted_and_the_last_one_of_a_number_is_kept(index, upload) ->
 def test_completion_is_idempotent(index, upload) -> None:
     index.put_part("k", upload.id, part(1, "a"), epoch=0)
     first = index.complete_upload("k", upload.id, make_entry=assemble, epoch=0)
-    index.put(entry("k", "later"), epoch=0)
 
     assert first == index.complete_upload("k", upload.id, make_entry=assemble, epoch=0)
-    assert entry("k", "later") == index.get("k")
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["overwritten", "deleted"])
+def test_a_completed_upload_is_missing_once_its_object_is_gone(index, upload, deleted) -> None:
+    """As in S3."""
+    index.put_part("k", upload.id, part(1, "a"), epoch=0)
+    index.complete_upload("k", upload.id, make_entry=assemble, epoch=0)
+    if deleted:
+        index.remove("k", epoch=0)
+    else:
+        index.put(entry("k", "later"), epoch=0)
+
+    with pytest.raises(UploadMissing):
+        index.complete_upload("k", upload.id, make_entry=assemble, epoch=0)
 
 
 def test_a_rejected_completion_keeps_the_upload(index, upload) -> None:
@@ -64,6 +76,23 @@ def test_aborting_an_upload_deletes_its_parts(index, upload) -> None:
     assert [] == list(index.uploads())
     with pytest.raises(UploadMissing):
         index.parts("k", upload.id)
+
+
+@pytest.mark.parametrize("completed", [False, True], ids=["aborted", "completed"])
+def test_an_upload_that_has_ended_can_be_aborted(index, upload, completed) -> None:
+    """Without an effect: a client may have lost the response."""
+    index.put_part("k", upload.id, part(1, "a"), epoch=0)
+    if completed:
+        index.complete_upload("k", upload.id, make_entry=assemble, epoch=0)
+    else:
+        index.abort_upload("k", upload.id, epoch=0)
+    found = index.get("k")
+
+    index.abort_upload("k", upload.id, epoch=0)
+
+    assert found == index.get("k")
+    with pytest.raises(UploadMissing):
+        index.abort_upload("other", upload.id, epoch=0)
 
 
 def test_uploads_are_sorted_by_key_and_id(index) -> None:

@@ -97,6 +97,21 @@ async def test_completion_is_idempotent(gateway):
     assert first == second
 
 
+async def test_an_upload_is_not_completed_again_with_other_parts(gateway):
+    """As in S3, where the upload is then unknown."""
+    client = gateway.client()
+
+    def use():
+        upload, listed = create_upload(client, b"data")
+        client.complete_multipart_upload(**NAME, UploadId=upload, MultipartUpload=listed)
+        other = {"Parts": [{**listed["Parts"][0], "ETag": '"%s"' % ("0" * 32)}]}
+        return error_code_of(
+            client.complete_multipart_upload, **NAME, UploadId=upload, MultipartUpload=other
+        )
+
+    assert "NoSuchUpload" == await in_thread(use)
+
+
 BAD = {
     "order": (lambda parts: parts[::-1], "InvalidPartOrder"),
     "missing": (lambda parts: [*parts, {"PartNumber": 9, "ETag": '"0"'}], "InvalidPart"),

@@ -96,8 +96,18 @@ def test_metadata_may_have_2_kib():
     assert 2047 == len(_metadata({"x-amz-meta-a": "v" * 2047}).metadata["a"])
 
 
-def test_more_metadata_is_metadata_too_large():
+@pytest.mark.parametrize("name", ["x-amz-meta-a", "content-disposition"])
+def test_more_metadata_is_metadata_too_large(name):
+    """User metadata and system metadata have 2 KiB each."""
+    counted = name.removeprefix("x-amz-meta-")
     with raises_s3_error("MetadataTooLarge") as error:
-        _metadata({"x-amz-meta-a": "v" * 2048})
+        _metadata({name: "v" * (2049 - len(counted))})
 
     assert {"Size": "2049", "MaxSizeAllowed": "2048"} == error().fields
+
+
+def test_the_redirect_location_is_no_part_of_the_system_metadata():
+    location = "/" + "a" * 2000
+    headers = {"x-amz-website-redirect-location": location, "content-disposition": "d" * 2000}
+
+    assert location == _metadata(headers).headers["x-amz-website-redirect-location"]

@@ -176,12 +176,20 @@ def test_some_subresources_of_a_key_are_those_of_its_bucket(method, operation):
     assert operation == route(a_request(method, "/out/k?policy")).name
 
 
-@pytest.mark.parametrize("copy", [False, True], ids=["put", "copy"])
-def test_a_part_number_without_an_upload_is_rejected(copy):
+@pytest.mark.parametrize(
+    ("target", "copy"),
+    [
+        ("/out/k?partNumber=1", False),
+        ("/out/k?partNumber=1", True),
+        ("/out/k?partNumber=1&uploadId=", False),
+    ],
+    ids=["put", "copy", "empty upload"],
+)
+def test_a_part_number_without_an_upload_is_rejected(target, copy):
     """The value of the argument is its name, as in S3."""
     headers = {"x-amz-copy-source": "/out/source"} if copy else {}
     with raises_s3_error("InvalidArgument") as error:
-        route(a_request("PUT", "/out/k?partNumber=1", headers))
+        route(a_request("PUT", target, headers))
 
     assert {"ArgumentName": "partNumber", "ArgumentValue": "partNumber"} == error().fields
 
@@ -242,7 +250,8 @@ def test_no_operation_hides_another():
         values = (f"{name}={value}" for name, value in operation.values.items())
         headers = {operation.header: "1"} if operation.header else {}
 
-        query = "&".join([*operation.params, *values])
+        params = ("uploadId=1" if name == "uploadId" else name for name in operation.params)
+        query = "&".join([*params, *values])
         request = a_request(operation.method, f"{target}?{query}", headers)
 
         if operation.canned == NOT_ALLOWED:

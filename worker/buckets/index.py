@@ -68,6 +68,7 @@ CREATE TABLE parts (
 CREATE TABLE completed (
     upload TEXT PRIMARY KEY, key BLOB NOT NULL, epoch INTEGER NOT NULL, entry BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE aborted (upload TEXT PRIMARY KEY, key BLOB NOT NULL) WITHOUT ROWID;
 """
 
 # Both mean that there is no space; the second concerns the shared-memory file beside the index.
@@ -273,9 +274,10 @@ class Index:
     ) -> Entry:
         """Replace an upload by the object that *make_entry* returns, if *decide* accepts.
 
-        An upload that was completed before returns the object that it became, as S3 does. With a
-        condition, raises KeyChanged if the object at the key was written or deleted since the
-        upload was created, also if *decide* accepts what is there now.
+        An upload that was completed before returns the object that it became, as S3 does, unless
+        the object has been overwritten or deleted (UploadMissing). With a condition, raises
+        KeyChanged if the object at the key was written or deleted since the upload was created,
+        also if *decide* accepts what is there now.
         """
         raw = key.encode()
         with self._change(epoch) as (db, late):
@@ -283,7 +285,11 @@ class Index:
                 "SELECT entry FROM completed WHERE upload = ? AND key = ?", (upload_id, raw)
             ).fetchone()
             if completed is not None:
-                return _decode_entry(completed[0])
+                entry, current = _decode_entry(completed[0]), _find(db, raw)
+                # Its tags may have changed.
+                if current and (current.etag, current.modified) == (entry.etag, entry.modified):
+                    return entry
+                raise UploadMissing(upload_id)
             upload = _find_upload(db, key, upload_id)
             if decide is not None:
                 decide(_find(db, raw))
@@ -301,10 +307,22 @@ class Index:
             return entry
 
     def abort_upload(self, key: str, upload_id: str, *, epoch: int) -> None:
-        """Delete an upload and its parts; raises UploadMissing."""
+        """Delete an upload and its parts; raises UploadMissing.
+
+        As in S3, an upload that was completed or aborted before is left as it is.
+        """
+        raw = key.encode()
         with self._change(epoch) as (db, _):
+            ended = db.execute(
+                "SELECT 1 FROM completed WHERE upload = :upload AND key = :key "
+                "UNION ALL SELECT 1 FROM aborted WHERE upload = :upload AND key = :key",
+                {"upload": upload_id, "key": raw},
+            )
+            if ended.fetchone():
+                return
             _find_upload(db, key, upload_id)
-            _delete_upload(db, key.encode(), upload_id)
+            _delete_upload(db, raw, upload_id)
+            db.execute("INSERT INTO aborted VALUES (?, ?)", (upload_id, raw))
 
     # --- epochs -----------------------------------------------------------------------------------
 
@@ -325,6 +343,7 @@ class Index:
         with self._transaction() as db:
             db.execute("DELETE FROM undo")
             db.execute("DELETE FROM completed")
+            db.execute("DELETE FROM aborted")
             db.execute("UPDATE state SET epoch = epoch + 1")
 
     def roll_back(self) -> None:
@@ -344,6 +363,7 @@ class Index:
             )
             db.execute("DELETE FROM uploads WHERE epoch = ?", (epoch,))
             db.execute("DELETE FROM completed")
+            db.execute("DELETE FROM aborted")
             db.execute("INSERT INTO rolled_back VALUES (?)", (epoch,))
             db.execute("UPDATE state SET epoch = epoch + 1")
 

@@ -48,8 +48,8 @@ async def create(context: "Context", output: OutputBucket, epoch: int) -> Respon
 
 async def upload_part(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle UploadPart: the part replaces an earlier one of its number."""
-    number = multipart.part_number(context.request)
     upload = output.upload(context.key, context.request.params["uploadId"])
+    number = multipart.part_number(context.request)
     check_part_supported(context.request)
     content, digests = await receive_content(context, output.stage, upload=upload)
     part = output.put_part(context.key, upload.id, number, content, epoch=epoch)
@@ -60,8 +60,8 @@ async def upload_part(context: "Context", output: OutputBucket, epoch: int) -> R
 async def upload_part_copy(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle UploadPartCopy: the part shares the bytes of its source, read only to hash them."""
     request = context.request
-    number = multipart.part_number(request)
     upload = output.upload(context.key, request.params["uploadId"])
+    number = multipart.part_number(request)
     check_part_supported(request)
     reject_body(request)
     bucket, source = await find_source(context, copying.copy_source(request))
@@ -118,6 +118,9 @@ async def complete(context: "Context", output: OutputBucket, epoch: int) -> Resp
     except KeyChanged as error:
         condition = "If-Match" if "if-match" in request.headers else "If-None-Match"
         raise S3Error("ConditionalRequestConflict", Condition=condition, Key=context.key) from error
+    if not multipart.is_completed_by(listed, entry.etag):
+        # The upload was completed before, with other parts.
+        raise UploadMissing(request.params["uploadId"])
     location = f"{context.scheme}://{request.host}{request.path}"
     return xml(
         xml_responses.complete_multipart_upload(

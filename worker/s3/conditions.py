@@ -9,7 +9,7 @@ from email.utils import parsedate_tz
 
 import attrs
 
-from worker.s3.error_codes import S3Error
+from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.times import last_modified
 
 ANY = "*"
@@ -101,7 +101,7 @@ def write_conditions(headers: Mapping[str, str]) -> Conditions:
     """Return If-Match and If-None-Match of PutObject, CompleteMultipartUpload or CopyObject.
 
     As in S3, the value of If-None-Match must be ``*`` and that of If-Match an ETag, and only one of
-    them is allowed; otherwise raises NotImplemented.
+    them is allowed; otherwise raises NotImplemented, and InvalidArgument for an empty If-Match.
     """
     match = headers.get("if-match")
     none_match = headers.get("if-none-match")
@@ -118,6 +118,12 @@ def write_conditions(headers: Mapping[str, str]) -> Conditions:
             raise _unsupported_value("If-None-Match")
         return Conditions(if_none_match=(ANY,))
     assert match is not None
+    if not match.strip():
+        raise invalid_argument(
+            "If-Match",
+            None,
+            "The value provided for the If-Match query parameter cannot be empty for this API.",
+        )
     if match.strip() == ANY:
         raise _unsupported_value("If-Match")
     return Conditions(if_match=etags(match))

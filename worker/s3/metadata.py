@@ -14,6 +14,7 @@ DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 MAX_METADATA = 2048
 META = "x-amz-meta-"
 
+_REDIRECT = "x-amz-website-redirect-location"
 STORED_HEADERS = (
     "cache-control",
     "content-disposition",
@@ -21,7 +22,7 @@ STORED_HEADERS = (
     "content-language",
     "content-type",
     "expires",
-    "x-amz-website-redirect-location",
+    _REDIRECT,
 )
 
 
@@ -52,6 +53,10 @@ def object_metadata(request: Request) -> ObjectMetadata:
 def stored_headers(request: Request) -> dict[str, str]:
     """Return the headers that are stored with an object, by lower-case name.
 
+    Raises InvalidArgument, InvalidRedirectLocation, and MetadataTooLarge for more than 2 KB of
+    names and values, apart from the redirect location (S3 User Guide, "Working with object
+    metadata").
+
     ``aws-chunked`` is removed from Content-Encoding: it describes the request, not the object.
     """
     sent = request.headers
@@ -59,9 +64,10 @@ def stored_headers(request: Request) -> dict[str, str]:
     for name, value in found.items():
         if header_text.has_control(value):
             raise invalid_argument(name, value, "Header value cannot have control characters.")
-    redirect = found.get("x-amz-website-redirect-location", "/")
+    redirect = found.get(_REDIRECT, "/")
     if not redirect.startswith(("/", "http://", "https://")):
         raise S3Error("InvalidRedirectLocation")
+    check_metadata({name: value for name, value in found.items() if name != _REDIRECT})
     encoding = found.get("content-encoding")
     if encoding is not None and "aws-chunked" in encoding.lower():
         others = [
@@ -95,7 +101,7 @@ def user_metadata(request: Request) -> dict[str, str]:
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
-    """Reject user metadata of more than 2 KB in UTF-8; raises MetadataTooLarge."""
+    """Reject user or system metadata of more than 2 KB in UTF-8; raises MetadataTooLarge."""
     size = sum(len(name) + len(value.encode()) for name, value in metadata.items())
     if size > MAX_METADATA:
         raise S3Error("MetadataTooLarge", Size=size, MaxSizeAllowed=MAX_METADATA)

@@ -82,6 +82,14 @@ def etag_of(part_etags: Sequence[str]) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_etags)}"
 
 
+def is_completed_by(listed: Sequence[ListedPart], etag: str) -> bool:
+    """Whether the *listed* parts are those of the multipart object with *etag*."""
+    try:
+        return etag_of([each.etag for each in listed]) == etag
+    except ValueError:
+        return False
+
+
 def complete(
     listed: Sequence[ListedPart],
     uploaded: Mapping[int, StoredPart],

@@ -410,7 +410,8 @@ def _check_part(request: Request, operation: Operation) -> None:
     """Reject the number of a part where no part is read or written."""
     if "partNumber" not in request.params:
         return
-    if operation.name in ("PutObject", "CopyObject", "AppendObject"):
+    is_write = operation.name in ("PutObject", "CopyObject", "AppendObject")
+    if is_write or (operation.name == "UploadPart" and not request.params["uploadId"]):
         raise invalid_argument(
             "partNumber",
             "partNumber",
