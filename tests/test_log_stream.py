@@ -66,6 +66,24 @@ def test_a_text_that_is_longer_than_a_pipe_is_written_in_pieces(pipe):
     assert text == pipe.read(len(text.encode()))
 
 
+@pytest.mark.parametrize("text", ["x" * 200_000, "é" * 200_000], ids=["ascii", "unicode"])
+def test_a_pipe_that_another_process_has_made_non_blocking_gets_all(pipe, text):
+    """A full one is an error to its writer instead of a wait."""
+    os.set_blocking(pipe.file.fileno(), False)
+
+    def write():
+        with waiting_for_reader():
+            pipe.write(text)
+        pipe.file.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+
+    with open(pipe.read_end, encoding="utf-8", closefd=False) as reader:
+        assert text == reader.read()
+    thread.join()
+
+
 def test_what_is_to_wait_for_the_reader_holds_nothing_else_back(pipe):
     """The lines of a command are held back, the events of a run are not."""
     text = "x" * 200_000

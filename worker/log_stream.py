@@ -1,5 +1,6 @@
 """A stream of the log: while it has no reader, the events of the run wait in memory."""
 
+import os
 import select
 import threading
 from collections import deque
@@ -151,8 +152,30 @@ class LogStream:
         if self._stream is None:
             return
         try:
-            self._stream.write(text)
-            self._stream.flush()
+            _write(self._stream, text)
         except (OSError, ValueError):
             # The terminal is closed, or nothing reads the pipe. There is no place to report it.
             self._stream = None
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write *text* completely, also if another process has made the stream non-blocking.
+
+    A buffered stream would lose what a non-blocking pipe does not take. The mode is that of the
+    open file, which the processes that share it rely on, so it is not changed.
+    """
+    try:
+        descriptor = stream.fileno()
+    except (OSError, AttributeError):  # No file.
+        stream.write(text)
+        stream.flush()
+        return
+    data = text.encode(stream.encoding, stream.errors or "strict")
+    stream.flush()
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()
