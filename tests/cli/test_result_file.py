@@ -130,6 +130,15 @@ def test_a_directory_that_is_not_writable_is_named_by_the_file(tmp_path):
         ResultFile(tmp_path / "none" / "result.json")
 
 
+def test_a_disk_that_is_full_at_the_start_is_named_by_the_file(path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        ResultFile(path)
+
+
 def test_a_full_disk_keeps_the_state_and_is_reported(path, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -139,7 +148,7 @@ def test_a_full_disk_keeps_the_state_and_is_reported(path, monkeypatch, capsys):
         file.write(RESULT)
 
     assert "created" == read(path)["state"]
-    assert "No space left on device" in capsys.readouterr().err
+    assert f"worker: {path}: No space left on device\n" == capsys.readouterr().err
     assert ["result.json"] == os.listdir(path.parent)
 
 

@@ -141,6 +141,19 @@ def test_an_error_command_does_not_recover_from_a_full_disk(site, small_disk):
     assert IN_THE_WAY.format(small_disk) in failed(done)
 
 
+def test_a_full_store_in_the_scratch_directory_is_not_taken_for_that(site, small_disk):
+    """It is a disk of its own, and another scratch directory would not help."""
+    small = attrs.evolve(site, store=str(small_disk / "store"))
+    a_commit(small.open(), {"a": b"1"})
+    leave(small_disk, 0)
+    job = small.job(a_job("true"))
+    scratch = {"WORKER_SCRATCH": str(small_disk.parent)}
+    reason = failed(small.worker("run", "--job", job, "--json", **scratch))
+
+    assert small.store in reason
+    assert "--scratch" not in reason
+
+
 def test_the_store_is_full(site, small_disk):
     small = attrs.evolve(site, store=str(small_disk / "store"))
     a_commit(small.open(), {"a": b"1"})

@@ -7,8 +7,8 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -56,7 +56,8 @@ class ResultFile:
             if not stat.S_ISREG(found.st_mode):
                 self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         if self._descriptor is None:
-            self._replace(_unfinished())
+            with self._naming():
+                self._replace(_unfinished())
 
     def __enter__(self) -> "ResultFile":
         return self
@@ -75,12 +76,22 @@ class ResultFile:
     def write(self, result: Result) -> None:
         """Write *result*. An error, such as a full disk, is reported and does not change it."""
         try:
-            if self._descriptor is None:
-                self._replace(self._form(result))
-            else:
-                _write(self._descriptor, _encode(self._form(result)))
+            with self._naming():
+                if self._descriptor is None:
+                    self._replace(self._form(result))
+                else:
+                    _write(self._descriptor, _encode(self._form(result)))
         except OSError as error:
-            failures.print_error(f"worker: {self._path}: {failures.explain(error)}")
+            failures.print_error(f"worker: {failures.explain(error)}")
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Let an OSError name the file, not a temporary one or none."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def _replace(self, text: str) -> None:
         """Replace the content of the file by *text*."""
@@ -92,7 +103,6 @@ class ResultFile:
             if error.errno in UNWRITABLE and self._path.exists():
                 self._overwrite(data)
                 return
-            error.filename = str(self._path)
             raise
         try:
             try:

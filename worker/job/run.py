@@ -26,7 +26,7 @@ from worker.errors import (
     NotFound,
     cause_of,
     explain_os_error,
-    is_not_writable,
+    is_disk_full,
 )
 from worker.gateway import launch
 from worker.gateway.pool import GatewayPool, open_pool
@@ -39,6 +39,7 @@ from worker.job.scratch import scratch_folder
 from worker.job.state import Event, Progress, Watch, unwatched
 from worker.job.workspace import open_processor
 from worker.spec.pipeline import JobSpec
+from worker.store.backends.base import StoreUnavailable
 from worker.store.publish import BranchNotMoved
 from worker.supervisor.command import CommandSignals, StopRequest
 from worker.supervisor.tree import reap_orphans
@@ -355,7 +356,9 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
     reason = str(error)
     if isinstance(error, OSError) and error.strerror:
         reason = explain_os_error(error)
-    if is_not_writable(error) and str(scratch) in reason:
+    # The store can be below the scratch directory, on a disk of its own.
+    is_of_store = isinstance(error, StoreUnavailable)
+    if is_disk_full(error) and not is_of_store and str(scratch) in reason:
         reason += (
             f"; the disk of the scratch directory {scratch} is full: free space, or choose "
             "another directory with --scratch"
