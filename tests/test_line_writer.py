@@ -10,6 +10,7 @@ import pytest
 from terminals import Terminal
 
 from worker.line_writer import ERASE_LINE, LineWriter
+from worker.log_stream import LogStream
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ from worker.line_writer import ERASE_LINE, LineWriter
 def test_the_status_fits_on_one_line_of_the_terminal(monkeypatch, status, shown):
     monkeypatch.setenv("COLUMNS", "40")
     terminal = Terminal()
-    writer = LineWriter(terminal)
+    writer = LineWriter(LogStream(terminal))
 
     writer.show(status)
 
@@ -37,7 +38,7 @@ def test_the_width_of_the_status_is_that_of_the_terminal_of_the_log(monkeypatch)
     leader, follower = os.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     with open(leader, "rb", buffering=0) as shown, open(follower, "w") as terminal:
-        writer = LineWriter(terminal)
+        writer = LineWriter(LogStream(terminal))
 
         writer.show("x" * 100)
 
@@ -48,7 +49,7 @@ def test_the_width_of_the_status_is_that_of_the_terminal_of_the_log(monkeypatch)
 def test_lines_of_several_threads_are_not_mixed():
     """The status line is erased and drawn with each line as a whole."""
     terminal = Terminal()
-    writer = LineWriter(terminal)
+    writer = LineWriter(LogStream(terminal))
     writer.show("status")
     line = "x" * 50
 

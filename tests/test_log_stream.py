@@ -1,5 +1,6 @@
 """The stream of the log: only the lines of a command wait for its reader."""
 
+import errno
 import io
 import os
 import select
@@ -140,3 +141,34 @@ def test_a_stream_that_fails_is_ignored():
 
     assert log.stream is None
     assert log.flush(None)
+
+
+def test_on_a_full_disk_lines_are_dropped_until_there_is_room(tmp_path, monkeypatch):
+    """A job outlives it, and its last lines are the most important ones."""
+    room = 25
+    write = os.write
+
+    def write_to_disk(descriptor, data):
+        nonlocal room
+        if room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        count = write(descriptor, data[:room])
+        room -= count
+        return count
+
+    monkeypatch.setattr(os, "write", write_to_disk)
+    path = tmp_path / "log"
+    with path.open("w", encoding="utf-8") as file:
+        log = LogStream(file, lambda lines: f"{lines} missing")
+        for text in ("line 1\nline 2\n", "line 3\nline 4\nline 5\n", "line 6\n", "line 7\n"):
+            log.put(text)
+            log.drain()
+        room = 1000
+        for text in ("line 8\n", "line 9\n"):
+            log.put(text)
+            log.drain()
+
+    assert path.read_text().splitlines() == [
+        *("line 1", "line 2", "line 3", "line"),
+        *("4 missing", "line 8", "line 9"),
+    ]

@@ -1,10 +1,12 @@
 """The log: text on a terminal, JSON lines otherwise, and never a secret."""
 
 import base64
+import errno
 import gc
 import io
 import json
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -47,6 +49,25 @@ def test_without_a_terminal_each_event_is_a_json_object_on_one_line(stream):
     found = json.loads(stream.getvalue())
     assert found.pop("time").endswith("Z")
     assert {"level": "info", "event": "gateway.ready", "port": 9000, "names": ["a", "b"]} == found
+
+
+def _full_disk(*_args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_also_the_number_of_dropped_lines_is_a_json_object(tmp_path, monkeypatch):
+    """A reader that parses each line fails at a plain sentence."""
+    path = tmp_path / "log"
+    with path.open("w", encoding="utf-8") as file:
+        telemetry.configure(stream=file)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", _full_disk)
+            telemetry.logger().info("gateway.ready")
+        telemetry.logger().info("run.ended")
+
+    mark, event = [json.loads(line) for line in path.read_text().splitlines()]
+    assert ("warning", "log.lines_dropped", 1) == (mark["level"], mark["event"], mark["lines"])
+    assert "run.ended" == event["event"]
 
 
 def test_on_a_terminal_each_event_is_a_line_of_text():

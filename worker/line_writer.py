@@ -26,7 +26,7 @@ class LineWriter:
     used by several threads.
     """
 
-    _log: LogStream = attrs.field(converter=LogStream)
+    _log: LogStream
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _status: str = attrs.field(default="", init=False)
 

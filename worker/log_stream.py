@@ -1,11 +1,13 @@
 """A stream of the log: while it has no reader, the events of the run wait in memory."""
 
+import errno
 import os
 import select
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TextIO
 
 import attrs
@@ -14,6 +16,7 @@ MAX_PENDING = 16 << 20
 """Characters that wait for the reader of the stream. Beyond these, texts are dropped."""
 PIPE_BUF = 4096
 """Bytes that a writable pipe takes at once (``pipe(7)``)."""
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 LONGEST_CHARACTER = 6
 """Bytes of the longest character of a text, escaped as ``\\udfff``."""
 
@@ -37,18 +40,32 @@ def waiting_for_reader() -> Iterator[None]:
         _thread.waits = False
 
 
+def mark_in_text(lines: int) -> str:
+    """Return the line of a text that tells how many *lines* are missing before it."""
+    return f"… ({lines:,} lines were not logged: the log was not read, or its disk was full)"
+
+
 @attrs.define(eq=False)
 class LogStream:
     """Writes texts in the order of `put`, and ignores them once the stream fails.
+
+    On a full disk, texts are dropped until there is room again.
 
     Nothing waits for the reader but what runs in `waiting_for_reader`: signals and timeouts have an
     effect also while the log has no reader.
     """
 
     _stream: TextIO | None
+    _mark: Callable[[int], str] = mark_in_text
+    """Returns a line for a number of lines that were dropped."""
     _pending: deque[str] = attrs.field(factory=deque, init=False)
     _size: int = attrs.field(default=0, init=False)
     _dropped: int = attrs.field(default=0, init=False)
+    """Number of lines that did not wait, since too many did."""
+    _missing: int = attrs.field(default=0, init=False)
+    """Number of lines that were dropped because of a full disk."""
+    _in_line: bool = attrs.field(default=False, init=False)
+    """Whether what is written ends in the middle of a line."""
     _state: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     """Held for moments only, never while writing."""
     _turn: threading.Lock = attrs.field(factory=threading.Lock, init=False)
@@ -65,10 +82,10 @@ class LogStream:
         """Add *text* to what `drain` writes."""
         with self._state:
             if self._size > MAX_PENDING:
-                self._dropped += 1
+                self._dropped += text.count("\n")
                 return
             if self._dropped:
-                text = f"… ({self._dropped:,} lines were not logged: the log was not read)\n{text}"
+                text = f"{self._mark(self._dropped)}\n{text}"
                 self._dropped = 0
             self._pending.append(text)
             self._size += len(text)
@@ -152,30 +169,55 @@ class LogStream:
         if self._stream is None:
             return
         try:
-            _write(self._stream, text)
+            self._write_to(self._stream, text)
         except (OSError, ValueError):
             # The terminal is closed, or nothing reads the pipe. There is no place to report it.
             self._stream = None
 
+    def _write_to(self, stream: TextIO, text: str) -> None:
+        """Write *text* completely, also if another process has made the stream non-blocking.
 
-def _write(stream: TextIO, text: str) -> None:
-    """Write *text* completely, also if another process has made the stream non-blocking.
-
-    A buffered stream would lose what a non-blocking pipe does not take. The mode is that of the
-    open file, which the processes that share it rely on, so it is not changed.
-    """
-    try:
-        descriptor = stream.fileno()
-    except (OSError, AttributeError):  # No file.
-        stream.write(text)
-        stream.flush()
-        return
-    data = text.encode(stream.encoding, stream.errors or "strict")
-    stream.flush()
-    while data:
+        A buffered stream would lose what a non-blocking pipe does not take. The mode is that of the
+        open file, which the processes that share it rely on, so it is not changed.
+        """
         try:
-            data = data[os.write(descriptor, data) :]
-        except BlockingIOError:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()
+            descriptor = stream.fileno()
+        except (OSError, AttributeError):  # No file.
+            stream.write(text)
+            stream.flush()
+            return
+        stream.flush()
+        encode = partial(str.encode, encoding=stream.encoding, errors=stream.errors or "strict")
+        if self._missing:
+            start = "\n" if self._in_line else ""
+            if self._write_bytes(descriptor, encode(f"{start}{self._mark(self._missing)}\n")):
+                self._drop(text.count("\n"))
+                return
+            self._missing = 0
+        if rest := self._write_bytes(descriptor, encode(text)):
+            self._drop(rest.count(b"\n"))
+
+    def _write_bytes(self, descriptor: int, data: bytes) -> bytes:
+        """Write *data*; return the rest if the disk is full."""
+        while data:
+            try:
+                count = os.write(descriptor, data)
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(descriptor, select.POLLOUT)
+                poll.poll()
+            except OSError as error:
+                if error.errno in DISK_FULL:
+                    return data
+                raise
+            else:
+                self._in_line = not data[:count].endswith(b"\n")
+                data = data[count:]
+        return b""
+
+    def _drop(self, lines: int) -> None:
+        """Drop so many *lines* and all that waits, since it may be the rest of the last one."""
+        with self._state:
+            self._missing += lines + sum(text.count("\n") for text in self._pending)
+            self._pending.clear()
+            self._size = 0

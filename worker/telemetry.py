@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -20,6 +21,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from worker.line_writer import LineWriter
+from worker.log_stream import LogStream, mark_in_text
 from worker.redaction import HIDDEN, redact, redact_bytes
 from worker.text import SECRET_NAME, escape_controls, reset_colors, shows_colors
 
@@ -90,6 +92,12 @@ def render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     # A command may print millions of lines: what they share is encoded once.
     shared = _encode({**frame, **event})[:-1]
     return "\n".join([f'{shared},"line":{_encode(line)}}}' for line in lines])
+
+
+def _mark_in_json(lines: int) -> str:
+    """Return the event that tells how many *lines* of the log are missing before it."""
+    time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return _encode({"time": time, "level": "warning", "event": "log.lines_dropped", "lines": lines})
 
 
 def drop_unfinished(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -176,9 +184,11 @@ def configure(
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
         colors = terminal and shows_colors(os.environ)
         renderer: Any = ConsoleRenderer(colors=colors, tracebacks=tracebacks)
+        mark = mark_in_text
     else:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
         renderer = render_json
+        mark = _mark_in_json
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -190,7 +200,7 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=LineWriter(stream),
+        logger_factory=LineWriter(LogStream(stream, mark)),
         cache_logger_on_first_use=False,
     )
     if not any(isinstance(handler, _StandardLogging) for handler in logging.root.handlers):
