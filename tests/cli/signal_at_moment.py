@@ -17,6 +17,21 @@ from worker.cli import app, failures, interrupts
 from worker.store.backends.local import LocalBackend
 
 
+class AtFinalization:
+    """Sends a signal when Python has restored the default of signals that have a handler."""
+
+    kill, pid = staticmethod(os.kill), os.getpid()
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = int(number)
+
+    def __del__(self) -> None:
+        self.kill(self.pid, self.number)
+
+
+finalized: list[AtFinalization] = []
+
+
 def main() -> None:
     moment, name, *arguments = sys.argv[1:]
     sys.argv[1:] = arguments
@@ -110,6 +125,8 @@ def main() -> None:
         interrupts.ignore = after(interrupts.ignore)
     elif moment == "at exit":
         atexit.register(send_signal)
+    elif moment == "while Python finalizes":
+        finalized.append(AtFinalization(signal.Signals[name]))
     elif moment.startswith("commit: "):
         at_commit(moment.partition(": ")[2])
     app.main()

@@ -29,6 +29,7 @@ LATE = [
     "while printing",
     "when the status is decided",
     "at exit",
+    "while Python finalizes",
 ]
 
 

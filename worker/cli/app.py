@@ -254,4 +254,6 @@ def main() -> NoReturn:
     if not failures.flush(status):
         # Python would wait for the thread that still writes.
         os._exit(status)
+    # Of a signal with a handler, Python restores the default before it has exited.
+    interrupts.ignore()
     sys.exit(status)
