@@ -93,6 +93,12 @@ def test_a_missing_repo_branch_ancestor_or_file_exits_with_66(worker, ref, says)
     assert (66, "") == (done.status, done.out)
 
 
+def test_a_history_of_two_commits_goes_back_one_commit(worker, store):
+    a_commit(store, {"a": b"2"})
+
+    assert worker("ls", "labresults@master~2").err.endswith("goes back only 1 commit\n")
+
+
 def test_an_invalid_ref_exits_with_64(worker):
     """The message shows the syntax of a ref."""
     done = worker("ls", "a/b/c")

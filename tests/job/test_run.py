@@ -235,6 +235,7 @@ async def test_a_published_job_is_not_run_again(store, a_request, log, tmp_path)
     [
         pytest.param({"description": "other"}, "", id="a-description"),
         pytest.param({"datumTries": 2}, "/datumTries: was 3, now 2", id="a-number"),
+        pytest.param({"salt": "x"}, "/salt: was not given, now 'x'", id="a-new-key"),
         pytest.param(
             {"transform": {"cmd": ["false"]}}, "/transform/cmd/0: was 'sh', now 'false'", id="cmd"
         ),

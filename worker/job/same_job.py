@@ -37,7 +37,7 @@ def check_same_job(commit: Commit, spec: JobSpec) -> None:
         return
     before, now = dict(_values(recorded)), dict(_values(without_secrets(spec.document)))
     found = [
-        f"{pointer}: was {before.get(pointer)!r}, now {now.get(pointer)!r}"
+        f"{pointer}: was {_shown(before.get(pointer))}, now {_shown(now.get(pointer))}"
         for pointer in sorted(before.keys() | now.keys())
         if before.get(pointer) != now.get(pointer)
     ]
@@ -50,6 +50,10 @@ def check_same_job(commit: Commit, spec: JobSpec) -> None:
                 found.append(f"input {each.name!r}: was {was}, now {name}")
     if found:
         raise AnotherJob(commit, tuple(found))
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else repr(value)
 
 
 def _values(value: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:

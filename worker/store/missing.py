@@ -81,6 +81,7 @@ class AncestorMissing(NotFound):
     """The history has fewer generations than a ref goes back."""
 
     def __init__(self, ref: Ref, generations: int) -> None:
-        super().__init__(f"{ref}: its history goes back only {generations} commits")
+        commits = "1 commit" if generations == 1 else f"{generations} commits"
+        super().__init__(f"{ref}: its history goes back only {commits}")
         self.ref = ref
         self.generations = generations
