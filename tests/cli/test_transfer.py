@@ -228,6 +228,16 @@ def test_an_archive_replaces_a_file_and_keeps_its_mode_and_links(worker, store, 
         assert ["a"] == archive.getnames()
 
 
+@pytest.mark.parametrize("option", [(), ("--tar",)], ids=["directory", "archive"])
+def test_a_path_that_cannot_be_written_is_named_and_no_retry_helps(worker, store, option):
+    a_commit(store, {"a": b"1"})
+
+    done = worker("get", "labresults", *option, "/proc/nothing")
+
+    assert (66, "") == (done.status, done.out)
+    assert done.err.startswith("worker: /proc/nothing: ")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is a device of Linux")
 @pytest.mark.parametrize("size", [1, 1 << 20], ids=["small", "large"])
 def test_a_full_device_is_named(worker, store, size):

@@ -15,7 +15,7 @@ from worker.cli.terminal import transfer_progress
 from worker.config import Config
 from worker.model import Commit, Ref, parse_ref
 from worker.store.checkin import put_directory, put_file, put_stream
-from worker.store.checkout import get_directory
+from worker.store.checkout import FolderUnavailable, get_directory
 from worker.store.ingest import Compared
 from worker.store.repository import Store, open_store
 from worker.store.tar import write_tar
@@ -191,7 +191,14 @@ def get(
             files, size = files + 1, size + written
             show(key, written)
 
-        unwritten = get_directory(store, commit, directory, path=parsed.path, progress=watch)
+        try:
+            unwritten = get_directory(store, commit, directory, path=parsed.path, progress=watch)
+        except FolderUnavailable as error:
+            if isinstance(error.__cause__, failures.PATH_ERRORS):
+                # The fault of the path that the user has named, as it is of an archive.
+                error.__cause__.filename = error.path
+                raise error.__cause__ from None
+            raise
     for each in unwritten:
         if as_json:
             output.print_json({"key": each.key, "reason": each.reason})
