@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
@@ -73,19 +72,16 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        found = {form for secret in secrets for form in spellings(secret) if form.strip()}
-        self._forms = sorted(found)
-        # The lookahead finds overlapping matches. At each start the longest match counts, so the
-        # longest form comes first.
-        pattern = b"|".join(re.escape(form) for form in sorted(found, key=len, reverse=True))
-        self._pattern = re.compile(b"(?=(" + pattern + b"))", re.DOTALL) if found else None
+        self._forms = sorted(
+            {form for secret in secrets for form in spellings(secret) if form.strip()}
+        )
         self._withheld = b""
         self._masked = 0
         """Number of withheld bytes that belong to a secret whose mark has been returned."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the redacted bytes that *data* completes."""
-        if self._pattern is None:
+        if not self._forms:
             return data
         self._withheld += data
         return self._take(self._safe_length())
@@ -102,7 +98,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return *text* redacted, independent of the stream."""
-        if self._pattern is None:
+        if not self._forms:
             return text
         errors = "surrogateescape"
         try:
@@ -118,7 +114,7 @@ class Redactor:
     def new_stream(self) -> "Redactor":
         """Return a redactor of the same secrets for another stream."""
         other = Redactor(())
-        other._forms, other._pattern = self._forms, self._pattern
+        other._forms = self._forms
         return other
 
     def _safe_length(self) -> int:
@@ -143,19 +139,29 @@ class Redactor:
         shown = bytearray()
         position = 0
         covered = self._masked
-        if self._pattern is not None and any(form in self._withheld for form in self._forms):
-            for match in self._pattern.finditer(self._withheld):
-                start, end = match.start(1), match.end(1)
-                if start >= stop:
-                    break
-                if start >= covered:
-                    shown += self._withheld[max(position, covered) : start] + MARK
-                    position = start
-                covered = max(covered, end)
+        for start, end in self._matches(stop):
+            if start >= covered:
+                shown += self._withheld[max(position, covered) : start] + MARK
+                position = start
+            covered = max(covered, end)
         shown += self._withheld[max(position, covered) : stop]
         self._withheld = self._withheld[stop:]
         self._masked = max(0, covered - stop)
         return bytes(shown)
+
+    def _matches(self, stop: int) -> list[tuple[int, int]]:
+        """Return the start and end of each secret in the withheld data that starts before *stop*.
+
+        A search for each form: a regular expression of thousands of forms, those of the lines of a
+        certificate bundle, takes seconds to compile and tries all of them at each position.
+        """
+        found = []
+        for form in self._forms:
+            start = self._withheld.find(form)
+            while 0 <= start < stop:
+                found.append((start, start + len(form)))
+                start = self._withheld.find(form, start + 1)
+        return sorted(found)
 
 
 # --- the secrets of this process ------------------------------------------------------------------
