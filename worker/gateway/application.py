@@ -18,9 +18,10 @@ from worker import telemetry
 from worker.buckets.bucket import Bucket, InputBucket
 from worker.buckets.index import Index
 from worker.buckets.output import OutputBucket
-from worker.errors import WorkerError, is_disk_full, s3_code_of
+from worker.errors import Denied, WorkerError, is_disk_full, s3_code_of
 from worker.gateway import forms, listings, objects, uploads
 from worker.gateway.counters import Counters
+from worker.gateway.failure_report import write_report
 from worker.gateway.http import ClientDisconnected, RequestBody, RequestHead, Response, xml
 from worker.gateway.inflight import WritesInFlight
 from worker.gateway.messages import GatewayPlan
@@ -275,6 +276,11 @@ class S3Application:
         remedy = f"write to s3://{OUT}" if self._output else "this job has no bucket to write to"
         raise S3Error("AccessDenied", f"`{bucket.name}` is a read-only input; {remedy}")
 
+    def report(self, error: Exception) -> None:
+        """Report to the job that *error* of the store or the gateway ended a valid request."""
+        if self._plan is not None:
+            write_report(self._plan.failure_report, error)
+
     def _refuse(
         self, error: Exception, request_id: str, request: Request | None, head: RequestHead
     ) -> Response:
@@ -288,6 +294,8 @@ class S3Application:
                 (self._plan.scratch_full if in_scratch else self._plan.store_full).touch()
             if in_scratch:
                 fault = S3Error("ServiceUnavailable", SCRATCH_FULL)
+        if fault is not error and (fault.status >= 500 or isinstance(error, Denied)):
+            self.report(error)
         if fault.status >= 500 and fault is not error:
             log.error(
                 "gateway.failed",

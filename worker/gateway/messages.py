@@ -87,6 +87,11 @@ class GatewayPlan:
         return self.scratch / "scratch-full"
 
     @property
+    def failure_report(self) -> Path:
+        """The file of the first failure of the store or the gateway that a request met."""
+        return self.scratch / "gateway-failure"
+
+    @property
     def buckets(self) -> tuple[str, ...]:
         """The names of all buckets, sorted."""
         return tuple(sorted([*(each.name for each in self.inputs), *([OUT] * self.output)]))

@@ -461,6 +461,8 @@ class S3Stream:
             # An error that is raised on purpose, such as damaged data, explains itself.
             trace = None if isinstance(error, WorkerError) else error
             log.error("gateway.failed", reason=str(error), exc_info=trace)
+            if isinstance(error, WorkerError):
+                self._application.report(error)
         finally:
             self.body.close()
             if not self._closed:

@@ -11,6 +11,7 @@ import trio
 from trio.to_thread import run_sync as in_thread
 
 from worker.errors import Cause, cause_of
+from worker.gateway.failure_report import read_report
 from worker.gateway.messages import GatewayPlan
 from worker.job.commands import CommandRunner
 from worker.job.datum_files import DatumFiles
@@ -28,6 +29,8 @@ from worker.supervisor.tree import CommandSpec, NotStarted
 
 BACKOFF = 0.5, 30.0
 """Seconds before the second attempt, and the maximum; the delay doubles with each attempt."""
+FAULTS_OF_COMMAND = frozenset({Cause.COMMAND_FAILED, Cause.DATUM_TIMEOUT, Cause.OUT_OF_MEMORY})
+"""The causes of a failed datum that its error command can recover."""
 
 
 @attrs.frozen
@@ -143,7 +146,8 @@ class DatumProcessor:
         """Run the command once; return None if it succeeded."""
         transform = self.plan.spec.transform
         await self.files.empty_output()
-        for mark in (self.gateway.store_full, self.gateway.scratch_full):
+        gateway = self.gateway
+        for mark in (gateway.store_full, gateway.scratch_full, gateway.failure_report):
             mark.unlink(missing_ok=True)
         handler = self.commands.handler(datum, attempt)
         spec = self.commands.spec(transform.cmd, self.commands.variables(datum))
@@ -178,8 +182,8 @@ class DatumProcessor:
                 return self._judge(await self.commands.run(spec, stdin, handler), handler)
         except NotStarted as error:
             return Failure(Cause.COMMAND_FAILED, str(error), retryable=False, ends_job=True)
-        return Failure(
-            Cause.DATUM_TIMEOUT, f"the command exceeded its datumTimeout of {timeout:g} s"
+        return self._attribute(
+            Failure(Cause.DATUM_TIMEOUT, f"the command exceeded its datumTimeout of {timeout:g} s")
         )
 
     def _judge(self, exit: CommandExit, handler: OutputHandler) -> Failure | None:  # noqa: A002 - the noun of `CommandExit`
@@ -200,14 +204,29 @@ class DatumProcessor:
                 f"and the command {exit}",
                 exit,
             )
+        if exit.signal == signal.SIGKILL:
+            reason += " (not sent by worker; the kernel sends it when memory is short)"
+        return self._attribute(Failure(Cause.COMMAND_FAILED, reason, exit))
+
+    def _attribute(self, failure: Failure) -> Failure:
+        """Return *failure* with the cause that the command could not help, if there is one.
+
+        Such a cause concerns every datum.
+        """
         files = self.files
         full = find_full_disk(self.gateway, files.store, files.scratch, files.root)
         if full is not None:
-            reason = f"{full}; {reason}"
-            return Failure(Cause.NOT_PUBLISHED, reason, exit, retryable=False, ends_job=True)
-        if exit.signal == signal.SIGKILL:
-            reason += " (not sent by worker; the kernel sends it when memory is short)"
-        return Failure(Cause.COMMAND_FAILED, reason, exit)
+            reason = f"{full}; {failure.reason}"
+            return attrs.evolve(
+                failure, cause=Cause.NOT_PUBLISHED, reason=reason, retryable=False, ends_job=True
+            )
+        report = read_report(self.gateway.failure_report)
+        if report is not None:
+            part = "gateway" if report.cause is Cause.INTERNAL else f"store {files.store.url}"
+            detail = self.commands.redactor.text(report.reason)
+            reason = f"the {part} failed a request of the command: {detail}; {failure.reason}"
+            return attrs.evolve(failure, cause=report.cause, reason=reason, ends_job=True)
+        return failure
 
     async def _give_up(
         self, datum: Datum, failure: Failure, *, attempt: int, started: float
@@ -215,8 +234,8 @@ class DatumProcessor:
         """Run the error command; return None if that recovers the datum, else the failure."""
         if attempt > 1:
             failure = attrs.evolve(failure, reason=f"{failure.reason} (try {attempt})")
-        # A full disk is no failure of the command: recovered, it would be an empty output.
-        is_recoverable = failure.cause is not Cause.NOT_PUBLISHED
+        # Without a fault of the command, the output would be empty because of a full disk.
+        is_recoverable = failure.cause in FAULTS_OF_COMMAND
         has_command = bool(self.plan.spec.transform.err_cmd) and is_recoverable
         if has_command and await self._recover(datum, failure, attempt):
             self.output.bucket.roll_back()
