@@ -1,6 +1,7 @@
 """The index of the output bucket."""
 
 import errno
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -61,6 +62,13 @@ def test_a_full_disk_rejects_a_change_and_blocks_no_other(index: Index) -> None:
     index._connection().execute("PRAGMA max_page_count = 1000000")
     index.put(large, epoch=0)
     assert large == index.get("b")
+
+
+def test_an_index_that_cannot_be_opened_leaves_no_other_error(tmp_path: Path) -> None:
+    """An exception of a finalizer would be logged after the error; pytest reports it."""
+    with pytest.raises(IndexUnavailable, match="unable to open"):
+        Index(tmp_path / "missing" / "index").get("a")
+    gc.collect()
 
 
 @pytest.mark.parametrize("left", [0, 4096, 16384])

@@ -104,15 +104,21 @@ class IndexUnavailable(Unavailable):
         self.errno = errno.ENOSPC if _is_full(path, error) else errno.EIO
 
 
+@attrs.frozen(eq=False)
 class _Connection:
     """The connection of one thread, closed when the thread exits: there may be thousands."""
 
-    def __init__(self, path: Path) -> None:
-        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+    connection: sqlite3.Connection
+
+    @classmethod
+    def open(cls, path: Path) -> "_Connection":
+        """Open a connection to the index at *path*."""
+        new = cls(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
+        new.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         # The index lives as long as its job: if the machine fails, the job starts from nothing.
-        self.connection.execute("PRAGMA synchronous = OFF")
-        self.connection.execute("PRAGMA cache_size = -8192")
+        new.connection.execute("PRAGMA synchronous = OFF")
+        new.connection.execute("PRAGMA cache_size = -8192")
+        return new
 
     def __del__(self) -> None:
         self.connection.close()
@@ -137,7 +143,7 @@ class Index:
             raise IndexExists(f"{path}: the index exists")
         script = f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {SCHEMA}"
         with _translating(path):
-            new = _Connection(path)
+            new = _Connection.open(path)
             new.connection.executescript(script)
         return cls(path)
 
@@ -437,7 +443,7 @@ class Index:
         held: _Connection | None = getattr(self._local, "held", None)
         if held is None:
             with _translating(self._path):
-                held = _Connection(self._path)
+                held = _Connection.open(self._path)
                 # The first statement opens the files, and may have to create some.
                 held.connection.execute("SELECT 1 FROM state").fetchone()
             self._local.held = held
