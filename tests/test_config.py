@@ -382,11 +382,14 @@ def test_a_machine_without_a_temporary_folder_has_a_default(monkeypatch, tmp_pat
     ("found", "right"),
     [
         ("s3:/lake/p", "s3://lake/p"),
-        ("S3:lake", "S3://lake"),
+        ("S3:lake", "s3://lake"),
+        ("S3://lake/p", "s3://lake/p"),
+        ("s3//lake", "s3://lake"),
         ("gs:/b", "gs://b"),
         ("file:/x", "file:///x"),
+        ("File:///x", "file:///x"),
     ],
 )
-def test_a_store_with_too_few_slashes_is_rejected_with_the_right_spelling(found, right):
+def test_a_mistyped_store_is_rejected_with_the_right_spelling(found, right):
     with pytest.raises(InvalidConfig, match=f"store: expected {right}, or ./{found}"):
         load_config({"store": found}, {})

@@ -91,18 +91,20 @@ def _expanded(path: str) -> Path:
         ) from None
 
 
-MISTYPED_URL = re.compile(r"(s3|gs|az|file|memory):(?!//)", re.IGNORECASE)
-"""The beginning of the URL of a store with too few slashes."""
+STORE_URL = re.compile(r"(s3|gs|az|file|memory)(:/*|//+)", re.IGNORECASE)
+"""The beginning of the URL of a store, also of a mistyped one."""
 
 
 def _parse_address(raw: object, base: Path) -> Address:
+    if isinstance(raw, str) and (start := STORE_URL.match(raw)):
+        scheme = start[1].lower()
+        if raw.startswith(f"{scheme}://"):
+            return Address(raw)
+        # It would be a directory of this name below the current one.
+        right = f"{scheme}://{'/' * (scheme == 'file')}{raw[start.end() :]}"
+        raise ValueError(f"expected {right}, or ./{raw} for a directory")
     if isinstance(raw, str) and "://" in raw:
         return Address(raw)
-    if isinstance(raw, str) and (mistyped := MISTYPED_URL.match(raw)):
-        # It would be a directory of this name below the current one.
-        authority = ":///" if mistyped[1].lower() == "file" else "://"
-        right = mistyped[1] + authority + raw[mistyped.end() :].lstrip("/")
-        raise ValueError(f"expected {right}, or ./{raw} for a directory")
     return Address(str(_parse_path(raw, base)))
 
 
