@@ -256,7 +256,12 @@ async def test_stalled_clients_do_not_extend_the_deadline(tmp_path):
         reader = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
         await reader.send_all(b"GET /out/large HTTP/1.1\r\nhost: a\r\n\r\n")
         writer = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
-        await writer.send_all(b"PUT /out/half HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n123")
+        await writer.send_all(
+            b"PUT /out/half HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n"
+            b"expect: 100-continue\r\n\r\n"
+        )
+        assert (await writer.receive_some()).startswith(b"HTTP/1.1 100 ")
+        await writer.send_all(b"123")
         await reader.receive_some(10)
         with trio.fail_after(10):
             drained = await pool.drain(0.2)
