@@ -71,6 +71,15 @@ def test_plan_prints_sections_of_text(planned, store):
     assert 0 == done.status
 
 
+def test_a_plan_without_buckets_has_no_section_for_them(planned, store):
+    a_commit(store, {"a": b"1"}, repo="files")
+    document = a_job("true", inputs=({"pfs": {"repo": "files", "glob": "/*"}},), s3Out=False)
+
+    done = planned(document)
+
+    assert ("Inputs" in done.out, "Buckets" in done.out) == (True, False)
+
+
 def test_the_port_of_a_plan_is_a_placeholder_in_every_variable(planned, store):
     """A run selects it."""
     a_commit(store, {"a": b"1"})

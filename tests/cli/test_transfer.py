@@ -163,12 +163,6 @@ def test_get_reports_on_a_terminal_what_it_has_written(worker, store, tmp_path, 
     assert f"2 files, 3 bytes of {commit.name} in {tmp_path / 'out'}\n" == done.out
 
 
-def test_put_of_a_missing_path_exits_with_66(worker):
-    done = worker("put", "labresults", "nothing")
-
-    assert (66, "worker: nothing: No such file or directory\n") == (done.status, done.err)
-
-
 def test_put_of_a_file_that_vanishes_exits_with_73_and_names_it(worker, store, folder, monkeypatch):
     """Another program has removed it: a repetition may succeed."""
 
@@ -184,6 +178,14 @@ def test_put_of_a_file_that_vanishes_exits_with_73_and_names_it(worker, store, f
     assert f"{folder / 'b.txt'}: it vanished while the files were read" in done.err
     assert "Nothing was committed: repeat the command" in done.err
     assert [] == list(store.repos())
+
+
+def test_put_of_a_missing_path_exits_with_66(worker, tmp_path):
+    """The store is not created."""
+    done = worker("put", "labresults", "nothing", "--store", tmp_path / "new")
+
+    assert (66, "worker: nothing: No such file or directory\n") == (done.status, done.err)
+    assert not (tmp_path / "new").exists()
 
 
 def test_get_of_a_missing_path_exits_with_66(worker, store, tmp_path):
@@ -250,7 +252,12 @@ def test_a_full_device_is_named(worker, store, size):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("get", "labresults", "--tar", "-"), ("cat", "labresults:a"), ("log", "labresults")],
+    [
+        ("get", "labresults", "--tar", "-"),
+        ("cat", "labresults:a"),
+        ("log", "labresults"),
+        ("schema",),
+    ],
 )
 @pytest.mark.parametrize("size", [1, 1 << 20], ids=["small", "large"])
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])

@@ -105,10 +105,12 @@ def test_a_path_selects_a_file_or_what_is_below_it(store, tmp_path, path, expect
 
 
 def test_a_missing_path_is_rejected(store, tmp_path):
+    """The directory is not created."""
     commit = a_commit(store, {"a/b": b"1"})
 
     with pytest.raises(PathMissing, match="a/c"):
         get_directory(store, commit, tmp_path / "x", path="a/c")
+    assert not (tmp_path / "x").exists()
 
 
 def test_links_are_not_followed(store, tmp_path):

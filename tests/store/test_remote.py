@@ -1,17 +1,20 @@
 """The backend in an object store, in memory and on an S3 server."""
 
+import re
 import threading
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import trio
 from builders import an_id
 from obstore.store import MemoryStore, S3Store
 from store.backend_contract import BackendContract
 
 from worker.errors import Cause, Invalid, Unavailable, cause_of
 from worker.model import BranchName, Repo
-from worker.store.backends.base import ObjectMissing
+from worker.store.backends.base import BucketMissing, ObjectMissing
 from worker.store.backends.remote import RemoteBackend
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
@@ -47,17 +50,57 @@ def test_no_response_raises_unavailable_without_credentials():
         RemoteBackend(s3, "s3://bucket", first=s3).get("a/b")
     assert "\n" not in str(caught.value)
     assert "very-secret" not in str(caught.value)
+    assert str(caught.value).endswith(": http://127.0.0.1:1/bucket/a/b: Connection refused")
+
+
+async def _no_response(stream):
+    await stream.receive_some()
+    await trio.sleep_forever()
+
+
+async def _closed(stream):
+    await stream.receive_some()
+
+
+async def _not_tls(stream):
+    await stream.receive_some()
+    await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "server", "reason"),
+    [
+        ("http", _no_response, "no response in time"),
+        ("http", _closed, "the connection was closed without a response"),
+        ("https", _not_tls, "TLS: InvalidMessage: InvalidContentType"),
+    ],
+)
+async def test_the_error_for_a_request_without_a_response_has_the_reason(scheme, server, reason):
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, server, 0, host="127.0.0.1")
+        listeners = await nursery.start(serve)
+        port = listeners[0].socket.getsockname()[1]
+        options = {"endpoint": f"{scheme}://127.0.0.1:{port}", "timeout": "1s", "region": "r"}
+        options |= {"access_key_id": "key", "secret_access_key": "secret"}
+        backend = open_store("s3://bucket", options).backend
+        with pytest.raises(Unavailable) as caught:
+            await trio.to_thread.run_sync(backend.get, "a")
+        nursery.cancel_scope.cancel()
+
+    assert str(caught.value).endswith(f"/bucket/a: {reason}")
 
 
 def test_a_missing_bucket_is_not_an_empty_store(s3_options):
     backend = open_store("s3://no-such-bucket/prefix", s3_options).backend
 
-    with pytest.raises(Unavailable, match="bucket does not exist"):
+    expected = re.escape("the bucket of s3://no-such-bucket/prefix does not exist; create it")
+    with pytest.raises(BucketMissing, match=expected):
         backend.put("a", b"1")
-    with pytest.raises(Unavailable, match="bucket does not exist"):
+    with pytest.raises(BucketMissing, match=expected):
         list(backend.list_from("a/"))
-    with pytest.raises(Unavailable, match="bucket does not exist"):
+    with pytest.raises(BucketMissing, match=expected) as caught:
         backend.get("a")
+    assert Cause.CONFIGURATION is cause_of(caught.value)
 
 
 def test_an_endpoint_that_is_not_a_url_is_rejected():

@@ -1,6 +1,5 @@
 """``validate`` and ``schema``: check a job document, and print its JSON Schema."""
 
-import json
 from collections.abc import Iterable
 
 import attrs
@@ -76,4 +75,4 @@ def schema(_settings: Config) -> None:
     """
     from worker.spec.fields import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    output.print_json(json_schema(), indent=2)

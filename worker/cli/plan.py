@@ -130,10 +130,12 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
         ],
         right=("files", "size"),
     )
-    output.print_title("Buckets")
-    output.print_table(
-        ("bucket", "access"), [(f"s3://{n}", access) for n, access in document["buckets"].items()]
-    )
+    if document["buckets"]:
+        output.print_title("Buckets")
+        output.print_table(
+            ("bucket", "access"),
+            [(f"s3://{name}", access) for name, access in document["buckets"].items()],
+        )
     output.print_title(f"Datums: {found.count:,}")
     shown = DATUMS_SHOWN if output.on_terminal() else None
     output.print_table(

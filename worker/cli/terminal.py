@@ -42,9 +42,9 @@ def _print(text: str = "") -> None:
         raise
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON value on a line of its own."""
-    _print(json.dumps(value, ensure_ascii=False))
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print one JSON value on a line of its own, or on several lines with *indent*."""
+    _print(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def print_line(text: str = "") -> None:

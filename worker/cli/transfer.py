@@ -1,5 +1,6 @@
 """``put`` and ``get``: commit local files, and write the files of a commit."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,9 @@ def put(
     parsed = parse_ref(ref)
     if parsed.back or parsed.is_commit:
         raise click.UsageError(f"{ref} is a commit, which cannot change; expected a branch")
+    if source != "-":
+        # Before the store, which is created if it does not exist.
+        os.stat(source)
     store = open_store(settings.store, settings.store_options)
     before = store.head(parsed.branch)
     if before is None and (commits := store.abbreviated(parsed.repo, parsed.at)):

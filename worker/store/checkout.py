@@ -7,6 +7,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 
 import attrs
@@ -103,11 +104,14 @@ def get_directory(
     and FolderUnavailable.
     """
     tree, reader = store.tree(commit), BlobReader(store.backend)
+    files = select(tree, commit.name, path)
+    # The directory is not created for a path that the commit lacks.
+    first = list(islice(files, 1))
     unwritten = []
     with FolderWriter(
         directory, lambda entry, fd: copy_verified(reader, entry.extents, fd), tree=tree
     ) as writer:
-        for entry, error in writer.write(select(tree, commit.name, path)):
+        for entry, error in writer.write(chain(first, files)):
             if isinstance(error, KeyNotAFile):
                 unwritten.append(Unwritten(entry.key, error.reason))
             elif error is not None:

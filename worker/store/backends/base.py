@@ -67,6 +67,16 @@ class StoreDenied(StoreUnavailable, Denied):
         super().__init__(doing, f"{cause}; {remedy}", errno=errno, path=path)
 
 
+class BucketMissing(StoreUnavailable, Misconfigured):
+    """The bucket in the URL of the store does not exist; a retry fails again."""
+
+    def __init__(self, doing: str, url: str) -> None:
+        super().__init__(
+            doing, f"the bucket of {url} does not exist; create it, or name another store"
+        )
+        self.url = url
+
+
 class WriteUncertain(StoreUnavailable):
     """A put-if-absent got no response: the object may exist, or may still appear."""
 

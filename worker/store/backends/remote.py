@@ -34,6 +34,7 @@ from worker.store.backends.attempts import (
 )
 from worker.store.backends.base import (
     AlreadyThere,
+    BucketMissing,
     Listed,
     NoPutIfAbsent,
     ObjectMissing,
@@ -82,6 +83,11 @@ SERVICE_ERROR = re.compile(
 )
 # The library's message for a failed request: method, URL (here without the query), duration, cause.
 FAILED_REQUEST = re.compile(r"Error performing \w+ ([^\s?]+)\S* in .*? - (.*)")
+NO_RESPONSE = "HTTP error: error sending request"
+# Why there was no response: the message of the system, or the error of TLS, in the library's chain
+# of causes, which is a dump of Rust structures.
+SYSTEM_MESSAGE = re.compile(r'(?:message|error): "([^"]+)"')
+TLS_ERROR = re.compile(r"error: (Invalid\w+\([^{}]*\))")
 STATUS = re.compile(r"status code: (\d{3})")
 # Transient are no response, 5xx, and these. 409 is the response to concurrent writes.
 TRANSIENT = (408, 409, 429)
@@ -270,21 +276,18 @@ class RemoteBackend:
             is_panic = type(error).__name__ == "PanicException"
             if not is_panic and not isinstance(error, BaseError | OSError | ValueError):
                 raise
-            is_bucket_missing = any(code in str(error) for code in NO_BUCKET_CODES)
-            # A missing bucket must not look like an empty store. A PUT needs no existing object.
-            if (
-                isinstance(error, FileNotFoundError)
-                and doing != "writing"
-                and not is_bucket_missing
-            ):
+            # A missing bucket must not look like an empty store.
+            if any(code in str(error) for code in NO_BUCKET_CODES):
+                raise BucketMissing(f"{doing} {name}", self.url) from error
+            # A PUT needs no existing object.
+            if isinstance(error, FileNotFoundError) and doing != "writing":
                 raise ObjectMissing(name) from error
             kind: type[StoreUnavailable] = StoreUnavailable
             if isinstance(error, PermissionDeniedError | UnauthenticatedError):
                 kind = StoreDenied
             elif not is_panic and _is_transient(error):
                 kind = Transient
-            where = f"the bucket does not exist ({self.url})"
-            raise kind(f"{doing} {name}", where if is_bucket_missing else _cause(error)) from error
+            raise kind(f"{doing} {name}", _cause(error)) from error
 
 
 def _get(store: ObjectStore, name: str, start: int, stop: int | None) -> bytes:
@@ -330,8 +333,21 @@ def _cause(error: BaseException) -> str:
     text = str(error)
     if found := SERVICE_ERROR.search(text):
         return ": ".join(unescape(part) for part in found.groups() if part)[:CAUSE_LIMIT]
-    # The other lines are a chain of causes inside the library, several pages long.
-    text = text.partition("\n")[0]
+    text, _, chain = text.partition("\n")
     if failed := FAILED_REQUEST.search(text):
-        text = ": ".join(failed.groups())
+        url, reason = failed.groups()
+        text = f"{url}: {_no_response(chain) if reason == NO_RESPONSE else reason}"
     return text[:CAUSE_LIMIT]
+
+
+def _no_response(chain: str) -> str:
+    """Return why a request got no response, from the library's chain of causes."""
+    if messages := SYSTEM_MESSAGE.findall(chain):
+        return str(messages[-1])
+    if found := TLS_ERROR.search(chain):
+        return ": ".join(["TLS", *re.findall(r"\w+", found[1])])
+    named = {
+        "TimedOut": "no response in time",
+        "IncompleteMessage": "the connection was closed without a response",
+    }
+    return next((text for name, text in named.items() if name in chain), NO_RESPONSE)
