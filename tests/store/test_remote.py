@@ -1,5 +1,6 @@
 """The backend in an object store, in memory and on an S3 server."""
 
+import os
 import re
 import threading
 from contextlib import contextmanager
@@ -51,6 +52,17 @@ def test_no_response_raises_unavailable_without_credentials():
     assert "\n" not in str(caught.value)
     assert "very-secret" not in str(caught.value)
     assert str(caught.value).endswith(": http://127.0.0.1:1/bucket/a/b: Connection refused")
+
+
+def test_missing_credentials_are_named(monkeypatch):
+    """The address alone, that of the metadata service, would not be understood."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    options = {"region": "us-east-1", "metadata_endpoint": "http://127.0.0.1:1"}
+    backend = open_store("s3://bucket", options).backend
+
+    with pytest.raises(Unavailable, match="no credentials are set, and the machine provides none"):
+        backend.get("a")
 
 
 async def _no_response(stream):

@@ -83,6 +83,8 @@ SERVICE_ERROR = re.compile(
 )
 # The library's message for a failed request: method, URL (here without the query), duration, cause.
 FAILED_REQUEST = re.compile(r"Error performing \w+ ([^\s?]+)\S* in .*? - (.*)")
+METADATA_PATH = re.compile(r"/latest/(api/token|meta-data/)")
+"""Where a client without credentials asks the instance metadata service of EC2 for them."""
 NO_RESPONSE = "HTTP error: error sending request"
 # Why there was no response: the message of the system, or the error of TLS, in the library's chain
 # of causes, which is a dump of Rust structures.
@@ -337,6 +339,8 @@ def _cause(error: BaseException) -> str:
     if failed := FAILED_REQUEST.search(text):
         url, reason = failed.groups()
         text = f"{url}: {_no_response(chain) if reason == NO_RESPONSE else reason}"
+        if METADATA_PATH.search(url):
+            text = f"no credentials are set, and the machine provides none ({text})"
     return text[:CAUSE_LIMIT]
 
 
