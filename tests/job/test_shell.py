@@ -32,6 +32,18 @@ async def test_a_file_that_cannot_be_committed_is_an_error(store, a_request, log
     assert store.head(COPY) is None
 
 
+async def test_one_of_several_datums_is_not_committed(store, a_request, log, tmp_path):
+    """It would replace the output of all datums. The command is not run."""
+    a_commit(store, {"a": b"1", "b": b"2"})
+    job = a_job(inputs=(an_input(s3=False, glob="/*"),), s3Out=False)
+    argv = ("touch", str(tmp_path / "started"))
+    result = await run_shell(a_request(job), argv=argv, commit=True, log=log)
+
+    assert Cause.INVALID is result.cause
+    assert "--commit: found 2 datums, expected 1" in result.reason
+    assert (None, False) == (store.head(COPY), (tmp_path / "started").exists())
+
+
 async def test_a_shell_inherits_the_environment_of_the_worker(store, a_request, log):
     """Without a container."""
     a_commit(store, {"a": b"1"})

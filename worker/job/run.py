@@ -88,10 +88,16 @@ async def run_shell(
     """Run *argv* on the caller's terminal for the first datum, in place of the job's command.
 
     Its output is dropped, unless *commit* is set. Then it is committed if *argv* exits with status
-    0; any other status is a failure of the command.
+    0; any other status is a failure of the command. A job of several datums cannot be committed,
+    since the output of one would replace that of all.
     """
 
     async def work(processor: DatumProcessor) -> Outcome:
+        if commit and processor.plan.count > 1:
+            raise Invalid(
+                f"--commit: found {processor.plan.count:,} datums, expected 1, as a shell has only "
+                "the first one; `worker run` processes all of them"
+            )
         datum = await _prepare_first(processor)
         exit = await processor.commands.run_on_terminal(datum, argv)  # noqa: A001 - of the shell
         if commit and exit.code == 0:
