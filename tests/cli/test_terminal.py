@@ -163,6 +163,15 @@ def test_durations_have_two_units(seconds, expected):
     assert expected == terminal.duration(seconds)
 
 
+@pytest.mark.parametrize("filler", range(60, 76))
+def test_a_quantity_and_its_unit_are_on_one_line(filler):
+    with screen():
+        lines = list(terminal.format_facts([("f", "x" * filler + " 1.5 MiB read")], wraps=True))
+
+    assert [line for line in lines if "1.5 MiB" in line]
+    assert "1.5 MiB read" in " ".join(" ".join(lines).split())
+
+
 def test_transfer_progress_is_shown_on_a_terminal_and_erased():
     """The line has files and bytes, escapes control characters, and is gone at the end."""
     with screen() as stream, terminal.transfer_progress("get a\x1b]0;x\x07", 100) as done:

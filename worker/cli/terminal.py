@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -16,6 +17,8 @@ import click
 from worker.cli.output_file import STANDARD_OUTPUT
 from worker.text import escape_controls, shows_colors
 
+BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:bytes?|[KMGTP]iB|s|min|h)\b)")
+"""The space within a size or a duration."""
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 BATCH = 1000
 """Rows of a table whose widths are measured together."""
@@ -119,9 +122,10 @@ def format_facts(facts: Iterable[Fact], *, wraps: bool, dims: bool = False) -> I
 
 
 def _wrap(line: str, width: int) -> list[str]:
-    # A name, path or id is not broken: it can be copied.
-    found = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
-    return found or [""]
+    # A name, path or id is not broken: it can be copied. Control characters are escaped before.
+    joined = BEFORE_UNIT.sub("\0", line)
+    found = textwrap.wrap(joined, width, break_long_words=False, break_on_hyphens=False)
+    return [part.replace("\0", " ") for part in found] or [""]
 
 
 # --- formats --------------------------------------------------------------------------------------
