@@ -2,18 +2,17 @@
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from builders import a_commit, a_job
-
-from worker.signals import STOP_SIGNALS
+from machines import a_machine
+from scenarios.sites import Site
 
 STARTED = "the command runs"
+STOPS = ("INT", "TERM", "HUP", "QUIT", "XCPU", "ALRM", "VTALRM", "PROF")
 
 
 @pytest.fixture
@@ -44,9 +43,10 @@ def result(site):
     return json.loads((site.root / "r.json").read_text())
 
 
-@pytest.mark.parametrize("number", sorted(STOP_SIGNALS), ids=lambda number: number.name)
-def test_a_stop_signal_ends_a_run_in_order(site, start, number):
+@pytest.mark.parametrize("name", STOPS)
+def test_a_stop_signal_ends_a_run_in_order(site, start, name):
     """Exit status 75, a result, and no file is left."""
+    number = signal.Signals[f"SIG{name}"]
     process = start(f"echo {STARTED}; sleep 1000")
     process.send_signal(number)
     process.communicate(timeout=60)
@@ -85,15 +85,19 @@ while not os.path.exists("go"):
 """
 
 
-def test_signals_that_were_ignored_at_the_start_stay_ignored(site, start):
+@pytest.mark.parametrize(
+    "ignored",
+    [[], ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGALRM"]],
+    ids=["none", "several"],
+)
+def test_signals_that_were_ignored_at_the_start_stay_ignored(site, start, ignored):
     """By the worker and by the command; all others have their default action in the command."""
-    ignored = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGALRM"]
     names = " ".join(name[3:] for name in ignored)
     process = start(
         cmd=[sys.executable, "-c", DISPOSITIONS],
         stdin=[],
         workingDir=str(site.root),
-        prefix=("sh", "-c", f"trap '' {names}; exec \"$@\"", "sh"),
+        prefix=("sh", "-c", f"trap '' {names}; exec \"$@\"", "sh") if ignored else (),
     )
     for name in ignored:
         process.send_signal(getattr(signal, name))
@@ -135,39 +139,36 @@ def test_a_run_may_start_without_standard_streams(site, closed):
 
 
 NOBODY = 54321
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
-@needs_root
 @pytest.mark.parametrize(
-    "home", [None, "", "/nonexistent", "/root"], ids=["none", "empty", "missing", "of another user"]
+    "home",
+    [None, "", "/nonexistent", "closed"],
+    ids=["none", "empty", "missing", "of another user"],
 )
-def test_a_run_needs_neither_a_home_nor_a_name(site, home):
-    """Pods run as arbitrary users of group 0, which have no entry in /etc/passwd."""
+def test_a_run_needs_neither_a_home_nor_a_name(tmp_path, home):
+    """Pods run as arbitrary users, which have no entry in /etc/passwd."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    site = Site(shared, str(shared / "store"))
+    site.scratch.mkdir()
     a_commit(site.open(), {"a": b"1"})
-    job = site.job(a_job("true"))
-    (site.root / "scratch").mkdir(exist_ok=True)
-    for path in (site.root, *site.root.rglob("*")):
-        os.chown(path, NOBODY, 0)
-    needed = (*site.root.parents, Path(sys.prefix), Path(sys.base_prefix))
-    if not all(
-        parent.stat().st_mode & 0o001 for path in needed for parent in (path, *path.parents)
-    ):
-        pytest.skip("another user cannot reach Python or the folder of the test")
+    job, found = site.job(a_job("true")), site.root / "r.json"
+    command = site.command("run", "--job", job, "--result", found)
     environment = {name: value for name, value in site.environment.items() if name != "HOME"}
     if home is not None:
-        environment["HOME"] = home
-    done = subprocess.run(
-        site.command("run", "--job", job, "--result", "r.json"),
-        check=False,
-        cwd=site.root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        user=NOBODY,
-        group=0,
-        extra_groups=[],
-    )
+        environment["HOME"] = str(shared / home) if home == "closed" else home
+    with a_machine(tmp_path / "machine", shared) as machine:
+        machine.run(f"chown -R {NOBODY} {shared}; mkdir -m 700 {shared}/closed")
+        done = subprocess.run(
+            machine.command(*command, uid=NOBODY),
+            check=False,
+            cwd=site.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     assert 0 == done.returncode, done.stderr
+    assert "success" == result(site)["state"]
