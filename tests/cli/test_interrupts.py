@@ -115,6 +115,20 @@ def test_a_signal_before_run_handles_signals_is_not_lost(job, tmp_path, moment, 
     assert [] == os.listdir(tmp_path / "scratch")
 
 
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize("signal", ["SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize(
+    ("moment", "arguments"),
+    [("before the job", RUN), ("commit: before", ("put", "labresults:b", "job.json"))],
+    ids=["run before its command", "put"],
+)
+def test_a_user_signal_without_a_command_has_no_effect(tmp_path, moment, arguments, signal):
+    """By default it would end the process."""
+    done = call(tmp_path, moment, signal, *arguments)
+
+    assert 0 == done.returncode, done.stderr
+
+
 @pytest.mark.parametrize("moment", ["commit: before", "commit: after", "commit: branch"])
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_a_signal_while_run_publishes_a_folder_is_deferred(job, tmp_path, moment, signal):
