@@ -34,3 +34,11 @@ async def test_of_two_streams_the_line_that_changed_last_is_announced(log):
     handler.on_unfinished("stdout", "")
 
     assert ["10%", "Continue? ", "Continue? ", "20%", "Continue? ", ""] == announced
+
+
+async def test_lines_that_are_handled_together_are_one_event(log, logged):
+    """An event for each line would take ten times as long as the command that prints them."""
+    handler = log_output(log, Redactor(()), lambda _: None)
+    handler.handle_lines("stdout", ["a", "b", "c"])
+
+    assert ["a\nb\nc"] == [e["text"] for e in logged.entries]

@@ -51,6 +51,7 @@ class Log:
 
     def __init__(self, *secrets: bytes, is_open: bool = True) -> None:
         self.lines: list[str] = []
+        self.calls = 0
         self.unfinished: list[str] = []
         self.opened = threading.Event()
         if is_open:
@@ -59,6 +60,7 @@ class Log:
 
     def _add(self, _stream: str, lines: list[str]) -> None:
         self.opened.wait()
+        self.calls += 1
         self.lines += lines
 
     def _show(self, _stream: str, line: str) -> None:
@@ -130,6 +132,36 @@ async def test_the_bound_holds_for_streams_that_are_written_in_turns(monkeypatch
 
     assert turns <= 50
     assert 2 * turns <= len(log.lines) <= 2 * (turns + 1)
+
+
+async def test_lines_that_wait_for_the_log_are_handled_together():
+    """Each was printed by a call of its own, and read alone."""
+    log = Log(is_open=False)
+    lines = [f"line {number}" for number in range(50)]
+    async with open_pump(log.handler) as pump:
+        for line in lines:
+            os.write(pump.stdout, f"{line}\n".encode())
+            await wait_until(lambda: not in_pipe(pump.stdout))
+        log.opened.set()
+
+    assert lines == log.lines
+    # The first one waits alone.
+    assert 2 == log.calls
+
+
+async def test_the_reader_pauses_after_a_small_read(mock_clock):
+    """Else it would be woken for each line, and hold back the command that prints them."""
+    log = Log()
+    async with open_pump(log.handler) as pump:
+        os.write(pump.stdout, b"a\n")
+        while in_pipe(pump.stdout):
+            await trio.lowlevel.checkpoint()
+        os.write(pump.stdout, b"b\n")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert 2 == in_pipe(pump.stdout)
+        mock_clock.rate = 1
+
+    assert ["a", "b"] == log.lines
 
 
 async def test_a_stopped_run_logs_only_the_last_of_what_waits_for_the_log():
