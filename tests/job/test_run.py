@@ -266,6 +266,22 @@ async def test_an_id_that_another_job_published_is_an_error(store, a_request, lo
     assert [first.output] == [head.commit for head in store.heads(COPY)]
 
 
+async def test_an_id_that_another_job_publishes_meanwhile_is_an_error(store, a_request, log):
+    """As one that it has published before."""
+    given = a_commit(store, {"a.txt": b"1"})
+    name = CommitName(COPY.repo, an_id())
+    other = attrs.evolve(given, name=name, job={"spec": {"salt": "x"}})
+
+    def watch(progress):
+        if progress.step == "publish":
+            store.add_commit(other)
+
+    result = await run_job(a_request(a_job("true", job={"id": name.id})), log=log, watch=watch)
+
+    assert (64, None) == (result.exit_code, result.output)
+    assert f"job.id: {name} was published by another job with this id" in result.reason
+
+
 async def test_a_run_moves_the_branch_of_an_earlier_run_that_died(store, a_request, log):
     """Unless the branch has a newer head."""
     given = a_commit(store, {"a.txt": b"1"})
