@@ -125,13 +125,16 @@ def test_show_names_no_branch_of_the_kept_output_of_a_failed_job(worker, store):
     assert found["branch"] is None
 
 
-def test_repos_says_that_a_mistyped_store_does_not_exist(worker, tmp_path):
+@pytest.mark.parametrize("on_terminal", [False, True], ids=["pipe", "terminal"])
+def test_repos_says_that_a_mistyped_store_does_not_exist(
+    worker, tmp_path, monkeypatch, on_terminal
+):
+    monkeypatch.setattr(output, "on_terminal", lambda: on_terminal)
     done = worker("repos", "--store", str(tmp_path / "mistyped"))
 
     assert 0 == done.status
-    assert (
-        f"{tmp_path}/mistyped does not exist; the first `worker put` or job creates it" in done.err
-    )
+    said = f"{tmp_path}/mistyped does not exist; the first `worker put` or job creates it"
+    assert 1 == done.err.count(said)
 
 
 LONG = "a_repo_with_a_name_that_is_long@a_branch"
