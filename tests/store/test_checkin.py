@@ -422,16 +422,25 @@ def test_a_check_in_leaves_no_file_in_scratch(store, folder, tmp_path):
 
 
 def test_a_folder_with_the_store_or_in_it_is_not_committed(tmp_path):
-    """The commit would contain itself."""
-    store = open_store(tmp_path / "data" / "store")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a").write_bytes(b"1")
-    (tmp_path / "data" / "store").mkdir()
+    """The commit would contain itself; also by other paths."""
+    data = tmp_path / "data"
+    store = open_store(data / "store")
+    (data / "store" / "blobs").mkdir(parents=True)
+    (data / "store" / "blobs" / "x").write_bytes(b"1")
+    (data / "a").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(data)
 
-    for folder in (tmp_path, tmp_path / "data", tmp_path / "data" / "store"):
+    for folder in (
+        tmp_path,
+        data,
+        data / "store",
+        data / "store" / "blobs",
+        tmp_path / "link",
+        tmp_path / "link" / "store" / "blobs",
+    ):
         with pytest.raises(Invalid, match=r"the store .* is in this folder, or contains it"):
             put_directory(store, LAB, folder)
-    assert [] == list((tmp_path / "data" / "store").rglob("*"))
+    assert ["blobs", "x"] == [path.name for path in (data / "store").rglob("*")]
 
 
 @pytest.mark.parametrize(
