@@ -41,6 +41,19 @@ def test_verify_reports_changed_bytes_and_exits_with_1(worker, place):
     assert 1 == done.status
 
 
+def test_verify_reports_the_range_of_files_that_a_lost_segment_affects(worker, store):
+    """Their own names are lost with it."""
+    commit = a_commit(store, {f"{number:05d}": b"1" for number in range(5000)})
+    first, second, *_ = store.tree(commit).rows
+    store.backend.delete(f"segments/{second.address.hex()}")
+
+    done = worker("verify")
+
+    files = f"{second.count:,} files after {first.last!r} to {second.last!r}"
+    assert f"  affects {commit.name}: {files}\n" in done.out
+    assert 1 == done.status
+
+
 @pytest.mark.usefixtures("garbage")
 def test_gc_removes_old_unreachable_objects(worker, place):
     """Objects of the commit stay."""
