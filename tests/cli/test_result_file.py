@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from builders import a_commit, a_job
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scenarios.sites import Site
 
@@ -157,8 +157,8 @@ def test_a_killed_worker_leaves_a_valid_file(site):
     (site.root / "r.json").write_text(RESULT.to_text())
     job = site.job(a_job("echo started; sleep 1000"))
     process = site.start("run", "--job", job, "--result", "r.json")
-    while "started" not in process.stderr.readline():
-        pass
+    while "started" not in (line := process.stderr.readline()):
+        assert line, "the command has not started"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
 
@@ -179,18 +179,25 @@ def test_an_invalid_configuration_is_a_result(site):
 
 
 def test_a_run_writes_its_termination_message(site):
-    job = site.job(a_job("echo the last words; exit 3", datumTries=1))
+    lines = "for n in $(seq 40); do printf '%0300d\\n' $n; done"
+    job = site.job(a_job(lines, "echo the last words; exit 3", datumTries=1))
     done = site.worker("run", "--job", job, "--termination-message", "message")
 
     found = read(site.root / "message")
     assert (10, 3) == (done.status, found["command_code"])
-    assert ["the last words"] == found["log_tail"]
+    assert "the last words" == found["log_tail"][-1]
+    assert (site.root / "message").stat().st_size <= 4096
 
 
 TEXTS = st.lists(st.text(max_size=3000), max_size=60).map(tuple)
 
 
 @given(st.text(max_size=20_000), TEXTS, TEXTS)
+@example("x" * 20_000, (), ())
+@example("é" * 3000, (), ())
+@example("\0" * 3000, (), ())
+@example("", ("x" * 3000,) * 60, ())
+@example("", (), ("é" * 3000,) * 60)
 def test_a_termination_message_is_valid_and_fits(reason, warnings, lines):
     """Whatever the texts are, it is JSON of at most 4,096 bytes, and has all short fields."""
     name = CommitName(Repo("p" * 60, "r" * 60), "b" * 32)
