@@ -36,12 +36,17 @@ class Run:
     async def connect(self) -> trio.SocketStream:
         """Return a connection whose PUT has begun and has sent no data."""
         await self.steps["command"].wait()
+        stream = await self.send(HEAD)
+        # The request has begun: a body is invited when it is read.
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 100 ")
+        return stream
+
+    async def send(self, head: bytes) -> trio.SocketStream:
+        """Return a new connection to the gateway on which *head* was sent."""
         ready = next(each for each in self.logged.entries if each["event"] == "gateway.ready")
         port = urlsplit(ready["url"]).port
         stream = await trio.open_tcp_stream("127.0.0.1", port)
-        await stream.send_all(HEAD)
-        # The request has begun: a body is invited when it is read.
-        assert (await stream.receive_some()).startswith(b"HTTP/1.1 100 ")
+        await stream.send_all(head)
         return stream
 
 
@@ -81,6 +86,24 @@ async def test_a_put_in_flight_may_finish_after_the_command(a_run, store):
 
     assert response.startswith(b"HTTP/1.1 200 ")
     assert (Cause.PUBLISHED, ()) == (run.result.cause, run.result.warnings)
+    tree = store.tree(store.commit(store.head(COPY).commit))
+    assert ["late"] == [entry.key for entry in tree.entries()]
+
+
+async def test_a_put_after_the_command_is_told_that_the_job_has_ended(a_run, store):
+    """Although another one is still in flight."""
+    run, let_it_exit = a_run(drain=60.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.run)
+        stream = await run.connect()
+        let_it_exit()
+        await run.steps["drain"].wait()
+        refused = await received(await run.send(HEAD.replace(b"/late", b"/later") + b"data"))
+        await stream.send_all(b"data")
+        await received(stream)
+
+    assert refused.startswith(b"HTTP/1.1 403 ")
+    assert b"<Message>The job has ended: its command has exited" in refused
     tree = store.tree(store.commit(store.head(COPY).commit))
     assert ["late"] == [entry.key for entry in tree.entries()]
 
