@@ -121,6 +121,20 @@ def test_another_salt_is_another_datum(store):
     assert ids[1] == ids[3]
 
 
+def test_an_input_with_reference_is_left_out_of_the_ids_of_the_datums(store):
+    """As in Pachyderm: another content of it makes no other datum."""
+    a_commit(store, {"a": b"1", "b": b"2"})
+    ids = []
+    for content in (b"1", b"2"):
+        a_commit(store, {"model": content}, repo="models")
+        models = an_input("models", s3=False, glob="/", reference=True)
+        plan = make_plan(store, spec(an_input(s3=False, glob="/*"), models), job=an_id())
+        ids.append([datum.id for datum in plan.datums()])
+
+    assert ids[0] == ids[1]
+    assert 2 == len(set(ids[0]))
+
+
 def test_inputs_are_pinned_to_the_head_or_to_their_commit(store):
     old = a_commit(store, {"a": b"1"})
     new = a_commit(store, {"a": b"2"})
