@@ -555,15 +555,16 @@ def test_the_variables_belong_to_the_user_of_the_job(place):
 def test_each_datum_and_each_try_has_its_own_variables(place):
     """Also after a command has replaced the file by a link."""
     here = place(USER)
-    target = here.site.root / "target"
+    a_commit(here.site.open(), {"a.txt": b"hello", "b.txt": b"hello"})
+    here.machine.run(f"chown -R {USER} {here.site.store}")
+    target, again = here.site.root / "target", here.site.root / "again"
     script = (
-        "(. /pfs/.env; test $PACH_DATUM_ID = $PACH_DATUM_ID_OF_ENV)",
-        f"rm -f /pfs/.env; touch {target}; ln -s {target} /pfs/.env",
-        f"test -e {here.site.root}/again || {{ touch {here.site.root}/again; exit 3; }}",
+        "test $(env -i sh -c '. /pfs/.env; echo $PACH_DATUM_ID') = $PACH_DATUM_ID",
+        f"test -e {again} || {{ touch {again} {target}; ln -sf {target} /pfs/.env; exit 3; }}",
     )
-    document = a_file_job("export PACH_DATUM_ID_OF_ENV=$PACH_DATUM_ID", *script, datumTries=2)
-    found = here.run(document)
+    inputs = (an_input(s3=False, glob="/*"),)
+    found = here.run(a_file_job(*script, inputs=inputs, datumTries=2))
 
     assert 0 == found["exit_code"], (found["reason"], found["log_tail"])
     assert b"" == target.read_bytes()
-    assert 2 == found["datums"][0]["tries"]
+    assert [2, 1] == [each["tries"] for each in found["datums"]]
