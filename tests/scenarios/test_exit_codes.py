@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 from builders import a_commit, a_job, an_id, an_input
+from machines import a_machine
+from scenarios.sites import Site
 
 from worker.errors import Cause
 
@@ -106,6 +108,60 @@ def test_what_a_command_does_to_its_output_folder_is_its_own_failure(site, line,
 
     assert (10, False) == (done.status, result["worth_a_retry"]), result["reason"]
     assert reason in result["reason"]
+
+
+USER = 4001
+
+
+@pytest.fixture
+def run_as_user(tmp_path):
+    """A function that runs a job as an ordinary user; returns the exit status and the result."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    site = Site(shared, str(shared / "store"))
+    site.scratch.mkdir()
+    a_commit(site.open(), {"a": b"1"})
+    with a_machine(tmp_path / "machine", shared) as machine:
+
+        def run(document, *, before="true"):
+            arguments = ("--job", site.job(document), "--result", shared / "r.json")
+            machine.run(f"chown -R {USER} {shared}; cd {shared}; {before}")
+            done = subprocess.run(
+                machine.command(*site.command("run", *arguments), uid=USER),
+                check=False,
+                env=site.environment,
+                capture_output=True,
+                timeout=120,
+            )
+            return done.returncode, json.loads((shared / "r.json").read_text())
+
+        yield run
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("echo > $PFS_ROOT/out/x; chmod 000 $PFS_ROOT/out/x", "/pfs/out/x"),
+        ("mkdir -m 000 $PFS_ROOT/out/d", "/pfs/out/d"),
+        ("chmod 000 $PFS_ROOT/out", "/pfs/out"),
+    ],
+    ids=["a file", "a folder", "the output folder"],
+)
+def test_what_a_command_has_made_unreadable_is_its_own_failure(run_as_user, line, path):
+    """The store has not failed, and no retry helps."""
+    node = {"pfs": {"repo": "labresults", "glob": "/"}}
+    status, result = run_as_user(a_job(line, inputs=(node,), s3Out=False, datumTries=1))
+
+    assert (10, False) == (status, result["worth_a_retry"]), result["reason"]
+    assert f"{path}: Permission denied" in result["reason"]
+
+
+def test_a_store_of_another_user_is_denied(run_as_user):
+    before = "chown -R 0 store; chmod -R go=rX store"
+    status, result = run_as_user(a_job("true"), before=before)
+
+    assert (77, "denied", False) == (status, result["cause"], result["worth_a_retry"])
+    assert "the worker needs permission to read and write the store" in result["reason"]
 
 
 @pytest.fixture
