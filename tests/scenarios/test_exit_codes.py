@@ -182,7 +182,7 @@ def read_only(site):
 @pytest.mark.usefixtures("read_only")
 def test_a_store_that_may_not_be_written_is_denied(site):
     """Exit status 77 before the command starts, and no retry."""
-    done = site.worker("run", "--job", site.job(a_job("true")), "--result", "r.json")
+    done = site.worker("run", "--job", site.job(a_job("echo started")), "--result", "r.json")
     result = json.loads((site.root / "r.json").read_text())
     put = site.worker("put", "labresults:b", site.root / "job.json")
 
