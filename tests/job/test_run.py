@@ -12,6 +12,7 @@ import pytest
 from builders import a_commit, a_job, an_id, an_input
 
 from worker.errors import Cause
+from worker.job.env_file import EnvFile
 from worker.job.run import run_gateway, run_job, run_shell
 from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
@@ -620,6 +621,17 @@ async def test_the_command_does_not_get_the_credentials_of_the_agent(store, a_re
     assert "the-agents-own" not in json.dumps(logged.entries, default=str)
 
 
+async def test_a_missing_file_of_variables_is_a_warning(store, a_request, log, logged, monkeypatch):
+    """The job runs without it."""
+    a_commit(store, {"a": b"1"})
+    monkeypatch.setattr(EnvFile, "write", lambda *_: False)
+    result = await run_job(a_request(a_file_job()), log=log)
+
+    assert 0 == result.exit_code, result.reason
+    (event,) = [each for each in logged.entries if each["event"] == "command.no_env_file"]
+    assert event["path"].endswith("/.env")
+
+
 async def test_secrets_reach_only_the_command(store, a_request, log, logged, tmp_path):
     """Neither the log nor the result nor the commit contains them."""
     a_commit(store, {"a": b"1"})
@@ -713,9 +725,12 @@ async def test_reports_of_the_user_code_are_in_the_result(store, a_request, log)
     ids=["commit", "no commit", "failure", "failure, no commit"],
 )
 async def test_a_shell_has_the_jobs_environment(store, a_request, log, commit, code, cause, there):
-    """Its output is committed on request if it exits with 0."""
+    """Also as a file. Its output is committed on request if it exits with 0."""
     a_commit(store, {"a": b"1"})
-    script = f'curl -sf "$S3_ENDPOINT/labresults/a" | curl -sfT - "$S3_ENDPOINT/out/b"; exit {code}'
+    script = (
+        '. "$PFS_ROOT/.env"; curl -sf "$S3_ENDPOINT/labresults/a" | '
+        f'curl -sfT - "$S3_ENDPOINT/out/b"; exit {code}'
+    )
     result = await run_shell(a_request(a_job()), argv=("sh", "-c", script), commit=commit, log=log)
 
     reason = {
