@@ -559,7 +559,7 @@ def test_each_datum_and_each_try_has_its_own_variables(place):
     here.machine.run(f"chown -R {USER} {here.site.store}")
     target, again = here.site.root / "target", here.site.root / "again"
     script = (
-        "test $(env -i sh -c '. /pfs/.env; echo $PACH_DATUM_ID') = $PACH_DATUM_ID",
+        "test \"$(env -i sh -c '. /pfs/.env; echo $PACH_DATUM_ID')\" = $PACH_DATUM_ID",
         f"test -e {again} || {{ touch {again} {target}; ln -sf {target} /pfs/.env; exit 3; }}",
     )
     inputs = (an_input(s3=False, glob="/*"),)
