@@ -235,6 +235,7 @@ async def test_a_published_job_is_not_run_again(store, a_request, log, tmp_path)
     ("changes", "reason"),
     [
         pytest.param({"description": "other"}, "", id="a-description"),
+        pytest.param({"metadata": {"labels": {"a": "b"}}}, "", id="metadata"),
         pytest.param({"datumTries": 2}, "/datumTries: was 3, now 2", id="a-number"),
         pytest.param({"salt": "x"}, "/salt: was not given, now 'x'", id="a-new-key"),
         pytest.param(
@@ -265,6 +266,20 @@ async def test_an_id_that_another_job_published_is_an_error(store, a_request, lo
     assert (64 if reason else 0) == again.exit_code
     assert reason in again.reason
     assert [first.output] == [head.commit for head in store.heads(COPY)]
+
+
+async def test_a_published_job_may_be_pinned_to_the_inputs_that_it_had(store, a_request, log):
+    """Also after their branch has moved."""
+    had = a_commit(store, {"a.txt": b"1"})
+    document = {"s3Out": False, "job": {"id": an_id()}}
+    first = await run_job(
+        a_request(a_job("true", inputs=(an_input(s3=False),), **document)), log=log
+    )
+    a_commit(store, {"a.txt": b"2"})
+    pinned = an_input(s3=False, commit=had.name.id)
+    again = await run_job(a_request(a_job("true", inputs=(pinned,), **document)), log=log)
+
+    assert (Cause.PUBLISHED_BEFORE, first.output) == (again.cause, again.output), again.reason
 
 
 async def test_an_id_that_another_job_publishes_meanwhile_is_an_error(store, a_request, log):
