@@ -9,6 +9,11 @@ import subprocess
 import pytest
 from builders import a_commit, a_job
 
+from worker.cli.summary import NextCommands, fields, summary
+from worker.errors import Cause
+from worker.job.result import Result
+from worker.job.state import State
+
 READS = "aws s3 cp s3://labresults/a.txt - --only-show-errors > /dev/null"
 WRITES = "echo data | aws s3 cp - s3://out/half --only-show-errors"
 FAILS = "echo cannot read plate 7 >&2; exit 3"
@@ -137,7 +142,6 @@ def test_a_document_from_standard_input_is_a_placeholder_in_the_commands(site):
 
 
 @pytest.mark.usefixtures("given")
-@pytest.mark.usefixtures("given")
 @pytest.mark.parametrize("name", ["a\nb.json", "it's\x07.json", "\udcff.json"])
 def test_the_commands_can_be_pasted_whatever_the_document_is_called(site, name):
     """Also with control characters, which the terminal must not get, and other bytes."""
@@ -236,6 +240,14 @@ def test_the_summary_shows_each_warning_once(site, document, texts, environment)
     else:
         warnings = done.events[-1]["warnings"]
         assert texts == [each[: len(text)] for each, text in zip(warnings, texts, strict=True)]
+
+
+def test_a_warning_that_recurs_with_each_try_is_shown_once():
+    result = Result("a" * 32, State.FAILURE, Cause.COMMAND_FAILED, warnings=("one", "two", "one"))
+
+    lines = summary(result, NextCommands(), store="")
+    assert ["warnings  one", "          two"] == lines
+    assert ["one", "two"] == fields(result, NextCommands(), store="")["warnings"]
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["recovered", "failed"])
