@@ -125,7 +125,24 @@ def test_a_mount_is_written_in_place(path):
     assert ["result.json"] == os.listdir(path.parent)
 
 
-def test_a_directory_that_is_not_writable_is_named_by_the_file(tmp_path):
+def test_a_file_in_a_directory_that_is_not_writable_is_written_in_place(path, monkeypatch):
+    """No temporary file can be created there."""
+    path.write_text("x" * 100_000)
+
+    def deny(name, flags, *mode, real=os.open):
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied", name)
+        return real(name, flags, *mode)
+
+    monkeypatch.setattr(os, "open", deny)
+    with ResultFile(path) as file:
+        assert "created" == read(path)["state"]
+        file.write(RESULT)
+
+    assert "success" == read(path)["state"]
+
+
+def test_a_missing_directory_is_named_by_the_file(tmp_path):
     with pytest.raises(OSError, match=r"No such file or directory: .*none/result.json'"):
         ResultFile(tmp_path / "none" / "result.json")
 
