@@ -145,8 +145,8 @@ async def test_lines_that_wait_for_the_log_are_handled_together():
         log.opened.set()
 
     assert lines == log.lines
-    # The first one waits alone.
-    assert 2 == log.calls
+    # Those that were read before the first call, and all others.
+    assert log.calls <= 2
 
 
 async def test_the_reader_pauses_after_a_small_read(mock_clock):
