@@ -106,6 +106,7 @@ def test_user_metadata_is_text():
     sent = {
         "q": "=?UTF-8?Q?actually-ascii?=",
         "text": "ÄMÄZÕÑ S3",
+        "euro": "€",
         "bytes": "\0\1\2\3\4",
         "TEST-2": "a",
         "lines": "a\r\nb",
