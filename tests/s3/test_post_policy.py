@@ -63,6 +63,7 @@ def test_a_form_that_meets_its_policy_is_accepted(conditions, fields):
     [
         pytest.param({"key": "b"}, '["eq", "$key", "b"]', KEY, id="simple"),
         pytest.param(["eq", "$key", "A"], '["eq", "$key", "A"]', KEY, id="case of a value"),
+        pytest.param(["eq", "$key", "a"], '["eq", "$key", "a"]', {"key": "ab"}, id="longer value"),
         pytest.param(["eq", "key", "a"], '["eq", "key", "a"]', KEY, id="without $"),
         pytest.param(["starts-with", "$key", "b"], '["starts-with", "$key", "b"]', KEY, id="start"),
         pytest.param(["eq", "$key", 5], '["eq", "$key", 5]', KEY, id="number"),
