@@ -4,6 +4,9 @@ import io
 
 import pytest
 import requests
+from botocore.auth import HmacV1QueryAuth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from gateways import a_plan
 from trio.to_thread import run_sync as in_thread
@@ -44,6 +47,29 @@ async def test_signed_requests_are_served(locked, version):
     assert ["k"] == keys
     assert b"data" == content
     assert b"<Key>k</Key>" in listing
+
+
+BOTO = Credentials("AKIAJOB", "secret")
+
+
+@pytest.mark.parametrize(
+    "signer",
+    [S3SigV4QueryAuth(BOTO, "s3", "us-east-1"), HmacV1QueryAuth(BOTO)],
+    ids=["sigv4", "sigv2"],
+)
+async def test_a_condition_in_a_presigned_url_protects_an_object(locked, signer):
+    """SDKs move ``If-None-Match`` from the headers into the query."""
+    request = AWSRequest("PUT", f"{locked.url}/out/k?If-None-Match=%2A")
+    signer.add_auth(request)
+
+    def use():
+        puts = [requests.put(request.url, data=data, timeout=10) for data in (b"old", b"new")]
+        client = locked.client(keys=("AKIAJOB", "secret"))
+        return [put.status_code for put in puts], client.get_object(Bucket="out", Key="k")[
+            "Body"
+        ].read()
+
+    assert ([200, 412], b"old") == await in_thread(use)
 
 
 @pytest.mark.parametrize(
