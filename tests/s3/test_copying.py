@@ -1,9 +1,13 @@
-"""Copies: the source, the directives and the metadata of the target."""
+"""Copies: the source, the directives, and the metadata and checksum of the target."""
+
+import base64
+import zlib
 
 import pytest
 from s3.protocol_builders import a_request, an_object, raises_s3_error
 
-from worker.s3.copying import CopySource, copied_metadata, copy_source
+from worker.model import Checksum, Part
+from worker.s3.copying import CopySource, copied_metadata, copy_source, derived_checksum
 
 PART = "/out/key?partNumber=1&uploadId=upload"
 SOURCE = an_object(
@@ -139,6 +143,37 @@ def test_the_tagging_directive_replaces_tags():
 
 def test_a_copy_may_request_another_checksum_algorithm():
     assert "SHA256" == _copied({"x-amz-checksum-algorithm": "sha256"})[1]
+
+
+def _crc32(data):
+    return Checksum("CRC32", base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode())
+
+
+FULL_CRC = _crc32(b"abcde")
+COMPOSITE_CRC = Checksum("CRC32", "AAAAAA==-2", "COMPOSITE")
+CRC_PARTS = (Part(1, 3, checksum=_crc32(b"abc")), Part(4, 2, checksum=_crc32(b"de")))
+COMPOSITE_SHA = Checksum("SHA1", "A" * 27 + "=-2", "COMPOSITE")
+SHA_PARTS = tuple(Part(n, 3, checksum=Checksum("SHA1", "A" * 27 + "=")) for n in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("stored", "parts", "asked", "expected"),
+    [
+        pytest.param(FULL_CRC, (), None, FULL_CRC, id="full object"),
+        pytest.param(FULL_CRC, (), "CRC32", FULL_CRC, id="full object, asked"),
+        pytest.param(COMPOSITE_CRC, CRC_PARTS, None, FULL_CRC, id="composite CRC"),
+        pytest.param(COMPOSITE_CRC, CRC_PARTS, "CRC32", FULL_CRC, id="composite CRC, asked"),
+        pytest.param(COMPOSITE_SHA, SHA_PARTS, None, COMPOSITE_SHA, id="composite SHA"),
+        pytest.param(COMPOSITE_SHA, SHA_PARTS, "SHA1", None, id="composite SHA, asked"),
+        pytest.param(FULL_CRC, (), "CRC32C", None, id="another algorithm"),
+        pytest.param(None, (), None, None, id="no checksum"),
+    ],
+)
+def test_the_checksum_of_a_copy_is_derived_where_no_payload_has_to_be_read(
+    stored, parts, asked, expected
+):
+    """None is what has to be computed."""
+    assert expected == derived_checksum(an_object(checksum=stored, parts=parts), asked)
 
 
 def test_a_copy_onto_itself_without_a_change_is_rejected():
