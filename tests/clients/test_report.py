@@ -5,6 +5,7 @@ import re
 import pytest
 from clients.catalog import CLIENTS, SCRIPTS
 from clients.report import Row, load, page, save
+from clients.variables import HINTS
 
 STORED = Row("s3fs", "1.2", jobs={"http": "", "https": "why"}, variables={"": True, "AWS_X": True})
 
@@ -15,6 +16,12 @@ def test_every_client_has_its_script(client):
     names = [word.removeprefix("{scripts}/") for word in client.command if "{scripts}" in word]
 
     assert [True] == [(SCRIPTS / name).is_file() for name in names]
+
+
+def test_a_job_sets_the_variables_of_every_client_and_no_others():
+    """Such as that by which rclone lists any key as it is."""
+    assert HINTS == {name for client in CLIENTS for name in client.variables}
+    assert "RCLONE_CONFIG_JOB_LIST_URL_ENCODE" in HINTS
 
 
 def script_of(client):
