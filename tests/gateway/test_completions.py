@@ -67,6 +67,7 @@ def wrong(data: bytes) -> str:
     [
         pytest.param({}, (crc32, "ChecksumCRC32"), {}, INVALID_PART, id="none, a right part"),
         pytest.param({}, (wrong, "ChecksumCRC32"), {}, INVALID_PART, id="none, a wrong part"),
+        pytest.param({}, (crc64, "ChecksumCRC64NVME"), {}, INVALID_PART, id="none, the stored one"),
         pytest.param({}, None, {"ChecksumType": "FULL_OBJECT"}, INVALID_REQUEST, id="none, a type"),
         pytest.param({}, None, {"ChecksumCRC64NVME": crc64(WHOLE)}, None, id="none, whole"),
         pytest.param({}, None, {"ChecksumCRC64NVME": crc64(b"")}, BAD_DIGEST, id="none, wrong"),
@@ -78,6 +79,11 @@ def wrong(data: bytes) -> str:
         pytest.param(
             COMPOSITE, (crc32, "ChecksumCRC32"), {"ChecksumCRC32": composite(crc32, *PARTS)}, None,
             id="composite, whole",
+        ),
+        pytest.param(
+            COMPOSITE, (crc32, "ChecksumCRC32"),
+            {"ChecksumCRC32": composite(crc32, *PARTS).removesuffix("-2")}, None,
+            id="composite, without the number of parts",
         ),
         pytest.param(
             COMPOSITE, (crc32, "ChecksumCRC32"), {"ChecksumCRC32": crc32(WHOLE)}, BAD_DIGEST,
@@ -256,6 +262,19 @@ async def test_a_conditional_completion_is_refused_after_the_key_has_changed(gat
         None,
         None,
     ] == await in_thread(use)
+
+
+async def test_a_write_of_the_same_content_is_a_change_of_the_key(gateway):
+    """Its ETag is the same, so that the condition itself holds."""
+    client = gateway.client()
+
+    def use():
+        etag = client.put_object(**NAME, Body=b"same")["ETag"]
+        upload, listed = uploaded(client, {}, contents=(b"x",))
+        client.put_object(**NAME, Body=b"same")
+        return conflict(client, upload, listed, IfMatch=etag)
+
+    assert ("ConditionalRequestConflict", "k", "If-Match") == await in_thread(use)
 
 
 async def test_an_unknown_upload_is_reported_before_a_malformed_document(gateway):
