@@ -201,6 +201,23 @@ def test_get_object_attributes_has_the_requested_attributes():
     assert [{"PartNumber": 1, "Size": 5, "ChecksumCRC32": "AAAAAA=="}] == parts["Parts"]
 
 
+def test_a_page_of_parts_begins_after_its_marker():
+    """They are counted from 1, whatever their numbers in the upload are."""
+    composite = Checksum("CRC32", "AAAAAA==-3", "COMPOSITE")
+    entry = an_object(checksum=composite, parts=tuple(Part(n, 5, checksum=CRC) for n in (1, 4, 9)))
+    headers = {"x-amz-object-attributes": "ObjectParts", "x-amz-part-number-marker": "1"}
+
+    found = parsed("GetObjectAttributes", attributes(a_request("GET", "/out/k", headers), entry))
+
+    parts = found["ObjectParts"]
+    assert [2, 3] == [each["PartNumber"] for each in parts["Parts"]]
+    assert (1, 3, False) == (
+        parts["PartNumberMarker"],
+        parts["NextPartNumberMarker"],
+        parts["IsTruncated"],
+    )
+
+
 def test_get_object_attributes_counts_the_parts_of_a_full_object_checksum():
     """They are not listed, as by S3."""
     entry = an_object(checksum=CRC, parts=(Part(1, 5), Part(4, 5)))
