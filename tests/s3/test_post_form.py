@@ -79,6 +79,7 @@ def test_fields_of_one_name_are_joined_with_commas():
         pytest.param("a.txt", "x/a.txt", id="a name"),
         pytest.param("dir/a.txt", "x/a.txt", id="a path"),
         pytest.param("C:\\\\Program Files\\\\a.txt", "x/a.txt", id="a path of Windows"),
+        pytest.param("dir\\\\a.txt", "x/a.txt", id="a relative path of Windows"),
         pytest.param("../../a.txt", "x/a.txt", id="a path that climbs"),
         pytest.param("dir/", "x/", id="a folder"),
         pytest.param("", "x/", id="no file selected"),
