@@ -374,6 +374,32 @@ async def test_conditions_protect_an_object(gateway):
     assert TAG == (await head(gateway, "k"))["ETag"]
 
 
+async def test_a_condition_is_evaluated_again_after_the_file(gateway):
+    """An object that was created while the file was received stays."""
+    sent = (
+        b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nda'
+    )
+    rest = b"ta\r\n--b--\r\n"
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+        await stream.send_all(
+            b"POST /out HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nexpect: 100-continue\r\n"
+            b"content-type: multipart/form-data; boundary=b\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%s" % (len(sent + rest), sent)
+        )
+        # Other requests of this process have been answered after this one has begun.
+        await stream.receive_some()
+        client = gateway.client()
+        await in_thread(lambda: client.put_object(Bucket="out", Key="other", Body=CONTENT))
+        await in_thread(lambda: client.put_object(Bucket="out", Key="k", Body=CONTENT))
+        await stream.send_all(rest)
+        answer = b"".join([data async for data in stream])
+
+    assert b" 412 " in answer
+    assert b"<Condition>If-None-Match</Condition>" in answer
+    assert TAG == (await head(gateway, "k"))["ETag"]
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
