@@ -6,12 +6,14 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from botocore.exceptions import ClientError
 from trio.to_thread import run_sync as in_thread
 
 from worker.gateway.messages import BucketStatistics
+from worker.model import Checksum, Extent, Part
 
 LARGE = bytes(range(256)) * 4096 * 3 + b"end"
 
@@ -300,6 +302,33 @@ async def test_a_copy_shares_the_extents_of_its_source(gateway):
 
     assert ({"n": "1"}, b"umlaut") == await in_thread(use)
     assert gateway.index.get("a").extents == gateway.index.get("b").extents
+
+
+async def test_a_copy_reads_no_payload(gateway):
+    """Whatever its checksum, it succeeds although no byte of its source can be read."""
+    client = gateway.client()
+    crc = Checksum("CRC32", "AAAAAA==")
+    sources = {
+        "full": {"checksum": crc},
+        "crc": {
+            "checksum": Checksum("CRC32", "AAAAAA==-1", "COMPOSITE"),
+            "parts": (Part(1, 4, checksum=crc),),
+        },
+        "sha": {"checksum": Checksum("SHA1", "2jmj7l5rSw0yVb/vlWAYkK/YBwk=-1", "COMPOSITE")},
+    }
+
+    def use():
+        client.put_object(Bucket="out", Key="a", Body=b"data")
+        lost = Extent("lost", 0, 4, bytes(32), 0, 4)
+        for key, fields in sources.items():
+            entry = attrs.evolve(gateway.index.get("a"), key=key, extents=(lost,), **fields)
+            gateway.index.put(entry, epoch=0)
+            client.copy_object(Bucket="out", Key=f"copy/{key}", CopySource=f"out/{key}")
+
+    await in_thread(use)
+
+    copies = {key: gateway.index.get(f"copy/{key}").checksum for key in sources}
+    assert {"full": crc, "crc": crc, "sha": sources["sha"]["checksum"]} == copies
 
 
 async def test_a_copy_may_request_another_checksum(gateway):
