@@ -11,7 +11,7 @@ from worker.s3.copying import CopySource, copied_metadata, copy_source, derived_
 
 PART = "/out/key?partNumber=1&uploadId=upload"
 SOURCE = an_object(
-    headers={"content-type": "text/plain"}, metadata={"a": "1"}, tags={"colour": "red"}
+    headers={"content-type": "text/plain"}, metadata={"a": "Zoë"}, tags={"colour": "red"}
 )
 
 
