@@ -374,6 +374,24 @@ async def test_conditions_protect_an_object(gateway):
     assert TAG == (await head(gateway, "k"))["ETag"]
 
 
+async def test_a_condition_that_fails_is_reported_before_the_file_is_sent(gateway):
+    """As for PutObject."""
+    await post(f"{gateway.url}/out", {"key": "k"})
+    sent = (
+        b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+    )
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+        await stream.send_all(
+            b"POST /out HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nconnection: close\r\n"
+            b"content-type: multipart/form-data; boundary=b\r\n"
+            b"content-length: 1000000\r\n\r\n" + sent
+        )
+        answer = await stream.receive_some()
+
+    assert b" 412 " in answer
+
+
 async def test_a_condition_is_evaluated_again_after_the_file(gateway):
     """An object that was created while the file was received stays."""
     sent = (
