@@ -1,5 +1,7 @@
 """XML response bodies, parsed by botocore."""
 
+from datetime import UTC, datetime
+
 import pytest
 from s3.protocol_builders import a_part, a_request, an_object, an_upload, parsed, raises_s3_error
 
@@ -16,7 +18,7 @@ SPECIAL = "a b&<é>+%\"'"
 def test_list_multipart_uploads_has_key_id_and_date():
     query = upload_listing.parse_uploads(a_request("GET", "/out?uploads&max-uploads=1"))
     uploads = [
-        an_upload("a&b", "1", algorithm="CRC32", checksum_type="COMPOSITE"),
+        an_upload("a&b", "1", initiated=1500, algorithm="CRC32", checksum_type="COMPOSITE"),
         an_upload("c", "2"),
     ]
     body = xml_responses.list_multipart_uploads(
@@ -27,6 +29,7 @@ def test_list_multipart_uploads_has_key_id_and_date():
 
     (upload,) = found["Uploads"]
     assert ("a&b", "1", "CRC32") == (upload["Key"], upload["UploadId"], upload["ChecksumAlgorithm"])
+    assert datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC) == upload["Initiated"]
     assert ("a&b", "1", True) == (
         found["NextKeyMarker"],
         found["NextUploadIdMarker"],
@@ -157,6 +160,7 @@ def test_copy_results_have_etag_date_and_checksum(operation):
 
     result = found.get("CopyObjectResult") or found["CopyPartResult"]
     assert ('"abc"', "AAAAAA==") == (result["ETag"], result["ChecksumCRC32"])
+    assert datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC) == result["LastModified"]
 
 
 def test_an_error_has_code_message_fields_resource_and_ids():
