@@ -135,7 +135,8 @@ def test_headers_may_be_query_parameters_of_a_presigned_url(signature, more):
     request = a_request(
         "PUT",
         f"/out/k?{signature}&x-amz-meta-a=ü&X-Amz-Tagging=a%3Db&x-amz-copy-source=%2Fb%2Fk"
-        "&If-None-Match=*&if-match=e&If-Modified-Since=d&if-unmodified-since=d&X-Amz-Date=d&X-Amz-Content-Sha256=e&content-type=t"
+        "&If-None-Match=*&if-match=e&If-Modified-Since=d&if-unmodified-since=d&X-Amz-Date=d"
+        "&X-Amz-Content-Sha256=e&content-type=t"
         "&content-md5=m&x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32"
         "&range=bytes%3D0-1",
     )
