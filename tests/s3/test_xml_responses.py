@@ -163,6 +163,50 @@ def test_copy_results_have_etag_date_and_checksum(operation):
     assert datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC) == result["LastModified"]
 
 
+TIME = 1_700_000_000_534
+UPLOADS_QUERY = upload_listing.parse_uploads(a_request("GET", "/out?uploads"))
+PARTS_QUERY = upload_listing.parse_parts(a_request("GET", "/out/k?uploadId=1"))
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        pytest.param(
+            xml_responses.list_multipart_uploads(
+                "out",
+                UPLOADS_QUERY,
+                upload_listing.uploads_page([an_upload(initiated=TIME)], UPLOADS_QUERY),
+            ),
+            "Initiated",
+            id="ListMultipartUploads",
+        ),
+        pytest.param(
+            xml_responses.list_parts(
+                "out",
+                an_upload(),
+                PARTS_QUERY,
+                upload_listing.parts_page([a_part(1, 5, modified=TIME)], PARTS_QUERY),
+            ),
+            "LastModified",
+            id="ListParts",
+        ),
+        pytest.param(
+            xml_responses.copy_object(etag="abc", modified=TIME, checksum=None),
+            "LastModified",
+            id="CopyObject",
+        ),
+        pytest.param(
+            xml_responses.upload_part_copy(etag="abc", modified=TIME, checksum=None),
+            "LastModified",
+            id="UploadPartCopy",
+        ),
+    ],
+)
+def test_times_are_whole_seconds(body, name):
+    """As in listings of objects."""
+    assert f"<{name}>2023-11-14T22:13:20.000Z</{name}>".encode() in body
+
+
 def test_an_error_has_code_message_fields_resource_and_ids():
     fault = S3Error("NoSuchKey", Key=SPECIAL)
     body = xml_responses.error(fault, resource="/out/k\x01", request_id="R", host_id="H")
