@@ -31,6 +31,22 @@ def test_headers_of_unsupported_features_are_rejected(headers, code):
         check(headers)
 
 
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("x-amz-server-side-encryption", "aws:kms"),
+        ("x-amz-server-side-encryption-context", "a"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "a"),
+        ("x-amz-server-side-encryption-customer-key", "a"),
+    ],
+)
+def test_an_error_names_the_header_that_is_not_implemented(header, value):
+    with raises_s3_error("NotImplemented") as error:
+        check({header: value})
+
+    assert {"Header": header} == error().fields
+
+
 @pytest.mark.parametrize("acl", ["", "private", "public-read", "bucket-owner-full-control"])
 def test_canned_acls_are_accepted(acl):
     check({"x-amz-acl": acl})
