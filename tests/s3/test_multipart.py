@@ -262,6 +262,13 @@ def test_invalid_part_names_upload_number_and_etag():
     assert {"UploadId": "upload", "PartNumber": "2", "ETag": "abc"} == error().fields
 
 
+def test_an_invalid_order_names_the_upload():
+    with raises_s3_error("InvalidPartOrder") as error:
+        _complete(_listed(UPLOADED, (4, 1)), UPLOADED)
+
+    assert {"UploadId": "upload"} == error().fields
+
+
 def test_a_size_and_checksum_of_the_object_are_compared():
     uploaded = _parts()
     value = checksum_of("CRC64NVME", CONTENTS.values()).value
