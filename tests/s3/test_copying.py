@@ -67,6 +67,8 @@ def test_an_invalid_copy_source_is_rejected_as_by_s3(value, part):
     [
         ("arn:aws:s3:us-east-1:1:accesspoint/x/object/y", "InvalidArgument"),
         ("labresults/" + "k" * 1025, "KeyTooLongError"),
+        ("labresults/a/../../b", "InvalidURI"),
+        ("labresults/%2E%2E/b", "InvalidURI"),
     ],
 )
 def test_a_copy_source_that_is_not_supported_is_rejected(value, code):
