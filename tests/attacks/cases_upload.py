@@ -30,7 +30,7 @@ MULTIPART = [
     Case("part, without a number, of no upload", "PUT", "/out/big?partNumber=one&uploadId=none", 404, "NoSuchUpload", {}, b"x"),
     Case("part, of another key", "PUT", "/out/there?partNumber=1&uploadId={upload}", 404, "NoSuchUpload", {}, b"x"),
     Case("part, in an input", "PUT", "/labresults/big?partNumber=1&uploadId={upload}", 403, "AccessDenied", {}, b"x"),
-    Case("part, wrong MD5", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"content-md5": zeros(16)}, b"x"),
+    Case("part, wrong MD5", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"content-md5": zeros(16)}, b"x", {"ExpectedDigest": zeros(16)}),
     Case("part, wrong SHA-256", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "XAmzContentSHA256Mismatch", {"x-amz-content-sha256": WRONG_SHA256}, b"x"),
     Case("part, wrong CRC32", "PUT", "/out/big?partNumber=1&uploadId={upload}", 400, "BadDigest", {"x-amz-checksum-crc32": zeros(4)}, b"x"),
     Case("part, another checksum than the upload's", "PUT", "/out/summed?partNumber=1&uploadId={summed}", 400, "InvalidRequest", {"x-amz-checksum-crc32": zeros(4)}, b"x"),
