@@ -29,6 +29,7 @@ COPIES = [
     copy("of NUL", 400, "InvalidArgument", "/out/%00"),
     copy("of a version", 400, "InvalidRequest", "/out/there?versionId=3"),
     copy("of an empty version", 400, "InvalidArgument", "/out/there?versionId="),
+    copy("of a key above its bucket", 400, "InvalidURI", "/out/a/../../there"),
     copy("of a long key", 400, "KeyTooLongError", "/out/" + "k" * 1025),
     copy("onto itself", 400, "InvalidRequest", target="/out/there"),
     copy("onto itself, otherwise written", 400, "InvalidRequest", "out/%74here", target="/out/there"),

@@ -10,6 +10,7 @@ from attacks.cases import (
     OTHER_ETAG,
     SHA256,
     WRONG_SHA256,
+    content_md5,
     put,
     streamed,
     zeros,
@@ -17,7 +18,7 @@ from attacks.cases import (
 from attacks.wire import framed
 
 PUTS = [
-    put("wrong MD5", 400, "BadDigest", {"content-md5": zeros(16)}, ExpectedDigest="0" * 32),
+    put("wrong MD5", 400, "BadDigest", {"content-md5": zeros(16)}, ExpectedDigest="0" * 32, CalculatedDigest=content_md5(CONTENT)),
     put("empty MD5", 400, "InvalidDigest", {"content-md5": ""}),
     put("MD5 that is no base64", 400, "InvalidDigest", {"content-md5": "no base64!"}),
     put("MD5 of 15 bytes", 400, "InvalidDigest", {"content-md5": zeros(15)}),
@@ -79,12 +80,13 @@ PUTS = [
     put("key with half an escape", 400, "InvalidURI", target="/out/a%2"),
     put("unknown storage class", 400, "InvalidStorageClass", {"x-amz-storage-class": "FAST"}),
     put("encryption", 400, "InvalidArgument", {"x-amz-server-side-encryption": "ROT13"}),
-    put("encryption by KMS", 501, "NotImplemented", {"x-amz-server-side-encryption": "aws:kms"}),
+    put("encryption by KMS", 501, "NotImplemented", {"x-amz-server-side-encryption": "aws:kms"}, Header="x-amz-server-side-encryption"),
     put(
         "encryption with a key",
         501,
         "NotImplemented",
         {"x-amz-server-side-encryption-customer-algorithm": "AES256"},
+        Header="x-amz-server-side-encryption-customer-algorithm",
     ),
     put("object lock", 400, "InvalidArgument", {"x-amz-object-lock-mode": "GOVERNANCE"}),
     put("legal hold", 400, "InvalidRequest", {"x-amz-object-lock-legal-hold": "ON"}),
@@ -131,7 +133,7 @@ PUTS = [
     put("length in hex", 400, "BadRequest", {"content-length": "0xd"}),
     put("length of 21 digits", 400, "BadRequest", {"content-length": "1" * 21}),
     put("length over 5 GiB", 400, "EntityTooLarge", {"content-length": str((5 << 30) + 1)}, body=None, MaxSizeAllowed="5368709120"),
-    put("a key above the bucket", 400, "InvalidURI", target="/out/a/../../new"),
+    put("a key above the bucket", 400, "InvalidURI", target="/out/a/../../new", URI="/out/a/../../new"),
     put("unknown coding", 501, "NotImplemented", {"transfer-encoding": "gzip"}),
     put("chunked, bad size", 400, "IncompleteBody", {"transfer-encoding": "chunked"}, b"zz\r\n"),
     put(
