@@ -196,6 +196,7 @@ async def test_errors_of_accept_are_one_line_a_minute(
     autojump_clock,  # noqa: ARG001 - virtual time
     lines,
     limit_of_open_files,
+    capsys,
 ):
     """A process without a free descriptor reports it without a traceback, and serves later."""
     served = trio.Event()
@@ -223,3 +224,4 @@ async def test_errors_of_accept_are_one_line_a_minute(
     ]
     assert all("exception" not in each and "ulimit" in each["remedy"] for each in found)
     assert found[0]["times"] == 1 < found[1]["times"]
+    assert "" == capsys.readouterr().err
