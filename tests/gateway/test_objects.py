@@ -308,7 +308,7 @@ async def test_a_copy_reads_no_payload(gateway):
     """Whatever its checksum, it succeeds although no byte of its source can be read."""
     client = gateway.client()
     crc = Checksum("CRC32", "AAAAAA==")
-    sources = {
+    sources: dict[str, dict[str, Any]] = {
         "full": {"checksum": crc},
         "crc": {
             "checksum": Checksum("CRC32", "AAAAAA==-1", "COMPOSITE"),
