@@ -11,7 +11,7 @@ from faults.invariants import SCENARIOS, open_directly
 from scenarios.sites import Site
 
 DRIVER = Path(__file__).with_name("signal_at_write.py")
-SAMPLES = {"put": 2, "gc": 2, "run": 6}
+SAMPLES = {"put": 3, "gc": 2, "run": 9}
 """The interval at which moments are sampled without ``--exhaustive``."""
 
 

@@ -9,7 +9,7 @@ from scenarios.sites import Site
 
 from worker.store.repository import open_store
 
-SAMPLES = {"put": 1, "gc": 1, "run": 5}
+SAMPLES = {"put": 2, "gc": 2, "run": 5}
 """The interval at which requests are sampled without ``--exhaustive``."""
 
 
