@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from worker import redaction
 from worker.redaction import Redactor
@@ -19,7 +20,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
-    """Receive the signals that a shell ignores in programs in the background, and nohup."""
+    """Set no limits of time, and receive the signals that a shell ignores in a background job."""
+    # The machine may be busy, and a test that hangs has the limit of pytest-timeout.
+    settings.register_profile("worker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("worker")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT):

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from buckets.output_builders import RUN, Refused, assemble, entry, part, refuse
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.buckets.index import Index, IndexExists, IndexUnavailable
@@ -235,7 +235,6 @@ CHANGES = st.lists(
 
 
 @given(CHANGES, KEYS)
-@settings(deadline=None)
 def test_any_sequence_of_changes_and_epochs_equals_that_of_a_dict(
     tmp_path_factory, changes, start: str
 ) -> None:

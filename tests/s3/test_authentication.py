@@ -95,7 +95,7 @@ PARAMS = st.dictionaries(
 
 
 @pytest.mark.parametrize("signer", [S3SigV4Auth, S3SigV4QueryAuth], ids=["header", "presigned"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(key=KEYS, params=PARAMS)
 def test_sigv4_of_botocore_verifies(signer, key, params):
     """For any key and query."""

@@ -57,7 +57,7 @@ def _next_page(kind, found):
 
 
 @pytest.mark.parametrize("kind", [V1, V2, VERSIONS])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     keys=KEYS,
     prefix=st.text(ALPHABET, max_size=3),

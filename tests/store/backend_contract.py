@@ -187,10 +187,10 @@ class BackendContract:
     # Subclasses differ only in their backend, and each example empties it.
     @settings(
         max_examples=15,
-        deadline=None,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
             HealthCheck.differing_executors,
+            HealthCheck.too_slow,
         ],
     )
     @given(st.sets(NAMES, max_size=8), NAMES)

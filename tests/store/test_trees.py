@@ -7,7 +7,7 @@ import random
 import attrs
 import pytest
 from builders import an_entry
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import Invalid, Unavailable
@@ -69,7 +69,6 @@ class TestAgainstADictionary:
     def empty(self) -> Tree:
         return Store(self.backend).empty_tree()
 
-    @settings(deadline=None)
     @given(CONTENTS, CHANGES, CHANGES)
     def test_a_tree_with_changes_equals_a_dictionary_with_changes(self, numbers, first, second):
         tree = apply(self.empty(), changes_of(numbers))
@@ -80,7 +79,6 @@ class TestAgainstADictionary:
         assert [an_entry_of(key, numbers[key]) for key in sorted(numbers)] == contents(tree)
         assert (len(numbers), len(numbers)) == (tree.count, tree.size)
 
-    @settings(deadline=None)
     @given(CONTENTS, CHANGES)
     def test_a_tree_does_not_depend_on_its_history(self, numbers, changes):
         """A tree made by changes has the segments of a tree made of all its contents at once."""
@@ -91,7 +89,6 @@ class TestAgainstADictionary:
         assert shape(made) == shape(changed)
         assert made.digest == changed.digest
 
-    @settings(deadline=None)
     @given(CONTENTS, BOUNDS, BOUNDS, BOUNDS)
     def test_entries_are_those_of_a_sorted_list(self, numbers, start, after, prefix):
         """With any start, any key to continue after and any prefix."""
@@ -103,7 +100,6 @@ class TestAgainstADictionary:
             if key >= start and key > after and key.startswith(prefix)
         ] == [e.key for e in tree.entries(start=start, after=after, prefix=prefix)]
 
-    @settings(deadline=None)
     @given(CONTENTS, KEYS)
     def test_entry_returns_the_entry_of_a_key_or_none(self, numbers, key):
         tree = reopened(apply(self.empty(), changes_of(numbers)))
