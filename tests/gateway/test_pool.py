@@ -263,7 +263,7 @@ async def test_stalled_clients_do_not_extend_the_deadline(tmp_path):
         assert (await writer.receive_some()).startswith(b"HTTP/1.1 100 ")
         await writer.send_all(b"123")
         await reader.receive_some(10)
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             drained = await pool.drain(0.2)
         await reader.aclose()
         await writer.aclose()
@@ -290,7 +290,7 @@ async def test_a_form_that_is_cut_off_is_named_by_its_key(tmp_path):
         await late.send_all(head + form)
         # Both requests have begun: another one of the same process has been answered since.
         await put(endpoint.port, "other", b"data")
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             drained = await pool.drain(0.2)
         await early.aclose()
         await late.aclose()

@@ -126,7 +126,7 @@ async def test_the_shim_of_a_killed_worker_kills_the_command_and_removes_its_cgr
     worker.kill()
     worker.wait()
     worker.stdout.close()
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while cgroups_below(base):
             await trio.sleep(0.02)
 

@@ -245,7 +245,7 @@ async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace_period(r
             command_signals=CommandSignals(0.5),
         )
 
-    assert 0.9 < time.monotonic() - start < 4
+    assert 0.9 < time.monotonic() - start < 30
     assert [] == running("sleep 4242")
 
 
@@ -269,7 +269,7 @@ async def test_a_grace_period_that_is_cut_short_ends_at_once():
         nursery.start_soon(cut_short)
         await sh("trap '' TERM; sleep 4243 & wait; sleep 4243", command_signals=command_signals)
 
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert [] == running("sleep 4243")
 
 
@@ -303,7 +303,7 @@ async def test_a_descendant_that_holds_standard_output_does_not_delay_the_result
     result = await sh("sleep 4246 & exit 5")
 
     assert 5 == result.code
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 30
 
 
 async def test_a_foreign_process_that_holds_standard_output_does_not_block_the_result(recorder):
@@ -311,13 +311,13 @@ async def test_a_foreign_process_that_holds_standard_output_does_not_block_the_r
     async with trio.open_nursery() as nursery:
 
         async def hold() -> None:
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 while not recorder.lines:
                     await trio.sleep(0.01)
             holder.append(os.open(f"/proc/{recorder.lines[0]}/fd/1", os.O_WRONLY))
 
         nursery.start_soon(hold)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             result = await sh("echo $$; sleep 0.5; exit 0", recorder=recorder)
     os.close(holder[0])
 
