@@ -9,7 +9,7 @@ from scenarios.sites import Site
 
 from worker.store.repository import open_store
 
-SAMPLES = {"put": 2, "gc": 2, "run": 5}
+SAMPLES = {"put": 3, "gc": 3, "run": 9}
 """The interval at which requests are sampled without ``--exhaustive``."""
 
 
