@@ -11,7 +11,7 @@ from faults.invariants import SCENARIOS, open_directly
 from scenarios.sites import Site
 
 DRIVER = Path(__file__).with_name("signal_at_write.py")
-SAMPLES = {"put": 5, "gc": 3, "run": 13}
+SAMPLES = {"put": 5, "gc": 3, "run": 9}
 """The interval at which moments are sampled without ``--exhaustive``.
 
 An even one would have only moments before a write, since those after it alternate with them.

@@ -9,7 +9,7 @@ from scenarios.sites import Site
 
 from worker.store.repository import open_store
 
-SAMPLES = {"put": 3, "gc": 3, "run": 9}
+SAMPLES = {"put": 3, "gc": 3, "run": 5}
 """The interval at which requests are sampled without ``--exhaustive``."""
 
 
