@@ -20,10 +20,11 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
-    """Set no limits of time, and receive the signals that a shell ignores in a background job."""
-    # The machine may be busy, and a test that hangs has the limit of pytest-timeout.
+    """Set no deadline for examples of Hypothesis; receive signals that the parent has ignored."""
+    # The machine may be busy; pytest-timeout ends a test that hangs.
     settings.register_profile("worker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("worker")
+    # A shell ignores SIGINT and SIGQUIT in a background job, and nohup ignores SIGHUP.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT):

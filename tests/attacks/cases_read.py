@@ -39,7 +39,6 @@ READS = [
     get("a range of a part of nothing", 400, "InvalidRequest", {"range": "bytes=0-1"}, "/out/nothing?partNumber=1"),
     get("a version of nothing", 404, "NoSuchVersion", target="/out/nothing?versionId=null", Key="nothing", VersionId="null"),
     get("a version", 400, "InvalidArgument", target="/out/there?versionId=abc"),
-    get("the version null of nothing", 404, "NoSuchVersion", target="/out/nothing?versionId=null", Key="nothing", VersionId="null"),
     get("a version without a name", 400, "InvalidArgument", target="/out/there?versionId="),
     *(
         get(

@@ -376,18 +376,21 @@ async def test_conditions_protect_an_object(gateway):
     assert TAG == (await head(gateway, "k"))["ETag"]
 
 
+UNTIL_FILE = (
+    b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+)
+"""A form with the boundary ``b``, until the first byte of its file."""
+
+
 async def test_a_condition_that_fails_is_reported_before_the_file_is_sent(gateway):
     """As for PutObject."""
     await post(f"{gateway.url}/out", {"key": "k"})
-    sent = (
-        b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n'
-        b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
-    )
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(
             b"POST /out HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nconnection: close\r\n"
             b"content-type: multipart/form-data; boundary=b\r\n"
-            b"content-length: 1000000\r\n\r\n" + sent
+            b"content-length: 1000000\r\n\r\n" + UNTIL_FILE
         )
         answer = await stream.receive_some()
 
@@ -396,11 +399,7 @@ async def test_a_condition_that_fails_is_reported_before_the_file_is_sent(gatewa
 
 async def test_a_condition_is_evaluated_again_after_the_file(gateway):
     """An object that was created while the file was received stays."""
-    sent = (
-        b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n'
-        b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nda'
-    )
-    rest = b"ta\r\n--b--\r\n"
+    sent, rest = UNTIL_FILE + b"da", b"ta\r\n--b--\r\n"
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(
             b"POST /out HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nexpect: 100-continue\r\n"

@@ -1,5 +1,6 @@
 """Writes in flight when the command exits."""
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import attrs
@@ -69,6 +70,14 @@ def a_run(store, a_request, log, logged, tmp_path):
     return make
 
 
+async def put_during_drain(run: Run, let_it_exit: Callable[[], None]) -> trio.SocketStream:
+    """Return a connection whose PUT is in flight while the gateway drains."""
+    stream = await run.connect()
+    let_it_exit()
+    await run.steps["drain"].wait()
+    return stream
+
+
 async def received(stream: trio.SocketStream) -> bytes:
     return b"".join([bytes(data) async for data in stream])
 
@@ -78,9 +87,7 @@ async def test_a_put_in_flight_may_finish_after_the_command(a_run, store):
     run, let_it_exit = a_run(drain=60.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run.run)
-        stream = await run.connect()
-        let_it_exit()
-        await run.steps["drain"].wait()
+        stream = await put_during_drain(run, let_it_exit)
         await stream.send_all(b"data")
         response = await received(stream)
 
@@ -95,9 +102,7 @@ async def test_a_put_after_the_command_is_told_that_the_job_has_ended(a_run, sto
     run, let_it_exit = a_run(drain=60.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run.run)
-        stream = await run.connect()
-        let_it_exit()
-        await run.steps["drain"].wait()
+        stream = await put_during_drain(run, let_it_exit)
         refused = await received(await run.send(HEAD.replace(b"/late", b"/later") + b"data"))
         await stream.send_all(b"data")
         await received(stream)
