@@ -7,6 +7,7 @@ from hashlib import md5
 
 import pytest
 
+from worker.directories import open_directory
 from worker.job.output_files import OutputFiles
 from worker.store.blobs import BlobReader, Stage
 from worker.store.ingest import EMPTY_MD5, Ingester, NotAFile, Problem
@@ -69,12 +70,12 @@ def test_a_worker_of_root_never_reads_what_the_commands_user_may_not_read(public
     blobs = BlobReader(store.backend, spool)
     out = (root / "out").resolve()
     try:
-        with FileReader(out, USER) as reader, Ingester(stage, blobs) as ingester:
-            files = OutputFiles(out, ingester, reader, lambda: None)
+        with FileReader(open_directory(out), USER) as reader, Ingester(stage, blobs) as ingester:
+            files = OutputFiles(str(out), ingester, reader, lambda: None)
             assert swapping.stdout is not None
             assert swapping.stdout.readline()
             for _ in range(ROUNDS):
-                for found in walk(out, in_place=True):
+                for found in walk(open_directory(out)):
                     if isinstance(found, Problem) or found.key.endswith("/"):
                         continue
                     try:

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from worker.directories import open_directory
 from worker.job.env_file import EnvFile, assignments
 
 VALUES = [
@@ -24,7 +25,7 @@ VALUES = [
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_every_value_can_be_sourced(tmp_path, shell):
     variables = {f"V{number}": value for number, value in enumerate(VALUES)}
-    EnvFile(tmp_path).write(variables)
+    EnvFile(open_directory(tmp_path)).write(variables)
     script = "".join(f'printf "%s\\0" "${name}"\n' for name in variables)
     done = subprocess.run(
         [shell, "-euc", f". {tmp_path}/.env\n{script}"], capture_output=True, check=True, env={}
@@ -43,7 +44,7 @@ def test_only_the_owner_can_read_the_file(tmp_path):
     """Whatever the umask is, and whatever the command has put in its place."""
     target = tmp_path / "target"
     target.write_text("untouched")
-    file = EnvFile(tmp_path)
+    file = EnvFile(open_directory(tmp_path))
     umask = os.umask(0)
     try:
         for replace in (
@@ -71,5 +72,5 @@ def test_without_the_right_to_give_it_away_there_is_no_file(tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "fchown", refuse)
 
-    assert not EnvFile(tmp_path, owner=(4005, 4006)).write({"A": "1"})
+    assert not EnvFile(open_directory(tmp_path), owner=(4005, 4006)).write({"A": "1"})
     assert [] == os.listdir(tmp_path)

@@ -12,6 +12,7 @@ import attrs
 import pytest
 from builders import a_commit
 
+from worker.directories import Directory, open_directory
 from worker.job import pfs
 from worker.job.pfs import Inputs, NotAnOutput, collect, fingerprint, materialize
 from worker.job.plan import choices, resolve
@@ -34,7 +35,7 @@ def selections(store, **changes):
 
 def materialized(store, folder: Path, **changes) -> Path:
     """Materialize the first datum and return the folder of its input."""
-    materialize(store, selections(store, **changes)[0], folder / "in", spool=folder)
+    materialize(store, selections(store, **changes)[0], open_directory(folder), spool=folder)
     return folder / "in"
 
 
@@ -58,7 +59,7 @@ def test_materialize_writes_the_files_of_the_commit_below_the_input(store, tmp_p
 def test_materialize_counts_files_and_not_folders(store, tmp_path):
     a_commit(store, FILES)
 
-    assert 4 == materialize(store, selections(store)[0], tmp_path / "in", spool=tmp_path)
+    assert 4 == materialize(store, selections(store)[0], open_directory(tmp_path), spool=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,9 @@ def test_materialize_can_be_stopped_before_each_file(store, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        materialize(store, selections(store)[0], tmp_path / "in", spool=tmp_path, check=stop)
+        materialize(
+            store, selections(store)[0], open_directory(tmp_path), spool=tmp_path, check=stop
+        )
 
 
 def rewrite(path: Path) -> None:
@@ -180,14 +183,14 @@ def test_fingerprint_changes_with_any_change(store, tmp_path, change):
     """So a command that changes its inputs does not change those of the next datum."""
     a_commit(store, FILES)
     folder = materialized(store, tmp_path)
-    before = fingerprint(folder)
+    before = fingerprint(open_directory(folder.parent), folder.name)
     assert b"1" == (folder / "a.txt").read_bytes()
-    assert before == fingerprint(folder)
+    assert before == fingerprint(open_directory(folder.parent), folder.name)
     while os.stat(tmp_path).st_ctime_ns <= os.stat(folder / "a.txt").st_ctime_ns:
         tmp_path.touch()  # the clock of a file system may be coarse
     change(folder)
 
-    assert before != fingerprint(folder)
+    assert before != fingerprint(open_directory(folder.parent), folder.name)
 
 
 @pytest.fixture
@@ -198,9 +201,13 @@ def inputs(store, public_path) -> Inputs:
     resolved = resolve(store, spec)
     root = public_path / "pfs"
     (root / "out").mkdir(parents=True)
-    materialize(store, choices(store, resolved)[0], root / "in", spool=public_path)
+    materialize(store, choices(store, resolved)[0], open_directory(root), spool=public_path)
     materialized = {"in": (root / "in").stat().st_ctime_ns} if (root / "in").exists() else {}
-    return Inputs(store, root, {"in": resolved}, materialized)
+    return Inputs(store, open_directory(root), {"in": resolved}, materialized)
+
+
+def root_of(inputs: Inputs) -> Path:
+    return Path(inputs.root.path)
 
 
 def collected(
@@ -214,9 +221,11 @@ def collected(
     spool = scratch / "spool"
     spool.mkdir(exist_ok=True)
     stage = Stage(inputs.store.backend, "s", writer="w", scratch=spool)
-    out = inputs.root / "out"
-    reader = FileReader(out, identity, check=check)
-    found = collect(out, inputs, stage, spool=spool, check=check, reader=reader)
+
+    def reader_of(out: Directory) -> FileReader:
+        return FileReader(out, identity, check=check)
+
+    found = collect(inputs, stage, spool=spool, check=check, reader_of=reader_of)
     entries = {each.key: each for each in found}
     stage.close()
     return entries
@@ -229,7 +238,7 @@ def contents(inputs: Inputs, scratch: Path, **options: Any) -> dict[str, bytes]:
 
 
 def test_collect_returns_an_entry_for_each_file_and_drops_empty_folders(inputs, tmp_path):
-    out = inputs.root / "out"
+    out = root_of(inputs) / "out"
     (out / "sub" / "empty").mkdir(parents=True)
     (out / "sub" / "f").write_bytes(b"x")
     (out / "Ünï").write_bytes(b"")
@@ -239,7 +248,7 @@ def test_collect_returns_an_entry_for_each_file_and_drops_empty_folders(inputs, 
 
 def test_collect_shares_the_bytes_of_links_into_inputs(inputs, tmp_path):
     """A link to a file is a file; a link to a folder is all files below it."""
-    root = inputs.root
+    root = root_of(inputs)
     (root / "out" / "file").symlink_to(root / "in" / "a")
     (root / "out" / "all").symlink_to(root / "in")
     (root / "out" / "relative").symlink_to("../in/dir/b")
@@ -289,9 +298,9 @@ def test_collect_shares_the_bytes_of_links_into_inputs(inputs, tmp_path):
     ],
 )
 def test_collect_rejects_what_cannot_be_a_file_of_a_commit(inputs, monkeypatch, make, reason):
-    monkeypatch.chdir(inputs.root / "out")
-    (inputs.root / ".env").touch()
-    spool = inputs.root.parent / "spool"
+    monkeypatch.chdir(root_of(inputs) / "out")
+    (root_of(inputs) / ".env").touch()
+    spool = root_of(inputs).parent / "spool"
     spool.mkdir()
     (spool / "secret").touch()
     make(Path("x"))
@@ -301,17 +310,17 @@ def test_collect_rejects_what_cannot_be_a_file_of_a_commit(inputs, monkeypatch, 
 
 
 def test_collect_rejects_files_that_vanish(inputs, tmp_path):
-    path = inputs.root / "out" / "vanishing"
+    path = root_of(inputs) / "out" / "vanishing"
     path.touch()
     stage = Stage(inputs.store.backend, "s", writer="w", scratch=tmp_path)
 
     with pytest.raises(NotAnOutput, match="vanishing: it vanished"):
-        list(collect(inputs.root / "out", inputs, stage, spool=tmp_path, check=path.unlink))
+        list(collect(inputs, stage, spool=tmp_path, check=path.unlink))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
 def test_collect_rejects_files_that_cannot_be_read(inputs, tmp_path):
-    (inputs.root / "out" / "closed").touch(mode=0)
+    (root_of(inputs) / "out" / "closed").touch(mode=0)
 
     with pytest.raises(NotAnOutput, match="Permission denied"):
         contents(inputs, tmp_path)
@@ -325,10 +334,10 @@ def elsewhere(tmp_path_factory) -> Path:
 
 def test_collect_stores_the_content_of_links_to_other_files(inputs, tmp_path, elsewhere):
     """Also of a chain of links, and of a link to a file of the output."""
-    out = inputs.root / "out"
+    out = root_of(inputs) / "out"
     (elsewhere / "file").write_bytes(b"x")
     (elsewhere / "chain").symlink_to("file")
-    (elsewhere / "to_input").symlink_to(inputs.root / "in" / "a")
+    (elsewhere / "to_input").symlink_to(root_of(inputs) / "in" / "a")
     (out / "own").write_bytes(b"y")
     (out / "absolute").symlink_to(elsewhere / "file")
     (out / "chain").symlink_to(elsewhere / "chain")
@@ -347,7 +356,7 @@ def test_collect_stores_the_content_of_links_to_other_files(inputs, tmp_path, el
 
 def test_collect_rejects_a_link_to_another_folder(inputs, tmp_path, elsewhere):
     (elsewhere / "file").touch()
-    (inputs.root / "out" / "folder").symlink_to(elsewhere)
+    (root_of(inputs) / "out" / "folder").symlink_to(elsewhere)
 
     with pytest.raises(NotAnOutput, match=r"/pfs/out/folder: .* it leads to a folder"):
         contents(inputs, tmp_path)
@@ -355,11 +364,11 @@ def test_collect_rejects_a_link_to_another_folder(inputs, tmp_path, elsewhere):
 
 def test_collect_without_a_reader_rejects_links_to_other_files(inputs, tmp_path):
     """The path of a link in a container is not one of this machine."""
-    out = inputs.root / "out"
+    out = root_of(inputs) / "out"
     (out / "x").symlink_to("/etc/passwd")
     (out / "a").symlink_to("../in/a")
     stage = Stage(inputs.store.backend, "s", writer="w", scratch=tmp_path)
-    entries = collect(out, inputs, stage, spool=tmp_path / "spool")
+    entries = collect(inputs, stage, spool=tmp_path / "spool")
 
     assert "a" == next(entries).key
     with pytest.raises(NotAnOutput, match=r"/pfs/out/x: .* symbolic link .* container"):
@@ -368,12 +377,12 @@ def test_collect_without_a_reader_rejects_links_to_other_files(inputs, tmp_path)
 
 def test_collect_finds_links_by_the_paths_that_the_command_sees(inputs, tmp_path):
     """In a container, and where ``/pfs`` is a mount for the command only."""
-    out = inputs.root / "out"
+    out = root_of(inputs) / "out"
     (out / "own").write_bytes(b"y")
     (out / "to_own").symlink_to("/nosuch-pfs/out/own")
     (out / "to_input").symlink_to("/nosuch-pfs/in/a")
     (out / "chain").symlink_to("/nosuch-pfs/out/to_own")
-    shown = attrs.evolve(inputs, places={Path("/nosuch-pfs"): inputs.root})
+    shown = attrs.evolve(inputs, places={Path("/nosuch-pfs"): root_of(inputs)})
 
     assert {"chain": b"y", "own": b"y", "to_input": b"1", "to_own": b"y"} == contents(
         shown, tmp_path
@@ -385,8 +394,8 @@ def test_collect_finds_links_by_the_paths_that_the_command_sees(inputs, tmp_path
 def test_an_error_of_a_link_has_the_target_that_the_command_wrote(
     inputs, tmp_path, target, mounted
 ):
-    (inputs.root / "out" / "x").symlink_to(target)
-    places = {Path("/nosuch-pfs"): inputs.root} if mounted else {}
+    (root_of(inputs) / "out" / "x").symlink_to(target)
+    places = {Path("/nosuch-pfs"): root_of(inputs)} if mounted else {}
 
     with pytest.raises(NotAnOutput, match=f"/pfs/out/x: it is a symbolic link to {target}: "):
         contents(attrs.evolve(inputs, places=places), tmp_path)
@@ -394,10 +403,10 @@ def test_an_error_of_a_link_has_the_target_that_the_command_wrote(
 
 def test_collect_rejects_a_link_to_a_secret_that_is_mounted_for_the_command(inputs):
     """Its literal path does not exist for the worker, which has it in the scratch folder."""
-    spool = inputs.root.parent / "spool"
+    spool = root_of(inputs).parent / "spool"
     (spool / "secrets").mkdir(parents=True)
     (spool / "secrets" / "password").touch()
-    (inputs.root / "out" / "x").symlink_to("/nosuch/lab/password")
+    (root_of(inputs) / "out" / "x").symlink_to("/nosuch/lab/password")
     places = {Path("/nosuch/lab"): spool / "secrets"}
 
     with pytest.raises(NotAnOutput, match="/pfs/out/x: it is a symbolic link to a secret"):
@@ -407,9 +416,9 @@ def test_collect_rejects_a_link_to_a_secret_that_is_mounted_for_the_command(inpu
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can write to the folder")
 def test_collect_stores_what_links_into_the_folder_of_an_s3_input_lead_to(inputs, tmp_path):
     """The folder is empty, so the command has created the file."""
-    (inputs.root / "s3").mkdir()
-    (inputs.root / "s3" / "new").write_bytes(b"n")
-    (inputs.root / "out" / "link").symlink_to("../s3/new")
+    (root_of(inputs) / "s3").mkdir()
+    (root_of(inputs) / "s3" / "new").write_bytes(b"n")
+    (root_of(inputs) / "out" / "link").symlink_to("../s3/new")
     by_name = {**inputs.by_name, "s3": inputs.by_name["in"]}
 
     assert {"link": b"n"} == contents(attrs.evolve(inputs, by_name=by_name), tmp_path)
@@ -417,7 +426,7 @@ def test_collect_stores_what_links_into_the_folder_of_an_s3_input_lead_to(inputs
 
 def test_collect_stores_a_large_file_once(inputs, tmp_path, elsewhere):
     """Its hard links, and all links to it, share the bytes."""
-    out = inputs.root / "out"
+    out = root_of(inputs) / "out"
     (elsewhere / "large").write_bytes(b"x" * (SMALL + 1))
     (out / "1.txt").symlink_to(elsewhere / "large")
     (out / "2.csv").symlink_to(elsewhere / "large")
@@ -444,10 +453,10 @@ def test_collect_stores_a_large_file_once(inputs, tmp_path, elsewhere):
 def test_collect_rejects_files_that_change_while_they_are_read(
     inputs, tmp_path, elsewhere, change, is_link
 ):
-    file = (elsewhere if is_link else inputs.root / "out") / "file"
+    file = (elsewhere if is_link else root_of(inputs) / "out") / "file"
     file.write_bytes(b"x" * (2 * SMALL))
     if is_link:
-        (inputs.root / "out" / "file").symlink_to(file)
+        (root_of(inputs) / "out" / "file").symlink_to(file)
     left = [3]
 
     def check() -> None:
@@ -463,7 +472,7 @@ def test_collect_rejects_files_that_change_while_they_are_read(
 def test_collect_does_not_read_a_file_that_grows_without_end(inputs, tmp_path, elsewhere):
     log = elsewhere / "log"
     log.write_bytes(b"x")
-    (inputs.root / "out" / "log").symlink_to(log)
+    (root_of(inputs) / "out" / "log").symlink_to(log)
     calls = []
 
     def check() -> None:
@@ -479,7 +488,7 @@ def test_collect_does_not_read_a_file_that_grows_without_end(inputs, tmp_path, e
 def test_collect_does_not_follow_what_has_become_a_link(inputs, tmp_path, elsewhere, folder):
     """A process of the command's user can replace a path that the agent has just seen."""
     (elsewhere / "file").write_bytes(b"secret")
-    out = inputs.root / "out"
+    out = root_of(inputs) / "out"
     (out / "sub").mkdir()
     (out / folder / "file").write_bytes(b"x")
 
@@ -496,7 +505,7 @@ def test_collect_does_not_follow_what_has_become_a_link(inputs, tmp_path, elsewh
 def test_collect_does_not_list_a_folder_that_has_become_a_link(inputs, tmp_path, elsewhere):
     """Its names may be secret."""
     (elsewhere / "secret").touch()
-    out = inputs.root / "out"
+    out = root_of(inputs) / "out"
     (out / "a").touch()
     (out / "sub").mkdir()
     (out / "sub" / "file").touch()
@@ -522,7 +531,7 @@ def test_collect_reads_files_of_others_with_the_rights_of_the_commands_user(
     file = public_path / "file"
     file.write_bytes(b"x")
     file.chmod(mode)
-    make(file, inputs.root / "out" / "link")
+    make(file, root_of(inputs) / "out" / "link")
     user = Identity(4001, 4001, (4001,))
 
     if is_readable:
@@ -536,7 +545,7 @@ def test_collect_reads_a_linked_file_in_pieces(inputs, tmp_path, elsewhere):
     """Memory does not grow with the size of the file."""
     (elsewhere / "file").touch()
     os.truncate(elsewhere / "file", 64 * SMALL)
-    (inputs.root / "out" / "link").symlink_to(elsewhere / "file")
+    (root_of(inputs) / "out" / "link").symlink_to(elsewhere / "file")
     tracemalloc.start()
     try:
         entries = collected(inputs, tmp_path)
@@ -551,7 +560,7 @@ def test_collect_reads_a_linked_file_in_pieces(inputs, tmp_path, elsewhere):
 def test_collect_can_be_stopped_within_a_file(inputs, tmp_path, elsewhere):
     (elsewhere / "file").touch()
     os.truncate(elsewhere / "file", 64 * SMALL)
-    (inputs.root / "out" / "link").symlink_to(elsewhere / "file")
+    (root_of(inputs) / "out" / "link").symlink_to(elsewhere / "file")
     left = [5]
 
     def check() -> None:

@@ -5,13 +5,13 @@ from contextlib import ExitStack
 
 import pytest
 
+from worker.directories import remove_tree
 from worker.errors import Cause, cause_of
 from worker.job import scratch as folders
 from worker.job.scratch import (
     RootUnavailable,
     check_root,
     claimed_root,
-    remove_tree,
     scratch_folder,
 )
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from worker.directories import open_directory
 from worker.job.secrets import (
     SecretFile,
+    SecretFileConflict,
     SecretMissing,
     find_secrets,
     secret_values,
@@ -72,11 +74,28 @@ def test_a_missing_secret_is_reported_with_its_possible_places(folder, secret, r
 @pytest.mark.parametrize("path", ["/../../etc/db", "//etc/db", "///etc/./db/"])
 def test_secret_files_are_below_their_root(tmp_path, path):
     """Readable by their owner only."""
-    write_secrets([SecretFile(path, "k", b"v")], tmp_path, owner=None)
+    write_secrets([SecretFile(path, "k", b"v")], open_directory(tmp_path), owner=None)
     file = tmp_path / "etc" / "db" / "k"
 
     assert b"v" == file.read_bytes()
     assert 0o400 == stat.S_IMODE(file.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("/lab", "k"), ("/lab", "k")),
+        (("/lab", "k"), ("/lab/k", "x")),
+        (("/a/b", "k"), ("/a", "b")),
+    ],
+    ids=["same path", "below a file", "above a folder"],
+)
+def test_each_secret_has_a_path_of_its_own(tmp_path, first, second):
+    """The message names the path and the remedy."""
+    files = [SecretFile(*each, b"v") for each in (first, second)]
+
+    with pytest.raises(SecretFileConflict, match=f"{second[0]}/{second[1]}: .*mountPath"):
+        write_secrets(files, open_directory(tmp_path), owner=None)
 
 
 @pytest.mark.parametrize("name", ["PGPASSWORD", "API_TOKEN", "Secret", "X_API_KEY", "PRIVATE_KEY"])

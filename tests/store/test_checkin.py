@@ -343,7 +343,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(changing):
 
     changes(shrink_once)
 
-    entry = ingester.add_file(Found("k", str(file)), None)
+    entry = ingester.add_file(Found.at("k", str(file)), None)
     data = file.read_bytes()
     assert (size // 2, hashlib.md5(data).hexdigest()) == (entry.size, entry.etag)
 
@@ -358,7 +358,7 @@ def test_a_file_that_changes_each_time_is_a_conflict(changing):
     changes(grow)
 
     with pytest.raises(NotAFile, match="it changed each of the 3 times") as caught:
-        ingester.add_file(Found("k", str(file)), None)
+        ingester.add_file(Found.at("k", str(file)), None)
     assert ProblemKind.CHANGED is caught.value.problem.kind
 
 

@@ -6,8 +6,8 @@ import time
 import attrs
 import pytest
 
+from worker.directories import Directory
 from worker.model import BranchName, Repo
-from worker.store import ingest
 from worker.store.blobs import BlobReader
 from worker.store.checkin import put_directory
 from worker.store.ingest import TRUST_MARGIN, Compared
@@ -29,13 +29,13 @@ def folder(tmp_path):
 def opened(monkeypatch):
     """The names of the files that are opened."""
     names = []
-    real = ingest._open
+    real = Directory.open
 
-    def record(path):
-        names.append(os.path.basename(path))
-        return real(path)
+    def record(directory, name):
+        names.append(name)
+        return real(directory, name)
 
-    monkeypatch.setattr(ingest, "_open", record)
+    monkeypatch.setattr(Directory, "open", record)
     return names
 
 

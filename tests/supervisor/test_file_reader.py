@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from worker.directories import open_directory
 from worker.errors import Unavailable
 from worker.supervisor import file_reader
 from worker.supervisor.file_reader import FileReader, FileSystems, NotReadable, open_regular
@@ -23,7 +24,7 @@ linux = pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="the rules of Linux
 
 @pytest.fixture
 def reader(public_path):
-    with FileReader(public_path, COMMAND if os.geteuid() == 0 else None) as reader:
+    with FileReader(open_directory(public_path), COMMAND if os.geteuid() == 0 else None) as reader:
         yield reader
 
 
@@ -55,7 +56,7 @@ def test_chains_of_links_are_followed(reader, public_path):
 
 
 def test_the_process_is_started_by_the_first_file(public_path):
-    with FileReader(public_path, None) as reader:
+    with FileReader(open_directory(public_path), None) as reader:
         assert reader._process is None
 
 
@@ -176,7 +177,7 @@ def test_relative_paths_need_no_way_to_the_folder(tmp_path):
     (closed / "out" / "file").write_bytes(b"1")
     closed.chmod(0o700)
 
-    with FileReader(closed / "out", COMMAND) as reader:
+    with FileReader(open_directory(closed / "out"), COMMAND) as reader:
         assert b"1" == content(reader, "file")
 
 
@@ -253,7 +254,7 @@ def test_a_file_system_that_blocks_can_be_left(public_path):
     def check() -> None:
         raise Stop
 
-    with FileReader(public_path, None, check=check) as reader:
+    with FileReader(open_directory(public_path), None, check=check) as reader:
         with contextlib.suppress(Stop):
             os.close(reader.open("a"))
         process = process_of(reader)
@@ -267,7 +268,7 @@ def test_a_file_system_that_blocks_can_be_left(public_path):
 def test_a_file_system_that_never_responds_is_left(public_path, monkeypatch):
     """The next file is opened by another process."""
     (public_path / "a").write_bytes(b"1")
-    with FileReader(public_path, None) as reader:
+    with FileReader(open_directory(public_path), None) as reader:
         os.close(reader.open("a"))
         blocked = process_of(reader)
         blocked.send_signal(signal.SIGSTOP)

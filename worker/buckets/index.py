@@ -139,8 +139,11 @@ class Index:
     @classmethod
     def create(cls, path: Path) -> "Index":
         """Create the index of an empty bucket at *path* and open it; raises IndexExists."""
-        if path.exists():
-            raise IndexExists(f"{path}: the index exists")
+        try:
+            # Only for this user, and so are the other files of SQLite, which get the same mode.
+            path.touch(mode=0o600, exist_ok=False)
+        except FileExistsError as error:
+            raise IndexExists(f"{path}: the index exists") from error
         script = f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {SCHEMA}"
         with _translating(path):
             new = _Connection.open(path)

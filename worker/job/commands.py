@@ -7,6 +7,7 @@ import attrs
 from structlog.typing import FilteringBoundLogger
 from trio.to_thread import run_sync as in_thread
 
+from worker.directories import Directory
 from worker.job.command_log import log_output
 from worker.job.env_file import EnvFile
 from worker.job.environment import EnvironmentTemplate, InputVariables
@@ -66,8 +67,8 @@ class CommandRunner:
             mounts=self.mounts,
         )
 
-    def file_reader(self, folder: Path, check: Callable[[], None]) -> FileReader | None:
-        """Return a reader of files as the job's user; None if the command has its own paths."""
+    def file_reader(self, folder: Directory, check: Callable[[], None]) -> FileReader | None:
+        """Return a reader of files of *folder* as the job's user; None in a container."""
         if not self.runtime.shares_files:
             return None
         return FileReader(folder, self.identity, check=check)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -9,14 +10,16 @@ import trio
 from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.output import OutputBucket
+from worker.directories import Directory
 from worker.job.commands import CommandRunner
 from worker.job.datum_results import datum_name
 from worker.job.pfs import Inputs, SamePath, collect, fingerprint, materialize
 from worker.job.plan import Datum, Plan, Selection
-from worker.job.scratch import remove_tree
+from worker.job.scratch import NotRemoved
 from worker.model import OUT
 from worker.spec.glob import Match
 from worker.store.repository import Store
+from worker.supervisor.users import Identity
 
 
 @attrs.frozen
@@ -37,8 +40,8 @@ class DatumFiles:
     plan: Plan
     store: Store
     bucket: OutputBucket
-    root: Path
-    """The folder of the file inputs and of ``out``."""
+    root: Directory
+    """The folder of the file inputs and of ``out``, with its real path."""
     scratch: Path
     commands: CommandRunner
     _written_by: dict[str, Datum] = attrs.field(factory=dict, init=False)
@@ -62,12 +65,13 @@ class DatumFiles:
         """Create an empty ``/pfs/out`` for the command, if the output is files."""
         if self.plan.spec.s3_out:
             return
-        folder, identity = self.root / OUT, self.commands.identity
-        await in_thread(remove_tree, folder)
-        folder.mkdir()
-        folder.chmod(0o755)
+        await in_thread(self._empty_output, self.commands.identity)
+
+    def _empty_output(self, identity: Identity | None) -> None:
+        self._remove(OUT)
+        folder = self.root.make(OUT, 0o755)
         if identity is not None:
-            os.chown(folder, identity.uid, identity.gid)
+            os.fchown(folder.fd, identity.uid, identity.gid)
 
     async def collect_output(self, datum: Datum) -> list[str]:
         """Add the files of ``/pfs/out`` to the output, if the output is files; return their keys.
@@ -83,35 +87,43 @@ class DatumFiles:
     def _materialize(self, selection: Selection) -> int | None:
         """Materialize one input and return its number of files; None if it is still unchanged."""
         name, check = selection.input.spec.name, trio.from_thread.check_cancelled
-        folder = self.root / name
         if selection.input.spec.s3:
-            folder.mkdir(mode=0o555, exist_ok=True)
+            with suppress(FileExistsError):
+                self.root.make(name, 0o555)
             return None
         found = self._materialized.pop(name, None)
         count = None
         if (
             found is None
+            or not found.fingerprint
             or found.match != selection.match
-            or found.fingerprint != fingerprint(folder, check=check)
+            or found.fingerprint != fingerprint(self.root, name, check=check)
         ):
-            remove_tree(folder)
-            count = materialize(self.store, selection, folder, spool=self.scratch, check=check)
+            self._remove(name)
+            count = materialize(self.store, selection, self.root, spool=self.scratch, check=check)
             # For a later datum, or another try.
             is_used_again = self.plan.count > 1 or self.plan.spec.datum_tries > 1
             found = _Materialized(
                 selection.match,
-                fingerprint(folder, check=check) if is_used_again else b"",
+                fingerprint(self.root, name, check=check) if is_used_again else b"",
                 # The mode of the folder was the last to be set.
-                folder.stat().st_ctime_ns,
+                self.root.status(name).st_ctime_ns,
             )
         self._materialized[name] = found
         return count
 
+    def _remove(self, name: str) -> None:
+        try:
+            self.root.remove(name)
+        except OSError as error:
+            raise NotRemoved(Path(self.root.path, name), error) from error
+
     def _collect(self, datum: Datum) -> list[str]:
         """Add the files of ``/pfs/out`` to the output bucket and return their keys."""
         places = {mount.target: mount.source for mount in self.commands.mounts}
-        if self.commands.root != self.root:
-            places[self.commands.root] = self.root
+        root = Path(self.root.path)
+        if self.commands.root != root:
+            places[self.commands.root] = root
         inputs = Inputs(
             self.store,
             self.root,
@@ -120,10 +132,12 @@ class DatumFiles:
             places,
         )
         epoch, check = self.bucket.epoch(), trio.from_thread.check_cancelled
-        out = self.root / OUT
-        reader = self.commands.file_reader(out, check)
         files = collect(
-            out, inputs, self.bucket.stage, spool=self.scratch, check=check, reader=reader
+            inputs,
+            self.bucket.stage,
+            spool=self.scratch,
+            check=check,
+            reader_of=lambda out: self.commands.file_reader(out, check),
         )
         keys = []
         for entry in files:

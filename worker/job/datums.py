@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import attrs
 import trio
@@ -214,7 +215,7 @@ class DatumProcessor:
         Such a cause concerns every datum.
         """
         files = self.files
-        full = find_full_disk(self.gateway, files.store, files.scratch, files.root)
+        full = find_full_disk(self.gateway, files.store, files.scratch, Path(files.root.path))
         if full is not None:
             reason = f"{full}; {failure.reason}"
             return attrs.evolve(

@@ -7,11 +7,10 @@ not quoted (``createEnvFile`` in ``src/server/worker/datum/datum.go``).
 import os
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 
 import attrs
 
-from worker.job.scratch import remove_tree
+from worker.directories import Directory
 from worker.spec.variables import is_variable
 
 NAME = ".env"
@@ -32,8 +31,8 @@ def assignments(variables: Mapping[str, str]) -> bytes:
 class EnvFile:
     """The file with the variables of the command that runs, which may be secret."""
 
-    folder: Path
-    """The root of the file inputs on this machine."""
+    folder: Directory
+    """The root of the file inputs."""
     owner: tuple[int, int] | None = None
     """The uid and gid of the command's user; None for those of the worker."""
 
@@ -42,18 +41,17 @@ class EnvFile:
 
         Return False if the worker may not give files to that user: there is no file then.
         """
-        path = self.folder / NAME
         # The command may have replaced it, for example by a link.
-        remove_tree(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        self.folder.remove(NAME)
+        descriptor = self.folder.create(NAME, 0o400)
         with open(descriptor, "wb") as file:
+            file.write(assignments(variables))
+            # Regardless of the umask.
+            os.fchmod(descriptor, 0o400)
             if self.owner is not None:
                 try:
                     os.fchown(descriptor, *self.owner)
                 except PermissionError:
-                    path.unlink()
+                    self.folder.remove(NAME)
                     return False
-            # Regardless of the umask.
-            os.fchmod(descriptor, 0o400)
-            file.write(assignments(variables))
         return True

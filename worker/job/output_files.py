@@ -2,16 +2,14 @@
 
 The agent may run as root and the command as another user. No process of the command is left when
 its output is read, but others of the same user may be, and can replace a file or a folder by a link
-at any moment. So a file is judged by its descriptor: it is where it was found, and belongs to the
-command's user. All others are opened by the file reader, with the rights of this user.
+at any moment. So a file is opened in the directory where it was found, and its descriptor shows
+whether it belongs to the command's user. All others are opened by the file reader, with the rights
+of this user.
 """
 
-import errno
 import os
-import stat
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import attrs
 
@@ -25,11 +23,9 @@ from worker.store.ingest import (
     Problem,
     ProblemKind,
     content_type,
-    not_a_file,
     version_of,
 )
-from worker.store.source import REPLACED, is_in_place
-from worker.supervisor.file_reader import READING, FileReader, NotReadable
+from worker.supervisor.file_reader import FileReader, NotReadable
 
 CHANGED = "it changed while it was read"
 
@@ -66,8 +62,8 @@ class _Unchanging:
 class OutputFiles:
     """Stores the files of an output."""
 
-    out: Path
-    """The folder of the output, a real path."""
+    out: str
+    """The real path of the folder of the output."""
     ingester: Ingester
     reader: FileReader | None
     """None for a command in a container, whose paths and users are not those of this machine."""
@@ -77,19 +73,9 @@ class OutputFiles:
 
     def add(self, found: Found) -> Entry:
         """Store a file of the command; raises NotAFile."""
-        try:
-            fd = os.open(found.path, READING | os.O_NOFOLLOW)
-        except OSError as error:
-            problem = Problem.of(found.path, error)
-            if error.errno == errno.ELOOP:
-                problem = Problem(found.path, REPLACED)
-            raise NotAFile(problem) from error
+        fd = found.open()
         try:
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise NotAFile(Problem(found.path, not_a_file(status.st_mode)))
-            if not is_in_place(fd, found.path):
-                raise NotAFile(Problem(found.path, REPLACED))
             if self._is_own(status):
                 return self._store(found, fd, status)
         finally:

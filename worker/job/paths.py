@@ -33,7 +33,7 @@ class CommandPaths:
     """Where the files and secrets of a job are, for the worker and for its commands."""
 
     root: Path
-    """The folder of the file inputs and of ``out``."""
+    """The folder of the file inputs and of ``out``, a real path."""
     shown: Path
     """The same folder as the command sees it: ``PFS_ROOT``."""
     mounts: tuple[Mount, ...] = ()
@@ -58,7 +58,7 @@ def command_paths(
     is created or claimed. Raises RootUnavailable if the setting ``pfs_root`` names a folder that
     cannot be used.
     """
-    own = scratch / "pfs"
+    own = Path(os.path.realpath(scratch)) / "pfs"
     own.mkdir()
     own.chmod(0o755)
     mounts = tuple(Mount(scratch / SECRETS / path, Path("/") / path) for path in sorted(secrets))
@@ -78,7 +78,7 @@ def command_paths(
             yield _find_pfs(own, mounts, claim, refuse, required=required)
         else:
             root = own if files is None else claim(files)
-            yield _paths(root, root, mounts, refuse(mounts))
+            yield _paths(root, files or own, mounts, refuse(mounts))
 
 
 def planned_paths(config: Config, spec: JobSpec) -> CommandPaths:

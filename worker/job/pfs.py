@@ -1,22 +1,25 @@
 """The files of a datum below ``/pfs``: materialize its inputs, and collect its output."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import attrs
 
+from worker.directories import Directory
 from worker.errors import CommandFailed, Conflict
 from worker.job.env_file import NAME as ENV_FILE
 from worker.job.output_files import OutputFiles
 from worker.job.plan import ResolvedInput, Selection
-from worker.model import Entry, Extent
+from worker.model import OUT, Entry, Extent
 from worker.store.blobs import FOLDER as BLOBS
 from worker.store.blobs import BlobReader, Stage
 from worker.store.checkout import FolderWriter, copy_verified
-from worker.store.ingest import Found, Ingester, NotAFile, Problem
+from worker.store.ingest import Found, Ingester, NotAFile, Problem, replaced_or
 from worker.store.repository import Store
 from worker.store.source import walk
 from worker.supervisor.file_reader import FileReader
@@ -48,18 +51,19 @@ class SamePath(Conflict):
 def materialize(
     store: Store,
     selection: Selection,
-    root: Path,
+    root: Directory,
     *,
     spool: Path,
     check: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write the files of a selection below *root*, read-only, and return their number.
+    """Write the files of a selection, read-only, and return their number.
 
-    *root* must not exist. An S3 input is an empty folder. If the store is a directory, the kernel
-    copies the content, and shares it where the file system can; it is not hashed then. *check* is
-    called before each file, and may raise to stop. Raises KeyNotAFile and FolderUnavailable.
+    They are in a new folder of *root* with the name of the input; it must not exist. An S3 input is
+    an empty folder. If the store is a directory, the kernel copies the content, and shares it where
+    the file system can; it is not hashed then. *check* is called before each file, and may raise to
+    stop. Raises KeyNotAFile and FolderUnavailable.
     """
-    root.mkdir()
+    folder = root.make(selection.input.spec.name)
     count = 0
     if not selection.input.spec.s3:
         reader, tree = BlobReader(store.backend, spool), store.tree(selection.input.commit)
@@ -77,39 +81,44 @@ def materialize(
                 _copy(store, reader, entry.extents, fd)
 
         shadows = tree if match.folder else None
-        with FolderWriter(root, copy, tree=shadows, new=True, mode=0o444) as writer:
+        with FolderWriter(folder, copy, tree=shadows, new=True, mode=0o444) as writer:
             for entry, error in writer.write(selected()):
                 if error is not None:
                     raise error
                 count += not entry.key.endswith("/")
         reader.close()
-    for folder, _, _ in os.walk(root, topdown=False):
-        os.chmod(folder, 0o555)
+    for each in folder.directories():
+        os.fchmod(each.fd, 0o555)
     return count
 
 
-def fingerprint(root: Path, *, check: Callable[[], None] = lambda: None) -> bytes:
-    """Return a digest that changes when anything at or below *root* does; empty if not a folder.
+def fingerprint(root: Directory, name: str, *, check: Callable[[], None] = lambda: None) -> bytes:
+    """Return a digest that changes when anything at or below *name* in *root* does.
 
-    The kernel sets the ctime of a file at each change, and no system call can set it back.
+    It is empty if *name* is no folder, or cannot be read to its end. The kernel sets the ctime of a
+    file at each change, and no system call can set it back.
     """
-    if root.is_symlink() or not root.is_dir():
-        return b""
     digest = hashlib.sha256()
 
-    def add(name: str, found: os.stat_result) -> None:
+    def add(path: str, found: os.stat_result) -> None:
         fields = found.st_ino, found.st_ctime_ns, found.st_mode, found.st_size
-        digest.update(repr((name, *fields)).encode())
+        digest.update(repr((path, *fields)).encode())
 
-    add("", os.lstat(root))
-    folders = [str(root)]
-    while folders:
+    def below(folder: Directory, path: str) -> None:
         check()
-        with os.scandir(folders.pop()) as entries:
-            for entry in sorted(entries, key=lambda each: each.path):
-                add(entry.path, entry.stat(follow_symlinks=False))
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
+        add(path, os.fstat(folder.fd))
+        for child, mode in sorted(folder.children()):
+            if isinstance(mode, OSError):
+                raise mode
+            if stat.S_ISDIR(mode):
+                below(folder.directory(child), f"{path}/{child}")
+            else:
+                add(f"{path}/{child}", folder.status(child))
+
+    try:
+        below(root.directory(name), "")
+    except (OSError, RecursionError):
+        return b""
     return digest.digest()
 
 
@@ -126,7 +135,8 @@ class Inputs:
     """The materialized inputs of a datum, to resolve links in the output that lead into them."""
 
     store: Store
-    root: Path
+    root: Directory
+    """The folder of the inputs and of ``out``, with its real path."""
     by_name: Mapping[str, ResolvedInput]
     materialized: Mapping[str, int]
     """By name: the ctime, in nanoseconds, after which a file of the input has been changed."""
@@ -158,16 +168,32 @@ class Inputs:
         that the command has changed or created is found as a file. None if *target* is not in an
         input.
         """
-        path = os.path.relpath(target, os.path.realpath(self.root))
-        name, _, below = path.partition("/")
-        if name not in self.by_name or not os.path.lexists(target):
+        path = os.path.relpath(target, self.root.path)
+        name, *below = path.split("/")
+        if name not in self.by_name:
             return None
-        if os.path.isdir(target):
-            return self._below(name, below, target, f"{key}/")
-        return iter([self._file(name, below, Found(key, target))])
+        try:
+            return self._entries(name, below, target, key)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise NotAFile(replaced_or(target, error)) from error
+
+    def _entries(
+        self, name: str, below: list[str], target: str, key: str
+    ) -> Iterator[Entry | Found | Problem]:
+        """Yield what is at and below *target*: *below* in the input *name*. Raises OSError.
+
+        The path was resolved already, so none of its parts is a link, unless it was replaced.
+        """
+        *folders, last = (name, *below)
+        parent = self.root.descend(folders)
+        if stat.S_ISDIR(parent.status(last).st_mode):
+            return self._below(name, "/".join(below), parent.directory(last), f"{key}/")
+        return iter([self._file(name, "/".join(below), Found(key, target, parent))])
 
     def _below(
-        self, name: str, below: str, folder: str, prefix: str
+        self, name: str, below: str, folder: Directory, prefix: str
     ) -> Iterator[Entry | Found | Problem]:
         for found in walk(folder, prefix):
             if isinstance(found, Problem) or found.is_link:
@@ -178,7 +204,7 @@ class Inputs:
     def _file(self, name: str, path: str, found: Found) -> Entry | Found:
         """Return the entry of the input's file *path*, or *found* if the command has changed it."""
         # What is in the folder of an S3 input, the command has created.
-        if os.stat(found.path).st_ctime_ns > self.materialized.get(name, 0):
+        if found.status().st_ctime_ns > self.materialized.get(name, 0):
             return found
         resolved = self.by_name[name]
         entry = self.store.tree(resolved.commit).entry(path)
@@ -186,41 +212,51 @@ class Inputs:
 
 
 def collect(
-    out: Path,
     inputs: Inputs,
     stage: Stage,
     *,
     spool: Path,
     check: Callable[[], None] = lambda: None,
-    reader: FileReader | None = None,
+    reader_of: Callable[[Directory], FileReader | None] = lambda _: None,
 ) -> Iterator[Entry]:
-    """Store the files below *out* in *stage* and yield their entries; raise NotAnOutput.
+    """Store the files of ``out`` in *stage* and yield their entries; raise NotAnOutput.
 
     A symbolic link to a file or folder of an input becomes entries that share the input's bytes,
     except for files that the command has changed: of these, the content that it saw is stored. A
-    link to any other file is stored as its content, which *reader* opens as the command's user.
-    Without a reader, paths have another meaning for the command, and such a link is an error. So
-    are a device, a pipe, a socket, and a link to a secret or another file of the run in *spool*.
-    Empty folders are dropped. *reader* is closed at the end. *check* is called before each file and
-    between its pieces, and may raise to stop.
+    link to any other file is stored as its content: *reader_of* returns, for the folder of the
+    output, a reader that opens files as the command's user. Without one, paths have another meaning
+    for the command, and such a link is an error. So are a device, a pipe, a socket, and a link to a
+    secret or another file of the run in *spool*. Empty folders are dropped. The reader is closed at
+    the end. *check* is called before each file and between its pieces, and may raise to stop.
     """
-    if out.is_symlink() or not out.is_dir():
-        kind = "a symbolic link" if out.is_symlink() else "no folder"
-        raise NotAnOutput(".", f"found {kind}, expected the folder that the command was given")
-    out = Path(os.path.realpath(out))
-    inputs = attrs.evolve(inputs, root=Path(os.path.realpath(inputs.root)))
+    try:
+        out = inputs.root.directory(OUT)
+    except OSError as error:
+        raise NotAnOutput(".", _not_a_folder(inputs.root, error)) from error
+    reader = reader_of(out)
     with (
         nullcontext() if reader is None else reader,
         Ingester(stage, BlobReader(inputs.store.backend, spool)) as ingester,
     ):
-        files = OutputFiles(out, ingester, reader, check)
+        files = OutputFiles(out.path, ingester, reader, check)
         scratch = Path(os.path.realpath(spool))
         try:
-            for found in walk(out, in_place=True):
+            for found in walk(out):
                 check()
                 yield from _entries(found, inputs, files, scratch)
         except NotAFile as error:
-            raise _not_an_output(out, error.problem) from error
+            raise _not_an_output(out.path, error.problem) from error
+
+
+def _not_a_folder(root: Directory, error: OSError) -> str:
+    """Return why ``out`` in *root* could not be opened as a folder."""
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        return error.strerror or str(error)
+    is_link = False
+    with suppress(OSError):
+        is_link = stat.S_ISLNK(root.status(OUT).st_mode)
+    found = "a symbolic link" if is_link else "no folder"
+    return f"found {found}, expected the folder that the command was given"
 
 
 def _entries(
@@ -237,8 +273,9 @@ def _entries(
     entries = inputs.entries(target, found.key)
     if entries is None:
         path = Path(target)
-        is_of_run = path.is_relative_to(scratch) and not path.is_relative_to(inputs.root)
-        if is_of_run or path == inputs.root / ENV_FILE:
+        root = Path(inputs.root.path)
+        is_of_run = path.is_relative_to(scratch) and not path.is_relative_to(root)
+        if is_of_run or path == root / ENV_FILE:
             reason = "it is a symbolic link to a secret, or to another file of this run"
             raise NotAnOutput(found.key, reason)
         local = inputs.local(found.path)
@@ -253,7 +290,7 @@ def _entries(
         yield each if isinstance(each, Entry) else files.add(each)
 
 
-def _not_an_output(out: Path, problem: Problem) -> NotAnOutput:
+def _not_an_output(out: str, problem: Problem) -> NotAnOutput:
     key = os.path.relpath(problem.path, out)
     # An unencodable name cannot be logged.
     return NotAnOutput(key if key.isprintable() else ascii(key), problem.reason)

@@ -197,8 +197,13 @@ async def _fetch_and_publish(
         record.warn(str(warning))
     store = await in_thread(open_job_store, config, request.spec)
     stage = f"{record.job}-{secrets.token_hex(4)}"
+
+    def not_removed(error: OSError) -> None:
+        # The output is committed, or the run has failed for another reason.
+        record.log.warning("run.scratch_left", path=str(config.scratch), reason=str(error))
+
     async with (
-        in_thread_context(scratch_folder(config.scratch)) as scratch,
+        in_thread_context(scratch_folder(config.scratch, not_removed=not_removed)) as scratch,
         open_output(store, stage=stage, scratch=scratch, log=record.log) as output,
     ):
         executed = None

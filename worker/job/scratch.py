@@ -4,34 +4,54 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
-import stat
+import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from worker.errors import Misconfigured, is_not_writable
+from worker.directories import Directory, open_directory, open_real_directory, remove_tree
+from worker.errors import CommandFailed, Misconfigured, is_not_writable
 from worker.supervisor import mountpoints
 
 PREFIX = "worker-job-"
 LOCK = "lock"
 MARK = "user.worker.job"
 """The extended attribute of a root that a worker has claimed."""
+ACL = "system.posix_acl_access"
+"""The extended attribute with the access control list of a file."""
+ACL_VERSION = 2
+ACL_USER_OBJ, ACL_USER, ACL_GROUP_OBJ, ACL_MASK, ACL_OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
+ACL_EXECUTE, ACL_ALL = 0o1, 0o7
 LOCK_ATTEMPTS, LOCK_INTERVAL = 5, 0.01
 """Attempts to lock a root, and the seconds between two of them."""
 
 
-@contextlib.contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Create a scratch folder below *parent*, and remove it at the end.
+class NotRemoved(CommandFailed):
+    """The command left something below the root of its files that cannot be removed."""
 
-    The folders of workers that were killed are removed as well: their locks are free.
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(
+            f"{folder}: the command left what worker cannot remove: {error}; it may have the "
+            'attribute "immutable", or belong to another user'
+        )
+        self.folder = folder
+
+
+@contextlib.contextmanager
+def scratch_folder(
+    parent: Path, *, not_removed: Callable[[OSError], None] = lambda _: None
+) -> Iterator[Path]:
+    """Create a scratch folder below *parent* for this user alone, and remove it at the end.
+
+    The folders of workers that were killed are removed as well: their locks are free. A command of
+    root can prevent the removal, for example by the attribute "immutable" of a file; *not_removed*
+    is called with the error then.
     """
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for old in parent.glob(f"{PREFIX}*"):
-            _remove_abandoned(old)
+            _remove_abandoned(parent, old.name)
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     except OSError as error:
         if is_not_writable(error) and error.errno != errno.EROFS:
@@ -39,8 +59,6 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         raise Misconfigured(
             f"scratch: {parent}: {error.strerror}; choose another directory with --scratch"
         ) from error
-    # A command that runs as another user must be able to reach its inputs.
-    folder.chmod(0o711)
     with open(folder / f"{LOCK}.new", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Renamed when it is locked: a folder with a free lock counts as abandoned.
@@ -48,7 +66,38 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            remove_tree(folder)
+            try:
+                remove_tree(folder)
+            except OSError as error:
+                not_removed(error)
+
+
+def admit(folder: Path, uid: int, gid: int) -> None:
+    """Let the user *uid* look up names in *folder*, and no other user.
+
+    Where the file system has no access control lists, the users of the group *gid* can as well.
+    """
+    try:
+        os.setxattr(folder, ACL, _acl_for_lookup(uid))
+    except (OSError, AttributeError):
+        os.chown(folder, -1, gid)
+        folder.chmod(0o710)
+
+
+def _acl_for_lookup(uid: int) -> bytes:
+    """Return the access control list for a folder of this user in which *uid* can look up names.
+
+    The format is that of Linux (``include/uapi/linux/posix_acl_xattr.h``).
+    """
+    nobody = 0xFFFFFFFF
+    entries = (
+        (ACL_USER_OBJ, ACL_ALL, nobody),
+        (ACL_USER, ACL_EXECUTE, uid),
+        (ACL_GROUP_OBJ, 0, nobody),
+        (ACL_MASK, ACL_EXECUTE, nobody),
+        (ACL_OTHER, 0, nobody),
+    )
+    return struct.pack("<I", ACL_VERSION) + b"".join(struct.pack("<HHI", *each) for each in entries)
 
 
 class RootUnavailable(Misconfigured):
@@ -67,22 +116,27 @@ class RootUnavailable(Misconfigured):
 def claimed_root(folder: Path) -> Iterator[Path]:
     """Claim an empty folder as the root of the file inputs, and restore it at the end.
 
-    It is created if it is missing. Raises RootUnavailable.
+    It is created if it is missing. Return its real path. Raises RootUnavailable.
     """
     points = mountpoints.MountPoints()
     try:
+        real = Path(os.path.realpath(folder))
         try:
-            points.acquire(os.path.realpath(folder))
+            points.acquire(str(real))
         except OSError as error:
             raise _not_created(folder, error) from error
-        lock = _claim(folder)
+        root = _claim(real, folder)
         try:
-            yield folder
+            yield real
         finally:
-            _empty(folder)
-            if MARK in _marks(folder):
-                os.removexattr(folder, MARK)
-            os.close(lock)
+            try:
+                root.empty()
+            except OSError as error:
+                raise NotRemoved(folder, error) from error
+            if MARK in _marks(root):
+                os.removexattr(root.fd, MARK)
+            # Unlocked before the mount point is released.
+            del root
     finally:
         points.release()
 
@@ -93,7 +147,7 @@ def check_root(folder: Path) -> Path:
     while not os.path.lexists(existing):
         existing = existing.parent
     if existing == Path(os.path.realpath(folder)):
-        os.close(_claim(folder, keeps=False))
+        _claim(existing, folder, keeps=False)
     elif not existing.is_dir():
         raise _not_created(folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
     elif not os.access(existing, os.W_OK | os.X_OK):
@@ -101,50 +155,33 @@ def check_root(folder: Path) -> Path:
     return folder
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a file or a folder tree, including read-only folders; do not follow links."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    for folder, names, _ in os.walk(path):
-        for name in names:
-            below = os.path.join(folder, name)
-            if not os.path.islink(below):
-                os.chmod(below, stat.S_IRWXU)
-    os.chmod(path, stat.S_IRWXU)
-    shutil.rmtree(path)
-
-
 def _not_created(folder: Path, error: OSError) -> RootUnavailable:
     return RootUnavailable(folder, f"it cannot be created: {error.strerror}")
 
 
-def _claim(folder: Path, *, keeps: bool = True) -> int:
-    """Return a lock on an empty folder, which is marked as claimed; raises RootUnavailable.
+def _claim(real: Path, folder: Path, *, keeps: bool = True) -> Directory:
+    """Lock an empty folder, and mark it as claimed; raises RootUnavailable.
 
-    A folder with the mark of a worker that was killed is emptied. Without *keeps*, nothing is
-    changed and the lock does not exclude others.
+    *real* is the real path of *folder*. The lock lasts as long as the returned directory. A folder
+    with the mark of a worker that was killed is emptied. Without *keeps*, nothing is changed and
+    the lock does not exclude others.
     """
     try:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = open_real_directory(real)
     except OSError as error:
         raise RootUnavailable(folder, f"it cannot be opened: {error.strerror}") from error
-    try:
-        _lock(lock, folder, fcntl.LOCK_EX if keeps else fcntl.LOCK_SH)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise RootUnavailable(folder, f"uid {os.geteuid()} may not write to it")
-        is_abandoned = MARK in _marks(folder)
-        if is_abandoned and keeps:
-            _empty(folder)
-        if os.listdir(folder) and (keeps or not is_abandoned):
-            raise RootUnavailable(folder, "it is not empty")
-        if keeps:
-            with contextlib.suppress(OSError, AttributeError):
-                os.setxattr(folder, MARK, b"")
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock
+    _lock(root.fd, folder, fcntl.LOCK_EX if keeps else fcntl.LOCK_SH)
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=root.fd):
+        raise RootUnavailable(folder, f"uid {os.geteuid()} may not write to it")
+    is_abandoned = MARK in _marks(root)
+    if is_abandoned and keeps:
+        root.empty()
+    if os.listdir(root.fd) and (keeps or not is_abandoned):
+        raise RootUnavailable(folder, "it is not empty")
+    if keeps:
+        with contextlib.suppress(OSError, AttributeError):
+            os.setxattr(root.fd, MARK, b"")
+    return root
 
 
 def _lock(descriptor: int, folder: Path, kind: int) -> None:
@@ -157,24 +194,19 @@ def _lock(descriptor: int, folder: Path, kind: int) -> None:
     raise RootUnavailable(folder, "another job uses it")
 
 
-def _empty(folder: Path) -> None:
-    for child in folder.iterdir():
-        remove_tree(child)
-
-
-def _marks(folder: Path) -> list[str]:
+def _marks(folder: Directory) -> list[str]:
     with contextlib.suppress(OSError, AttributeError):
-        return os.listxattr(folder)
+        return os.listxattr(folder.fd)
     return []  # Some file systems and operating systems have no extended attributes.
 
 
-def _remove_abandoned(folder: Path) -> None:
+def _remove_abandoned(parent: Path, name: str) -> None:
     # Folders of other users, and one that is being removed, are left alone. In a folder that all
     # users can write to, such as /tmp, the name may belong to a link, and the lock may be a pipe.
     with contextlib.suppress(OSError):
-        found = folder.lstat()
-        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
-            return
-        with open(folder / LOCK, "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(folder)
+        folder = open_directory(parent)
+        found = folder.directory(name)
+        if os.fstat(found.fd).st_uid == os.geteuid():
+            with open(found.open(LOCK), "rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                folder.remove(name)

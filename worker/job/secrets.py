@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from worker.config import SECRET_PREFIX
+from worker.directories import Directory
 from worker.errors import Misconfigured
 from worker.redaction import HIDDEN, SHORTEST_SECRET
 from worker.spec.pipeline import Secret
@@ -22,6 +23,17 @@ class SecretMissing(Misconfigured):
         name = f"{secret.name}/{secret.key}" if secret.key else secret.name
         super().__init__(f"secret {name!r}: {reason}")
         self.secret = secret
+
+
+class SecretFileConflict(Misconfigured):
+    """Two secrets of the job would be the same file, or one a file and a folder of the other."""
+
+    def __init__(self, file: "SecretFile") -> None:
+        super().__init__(
+            f"secret file {file.folder.rstrip('/')}/{file.name}: another secret of the job is at "
+            "this path; give each secret a mountPath of its own"
+        )
+        self.file = file
 
 
 def below_root(mount_path: str) -> Path:
@@ -139,22 +151,29 @@ def _in_capitals(name: str) -> str:
 
 
 def write_secrets(
-    files: Iterable[SecretFile], root: Path, *, owner: tuple[int, int] | None
+    files: Iterable[SecretFile], root: Directory, *, owner: tuple[int, int] | None
 ) -> None:
     """Write secrets below *root*, each at its ``mountPath``, readable only by the command's user.
 
-    *owner* is the uid and gid of that user; None for the agent's own.
+    *owner* is the uid and gid of that user; None for the agent's own. It gets a folder when all
+    files are written: until then no process of the user can put anything there. Raises
+    SecretFileConflict if two secrets have the same path, or one needs another one as a folder.
     """
+    folders: dict[tuple[str, ...], Directory] = {(): root}
     for file in files:
-        folder = root
-        for part in file.below.parts:
-            folder = folder / part
-            if not folder.exists():
-                folder.mkdir(mode=0o700)
-                if owner is not None:
-                    os.chown(folder, *owner)
-        descriptor = os.open(folder / file.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400)
+        parts = file.below.parts
+        try:
+            for depth, part in enumerate(parts, 1):
+                if parts[:depth] not in folders:
+                    folders[parts[:depth]] = folders[parts[: depth - 1]].make(part)
+            descriptor = folders[parts].create(file.name, 0o400)
+        except FileExistsError as error:
+            raise SecretFileConflict(file) from error
         with open(descriptor, "wb") as target:
             target.write(file.value)
             if owner is not None:
                 os.fchown(descriptor, *owner)
+    del folders[()]
+    if owner is not None:
+        for folder in folders.values():
+            os.fchown(folder.fd, *owner)

@@ -9,6 +9,7 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.concurrency import in_thread_context
 from worker.config import SECRETS_ROOT, Config
+from worker.directories import open_directory, open_real_directory
 from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
 from worker.job.commands import CommandRunner
@@ -21,7 +22,7 @@ from worker.job.plan import Plan
 from worker.job.publish import Output
 from worker.job.reports import VARIABLES, Reports, receive_reports
 from worker.job.result import RunRecord
-from worker.job.scratch import claimed_root
+from worker.job.scratch import admit, claimed_root
 from worker.job.secrets import Secrets, find_secrets, secret_values, write_secrets
 from worker.model import OUT
 from worker.redaction import Redactor, hide
@@ -74,6 +75,8 @@ async def open_processor(
         identity = engine.user.identity
     elif spec.transform.user is not None:
         identity = resolve_user(spec.transform.user)
+    if engine is None and identity is not None:
+        admit(scratch, identity.uid, identity.gid)
     local: dict[str, str] = {}
     if job_secrets.files:
         local = await in_thread(_write_secret_files, job_secrets, scratch, identity)
@@ -102,6 +105,7 @@ async def open_processor(
     ):
         for warning in paths.warnings:
             record.warn(warning)
+        root = open_real_directory(paths.root)
         local |= {**dict.fromkeys(VARIABLES, str(report)), "PFS_ROOT": str(paths.shown)}
         commands = CommandRunner(
             plan=plan,
@@ -119,9 +123,7 @@ async def open_processor(
                 local=local,
             ),
             root=paths.shown,
-            env_file=EnvFile(
-                paths.root, None if identity is None else (identity.uid, identity.gid)
-            ),
+            env_file=EnvFile(root, None if identity is None else (identity.uid, identity.gid)),
             mounts=paths.mounts,
             log=record.log,
             command_signals=command_signals,
@@ -134,7 +136,7 @@ async def open_processor(
             commands = _in_containers(commands, engine, config, job_secrets, paths.root, scratch)
         yield DatumProcessor(
             plan=plan,
-            files=DatumFiles(plan, output.store, output.bucket, paths.root, scratch, commands),
+            files=DatumFiles(plan, output.store, output.bucket, root, scratch, commands),
             output=output,
             gateway=served,
             commands=commands,
@@ -214,8 +216,7 @@ def _write_secret_files(
     A path of a document never becomes a path outside of scratch. The command finds a secret at the
     root followed by its ``mountPath``, and at the ``mountPath`` itself if it can be mounted there.
     """
-    root = scratch / SECRETS
-    root.mkdir(mode=0o711)
+    root = open_directory(scratch).make(SECRETS, 0o711)
     owner = None if identity is None else (identity.uid, identity.gid)
     write_secrets(job_secrets.files, root, owner=owner)
-    return {SECRETS_ROOT: str(root)}
+    return {SECRETS_ROOT: root.path}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from worker.directories import open_directory
 from worker.errors import Invalid
 from worker.model import BranchName, Commit, CommitName, Entry
 from worker.store.blobs import BlobReader, Stage
@@ -72,11 +73,16 @@ def put_directory(
         if not directory.is_dir():
             raise SourceMissing(os.fspath(directory), "this machine has no such folder")
         _reject_store(store, directory)
+        try:
+            # From here on by its descriptor: a program may replace the folder by a link.
+            source = open_directory(directory)
+        except OSError as error:
+            raise SourceMissing(os.fspath(directory), error.strerror or str(error)) from error
         journal.rewind()
         problems: list[Problem] = []
         known = base.entries(prefix=prefix)
         current = next(known, None)
-        for found in files_below(directory, prefix):
+        for found in files_below(source, prefix):
             if isinstance(found, Problem):
                 problems.append(found)
                 continue
@@ -139,7 +145,7 @@ def put_file(
         same = base.entry(key)
         try:
             file.stat()
-            entry = ingester.add_file(Found(key, os.fspath(file)), same)
+            entry = ingester.add_file(Found.at(key, os.fspath(file)), same)
         except NotAFile as error:
             raise cannot_import((error.problem,)) from error
         except OSError as error:
@@ -270,11 +276,7 @@ def _add(
     """Return the entry of a file: as ``Ingester.add_file``, or from an earlier check-in."""
     if found.key.endswith("/"):
         return ingester.add_file(found, known)
-    try:
-        version = version_of(os.stat(found.path))
-    except OSError:
-        # The ingester reports it.
-        return ingester.add_file(found, known, trust_mtime=trust_mtime)
+    version = version_of(found.status())
     entry = journal.find(found.key, version)
     if entry is not None:
         return known if known is not None and _has_same_digests(known, entry) else entry

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import attrs
 
+from worker.directories import Directory, open_directory
 from worker.errors import Invalid, NotFound, Unavailable
 from worker.model import Commit, CommitName, Entry, Extent
 from worker.store.backends.base import Damaged
-from worker.store.backends.local import Descriptor, write_fully
+from worker.store.backends.local import write_fully
 from worker.store.blobs import BlobReader
 from worker.store.repository import Store
 from worker.store.trees import Tree
@@ -33,7 +34,6 @@ WRITERS = 8
 AHEAD = 64
 """Files that are written or wait for it."""
 TEMPORARY = ".worker-"
-OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Errors of one name or of what exists under it. Any other error (a full disk, no permission) would
 # be the same for the next file, and ends the checkout.
 IN_THE_WAY = {
@@ -109,7 +109,7 @@ def get_directory(
     first = list(islice(files, 1))
     unwritten = []
     with FolderWriter(
-        directory, lambda entry, fd: copy_verified(reader, entry.extents, fd), tree=tree
+        _create(directory), lambda entry, fd: copy_verified(reader, entry.extents, fd), tree=tree
     ) as writer:
         for entry, error in writer.write(chain(first, files)):
             if isinstance(error, KeyNotAFile):
@@ -122,6 +122,15 @@ def get_directory(
     return tuple(unwritten)
 
 
+def _create(directory: Path) -> Directory:
+    """Create *directory*, which is allowed to be a link to a folder, unless it exists; open it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return open_directory(directory)
+    except OSError as error:
+        raise FolderUnavailable(os.fspath(directory), error) from error
+
+
 class FolderWriter:
     """Writes entries below *directory*, several at a time. A context manager, as it owns threads.
 
@@ -131,14 +140,14 @@ class FolderWriter:
 
     def __init__(
         self,
-        directory: Path,
+        directory: Directory,
         copy: Copy,
         *,
         tree: Tree | None = None,
         new: bool = False,
         mode: int | None = None,
     ) -> None:
-        """Create *directory*, which is allowed to be a link to a folder, unless it exists.
+        """Prepare to write below *directory*.
 
         *tree* is where a file and a folder of one name are looked for. In a *new* directory a file
         is created under its own name, else it replaces an existing one atomically. *mode* is the
@@ -149,13 +158,8 @@ class FolderWriter:
         self._tree = tree
         self._new = new
         self._mode = mode
-        self._longest = PATH_LIMIT - 1 - len(os.fsencode(directory.absolute()))
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise FolderUnavailable(os.fspath(directory), error) from error
-        self._open = [("", Descriptor(fd))]
+        self._longest = PATH_LIMIT - 1 - len(os.fsencode(os.path.abspath(directory.path)))
+        self._open = [("", directory)]
         """The names of the folders down to the current one. Pending files keep others open."""
         self._pool = ThreadPoolExecutor(WRITERS)
 
@@ -202,12 +206,11 @@ class FolderWriter:
             return self._not_a_file(path, entry, error)
 
     def _write_file(
-        self, folder: Descriptor, name: str, path: str, entry: Entry
+        self, folder: Directory, name: str, path: str, entry: Entry
     ) -> KeyNotAFile | Damaged | None:
         temporary = name if self._new else TEMPORARY + secrets.token_hex(8)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(temporary, flags, 0o666, dir_fd=folder.fd)
+            fd = folder.create(temporary, 0o666)
             try:
                 try:
                     self._copy(entry, fd)
@@ -230,7 +233,7 @@ class FolderWriter:
             return self._not_a_file(path, entry, error)
         return None
 
-    def _folder(self, parts: list[str]) -> Descriptor:
+    def _folder(self, parts: list[str]) -> Directory:
         """Open the folder, creating missing ones. Folders shared with the last path stay open."""
         shared = 0
         for (name, _), part in zip(self._open[1:], parts, strict=False):
@@ -239,16 +242,15 @@ class FolderWriter:
             shared += 1
         del self._open[shared + 1 :]
         for part in parts[shared:]:
-            parent = self._open[-1][1].fd
+            parent = self._open[-1][1]
             with contextlib.suppress(FileExistsError):
-                os.mkdir(part, dir_fd=parent)
-            fd = os.open(part, OPEN_FOLDER, dir_fd=parent)
-            self._open.append((part, Descriptor(fd)))
+                os.mkdir(part, dir_fd=parent.fd)
+            self._open.append((part, parent.directory(part)))
         return self._open[-1][1]
 
     def _not_a_file(self, path: str, entry: Entry, error: OSError) -> KeyNotAFile:
         if error.errno not in IN_THE_WAY:
-            raise FolderUnavailable(f"{self._directory}/{path}", error) from error
+            raise FolderUnavailable(f"{self._directory.path}/{path}", error) from error
         return KeyNotAFile(entry.key, IN_THE_WAY[error.errno])
 
 

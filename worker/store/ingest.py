@@ -13,6 +13,7 @@ from typing import Protocol
 
 import attrs
 
+from worker.directories import Directory, open_parent
 from worker.errors import Invalid
 from worker.model import Entry, Extent
 from worker.store.blobs import BlobReader, Stage
@@ -30,6 +31,7 @@ TRUST_MARGIN = 2.0
 READS = 3
 # A parent folder may have become a file, and a file server may have lost the file.
 VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+REPLACED = "it was replaced while it was read"
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 FOLDER_TYPE = {"content-type": "application/x-directory"}
 # A compressed file has the type of its compression. As `text/csv` with the content encoding gzip,
@@ -61,7 +63,36 @@ class Found:
 
     key: str
     path: str
+    """For messages: the file is opened in *directory*, by *name*."""
+    directory: Directory
+    name: str = attrs.field(
+        default=attrs.Factory(lambda found: os.path.basename(found.path), takes_self=True)
+    )
     is_link: bool = False
+
+    @classmethod
+    def at(cls, key: str, path: str) -> "Found":
+        """Find the file that *path*, which may be a link, leads to; raises OSError."""
+        return cls(key, path, *open_parent(os.path.realpath(path)))
+
+    def open(self) -> int:
+        """Return a descriptor of the file for reading; raises NotAFile."""
+        try:
+            fd = self.directory.open(self.name)
+        except OSError as error:
+            raise NotAFile(replaced_or(self.path, error)) from error
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(fd)
+            raise NotAFile(Problem(self.path, not_a_file(mode)))
+        return fd
+
+    def status(self) -> os.stat_result:
+        """Return the status of the file, or of the link; raises NotAFile."""
+        try:
+            return self.directory.status(self.name)
+        except OSError as error:
+            raise NotAFile(Problem.of(self.path, error)) from error
 
 
 FileVersion = tuple[int, int, int, int, int]
@@ -102,6 +133,13 @@ class Problem:
         denied = isinstance(error, PermissionError)
         kind = ProblemKind.UNREADABLE if denied else ProblemKind.UNAVAILABLE
         return cls(path, error.strerror or str(error), kind)
+
+
+def replaced_or(path: str, error: OSError) -> Problem:
+    """Return the problem of *path*, which has existed before and was opened without links."""
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return Problem(path, REPLACED, ProblemKind.CHANGED)
+    return Problem.of(path, error)
 
 
 class NotAFile(Invalid):
@@ -148,11 +186,11 @@ class Ingester:
         """
         if found.key.endswith("/"):
             return known if known is not None and known.size == 0 else _folder(found.key)
-        if trust_mtime and known is not None and _is_older(found.path, known):
+        if trust_mtime and known is not None and _is_older(found.status(), known):
             return known
         # Taken before the first read, so that a later write makes the file newer than its entry.
         started = _now_ms()
-        fd = _open(found.path)
+        fd = found.open()
         try:
             if known is not None and os.fstat(fd).st_size == known.size:
                 if self._is_same(fd, known):
@@ -250,34 +288,17 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _is_older(path: str, known: Entry) -> bool:
-    """Return whether the file has the size of *known* and was last changed before its ingest.
+def _is_older(found: os.stat_result, known: Entry) -> bool:
+    """Return whether a file has the size of *known* and was last changed before its ingest.
 
     The kernel sets the ctime at each change and rename, and no system call can set it back.
     """
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise NotAFile(Problem.of(path, error)) from error
     changed = max(found.st_mtime, found.st_ctime)
     return (
         stat.S_ISREG(found.st_mode)
         and found.st_size == known.size
         and changed < known.modified / 1000 - TRUST_MARGIN
     )
-
-
-def _open(path: str) -> int:
-    try:
-        # O_NONBLOCK: to open a pipe that has replaced the file would block until a writer opens it.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        raise NotAFile(Problem.of(path, error)) from error
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(fd)
-        raise NotAFile(Problem(path, not_a_file(mode)))
-    return fd
 
 
 def _read_fully(read: Read, size: int) -> bytes:

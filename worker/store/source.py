@@ -4,15 +4,14 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from operator import itemgetter
-from pathlib import Path
 
+from worker.directories import Directory
 from worker.errors import Conflict, Invalid, NotFound, Unavailable, WorkerError
-from worker.store.ingest import Found, Problem, ProblemKind, not_a_file
+from worker.store.ingest import Found, Problem, ProblemKind, not_a_file, replaced_or
 from worker.text import join_first
 
 KEY_LIMIT = 1024
 """The longest key in bytes, as in S3."""
-REPLACED = "it was replaced while it was read"
 
 
 class SourceMissing(NotFound):
@@ -74,100 +73,79 @@ def cannot_import(problems: Collection[Problem]) -> CannotImport:
     return error(tuple(problems))
 
 
-def walk(
-    folder: str | os.PathLike[str], prefix: str = "", *, in_place: bool = False
-) -> Iterator[Found | Problem]:
-    """Yield everything below *folder* lazily in the order of keys, which start with *prefix*.
+def walk(directory: Directory, prefix: str = "") -> Iterator[Found | Problem]:
+    """Yield everything below *directory* lazily in the order of keys, which start with *prefix*.
 
     An empty folder is found as a key that ends in ``/``. Links are found as links and not followed.
     Names that are not UTF-8, keys over ``KEY_LIMIT``, pipes, sockets, devices and folders that
-    cannot be read are problems. With *in_place*, so is a folder that is not where it was found: a
-    program may have replaced it by a link. *folder* is a real path then.
+    cannot be read are problems. What is found must be opened before the next one is asked for.
     """
-    folder = os.fspath(folder)
     try:
-        children = _children(folder, in_place=in_place)
+        children = _in_order_of_keys(directory)
     except OSError as error:
-        yield Problem.of(folder, error)
-        return
-    if children is None:
-        yield Problem(folder, REPLACED, ProblemKind.CHANGED)
+        yield Problem.of(directory.path, error)
         return
     if not children and prefix:
-        yield Found(prefix, folder)
+        yield Found(prefix, directory.path, directory)
     for name, mode in children:
-        key, path = prefix + name, os.path.join(folder, name.removesuffix("/"))
+        key, path = prefix + name, os.path.join(directory.path, name.removesuffix("/"))
         if fault := fault_of(key):
             yield Problem(path, f"its key is {fault}")
         elif isinstance(mode, OSError):
             yield Problem.of(path, mode)
         elif stat.S_ISDIR(mode):
-            yield from walk(path, key, in_place=in_place)
+            try:
+                below = directory.directory(name.removesuffix("/"))
+            except OSError as error:
+                yield replaced_or(path, error)
+            else:
+                yield from walk(below, key)
         elif stat.S_ISLNK(mode):
-            yield Found(key, path, is_link=True)
+            yield Found(key, path, directory, is_link=True)
         elif stat.S_ISREG(mode):
-            yield Found(key, path)
+            yield Found(key, path, directory)
         else:
             yield Problem(path, not_a_file(mode))
 
 
-def is_in_place(fd: int, path: str) -> bool:
-    """Whether the open file or folder is at the real *path*, and was not opened through a link."""
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}") == path
-    except OSError:
-        return True  # The operating system has no such links.
-
-
-def _children(folder: str, *, in_place: bool) -> list[tuple[str, int | OSError]] | None:
-    """Return the names in a folder with their modes or errors; None if it is not in place.
+def _in_order_of_keys(directory: Directory) -> list[tuple[str, int | OSError]]:
+    """Return the names in a directory with their types or errors.
 
     The name of a folder ends in a slash, so that it sorts as the keys below it do.
     """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if in_place and not is_in_place(fd, folder):
-            return None
-        with os.scandir(fd) as entries:
-            found = [(entry.name, _mode(entry)) for entry in entries]
-    finally:
-        os.close(fd)
     return sorted(
         (
             (f"{name}/" if isinstance(mode, int) and stat.S_ISDIR(mode) else name, mode)
-            for name, mode in found
+            for name, mode in directory.children()
         ),
         key=itemgetter(0),
     )
 
 
-def _mode(entry: os.DirEntry[str]) -> int | OSError:
-    """Return the type of an entry as in ``st_mode``, mostly without a system call."""
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            return stat.S_IFDIR
-        if entry.is_symlink():
-            return stat.S_IFLNK
-        if entry.is_file(follow_symlinks=False):
-            return stat.S_IFREG
-        return entry.stat(follow_symlinks=False).st_mode
-    except OSError as error:
-        return error
-
-
-def files_below(directory: Path, prefix: str) -> Iterator[Found | Problem]:
+def files_below(directory: Directory, prefix: str) -> Iterator[Found | Problem]:
     """Yield the files below *directory*; links to files inside it are files, others problems."""
-    # The directory itself is allowed to be a link.
-    inside = os.path.join(os.path.realpath(directory), "")
+    inside = os.path.join(os.path.realpath(directory.path), "")
     for found in walk(directory, prefix):
         if isinstance(found, Found) and found.is_link:
-            target = os.path.realpath(found.path)
-            if fault := _fault_of_link(target, inside):
-                yield Problem(
-                    found.path, f"it is a link to {fault}: replace it by a copy, or remove it"
-                )
-                continue
-        yield found
+            yield _linked(found, directory, inside)
+        else:
+            yield found
+
+
+def _linked(link: Found, directory: Directory, inside: str) -> Found | Problem:
+    """Return the file that *link* leads to, which must be in *directory*, whose path is *inside*.
+
+    It is looked up by its path first, and then from *directory* without links: if a program has
+    replaced a part of the path meanwhile, nothing outside is opened.
+    """
+    target = os.path.realpath(link.path)
+    if fault := _fault_of_link(target, inside):
+        return Problem(link.path, f"it is a link to {fault}: replace it by a copy, or remove it")
+    *folders, name = target.removeprefix(inside).split("/")
+    try:
+        return Found(link.key, link.path, directory.descend(folders), name)
+    except OSError as error:
+        return replaced_or(link.path, error)
 
 
 def _fault_of_link(target: str, inside: str) -> str | None:

@@ -6,8 +6,9 @@ outrun by a change of the link. So a process of this module gives up the agent's
 files that the agent names, and passes their descriptors back. It accepts regular files only, and
 opens nothing else: to open a device or a pipe can have effects or block.
 
-The process runs under ``python -I -S`` and imports next to nothing. Agent and process exchange
-messages over the socket whose file descriptor is the first argument:
+The process runs under ``python -I -S`` and imports next to nothing. Its arguments are the file
+descriptors of a socket and of the output folder, and the rights to take. Agent and process exchange
+messages over the socket:
 
     agent to process
         a path, ended by a NUL byte     open it; relative paths start at the output folder
@@ -28,9 +29,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from worker.directories import READING, Directory
 from worker.errors import CommandFailed, Unavailable
 from worker.supervisor.isolated import isolated_python
 from worker.system import keep_private, set_parent_death_signal
@@ -47,7 +48,6 @@ OPEN_TIMEOUT = 300.0
 EXIT_TIMEOUT = 5.0
 """Seconds for a killed process to exit; then it is left to the kernel."""
 
-READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 LOCATING = getattr(os, "O_PATH", 0)
 """Finds a file without opening it; Linux only."""
 OPENAT2 = 437
@@ -105,7 +105,11 @@ class FileReader:
     """
 
     def __init__(
-        self, folder: Path, identity: "Identity | None", *, check: Callable[[], None] = lambda: None
+        self,
+        folder: Directory,
+        identity: "Identity | None",
+        *,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Resolve relative paths at *folder*; *identity* is None for the agent's own user.
 
@@ -159,13 +163,13 @@ class FileReader:
             number = str(theirs.fileno())
             # Descriptors 0 to 2 of the agent could be files that the user cannot reach by a path.
             self._process = subprocess.Popen(
-                [*PROCESS, number, json.dumps(rights)],
+                [*PROCESS, number, str(self._folder.fd), json.dumps(rights)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), self._folder.fd),
                 start_new_session=True,
-                cwd=self._folder,
+                cwd="/",
                 env={},
             )
         return self._channel
@@ -196,7 +200,11 @@ def main() -> None:
     """Open files for the agent at the other end of the socket, until it closes it."""
     with socket.socket(fileno=int(sys.argv[1])) as agent:
         file_systems = FileSystems(os.geteuid())
-        if (rights := json.loads(sys.argv[2])) is not None:
+        # The user may not be able to reach the folder by its path.
+        folder = int(sys.argv[2])
+        os.fchdir(folder)
+        os.close(folder)
+        if (rights := json.loads(sys.argv[3])) is not None:
             uid, gid, groups = rights
             os.setgroups(groups)
             os.setresgid(gid, gid, gid)
