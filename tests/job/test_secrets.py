@@ -92,7 +92,7 @@ def test_secret_files_are_below_their_root(tmp_path, path):
 )
 def test_each_secret_has_a_path_of_its_own(tmp_path, first, second):
     """The message names the path and the remedy."""
-    files = [SecretFile(*each, b"v") for each in (first, second)]
+    files = [SecretFile(path, name, b"v") for path, name in (first, second)]
 
     with pytest.raises(SecretFileConflict, match=f"{second[0]}/{second[1]}: .*mountPath"):
         write_secrets(files, open_directory(tmp_path), owner=None)
