@@ -14,6 +14,7 @@ from worker.model import (
     NAME,
     NAME_EXPECTED,
 )
+from worker.spec.image import IMAGE, IMAGE_EXPECTED
 from worker.spec.pipeline import DEFAULT_DATUM_TRIES, REPROCESS_SPECS
 from worker.spec.schema import (
     Anything,
@@ -86,7 +87,11 @@ SECRET = Object(
 )
 TRANSFORM = Object(
     (
-        Field("image", FREE_TEXT, "container image of the command"),
+        Field(
+            "image",
+            String(f"(?:{IMAGE})?", IMAGE_EXPECTED, empty=True),
+            "container image of the command",
+        ),
         Field(
             "cmd",
             Array(
