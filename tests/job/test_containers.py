@@ -140,7 +140,7 @@ async def test_links_of_a_container_lead_to_its_own_files_and_are_not_followed(
     """Only those to inputs are, whose files the worker has; the path is in the error."""
     scripted_engine(
         tmp_path / "bin",
-        f"out={tmp_path}/pfs/out; "
+        f"out={tmp_path}/pfs/private/pfs/out; "
         'case $1 in ps|rm|create) ;; image) echo \'[{"Id": "1"}]\';; '
         "start) ln -s /pfs/in/a $out/a; ln -s /etc/passwd $out/b;; container) echo "
         '\'[{"State": {"StartedAt": "2026-11-22T20:53:46Z", "ExitCode": 0}}]\';; esac',

@@ -12,16 +12,16 @@ from worker.supervisor.container import (
     create_arguments,
     needs_passwd,
     resolve_container_user,
-    split_environment,
 )
 from worker.supervisor.engine_output import Image
 from worker.supervisor.mounts import Mount
-from worker.supervisor.tree import NotStarted
 from worker.supervisor.users import Identity
 
 IMAGE = Image("debian", "4bfd", "sha256:4bfd")
 NAME = ("create", "--name=n")
-ALWAYS = ("--pull=never", "--init", "--log-driver=none", "--interactive")
+ALWAYS = ("--pull=never", "--init", "--log-driver=none", "--no-healthcheck", "--interactive")
+ENV = "--env-file=/dev/stdin"
+COMMAND = ("--entrypoint=", "--", "4bfd")
 
 
 def a_container(**changes) -> Container:
@@ -34,12 +34,10 @@ def a_container(**changes) -> Container:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        pytest.param(
-            {}, (*NAME, *ALWAYS, "--network=host", "--entrypoint=sh", "4bfd"), id="minimal"
-        ),
+        pytest.param({}, (*NAME, *ALWAYS, "--network=host", ENV, *COMMAND, "sh"), id="minimal"),
         pytest.param(
             {"argv": ("sh", "-c", "exit 1")},
-            (*NAME, *ALWAYS, "--network=host", "--entrypoint=sh", "4bfd", "-c", "exit 1"),
+            (*NAME, *ALWAYS, "--network=host", ENV, *COMMAND, "sh", "-c", "exit 1"),
             id="the command replaces the image's entrypoint, as in Pachyderm",
         ),
         pytest.param(
@@ -51,8 +49,9 @@ def a_container(**changes) -> Container:
                 "--network=host",
                 "--user=7:8",
                 "--workdir=/w",
-                "--entrypoint=sh",
-                "4bfd",
+                ENV,
+                *COMMAND,
+                "sh",
             ),
             id="labels, user and working directory",
         ),
@@ -64,33 +63,33 @@ def a_container(**changes) -> Container:
                 "--tty",
                 "--network=host",
                 "--mount=type=bind,source=/a,target=/pfs,ro",
-                "--entrypoint=sh",
-                "4bfd",
+                ENV,
+                *COMMAND,
+                "sh",
             ),
             id="mount and terminal",
         ),
         pytest.param(
-            {"env_file": Path("/s/e"), "inherited": ("KEY",), "options": ("--memory=1g",)},
+            {"options": ("--memory=1g",)},
             (
                 *NAME,
                 *ALWAYS,
                 "--network=host",
-                "--env-file=/s/e",
-                "--env=KEY",
+                ENV,
                 "--memory=1g",
-                "--entrypoint=sh",
-                "4bfd",
+                *COMMAND,
+                "sh",
             ),
-            id="variables without values, and options of the configuration",
+            id="options of the configuration follow the worker's own",
         ),
         pytest.param(
             {"options": ("--network=bridge",)},
-            (*NAME, *ALWAYS, "--network=bridge", "--entrypoint=sh", "4bfd"),
+            (*NAME, *ALWAYS, ENV, "--network=bridge", *COMMAND, "sh"),
             id="a configured network replaces the default",
         ),
         pytest.param(
             {"options": ("--net", "bridge")},
-            (*NAME, *ALWAYS, "--net", "bridge", "--entrypoint=sh", "4bfd"),
+            (*NAME, *ALWAYS, ENV, "--net", "bridge", *COMMAND, "sh"),
             id="a configured network in the short form",
         ),
     ],
@@ -110,45 +109,7 @@ def test_a_container_is_created_by_arguments_that_both_engines_accept(changes, e
     ],
 )
 def test_a_mount_is_a_row_of_csv_so_a_comma_in_a_path_adds_no_option(source, writable, expected):
-    assert expected == str(Mount(Path(source), Path("/pfs"), writable=writable))
-
-
-# --- environment ----------------------------------------------------------------------------------
-
-
-def test_variables_are_passed_in_a_file_and_not_in_the_repr():
-    found = split_environment({"A": "# 'x'  ", "EMPTY": ""}, {})
-
-    assert "A=# 'x'  \nEMPTY=\n" == found.env_file
-    assert {} == found.inherited
-    assert "'x'" not in repr(found)
-
-
-@pytest.mark.parametrize("name", ["STORE_KEY\nB", "A\rB", "#A", "", "A=B", "A B", "A\x00"])
-def test_a_name_that_is_not_one_line_of_the_file_does_not_start_the_command(name):
-    """A line without an equals sign passes the variable of the client: of the worker itself."""
-    with pytest.raises(NotStarted, match="cannot be passed to a container"):
-        split_environment({name: "x"}, {})
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param("-----BEGIN\nX", id="several lines"),
-        pytest.param("a\rb", id="a carriage return"),
-        pytest.param("x" * 65536, id="longer than the engines' buffer for a line"),
-    ],
-)
-def test_a_value_that_no_line_of_a_file_can_hold_is_passed_through_the_client(value):
-    found = split_environment({"A": "1", "KEY": value}, {"PATH": "/bin"})
-
-    assert ("A=1\n", {"KEY": value}) == (found.env_file, found.inherited)
-
-
-@pytest.mark.parametrize("name", ["PATH", "DOCKER_HOST", "LD_PRELOAD", "CONTAINERS_CONF"])
-def test_a_variable_that_would_change_the_engine_is_rejected(name):
-    with pytest.raises(NotStarted, match=f"^{name}: a value with several lines"):
-        split_environment({name: "a\nb"}, {"PATH": "/bin"})
+    assert expected == Mount(Path(source), Path("/pfs"), writable=writable).option()
 
 
 # --- users ----------------------------------------------------------------------------------------
@@ -181,6 +142,24 @@ def test_the_user_of_a_command_has_a_name_for_the_engine_and_an_owner_for_files(
 def test_a_user_that_the_image_does_not_have_is_rejected():
     with pytest.raises(UserMissing, match="'bob': the image debian has no such user"):
         resolve_container_user(User(name="bob"), IMAGE, PASSWD)
+
+
+@pytest.mark.parametrize(
+    "passwd", ["lab:x:1:z:::\n", "lab:x:-1:1:::\n", f"lab:x:{2**32 - 1}:1:::\n"]
+)
+def test_an_entry_of_an_image_s_passwd_without_valid_ids_is_ignored(passwd):
+    """chown would fail, or leave the owner unchanged."""
+    assert ContainerUser("", None) == resolve_container_user(
+        None, Image("i", "1", "d", "lab"), passwd
+    )
+
+
+@pytest.mark.parametrize("user", ["²", "٣", "99999999999", f"{2**32 - 1}:1", "-1", "--privileged"])
+def test_a_user_of_an_image_that_is_no_uid_owns_no_files(user):
+    """The engine reports it, when it starts the command."""
+    assert ContainerUser("", None) == resolve_container_user(
+        None, Image("i", "1", "d", user), PASSWD
+    )
 
 
 @pytest.mark.parametrize(

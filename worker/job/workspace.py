@@ -16,7 +16,11 @@ from worker.job.commands import CommandRunner
 from worker.job.datum_files import DatumFiles
 from worker.job.datums import DatumProcessor
 from worker.job.env_file import EnvFile
-from worker.job.environment import PASSED_TO_CONTAINERS, EnvironmentTemplate
+from worker.job.environment import (
+    PASSED_TO_CONTAINERS,
+    EnvironmentTemplate,
+    passed_variables,
+)
 from worker.job.paths import PFS, SECRETS, CommandPaths, command_paths
 from worker.job.plan import Plan
 from worker.job.publish import Output
@@ -27,11 +31,13 @@ from worker.job.secrets import Secrets, find_secrets, secret_values, write_secre
 from worker.model import OUT
 from worker.redaction import Redactor, hide
 from worker.supervisor.command import CommandSignals
-from worker.supervisor.engine import PreparedImage, find_engine, prepare_image
+from worker.supervisor.engine import CLIENT_VARIABLES, PreparedImage, find_engine, prepare_image
 from worker.supervisor.mounts import Mount
 from worker.supervisor.runtime import ContainerRuntime
 from worker.supervisor.users import Identity, resolve_user
 
+PRIVATE = "private"
+"""The folder below ``pfs_root`` that keeps other users of this machine from a container's files."""
 CONTAINER_REPORT = Path("/run/worker/report")
 CONTAINER_TRUST_STORE = Path("/run/worker/ca.pem")
 """Paths of the report pipe and the trust store in a container."""
@@ -63,7 +69,11 @@ async def open_processor(
     if config.runtime != "process":
         with record.step("image"):
             engine = await prepare_image(
-                find_engine(config.runtime, config.engine_arguments, base),
+                find_engine(
+                    config.runtime,
+                    config.engine_arguments,
+                    passed_variables(base, allowed=CLIENT_VARIABLES),
+                ),
                 spec.transform.image,
                 spec.transform.user,
                 job=plan.job,
@@ -97,8 +107,7 @@ async def open_processor(
         folders = {file.below for file in job_secrets.files}
         opened = command_paths(config, spec, scratch, folders, private=private_mounts)
     else:
-        chosen = config.pfs_root if spec.has_files else None
-        opened = _container_paths(chosen or scratch / "pfs")
+        opened = _container_paths(scratch / "pfs", config.pfs_root if spec.has_files else None)
     async with (
         in_thread_context(opened) as paths,
         receive_reports(report, Reports(record.reports, record.add_report, record.warn), redactor),
@@ -147,9 +156,17 @@ async def open_processor(
 
 
 @contextmanager
-def _container_paths(folder: Path) -> Iterator[CommandPaths]:
-    """Claim the folder of the file inputs, which a container shows as ``/pfs``."""
-    with claimed_root(folder) as root:
+def _container_paths(default: Path, chosen: Path | None) -> Iterator[CommandPaths]:
+    """Claim the folder of the file inputs, which a container shows as ``/pfs``.
+
+    *default* is in the scratch folder, which is private. In the folder that is *chosen* instead,
+    a private folder keeps other users from what the container leaves, such as setuid programs.
+    """
+    with claimed_root(chosen or default) as root:
+        if chosen is not None:
+            root = root / PRIVATE / PFS.name
+            root.parent.mkdir(mode=0o700)
+            root.mkdir()
         yield CommandPaths(root, PFS)
 
 
@@ -189,7 +206,6 @@ def _in_containers(
     runtime = ContainerRuntime(
         prepared=engine,
         job=commands.plan.job,
-        scratch=scratch,
         mounts=tuple(mounts),
         options=config.engine_options,
         log=commands.log,

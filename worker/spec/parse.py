@@ -9,6 +9,7 @@ from worker.spec.fields import DOCUMENT
 from worker.spec.inputs import parse_input
 from worker.spec.pipeline import (
     DEFAULT_DATUM_TRIES,
+    MAX_UID,
     REPROCESS_SPECS,
     JobSpec,
     Metadata,
@@ -18,9 +19,6 @@ from worker.spec.pipeline import (
     User,
 )
 from worker.spec.schema import Record
-
-MAX_UID = 2**32 - 2
-"""chown(2) and setresuid(2) read the highest 32-bit id as -1, "leave unchanged"."""
 
 
 def parse(text: str | bytes, *, source: str = "") -> JobSpec:

@@ -9,6 +9,8 @@ from worker.spec.document import Problem
 from worker.text import format_duration
 
 DEFAULT_DATUM_TRIES = 3
+MAX_UID = 2**32 - 2
+"""chown(2) and setresuid(2) read the highest 32-bit id as -1, "leave unchanged"."""
 REPROCESS_SPECS = ("until_success", "every_job")
 
 

@@ -1,20 +1,23 @@
-"""Specification of a command's container: image, mounts, user, environment, and engine arguments.
+"""Specification of a command's container: image, mounts, user, and engine arguments.
 
 Nothing here calls an engine; :mod:`worker.supervisor.engine` does.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
 from worker.errors import Invalid
-from worker.spec.pipeline import User
+from worker.spec.pipeline import MAX_UID, User
 from worker.supervisor.engine_output import Image
 from worker.supervisor.mounts import Mount
-from worker.supervisor.tree import NotStarted
 from worker.supervisor.users import Identity
+from worker.text import parse_integer
+
+ENV_FILE = "/dev/stdin"
+"""No path of the machine: podman reads a comma as the end of a file's name."""
 
 
 @attrs.frozen
@@ -30,9 +33,8 @@ class Container:
     """Empty for the image's own."""
     directory: Path | None = None
     """None for the image's own."""
-    env_file: Path | None = None
-    inherited: tuple[str, ...] = ()
-    """Names of variables that the engine's client reads from its own environment."""
+    mount_flags: tuple[str, ...] = ()
+    """Further flags of each mount."""
     options: tuple[str, ...] = ()
     """Options of the configuration."""
     terminal: bool = False
@@ -41,7 +43,8 @@ class Container:
 def create_arguments(container: Container) -> tuple[str, ...]:
     """Return the arguments of ``docker`` or ``podman`` that create a container.
 
-    The options of the configuration follow the worker's own and override them.
+    The environment is read from standard input. The options of the configuration follow the
+    worker's own and override them.
     """
     has_network = any(
         option.partition("=")[0] in ("--network", "--net") for option in container.options
@@ -56,71 +59,23 @@ def create_arguments(container: Container) -> tuple[str, ...]:
         "--init",
         # The worker logs the output; a second copy in the engine's log would fill the disk.
         "--log-driver=none",
+        # One of the image would run beside the command.
+        "--no-healthcheck",
         "--interactive",
         *(("--tty",) if container.terminal else ()),
         *(() if has_network else ("--network=host",)),
         *((f"--user={container.user}",) if container.user else ()),
         *((f"--workdir={container.directory}",) if container.directory else ()),
-        *(f"--mount={mount}" for mount in container.mounts),
-        *((f"--env-file={container.env_file}",) if container.env_file else ()),
-        *(f"--env={name}" for name in container.inherited),
+        *(f"--mount={mount.option(*container.mount_flags)}" for mount in container.mounts),
+        f"--env-file={ENV_FILE}",
         *container.options,
-        f"--entrypoint={container.argv[0]}",
+        # Remove the image's own: the words after the image are the command. Podman would read a
+        # program's name that is a JSON array as several words.
+        "--entrypoint=",
+        "--",
         container.image.id,
-        *container.argv[1:],
+        *container.argv,
     )
-
-
-# --- the environment ------------------------------------------------------------------------------
-
-MAX_ENV_FILE_VALUE = 60_000
-"""Characters of a value in an ``--env-file``; engines read its lines into 64 KiB buffers."""
-ENGINE_VARIABLES = (
-    "DOCKER_",
-    "CONTAINER",
-    "PODMAN_",
-    "BUILDAH_",
-    "REGISTRY_",
-    "XDG_",
-    "LD_",
-    "GO",
-)
-"""Prefixes of variables that change the behaviour of the engine's client."""
-
-
-@attrs.frozen
-class SplitEnvironment:
-    """Environment of a container, split by how it is passed without a command line."""
-
-    env_file: str = attrs.field(repr=False)
-    """The content of an ``--env-file``."""
-    inherited: Mapping[str, str] = attrs.field(repr=False)
-    """Variables that no line can hold; they go through the environment of the engine's client."""
-
-
-def split_environment(variables: Mapping[str, str], client: Mapping[str, str]) -> SplitEnvironment:
-    """Split variables by how they are passed; *client* is the environment of the engine's client.
-
-    Raises NotStarted for a variable that no line can hold and that would change the client itself,
-    and for a name that would become another line, a comment, or a variable of the client's own.
-    """
-    lines, inherited = [], {}
-    for name, value in variables.items():
-        if not name or not name.isprintable() or name.startswith("#") or {"=", " "} & set(name):
-            raise NotStarted(
-                f"{name!r}: a variable of this name cannot be passed to a container; use letters, "
-                "digits and _"
-            )
-        if not any(character in value for character in "\n\r") and len(value) < MAX_ENV_FILE_VALUE:
-            lines.append(f"{name}={value}\n")
-        elif name in client or name.startswith(ENGINE_VARIABLES):
-            raise NotStarted(
-                f"{name}: a value with several lines, or of {MAX_ENV_FILE_VALUE:,} characters or "
-                "more, cannot be passed to a container, because the engine reads this variable"
-            )
-        else:
-            inherited[name] = value
-    return SplitEnvironment("".join(lines), inherited)
 
 
 # --- users ----------------------------------------------------------------------------------------
@@ -143,7 +98,7 @@ class ContainerUser:
 def needs_passwd(wanted: User | None, image: Image) -> bool:
     """Whether the user can only be resolved by the image's passwd."""
     if wanted is None:
-        return bool(image.user) and re.fullmatch(r"\d+:\d+", image.user) is None
+        return bool(image.user) and re.fullmatch("[0-9]+:[0-9]+", image.user) is None
     return wanted.gid is None
 
 
@@ -153,24 +108,51 @@ def resolve_container_user(wanted: User | None, image: Image, passwd: str) -> Co
     A uid without a gid gets the group of its passwd entry, or else the group with the same number;
     an engine would give it root's group. Raises UserMissing for an unknown name.
     """
-    by_name = {row[0]: row for row in (line.split(":") for line in passwd.splitlines()) if row[6:]}
-    by_uid = {row[2]: row for row in reversed(by_name.values())}
+    accounts = list(_accounts(passwd))
     if wanted is not None and wanted.uid is not None:
-        uid = str(wanted.uid)
         gid = wanted.gid
         if gid is None:
-            gid = int(by_uid[uid][3]) if uid in by_uid else wanted.uid
-        return ContainerUser(f"{uid}:{gid}", _identity(wanted.uid, gid))
+            same = (each.gid for each in accounts if each.uid == wanted.uid)
+            gid = next(same, wanted.uid)
+        return ContainerUser(f"{wanted.uid}:{gid}", _identity(wanted.uid, gid))
     name, _, group = (image.user if wanted is None else str(wanted)).partition(":")
     option = "" if wanted is None else name
-    if (row := by_name.get(name) or by_uid.get(name)) is not None:
-        gid = int(group) if group.isdigit() else int(row[3])
-        return ContainerUser(option, _identity(int(row[2]), gid))
-    if name.isdigit():
-        return ContainerUser(option, _identity(int(name), int(group) if group.isdigit() else 0))
+    uid, given = _parse_id(name), _parse_id(group)
+    found = next((each for each in accounts if each.name == name), None) or next(
+        (each for each in accounts if each.uid == uid), None
+    )
+    if found is not None:
+        return ContainerUser(option, _identity(found.uid, found.gid if given is None else given))
+    if uid is not None:
+        return ContainerUser(option, _identity(uid, given or 0))
     if name and wanted is not None:
         raise UserMissing(f"transform.user {name!r}: the image {image.name} has no such user")
     return ContainerUser(option, None)
+
+
+@attrs.frozen
+class _Account:
+    """An entry of passwd(5)."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def _accounts(passwd: str) -> Iterator[_Account]:
+    """Yield the valid entries of an image's passwd; its author may have written anything."""
+    for line in passwd.splitlines():
+        row = line.split(":")
+        if len(row) < 7 or not row[0]:
+            continue
+        uid, gid = _parse_id(row[2]), _parse_id(row[3])
+        if uid is not None and gid is not None:
+            yield _Account(row[0], uid, gid)
+
+
+def _parse_id(text: str) -> int | None:
+    number = parse_integer(text, digits=10)
+    return number if number is not None and number <= MAX_UID else None
 
 
 def _identity(uid: int, gid: int) -> Identity | None:

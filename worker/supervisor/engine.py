@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from tarfile import TarError
@@ -15,6 +16,7 @@ import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from worker.concurrency import open_plain_nursery
 from worker.spec.pipeline import User
 from worker.supervisor import procfs
 from worker.supervisor.container import ContainerUser, needs_passwd, resolve_container_user
@@ -27,6 +29,7 @@ from worker.supervisor.engine_output import (
     EngineMissing,
     Image,
     ImageMissing,
+    TooMuchOutput,
     classify_error,
     is_abandoned,
     last_line,
@@ -35,6 +38,49 @@ from worker.supervisor.engine_output import (
 )
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+REMOVE = ("rm", "--force", "--volumes", "--")
+"""The words before the name of a container that remove it, also while it runs."""
+MAX_OUTPUT = 16 << 20
+"""Bytes that a call of the engine may print: an image determines the size of its description."""
+MAX_PASSWD = 1 << 20
+"""Bytes of the archive with an image's passwd."""
+CLIENT_VARIABLES = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "TERM",
+    "TMPDIR",
+    "XDG_*",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSH_AUTH_SOCK",
+    "DOCKER_*",
+    "CONTAINER_*",
+    "CONTAINERS_*",
+    "_CONTAINERS_*",
+    "PODMAN_*",
+    "STORAGE_DRIVER",
+    "STORAGE_OPTS",
+    "REGISTRY_AUTH_FILE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+)
+"""Variables of the agent that the engine's client gets, as names or patterns.
+
+An allow-list, because the agent's environment also contains its credentials for the store, and the
+client and what it starts stay visible to other programs while a container runs.
+"""
 
 
 @attrs.frozen
@@ -64,23 +110,49 @@ class Engine:
         """Return the command line for one of the engine's commands."""
         return (self.program, *self.arguments, *arguments)
 
-    async def call(self, *arguments: str, more: Mapping[str, str] | None = None) -> EngineResult:
-        """Run one of the engine's commands, with *more* variables, and return its result.
+    @property
+    def mount_flags(self) -> tuple[str, ...]:
+        """The flags of a bind mount that no program in it has a setuid bit, and no file a device.
 
-        Raises EngineMissing if the program cannot be executed.
+        Docker has no option for them.
         """
-        try:
-            found = await trio.run_process(
-                list(self.command_line(*arguments)),
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                env={**self.environment, **(more or {})},
-            )
-        except OSError as error:
-            raise EngineMissing(f"{self.program}: {error.strerror}") from error
-        return EngineResult(found.returncode, found.stdout, found.stderr.decode("utf-8", "replace"))
+        return ("nosuid", "nodev") if Path(self.program).name == "podman" else ()
+
+    async def call(
+        self, *arguments: str, stdin: bytes = b"", limit: int = MAX_OUTPUT
+    ) -> EngineResult:
+        """Run one of the engine's commands and return its result.
+
+        Raises EngineMissing if the program cannot be executed, and TooMuchOutput if it prints more
+        than *limit* bytes.
+        """
+        async with open_plain_nursery() as nursery:
+            try:
+                process = await nursery.start(
+                    partial(
+                        trio.run_process,
+                        list(self.command_line(*arguments)),
+                        stdin=stdin,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        check=False,
+                        env=self.environment,
+                    )
+                )
+            except OSError as error:
+                raise EngineMissing(f"{self.program}: {error.strerror}") from error
+            out, err = bytearray(), bytearray()
+            async with open_plain_nursery() as readers:
+                for stream, found in ((process.stdout, out), (process.stderr, err)):
+                    readers.start_soon(_read, stream, found, limit, arguments[0])
+        return EngineResult(process.returncode, bytes(out), err.decode("utf-8", "replace"))
+
+
+async def _read(stream: trio.abc.ReceiveStream, found: bytearray, limit: int, call: str) -> None:
+    async for data in stream:
+        found += data
+        if len(found) > limit:
+            raise TooMuchOutput(f"the engine printed more than {limit:,} bytes for {call!r}")
 
 
 @attrs.frozen
@@ -125,15 +197,15 @@ async def find_image(engine: Engine, name: str, log: FilteringBoundLogger) -> Im
         raise ImageMissing(
             "transform.image: found none; a job needs an image to run in a container"
         )
-    result = await engine.call("image", "inspect", name)
+    result = await engine.call("image", "inspect", "--", name)
     if result.code:
         log.info("image.pulling", image=name)
-        pulled = await engine.call("pull", "--quiet", name)
+        pulled = await engine.call("pull", "--quiet", "--", name)
         if pulled.code:
             raise classify_error(
                 PULL_ERRORS, pulled.err, f"transform.image {name}: it cannot be pulled"
             )
-        result = await engine.call("image", "inspect", name)
+        result = await engine.call("image", "inspect", "--", name)
     if result.code:
         raise EngineFailed(f"image {name}: {last_line(result.err)}")
     return parse_image(name, result.text)
@@ -145,20 +217,20 @@ async def find_user(engine: Engine, user: User | None, image: Image) -> Containe
     if needs_passwd(user, image):
         # A container that is never started shows the image's files and needs no program in it.
         created = await engine.call(
-            "create", "--pull=never", "--network=none", "--entrypoint=/", image.id
+            "create", "--pull=never", "--network=none", "--entrypoint=/", "--", image.id
         )
         if created.code:
             raise EngineFailed(f"image {image.name}: {last_line(created.err)}")
         container = created.text.strip()
         try:
-            archive = (await engine.call("cp", f"{container}:/etc/passwd", "-")).out
-            passwd = _read_single_file(archive)
+            found = await engine.call("cp", "--", f"{container}:/etc/passwd", "-", limit=MAX_PASSWD)
+            passwd = _read_single_file(found.out)
         finally:
             with trio.CancelScope(shield=True):
-                await engine.call("rm", "--force", container)
-    found = resolve_container_user(user, image, passwd)
+                await engine.call(*REMOVE, container)
+    resolved = resolve_container_user(user, image, passwd)
     # A rootless engine maps uids, so the same number is another user there.
-    return found if os.geteuid() == 0 else attrs.evolve(found, identity=None)
+    return resolved if os.geteuid() == 0 else attrs.evolve(resolved, identity=None)
 
 
 def _read_single_file(archive: bytes) -> str:
@@ -196,9 +268,9 @@ async def remove_abandoned(engine: Engine, job: str, log: FilteringBoundLogger) 
     if not (ids := listed.text.split()):
         return
     # If one was removed meanwhile, this call fails, but still describes the others.
-    result = await engine.call("container", "inspect", *ids)
+    result = await engine.call("container", "inspect", "--", *ids)
     machine, start_times = machine_id(), procfs.start_times()
     for container in parse_containers(result.text):
         if is_abandoned(container, job=job, machine=machine, start_times=start_times):
             log.warning("container.abandoned", container=container.id[:12], job_of_it=container.job)
-            await engine.call("rm", "--force", "--volumes", container.id)
+            await engine.call(*REMOVE, container.id)

@@ -29,6 +29,10 @@ class EngineFailed(Unavailable):
     """The engine failed for a reason of its own."""
 
 
+class TooMuchOutput(Invalid):
+    """The description of an image, or its passwd, is larger than any real one."""
+
+
 class ImageMissing(Invalid):
     """The image of the job does not exist."""
 

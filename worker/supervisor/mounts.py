@@ -22,10 +22,11 @@ class Mount:
     target: Path
     writable: bool = False
 
-    def __str__(self) -> str:
-        # Engines parse the value of --mount as a row of CSV, so a path with a comma is quoted.
+    def option(self, *flags: str) -> str:
+        """Return the value of an engine's ``--mount`` for it, with further *flags* of the mount."""
+        # Engines parse the value as a row of CSV, so a path with a comma is quoted.
         text = io.StringIO()
-        row = ["type=bind", f"source={self.source}", f"target={self.target}"]
+        row = ["type=bind", f"source={self.source}", f"target={self.target}", *flags]
         csv.writer(text, lineterminator="").writerow(row if self.writable else [*row, "ro"])
         return text.getvalue()
 

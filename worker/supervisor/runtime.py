@@ -4,14 +4,12 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
 import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
-from trio.to_thread import run_sync as in_thread
 
 from worker.supervisor.cgroup import machine_oom_kills
 from worker.supervisor.command import (
@@ -20,8 +18,9 @@ from worker.supervisor.command import (
     run_command,
     run_on_terminal,
 )
-from worker.supervisor.container import Container, create_arguments, split_environment
-from worker.supervisor.engine import PreparedImage, current_agent
+from worker.supervisor.container import Container, create_arguments
+from worker.supervisor.container_env import SHELL, ContainerEnvironment, container_environment
+from worker.supervisor.engine import REMOVE, PreparedImage, current_agent
 from worker.supervisor.engine_output import (
     AGENT_LABEL,
     CREATE_ERRORS,
@@ -37,10 +36,10 @@ from worker.supervisor.engine_output import (
 from worker.supervisor.mounts import Mount
 from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted, Usage
+from worker.text import shell_line
 
 REMOVE_TIMEOUT = 30.0
 """Seconds for the engine to remove a container; on timeout, the log names the container."""
-REMOVE = ("rm", "--force", "--volumes")
 KILLED = 128 + 9
 """Exit code of a container whose command was killed by SIGKILL."""
 
@@ -100,7 +99,6 @@ class ContainerRuntime:
 
     prepared: PreparedImage
     job: str
-    scratch: Path
     mounts: tuple[Mount, ...]
     options: tuple[str, ...]
     log: FilteringBoundLogger
@@ -146,20 +144,21 @@ class ContainerRuntime:
         terminal: bool,
     ) -> CommandExit:
         engine, oom_kills = self.prepared.engine, machine_oom_kills()
-        async with self._container(command, terminal=terminal) as name:
+        environment = container_environment(command.environment)
+        async with self._container(command, environment, terminal=terminal) as name:
             client = await run_client(
                 CommandSpec(
-                    argv=engine.command_line("start", "--attach", "--interactive", name),
+                    argv=engine.command_line("start", "--attach", "--interactive", "--", name),
                     environment=engine.environment,
                     forwards_signals=True,
                     cleanup_command=engine.command_line(*REMOVE, name),
                 )
             )
-            result = await engine.call("container", "inspect", name)
+            result = await engine.call("container", "inspect", "--", name)
             if result.code:
                 raise EngineFailed(f"the command's container is gone: {last_line(result.err)}")
             state = parse_state(result.text)
-        _check_started(state, last_errors(), command)
+        _check_started(state, last_errors(), command, environment)
         killed = state.out_of_memory or (
             # Podman may miss a memory kill. The counter covers the whole machine, so it counts
             # only for a command that got SIGKILL, and that the worker did not kill.
@@ -168,33 +167,26 @@ class ContainerRuntime:
         return CommandExit(state.code, None, out_of_memory=client.out_of_memory or killed)
 
     @asynccontextmanager
-    async def _container(self, command: CommandSpec, *, terminal: bool) -> AsyncIterator[str]:
+    async def _container(
+        self, command: CommandSpec, environment: ContainerEnvironment, *, terminal: bool
+    ) -> AsyncIterator[str]:
         """Create a container, yield its name, and remove it on every path."""
         engine, image = self.prepared.engine, self.prepared.image
         name = f"worker-{self.job[:12]}-{uuid4().hex[:8]}"
-        environment = split_environment(command.environment, engine.environment)
-        env_file = self.scratch / f"{name}.env"
         container = Container(
             name=name,
             image=image,
-            argv=command.argv,
+            argv=(*environment.shell, *command.argv),
             labels={JOB_LABEL: self.job, AGENT_LABEL: str(current_agent())},
             mounts=self.mounts,
+            mount_flags=engine.mount_flags,
             user=self.prepared.user.user,
             directory=command.directory,
-            env_file=env_file,
-            inherited=tuple(environment.inherited),
             options=self.options,
             terminal=terminal,
         )
         try:
-            await in_thread(_write_private, env_file, environment.env_file)
-            try:
-                created = await engine.call(
-                    *create_arguments(container), more=environment.inherited
-                )
-            finally:
-                env_file.unlink(missing_ok=True)
+            created = await engine.call(*create_arguments(container), stdin=environment.file)
             if created.code:
                 raise classify_error(CREATE_ERRORS, created.err, f"a container of {image.name}")
             yield name
@@ -208,24 +200,26 @@ class ContainerRuntime:
             if not result.code or "no such container" in result.err.lower():
                 return
         command = self.prepared.engine.command_line(*REMOVE, name)
-        self.log.error("container.not_removed", container=name, remedy=" ".join(command))
+        self.log.error("container.not_removed", container=name, remedy=shell_line(command))
 
 
-def _check_started(state: ContainerState, errors: Sequence[str], command: CommandSpec) -> None:
+def _check_started(
+    state: ContainerState,
+    errors: Sequence[str],
+    command: CommandSpec,
+    environment: ContainerEnvironment,
+) -> None:
     """Raise the error for a command that did not start, or that still runs.
 
     *errors* are the last lines of standard error.
     """
     context = f"{command.argv[0]}: it could not be started"
+    if environment.shell:
+        names = ", ".join(environment.set_by_shell)
+        context += f" by {SHELL}, which the image needs to set {names}"
     if state.running:
         raise EngineFailed("the engine's client exited while the command was still running")
     if not state.started:
         raise classify_error(START_ERRORS, state.error or "\n".join(errors), context)
     if (reason := init_error(state.code, errors)) is not None:
         raise NotStarted(f"{context} in the image: {reason}")
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
