@@ -95,7 +95,30 @@ STORE_URL = re.compile(r"(s3|gs|az|file|memory)(:/*|//+)", re.IGNORECASE)
 """The beginning of the URL of a store, also of a mistyped one."""
 
 
+class _Secret(ValueError):
+    """The value contains credentials, so a message must not repeat it."""
+
+
+CREDENTIALS_IN_URL = re.compile(
+    r"(?:(?:s3|gs|az|memory):|(?!file:)[a-z0-9+.-]+://)/*(?:[^/]*@|.*[?#])", re.IGNORECASE | re.S
+)
+"""A URL with a user, a query or a fragment: an object store has none, but they carry credentials.
+
+The address of the store is logged, printed and recorded.
+"""
+CREDENTIALS_PLACES = (
+    "[store_options] of a configuration file, WORKER_STORE_OPTIONS, or the variable of the "
+    "service, such as AWS_SECRET_ACCESS_KEY"
+)
+"""Where credentials of the store are set."""
+
+
 def _parse_address(raw: object, base: Path) -> Address:
+    if isinstance(raw, str) and CREDENTIALS_IN_URL.match(raw):
+        raise _Secret(
+            "expected a URL without user, password and query; credentials belong in "
+            f"{CREDENTIALS_PLACES}"
+        )
     if isinstance(raw, str) and (start := STORE_URL.match(raw)):
         scheme = start[1].lower()
         if raw.startswith(f"{scheme}://"):
@@ -273,7 +296,8 @@ def load_config(
         except ValueError as error:
             invalid.add(given.name)
             # Store options may hold credentials.
-            shown = "" if given.name == "store_options" else f", found {given.raw!r}"
+            is_secret = given.name == "store_options" or isinstance(error, _Secret)
+            shown = "" if is_secret else f", found {given.raw!r}"
             problems.append(f"{given.source}: {error}{shown}")
 
     sections: dict[str, dict[str, Any]] = {"": {}, "gateway": {}, "log": {}}

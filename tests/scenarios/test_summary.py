@@ -156,16 +156,6 @@ def test_the_commands_can_be_pasted_whatever_the_document_is_called(site, name):
 
 
 @pytest.mark.usefixtures("given")
-def test_secrets_of_the_command_line_are_redacted_in_the_commands(site):
-    option = ("--store-option", "aws_secret_access_key=s3cr3t-value")
-
-    done = run(site, a_job(FAILS, datumTries=1), *option, **TEXT)
-
-    assert "aws_secret_access_key=***" in done.err
-    assert "s3cr3t-value" not in done.err
-
-
-@pytest.mark.usefixtures("given")
 @pytest.mark.parametrize("environment", [TEXT, {}], ids=["text", "json"])
 def test_a_run_that_was_interrupted_advises_no_other_try(site, environment):
     """The user has decided it; a scheduler finds the exit status."""

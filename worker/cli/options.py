@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -12,11 +12,12 @@ from click.core import ParameterSource
 
 from worker import telemetry
 from worker.config import OPTIONS
-from worker.config_sources import load_config, misspelled_variables
+from worker.config_sources import CREDENTIALS_PLACES, load_config, misspelled_variables
 from worker.redaction import hide
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec
-from worker.text import SECRET_NAME
+from worker.store.backends.options import credentials_of
+from worker.text import escape_controls
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -61,6 +62,7 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
         @functools.wraps(function)
         def call(config: Path | None, debug: bool, **arguments: Any) -> Any:
             flags = {name: arguments.pop(_parameter(name)) for name in chosen}
+            _reject_credentials(flags.get("store_options", ()))
             settings = load_config(
                 {name: value for name, value in flags.items() if value not in (None, ())},
                 os.environ,
@@ -72,11 +74,7 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
                 settings.log.level,
                 tracebacks=debug,
             )
-            hide(
-                value.encode()
-                for name, value in settings.store_options.items()
-                if SECRET_NAME.search(name)
-            )
+            hide(secret.encode() for _, secret in credentials_of(settings.store_options))
             for variable, meant in misspelled_variables(os.environ).items():
                 telemetry.logger().warning("settings.unread", variable=variable, did_you_mean=meant)
             return function(settings, **arguments)
@@ -95,6 +93,21 @@ def with_settings(*names: str, logs: bool = False) -> Callable[[Function], Calla
         )(decorated)
 
     return decorate
+
+
+def _reject_credentials(words: Iterable[str]) -> None:
+    """Raise BadParameter if one of the *words* NAME=VALUE may be a credential.
+
+    All users of a machine can read the command lines of its processes.
+    """
+    pairs = (word.partition("=") for word in words)
+    for name, _ in credentials_of({name: value for name, _, value in pairs}):
+        hide(word.partition("=")[2].encode() for word in words)
+        raise click.BadParameter(
+            f"{escape_controls(name[:64])} may be a credential, and all users of this machine can "
+            f"read a command line: replace the credential; it belongs in {CREDENTIALS_PLACES}",
+            param_hint="--store-option",
+        )
 
 
 def given_options(settings: Collection[str], *, others: bool = False) -> list[str]:

@@ -45,7 +45,6 @@ from worker.gateway.messages import (
 )
 from worker.gateway.server import Draining, serve
 from worker.redaction import hide
-from worker.system import keep_private
 
 RESPONSE_TIMEOUT = 1.0
 """Seconds for responses to be sent, in particular to writes that the deadline cut off."""
@@ -205,7 +204,6 @@ class Child:
 def main() -> NoReturn:
     """Run the parent until its agent has drained it or has exited."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_private()
     hooks.install()
     _raise_open_file_limit()
     # Children must not inherit the pipes of the agent by number, nor print into them.

@@ -18,11 +18,14 @@ import worker
 Process = subprocess.Popen[bytes]
 
 # Not "-m", which would put the current directory, the user's, first on the path. Imported modules
-# stay, so collecting garbage meanwhile would cost a tenth of the time and free nothing.
+# stay, so collecting garbage meanwhile would cost a tenth of the time and free nothing. The process
+# has the agent's environment, which other programs of the same user must not read.
 PROGRAM = """
 import gc, sys
 gc.disable()
 sys.path.append(sys.argv[1])
+from worker.system import keep_private
+keep_private()
 from worker.gateway.forkserver import main
 main()
 """

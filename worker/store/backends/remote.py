@@ -45,6 +45,7 @@ from worker.store.backends.base import (
     checked_prefix,
 )
 from worker.store.backends.chunks import ChunkSink, read_chunks
+from worker.store.backends.options import CLIENT_OPTIONS
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -52,26 +53,6 @@ if TYPE_CHECKING:
 LIST_PAGE = 1000
 # The library does not retry, as it cannot tell which requests are idempotent.
 ONCE: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
-# Options of the HTTP client, which all object stores share. The library takes them separately, and
-# panics if it finds one among the options of the store.
-CLIENT_OPTIONS = (
-    "allow_http",
-    "allow_invalid_certificates",
-    "connect_timeout",
-    "default_content_type",
-    "http1_only",
-    "http2_keep_alive_interval",
-    "http2_keep_alive_timeout",
-    "http2_keep_alive_while_idle",
-    "http2_only",
-    "pool_idle_timeout",
-    "pool_max_idle_per_host",
-    "proxy_ca_certificate",
-    "proxy_excludes",
-    "proxy_url",
-    "timeout",
-    "user_agent",
-)
 S3_ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 CAUSE_LIMIT = 300
