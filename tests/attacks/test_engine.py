@@ -371,6 +371,16 @@ def test_the_passwd_of_an_image_is_read_up_to_a_limit(site):
     assert ["rm", "--force", "--volumes", "--", "c" * 64] in [words for words, _, _ in calls(site)]
 
 
+def test_each_container_has_the_label_by_which_a_later_run_removes_it(site):
+    """Also the one that only shows the image's passwd, which is never started."""
+    done, found = run(site, user="1000")
+    created = [words for words, _, _ in found if words[0] == "create"]
+
+    assert 0 == done.status, done.err
+    assert 2 == len(created)
+    assert all(any(w.startswith("--label=worker.agent=") for w in words) for words in created)
+
+
 @pytest.mark.parametrize("user", ["²", "--privileged", "99999999999", "a\nb", "0:--x", "-1"])
 def test_the_user_of_an_image_is_not_passed_to_the_engine(site, user):
     """The engine takes it from the image; files belong to root if it is no uid."""

@@ -13,7 +13,6 @@ from worker import __version__, hooks
 from worker.cli import failures, interrupts
 from worker.errors import Cause
 from worker.gateway import launch
-from worker.system import keep_private
 
 
 class Row(NamedTuple):
@@ -240,8 +239,6 @@ def open_standard_streams() -> None:
 
 def main() -> NoReturn:
     """Run the command line of this process and exit with its status."""
-    # Every command that opens a store may have its credentials in the environment.
-    keep_private()
     open_standard_streams()
     interrupts.install()
     hooks.install()

@@ -216,9 +216,9 @@ async def find_user(engine: Engine, user: User | None, image: Image) -> Containe
     passwd = ""
     if needs_passwd(user, image):
         # A container that is never started shows the image's files and needs no program in it.
-        created = await engine.call(
-            "create", "--pull=never", "--network=none", "--entrypoint=/", "--", image.id
-        )
+        label = f"--label={AGENT_LABEL}={current_agent()}"
+        never = ("--pull=never", "--network=none", "--entrypoint=/")
+        created = await engine.call("create", label, *never, "--", image.id)
         if created.code:
             raise EngineFailed(f"image {image.name}: {last_line(created.err)}")
         container = created.text.strip()
