@@ -228,6 +228,31 @@ def test_a_value_of_the_document_is_within_one_word(site, transform):
     assert set(options) <= known
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "//", "/.", "/proc", "/proc/self", "/sys/fs", "/dev", "/dev/shm", "/etc", "/run"),
+        *("/pfs", "/pfs/", "/pfs/out", "/run/worker", "/run/worker/report"),
+    ],
+)
+def test_a_secret_does_not_cover_what_each_container_needs(site, path):
+    """Engines fail, each in its own way; status 69 would ask for another try."""
+    secrets = [{"name": "s", "key": "k", "mountPath": path}]
+    done, found = run(site, {"WORKER_SECRET_S_K": "x" * 8}, secrets=secrets)
+
+    assert (64, True) == (done.status, "transform.secrets: the mountPath /" in done.err), done.err
+    assert "create" not in [words[0] for words, _, _ in found]
+
+
+@pytest.mark.parametrize("path", ["/etc/secrets", "/run/secrets/x", "/pfs/labresults2", "/devices"])
+def test_a_secret_is_mounted_anywhere_else(site, path):
+    secrets = [{"name": "s", "key": "k", "mountPath": path}]
+    done, found = run(site, {"WORKER_SECRET_S_K": "x" * 8}, secrets=secrets)
+
+    assert 0 == done.status, done.err
+    assert any(f"target={path}," in word for word in of(found, "create")[0])
+
+
 @pytest.mark.parametrize("user", ["--privileged", "-u", "a b", "a:b", f"{MAX_UID + 1}", "root\n"])
 def test_a_user_that_is_none_is_an_error_of_the_document(site, user):
     done = run_invalid(site, user=user)

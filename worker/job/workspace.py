@@ -10,6 +10,7 @@ from trio.to_thread import run_sync as in_thread
 from worker.concurrency import in_thread_context
 from worker.config import SECRETS_ROOT, Config
 from worker.directories import open_directory, open_real_directory
+from worker.errors import Invalid
 from worker.gateway.pool import GatewayPool
 from worker.job.access import Access, gateway_plan, serve
 from worker.job.commands import CommandRunner
@@ -31,6 +32,7 @@ from worker.job.secrets import Secrets, find_secrets, secret_values, write_secre
 from worker.model import OUT
 from worker.redaction import Redactor, hide
 from worker.supervisor.command import CommandSignals
+from worker.supervisor.container import is_free
 from worker.supervisor.engine import CLIENT_VARIABLES, PreparedImage, find_engine, prepare_image
 from worker.supervisor.mounts import Mount
 from worker.supervisor.runtime import ContainerRuntime
@@ -186,11 +188,20 @@ def _in_containers(
     ]
     if not commands.plan.spec.s3_out:
         mounts.append(Mount(root / OUT, PFS / OUT, writable=True))
-    for folder in sorted({file.below for file in job_secrets.files}):
-        mounts.append(Mount(scratch / SECRETS / folder, Path("/") / folder))
     if access is not None and access.trust_store is not None:
         access, trusted = _mount_trust_stores(access)
         mounts += trusted
+    secret_mounts = [
+        Mount(scratch / SECRETS / folder, Path("/") / folder)
+        for folder in sorted({file.below for file in job_secrets.files})
+    ]
+    for mount in secret_mounts:
+        if not is_free(mount.target, mounts):
+            raise Invalid(
+                f"transform.secrets: the mountPath {mount.target} covers files that each "
+                "container needs; expected another folder, such as /var/secrets"
+            )
+    mounts += secret_mounts
     local = {
         **dict.fromkeys(VARIABLES, str(CONTAINER_REPORT)),
         "PFS_ROOT": str(PFS),

@@ -4,7 +4,7 @@ Nothing here calls an engine; :mod:`worker.supervisor.engine` does.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -75,6 +75,30 @@ def create_arguments(container: Container) -> tuple[str, ...]:
         "--",
         container.image.id,
         *container.argv,
+    )
+
+
+# --- mounts ---------------------------------------------------------------------------------------
+
+KERNEL_FOLDERS = (Path("/proc"), Path("/sys"), Path("/dev"))
+MOUNTED_BY_ENGINES = (
+    *KERNEL_FOLDERS,
+    Path("/etc/hostname"),
+    Path("/etc/hosts"),
+    Path("/etc/resolv.conf"),
+    Path("/run/.containerenv"),
+)
+"""Paths that the engines themselves mount in each container."""
+
+
+def is_free(target: Path, mounts: Iterable[Mount]) -> bool:
+    """Whether a folder can be mounted at *target*, which covers none of the *mounts*.
+
+    An engine reports the contrary as an error of its own, as if another try could succeed.
+    """
+    others = (*MOUNTED_BY_ENGINES, *(mount.target for mount in mounts))
+    return not any(other.is_relative_to(target) for other in others) and not any(
+        target.is_relative_to(folder) for folder in KERNEL_FOLDERS
     )
 
 
