@@ -125,7 +125,10 @@ class ConsoleRenderer:
         event.pop("job", None)
         if name == OUTPUT and "text" in event:
             return self._output(time, event)
-        fields = "  ".join(f"{self._paint('2', k + '=')}{_field(v)}" for k, v in event.items())
+        fields = "  ".join(
+            f"{self._paint('2', escape_controls(k, keep='') + '=')}{_field(v)}"
+            for k, v in event.items()
+        )
         head = f"{self._paint('2', time)} {self._paint(COLORS.get(level, '0'), f'{level:<7}')}"
         text = f"{head} {name:<22} {fields}".rstrip()
         if trace and self._tracebacks:

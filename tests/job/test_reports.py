@@ -4,15 +4,20 @@ import pytest
 import trio
 
 from worker.job.reports import Reports, receive_reports
-from worker.redaction import Redactor
 
 
 class Received:
     def __init__(self) -> None:
         self.kept: dict = {}
         self.messages: list = []
+        self.logged = 0
         self.warnings: list[str] = []
-        self.reports = Reports(self.kept, self.messages.append, self.warnings.append)
+        self.now = 0.0
+        self.reports = Reports(self.kept, self.receive, self.warnings.append, lambda: self.now)
+
+    def receive(self, report, *, log):
+        self.messages.append(report)
+        self.logged += log
 
 
 @pytest.mark.parametrize(
@@ -64,15 +69,15 @@ def test_the_number_of_names_is_bounded():
 
 
 async def test_reports_are_received_from_several_writers(tmp_path):
-    """Up to the last line, and redacted."""
+    """Up to the last line."""
     received = Received()
-    async with receive_reports(tmp_path / "report", received.reports, Redactor([b"hunter22"])):
+    async with receive_reports(tmp_path / "report", received.reports):
         for number in range(3):
             await trio.run_process(
                 ["sh", "-c", f"echo '{{\"progress\": {number}}}' > {tmp_path}/report"]
             )
         with (tmp_path / "report").open("w") as pipe:
-            pipe.write('{"annotation": {"key": "hunter22"}}')
+            pipe.write('{"annotation": {"key": "last"}}')
 
     assert 4 == len(received.messages)
-    assert {"key": "***"} == received.kept["annotation"]
+    assert {"key": "last"} == received.kept["annotation"]

@@ -26,6 +26,7 @@ from worker.gateway.http import ClientDisconnected, RequestBody, RequestHead, Re
 from worker.gateway.inflight import WritesInFlight
 from worker.gateway.messages import GatewayPlan
 from worker.model import OUT
+from worker.redaction import redact
 from worker.s3 import bucket_listing, canned_responses, listing, xml_responses
 from worker.s3.authentication import verify
 from worker.s3.error_codes import S3Error
@@ -321,7 +322,7 @@ def to_s3_error(error: Exception) -> S3Error:
         return S3Error(code, fields={name: getattr(error, attribute)})
     # The message of an internal error is not shown: it may contain paths of the agent.
     internal = code in ("InternalError", "ServiceUnavailable")
-    return S3Error(code, None if internal else str(error))
+    return S3Error(code, None if internal else redact(str(error)))
 
 
 def error_response(fault: S3Error, resource: str, request_id: str, host_id: str) -> Response:

@@ -64,7 +64,7 @@ class GatewayPlan:
     """If set, the gateway serves https."""
     store_options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     secrets: tuple[bytes, ...] = attrs.field(default=(), repr=False)
-    """Values that are redacted from the log: the secrets of the job."""
+    """Values that are redacted from the log: the secrets of the job and of the store."""
     gateway: GatewayConfig = attrs.field(factory=GatewayConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from worker.job.recorded import recorded
 from worker.text import escape_controls
 
 MAX_DATUMS = 1000
@@ -25,7 +26,11 @@ def shorten(text: str, limit: int) -> str:
 
 
 def _short_reason(text: str) -> str:
-    return shorten(text, MAX_REASON)
+    return shorten(recorded(text), MAX_REASON)  # Half a secret could not be redacted.
+
+
+def _recorded_paths(paths: Mapping[str, str]) -> dict[str, str]:
+    return {name: recorded(path) for name, path in paths.items()}
 
 
 @attrs.frozen
@@ -42,7 +47,7 @@ class DatumResult:
     exit_code: int | None = None
     """The exit code of the last command; None if a signal ended it or it did not start."""
     reason: str = attrs.field(default="", converter=_short_reason)
-    paths: Mapping[str, str] = attrs.field(factory=dict)
+    paths: Mapping[str, str] = attrs.field(factory=dict, converter=_recorded_paths)
     """The path of the datum in each input, by the input's name."""
 
 
@@ -72,9 +77,12 @@ class DatumCounts:
 
 def datum_name(number: int, paths: Mapping[str, str]) -> str:
     """Return the number of a datum with its paths, such as ``2 (labresults:/b.csv)``."""
-    # Escaped, since a line feed in a path would look like the reason of another datum.
+    # Escaped, since a line feed in a path would look like the reason of another datum. Redacted
+    # before it is cut.
     selected = ", ".join(
-        f"{name}:{escape_controls(path, keep='')}" for name, path in paths.items() if path != "/"
+        f"{name}:{escape_controls(recorded(path), keep='')}"
+        for name, path in paths.items()
+        if path != "/"
     )
     return f"{number} ({shorten(selected, MAX_NAME)})" if selected else str(number)
 

@@ -23,6 +23,7 @@ from worker.job.plan import Datum, Plan
 from worker.job.publish import Output
 from worker.job.result import RunRecord
 from worker.job.state import Progress
+from worker.redaction import redact
 from worker.store.checkout import KeyNotAFile
 from worker.supervisor.command import CommandExit
 from worker.supervisor.output import OutputHandler
@@ -190,7 +191,8 @@ class DatumProcessor:
     def _judge(self, exit: CommandExit, handler: OutputHandler) -> Failure | None:  # noqa: A002 - the noun of `CommandExit`
         """Return the failure that the exit of a command means; None if it succeeded."""
         for process in exit.leftovers:
-            command = self.commands.redactor.text(process.command)
+            # Command lines are cut by the supervisor, and names of processes by the kernel.
+            command = redact(process.command, is_cut=True)
             self.commands.log.warning("command.left_running", pid=process.pid, command=command)
             self.record.add_leftover(process.pid, command)
         if exit.succeeded(self.plan.spec.transform.accept_return_code):
@@ -224,7 +226,8 @@ class DatumProcessor:
         report = read_report(self.gateway.failure_report)
         if report is not None:
             part = "gateway" if report.cause is Cause.INTERNAL else f"store {files.store.url}"
-            detail = self.commands.redactor.text(report.reason)
+            # The error command gets it, which does not know the credentials of the store.
+            detail = redact(report.reason)
             reason = f"the {part} failed a request of the command: {detail}; {failure.reason}"
             return attrs.evolve(failure, cause=report.cause, reason=reason, ends_job=True)
         return failure

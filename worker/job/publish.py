@@ -15,6 +15,7 @@ from worker.buckets.index import Index
 from worker.buckets.output import OutputBucket
 from worker.errors import Denied, NotPublished, Unavailable, WorkerError
 from worker.job.plan import Plan
+from worker.job.recorded import recorded
 from worker.job.result import RunRecord
 from worker.model import OUT, Commit, CommitName
 from worker.store.blobs import BlobReader, Stage
@@ -95,11 +96,13 @@ class Output:
         return Draft(
             name=name,
             branch=plan.output,
-            inputs=tuple(each.record for each in plan.inputs),
-            job={**record.to_commit(plan), "state": state, "reason": reason},
+            inputs=tuple(
+                attrs.evolve(each.record, glob=recorded(each.record.glob)) for each in plan.inputs
+            ),
+            job={**record.to_commit(plan), "state": state, "reason": recorded(reason)},
             started=record.started,
             finished=time.time(),
-            message=reason,
+            message=recorded(reason),
         )
 
 

@@ -15,6 +15,7 @@ from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
 from worker.job.datum_results import DatumCounts, DatumResult, described, explain
 from worker.job.plan import Plan
+from worker.job.recorded import recorded, recorded_data, recorded_document, recorded_texts
 from worker.job.secrets import without_secrets
 from worker.job.state import TRANSITIONS, Event, InvalidTransition, Progress, State, Watch
 from worker.model import Commit, CommitName, InputRecord
@@ -23,13 +24,13 @@ from worker.supervisor.tree import Usage
 
 @attrs.frozen
 class Result:
-    """The result of a run."""
+    """The result of a run. Its texts have no secrets."""
 
     job: str
     """The job's id, which is also the id of its output commit."""
     state: State
     cause: Cause
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=recorded)
     """One or more sentences for people; empty after success."""
     output: CommitName | None = None
     """The output commit, if it exists."""
@@ -53,11 +54,11 @@ class Result:
     finished: float = 0.0
     times: Mapping[str, float] = attrs.field(factory=dict)
     """Seconds of each step: resolve, serve, run, drain, publish."""
-    warnings: tuple[str, ...] = ()
-    reports: Mapping[str, Any] = attrs.field(factory=dict)
+    warnings: tuple[str, ...] = attrs.field(default=(), converter=recorded_texts)
+    reports: Mapping[str, Any] = attrs.field(factory=dict, converter=recorded_data)
     """Reports of the user's code: its last progress, its metrics, its annotations."""
-    log_tail: tuple[str, ...] = ()
-    """The last lines of the command's output, redacted."""
+    log_tail: tuple[str, ...] = attrs.field(default=(), converter=recorded_texts)
+    """The last lines of the command's output."""
 
     @property
     def exit_code(self) -> int:
@@ -75,7 +76,8 @@ class Result:
             commit = getattr(self, name)
             document[name] = None if commit is None else str(commit)
         document["inputs"] = [
-            {**attrs.asdict(record), "commit": str(record.commit)} for record in self.inputs
+            {**attrs.asdict(each), "commit": str(each.commit), "glob": recorded(each.glob)}
+            for each in self.inputs
         ]
         document["exit_code"] = self.exit_code
         document["worth_a_retry"] = self.cause.retryable
@@ -172,9 +174,11 @@ class RunRecord:
                 "the log names all of them"
             )
 
-    def add_report(self, report: Mapping[str, Any]) -> None:
-        """Log a report of the user's code and announce it to observers."""
-        self.log.info("command.report", **{f"report_{name}": v for name, v in report.items()})
+    def add_report(self, report: Mapping[str, Any], *, log: bool = True) -> None:
+        """Announce a report of the user's code to observers, and *log* it."""
+        report = recorded_data(report)
+        if log:
+            self.log.info("command.report", **{f"report_{name}": v for name, v in report.items()})
         self.watch(Progress(self.state, "report", report=report))
 
     def show_unfinished(self, line: str) -> None:
@@ -203,10 +207,10 @@ class RunRecord:
             "parent": spec.parent,
             "project": spec.project,
             "pipeline": spec.pipeline,
-            "description": spec.description,
-            "spec": without_secrets(spec.document),
-            "command": list(spec.transform.cmd),
-            "image": spec.transform.image,
+            "description": recorded(spec.description),
+            "spec": recorded_document(without_secrets(spec.document)),
+            "command": recorded_document(spec.transform.cmd),
+            "image": recorded(spec.transform.image),
             "image_digest": self.image,
             "started": self.started,
             "finished": time.time(),
@@ -215,8 +219,8 @@ class RunRecord:
             "usage": attrs.asdict(self.usage),
             "datum_counts": attrs.asdict(self.datum_counts),
             "datums": [attrs.asdict(datum) for datum in described(self.datums)],
-            "reports": dict(self.reports),
-            "warnings": list(self.warnings),
+            "reports": recorded_data(self.reports),
+            "warnings": list(recorded_texts(self.warnings)),
         }
 
     def decide(

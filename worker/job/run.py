@@ -31,6 +31,7 @@ from worker.errors import (
 from worker.gateway import launch
 from worker.gateway.pool import GatewayPool, open_pool
 from worker.job.datums import DatumProcessor, Outcome
+from worker.job.hidden import hide_secrets
 from worker.job.plan import Datum, Plan, Unrunnable, make_plan, open_job_store
 from worker.job.publish import Output, open_output, retry_hint
 from worker.job.result import Result, RunRecord
@@ -193,6 +194,8 @@ async def _fetch_and_publish(
 ) -> Result:
     config = request.config
     record.enter(Event.STARTED)
+    for text in await in_thread(hide_secrets, request.spec, config, request.environment):
+        record.warn(text)
     for warning in request.spec.warnings:
         record.warn(str(warning))
     store = await in_thread(open_job_store, config, request.spec)

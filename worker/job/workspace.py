@@ -28,9 +28,9 @@ from worker.job.publish import Output
 from worker.job.reports import VARIABLES, Reports, receive_reports
 from worker.job.result import RunRecord
 from worker.job.scratch import admit, claimed_root
-from worker.job.secrets import Secrets, find_secrets, secret_values, write_secrets
+from worker.job.secrets import Secrets, find_secrets, write_secrets
 from worker.model import OUT
-from worker.redaction import Redactor, hide
+from worker.redaction import Redactor, hidden, hide
 from worker.supervisor.command import CommandSignals
 from worker.supervisor.container import is_free
 from worker.supervisor.engine import CLIENT_VARIABLES, PreparedImage, find_engine, prepare_image
@@ -65,8 +65,6 @@ async def open_processor(
     """
     spec = plan.spec
     job_secrets = await in_thread(find_secrets, spec.transform.secrets, config.secrets, base)
-    hidden = [*job_secrets.values, *secret_values(spec.transform.env)]
-    hide(hidden)
     engine = None
     if config.runtime != "process":
         with record.step("image"):
@@ -93,17 +91,16 @@ async def open_processor(
     if job_secrets.files:
         local = await in_thread(_write_secret_files, job_secrets, scratch, identity)
     served = gateway_plan(
-        config, plan, scratch=scratch, stage=output.bucket.stage.id, secrets=hidden
+        config, plan, scratch=scratch, stage=output.bucket.stage.id, secrets=hidden()
     )
     access = None
     if pool is not None:
         with record.step("serve"):
             access = await serve(pool, served)
         if config.gateway.authenticated:
-            hidden.append(access.keys.secret.encode())
-            hide(hidden)
+            hide([access.keys.secret.encode()])
         record.log.info("gateway.ready", url=access.endpoint.url)
-    redactor = Redactor(hidden)
+    redactor = Redactor(hidden())
     report = scratch / "report"
     if engine is None:
         folders = {file.below for file in job_secrets.files}
@@ -112,7 +109,7 @@ async def open_processor(
         opened = _container_paths(scratch / "pfs", config.pfs_root if spec.has_files else None)
     async with (
         in_thread_context(opened) as paths,
-        receive_reports(report, Reports(record.reports, record.add_report, record.warn), redactor),
+        receive_reports(report, Reports(record.reports, record.add_report, record.warn)),
     ):
         for warning in paths.warnings:
             record.warn(warning)
