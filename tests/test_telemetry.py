@@ -496,3 +496,12 @@ def test_a_closed_stream_ends_the_log_and_not_the_job():
 
     telemetry.logger().info("run.started")
     telemetry.logger().info("run.ended")
+
+
+def test_the_name_of_a_field_cannot_drive_a_terminal(stream):
+    """A report of the command has any names."""
+    telemetry.configure("console", "info", stream=stream)
+
+    telemetry.logger().info("command.report", **{"report_\x1b[2J\n": 1})
+
+    assert r"report_\x1b[2J\n=1" in stream.getvalue()
