@@ -47,9 +47,11 @@ def test_the_file_is_valid_whenever_it_changes(path, monkeypatch):
     path.write_text('{"state": "success", "of": "an earlier run"}')
     states = []
 
-    def replace(source, target, real=os.replace):
-        states.append((read(target)["state"], read(source)["state"]))
-        real(source, target)
+    def replace(source, target, real=os.replace, **folders):
+        states.append(
+            (read(path.with_name(target))["state"], read(path.with_name(source))["state"])
+        )
+        real(source, target, **folders)
 
     monkeypatch.setattr(os, "replace", replace)
     with ResultFile(path) as file:
@@ -129,10 +131,10 @@ def test_a_file_in_a_directory_that_is_not_writable_is_written_in_place(path, mo
     """No temporary file can be created there."""
     path.write_text("x" * 100_000)
 
-    def deny(name, flags, *mode, real=os.open):
+    def deny(name, flags, *mode, real=os.open, **folder):
         if flags & os.O_CREAT:
             raise PermissionError(13, "Permission denied", name)
-        return real(name, flags, *mode)
+        return real(name, flags, *mode, **folder)
 
     monkeypatch.setattr(os, "open", deny)
     with ResultFile(path) as file:

@@ -25,9 +25,10 @@ from worker.redaction import redact
 UNFINISHED = "the run has not ended; if its process has, it was killed before it could report"
 
 
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""Error numbers of a directory in which no file can be created."""
+IN_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
+"""Error numbers of a directory in which no file can be created, and of a file that is a mount."""
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 
 Report = Callable[[Result], None]
 """Writes the result of a run to the files that the user has named."""
@@ -43,6 +44,10 @@ class ResultFile:
     A regular file is replaced by renaming a complete one over it. What cannot be replaced is
     written in place, with one system call: the termination log of a pod, which is a mount, and a
     file in a directory that is not writable. A device or pipe gets the final result only.
+
+    The path is resolved once, before the command of the run starts. What the command puts in the
+    place of the file is replaced and never followed, and a directory that it renames or replaces is
+    still the one that gets the result.
     """
 
     def __init__(self, path: Path, *, form: Callable[[Result], str] = Result.to_text) -> None:
@@ -50,14 +55,26 @@ class ResultFile:
         # Behind symbolic links, which stay.
         self._path = Path(os.path.realpath(path))
         self._form = form
-        self._descriptor: int | None = None
+        self._stream: int | None = None
+        """The descriptor of a device or pipe."""
+        self._folder: int | None = None
+        self._file: int | None = None
+        """The descriptor of the regular file, as it was written last."""
+        self._mode: int | None = None
+        """The permissions of the file; None if it is new."""
         with suppress(FileNotFoundError):
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
-                self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        if self._descriptor is None:
-            with self._naming():
-                self._replace(_unfinished())
+                self._stream = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            self._mode = stat.S_IMODE(found.st_mode) & 0o777
+        if self._stream is None:
+            try:
+                with self._naming():
+                    self._folder = os.open(self._path.parent, FOLDER)
+                    self._write_file(_unfinished())
+            except OSError:
+                self._close()
+                raise
 
     def __enter__(self) -> "ResultFile":
         return self
@@ -70,17 +87,16 @@ class ResultFile:
     ) -> None:
         if error is not None:
             self.write(_not_started(error))
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+        self._close()
 
     def write(self, result: Result) -> None:
         """Write *result*. An error, such as a full disk, is reported and does not change it."""
         try:
             with self._naming():
-                if self._descriptor is None:
-                    self._replace(self._form(result))
+                if self._stream is None:
+                    self._write_file(self._form(result))
                 else:
-                    _write(self._descriptor, _encode(self._form(result)))
+                    _write(self._stream, _encode(self._form(result)))
         except OSError as error:
             failures.print_error(f"worker: {failures.explain(error)}")
 
@@ -90,45 +106,61 @@ class ResultFile:
         try:
             yield
         except OSError as error:
-            error.filename = str(self._path)
+            error.filename, error.filename2 = str(self._path), None
             raise
 
-    def _replace(self, text: str) -> None:
-        """Replace the content of the file by *text*."""
+    def _write_file(self, text: str) -> None:
+        """Replace the content of the regular file by *text*."""
         data = _encode(text)
-        temporary = self._path.with_name(f".{self._path.name[:100]}.{secrets.token_hex(8)}.tmp")
         try:
-            descriptor = os.open(temporary, NEW_FILE, 0o666)
+            self._replace(data)
         except OSError as error:
-            if error.errno in UNWRITABLE and self._path.exists():
-                self._overwrite(data)
-                return
-            raise
-        try:
-            try:
-                _write(descriptor, data)
-                with suppress(FileNotFoundError):
-                    os.fchmod(descriptor, stat.S_IMODE(self._path.stat().st_mode))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, self._path)
-        except OSError as error:
-            with suppress(OSError):
-                os.unlink(temporary)
-            if error.errno != errno.EBUSY:
+            if error.errno not in IN_PLACE or not self._opens_file():
                 raise
-            # The file is a mount.
             self._overwrite(data)
+
+    def _replace(self, data: bytes) -> None:
+        """Rename a new file with *data* over the file, and keep its descriptor."""
+        name = self._path.name
+        temporary = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
+        descriptor = os.open(temporary, NEW_FILE, 0o666, dir_fd=self._folder)
+        try:
+            _write(descriptor, data)
+            if self._mode is not None:
+                os.fchmod(descriptor, self._mode)
+            os.fsync(descriptor)
+            os.replace(temporary, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=self._folder)
+            os.close(descriptor)
+            raise
+        if self._file is not None:
+            os.close(self._file)
+        self._file = descriptor
+
+    def _opens_file(self) -> bool:
+        """Whether the file exists, opened for writing, and no other one is in its place."""
+        with suppress(FileNotFoundError):
+            if self._file is None:
+                flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._file = os.open(self._path.name, flags, dir_fd=self._folder)
+            found = os.stat(self._path.name, dir_fd=self._folder, follow_symlinks=False)
+            return os.path.samestat(found, os.fstat(self._file))
+        return False
 
     def _overwrite(self, data: bytes) -> None:
         """Write *data* over the content, and cut off what is left of that."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            _write(descriptor, data)
-            os.ftruncate(descriptor, len(data))
-        finally:
-            os.close(descriptor)
+        assert self._file is not None
+        os.lseek(self._file, 0, os.SEEK_SET)
+        _write(self._file, data)
+        os.ftruncate(self._file, len(data))
+
+    def _close(self) -> None:
+        for descriptor in (self._stream, self._folder, self._file):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._stream = self._folder = self._file = None
 
 
 def with_result_files(function: Callable[..., int]) -> Callable[..., int]:
