@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import attrs
 
@@ -256,6 +257,12 @@ def _levels(data: bytes, *, whole: bool) -> Iterator[_Level]:
         data = step.data
 
 
+@lru_cache(maxsize=4)
+def _forms_of(secrets: frozenset[bytes]) -> _Forms:
+    """Return the forms of *secrets*, which several redactors of a process share."""
+    return _Forms.of(secrets)
+
+
 # --- the redactor ---------------------------------------------------------------------------------
 
 
@@ -267,7 +274,7 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._forms = _Forms.of(secrets)
+        self._forms = _forms_of(frozenset(secrets))
         self._withheld = b""
         self._masked = 0
         """Number of withheld bytes that belong to a secret whose mark has been returned."""

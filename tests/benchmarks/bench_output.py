@@ -1,6 +1,6 @@
 """Speed of a command that prints many short lines, and the size of its log.
 
-    python tests/benchmarks/bench_output.py [--lines N] [--rounds N] [--unbuffered]
+    python tests/benchmarks/bench_output.py [--lines N] [--rounds N] [--unbuffered] [--secrets N]
 
 Prints the seconds of the command with its output in ``/dev/null``, in a pipe to ``cat``, and in a
 run with a log in each format, the command's speed in relation to ``/dev/null`` (the target is 0.8),
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--unbuffered", action="store_true", help="one write for each line")
+    parser.add_argument("--secrets", type=int, default=0, help="secrets that the job has")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -40,7 +41,10 @@ def main() -> None:
         command = [sys.executable, "-c", script]
         job = {
             "pipeline": {"name": "chatty"},
-            "transform": {"cmd": command},
+            "transform": {
+                "cmd": command,
+                "env": {f"N{n}_TOKEN": f"s3cret&{n}/value" for n in range(parsed.secrets)},
+            },
             "input": {"pfs": {"repo": "raw", "name": "raw", "glob": "/", "s3": True}},
             "s3Out": True,
         }
