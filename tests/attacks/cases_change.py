@@ -86,6 +86,10 @@ DELETES = [
     delete_many("framed", 400, "InvalidRequest", framed(b"<Delete/>"), {"x-amz-content-sha256": TRAILER_MODE, "x-amz-decoded-content-length": "9"}),
     # The request gets 200; each key has a result in the body.
     delete_many("another version", 200, "NoSuchVersion", b"<Delete><Object><Key>there</Key><VersionId>3</VersionId></Object></Delete>", Key="there"),
+    delete_many("a key of 1,025 bytes", 200, "KeyTooLongError", b"<Delete><Object><Key>" + b"k" * 1025 + b"</Key></Object></Delete>", Key="k" * 1024),
+    delete_many("a key of 1.9 MB", 200, "KeyTooLongError", b"<Delete><Object><Key>" + b"k" * 1_900_000 + b"</Key></Object></Delete>", Key="k" * 1024),
+    delete_many("a version of 1.9 MB", 400, "MalformedXML", b"<Delete><Object><Key>k</Key><VersionId>" + b"3" * 1_900_000 + b"</VersionId></Object></Delete>"),
+    delete_many("an ETag of 1.9 MB", 400, "MalformedXML", b"<Delete><Object><Key>k</Key><ETag>" + b"3" * 1_900_000 + b"</ETag></Object></Delete>"),
     delete_many("another ETag", 200, "PreconditionFailed", f"<Delete><Object><Key>there</Key><ETag>{OTHER_ETAG}</ETag></Object></Delete>".encode(), Key="there"),
     Case("delete many, in an input", "POST", "/labresults?delete", 403, "AccessDenied", {}, b"<Delete><Object><Key>a.txt</Key></Object></Delete>"),
     Case("delete many, in no bucket", "POST", "/nowhere?delete", 404, "NoSuchBucket", {}, b"<Delete><Object><Key>a</Key></Object></Delete>"),

@@ -119,6 +119,38 @@ def test_documents_are_parsed_in_linear_time(body):
     assert "MalformedXML" == refused.value.code
 
 
+LONG_NAME = b"u" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("root", "inside"),
+    [
+        pytest.param(b'Delete xmlns="' + LONG_NAME + b'"', b"<a/>", id="default namespace"),
+        pytest.param(b'Delete xmlns:p="' + LONG_NAME + b'"', b"<p:a/>", id="prefixed namespace"),
+        pytest.param(
+            b'Delete xmlns:p="' + LONG_NAME + b'"', b'<a p:b=""/>', id="namespace of attributes"
+        ),
+        pytest.param(b"Delete xmlns:" + LONG_NAME + b'="u"', b"<a/>", id="prefix"),
+    ],
+)
+def test_a_long_name_is_not_repeated_for_each_element(root, inside, monkeypatch):
+    """Counted in the characters of the names that the parser passes on."""
+    body = b"<" + root + b">" + inside * 60_000 + b"</Delete>"
+    passed = []
+
+    class Reader(xml_requests._Reader):
+        def start(self, name, attributes):
+            passed.append(len(name) + sum(map(len, attributes)))
+            super().start(name, attributes)
+
+    monkeypatch.setattr(xml_requests, "_Reader", Reader)
+    with pytest.raises(S3Error):
+        xml_requests.parse_delete(body)
+
+    assert 60_001 == len(passed)
+    assert sum(passed) < len(body)
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "body",

@@ -69,6 +69,10 @@ def test_url_encoding_is_that_of_s3(value, expected):
             b'<?xml version="1.0" encoding="UTF-8"?>\n<Root>\n <Key>a</Key>\n</Root>\n',
             id="XML declaration",
         ),
+        pytest.param(
+            b'<x:Root xmlns:x="u"><y:Key xmlns:y="v" y:a="b" xml:lang="en">a</y:Key></x:Root>',
+            id="two namespace prefixes",
+        ),
         pytest.param("<Root><Key>a</Key></Root>".encode("utf-16"), id="UTF-16"),
         pytest.param(b"<Root><Key><![CDATA[a]]></Key></Root>", id="CDATA"),
         pytest.param(b"<Root><!-- c --><Key>&#97;</Key></Root>", id="character reference"),
@@ -77,6 +81,28 @@ def test_url_encoding_is_that_of_s3(value, expected):
 def test_equivalent_documents_are_equal(body):
     """With and without a namespace."""
     assert "a" == parse_xml(body, "Root").get("Key")
+
+
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (f'<Root xmlns:xsi="{XSI}" xsi:type="Group"/>', "Group"),
+        (f'<Root x:type="Group" xmlns:x="{XSI}"/>', "Group"),
+        (f'<Root><a xmlns:x="{XSI}" xmlns:y="u" x:type="Group" y:type="b"/></Root>', "Group"),
+        (f'<Root xmlns:x="{XSI}"><a x:type="Group"/></Root>', "Group"),
+        (f'<Root xmlns:x="{XSI}"><a xmlns:x="u" x:type="Group"/></Root>', ""),
+        (f'<Root xmlns:x="u"><b xmlns:x="{XSI}"/><a x:type="Group"/></Root>', ""),
+        (f'<Root xmlns:type="{XSI}" type="Group"/>', ""),
+    ],
+)
+def test_the_type_of_an_element_is_an_attribute_of_its_namespace(body, kind):
+    """Whatever its prefix."""
+    root = parse_xml(body.encode(), "Root")
+
+    assert kind == (root.children[-1] if root.children else root).kind
 
 
 @pytest.mark.parametrize(
@@ -92,6 +118,8 @@ def test_equivalent_documents_are_equal(body):
         pytest.param(b"<Root>\xff</Root>", id="not UTF-8"),
         pytest.param(b"<Root>&#1;</Root>", id="invalid character reference"),
         pytest.param(b"<x:Root/>", id="undeclared prefix"),
+        pytest.param(b'<Root x:a="b"/>', id="undeclared prefix of an attribute"),
+        pytest.param(b'<Root><a xmlns:x="u"/><x:b/></Root>', id="prefix after its element"),
         pytest.param(b'<?xml version="1.0" encoding="klingon"?><Root/>', id="unknown encoding"),
         pytest.param(b'<?xml version="1.0" encoding="utf-7"?><Root/>', id="UTF-7"),
         pytest.param(b"<!DOCTYPE Root><Root/>", id="document type"),

@@ -85,6 +85,14 @@ def test_a_part_has_at_most_one_checksum_which_is_base64(elements, shown):
     assert {"ArgumentName": "Checksum", "ArgumentValue": shown} == error().fields
 
 
+def test_an_error_repeats_the_start_of_a_long_checksum():
+    part = f"<ETag>e</ETag><PartNumber>1</PartNumber><ChecksumCRC32>{'x' * 1_900_000}"
+    with raises_s3_error("InvalidArgument") as error:
+        parse_complete(_completion(f"<Part>{part}</ChecksumCRC32></Part>".encode()))
+
+    assert "x" * 256 == error().fields["ArgumentValue"]
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_part_may_have_a_checksum_of_each_algorithm(algorithm):
     value = checksum_of(algorithm, [b"a"]).value
@@ -121,6 +129,35 @@ def test_the_only_version_is_null(version, code):
     rejection = parse_delete(body.encode()).objects[0].rejection
 
     assert code == (rejection and rejection.code)
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        pytest.param("k" * 1024, None, id="1,024 bytes"),
+        pytest.param("k" * 1025, "KeyTooLongError", id="1,025 bytes"),
+        pytest.param("ü" * 513, "KeyTooLongError", id="1,026 bytes in 513 characters"),
+        pytest.param("k" * 1_900_000, "KeyTooLongError", id="1.9 MB"),
+    ],
+)
+def test_a_key_that_is_too_long_is_rejected_and_shown_in_part(key, code):
+    """The other objects of the request are deleted."""
+    body = f"<Delete><Object><Key>{key}</Key></Object><Object><Key>b</Key></Object></Delete>"
+
+    first, second = parse_delete(body.encode()).objects
+
+    assert code == (first.rejection and first.rejection.code)
+    assert key[:1024] == first.shown_key
+    assert second.rejection is None
+
+
+@pytest.mark.parametrize("name", ["VersionId", "ETag"])
+def test_a_version_or_an_etag_that_is_too_long_is_malformed(name):
+    """No response repeats it."""
+    with raises_s3_error("MalformedXML"):
+        parse_delete(
+            f"<Delete><Object><Key>a</Key><{name}>{'3' * 1025}</{name}></Object></Delete>".encode()
+        )
 
 
 @pytest.mark.parametrize(

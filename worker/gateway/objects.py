@@ -166,7 +166,8 @@ async def delete_objects(context: "Context", output: OutputBucket, epoch: int) -
 
     def delete_all() -> list[tuple[str, str | None, S3Error | None]]:
         return [
-            (each.key, each.version, _try_delete(output, each, epoch)) for each in wanted.objects
+            (each.shown_key, each.version, _try_delete(output, each, epoch))
+            for each in wanted.objects
         ]
 
     return xml(xml_responses.delete_objects(await in_thread(delete_all), quiet=wanted.quiet))

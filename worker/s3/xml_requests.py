@@ -9,6 +9,7 @@ from worker.s3.checksums import ALGORITHMS, try_decode
 from worker.s3.conditions import Conditions, etags
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
+from worker.s3.request import MAX_KEY
 from worker.s3.tags import check_tags
 from worker.text import parse_integer
 
@@ -20,8 +21,15 @@ MAX_TAG = 4 * PIECE
 """Bytes of one tag: parsing megabytes of attributes would block the event loop for seconds."""
 
 MAX_DELETE = 1000
+MAX_VERSION = 1024
+"""Characters of a version, as the user guide of S3 limits its ids."""
+MAX_ETAG = 1024
 
-_TYPE = "http://www.w3.org/2001/XMLSchema-instance type"
+_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
+_DECLARATION = "xmlns:"
+
+MAX_SHOWN = 256
+"""Characters of a value that an error repeats."""
 
 # The elements of a part in CompleteMultipartUpload, by algorithm.
 CHECKSUM_ELEMENTS = {f"Checksum{algorithm}": algorithm for algorithm in ALGORITHMS}
@@ -58,7 +66,8 @@ def parse_xml(body: bytes, root: str | None) -> Element:
     rejected: its entities could expand without bound, or read files.
     """
     reader = _Reader()
-    parser = expat.ParserCreate(namespace_separator=" ")
+    # Without its support of namespaces: it copies the whole name of the namespace for each element.
+    parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
@@ -86,12 +95,21 @@ class _Reader:
         # The text of each, in pieces: concatenation would cost quadratic time.
         self._texts: list[list[str]] = []
         self._count = 0
+        # The namespaces of each prefix, that of the innermost element last; and the prefixes that
+        # each open element declares.
+        self._namespaces: dict[str, list[str]] = {}
+        self._declared: list[list[str]] = []
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        new = Element(name.rpartition(" ")[2], kind=attributes.get(_TYPE, ""))
         self._count += 1
         if len(self._open) >= MAX_DEPTH or self._count > MAX_ELEMENTS:
             raise malformed()
+        declared = [each for each in attributes if each.startswith(_DECLARATION)]
+        for each in declared:
+            prefix = each.removeprefix(_DECLARATION)
+            self._namespaces.setdefault(prefix, []).append(attributes[each])
+        self._declared.append(declared)
+        new = Element(self._local(name)[0], kind=self._type(attributes))
         if self._open:
             self._open[-1].children.append(new)
         else:
@@ -101,6 +119,27 @@ class _Reader:
 
     def end(self, _name: str) -> None:
         self._open.pop().text = "".join(self._texts.pop())
+        for each in self._declared.pop():
+            self._namespaces[each.removeprefix(_DECLARATION)].pop()
+
+    def _local(self, name: str) -> tuple[str, str]:
+        """Return *name* without its prefix, and the namespace of the prefix; or raise."""
+        prefix, colon, local = name.partition(":")
+        if not colon:
+            return name, ""
+        namespaces = self._namespaces.get(prefix)
+        if not namespaces and prefix != "xml":
+            raise malformed()
+        return local, namespaces[-1] if namespaces else ""
+
+    def _type(self, attributes: Mapping[str, str]) -> str:
+        """Return the attribute ``xsi:type``, whatever its prefix; or else an empty string."""
+        found = ""
+        for name, value in attributes.items():
+            is_declaration = name.startswith(_DECLARATION)
+            if not is_declaration and self._local(name) == ("type", _INSTANCE):
+                found = value
+        return found
 
     def characters(self, data: str) -> None:
         if self._texts:
@@ -119,8 +158,18 @@ class ObjectToDelete:
     conditions: Conditions
 
     @property
+    def shown_key(self) -> str:
+        """The key, or the start of one that is too long for a response to repeat."""
+        return self.key[:MAX_KEY]
+
+    @property
     def rejection(self) -> S3Error | None:
-        """The error for a version other than ``null``, the only one of an object; else None."""
+        """The error for a key that no object has, or for a version other than ``null``; or None.
+
+        ``null`` is the only version of an object.
+        """
+        if (size := len(self.key.encode())) > MAX_KEY:
+            return S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=MAX_KEY)
         if self.version in (None, "", "null"):
             return None
         return S3Error("NoSuchVersion", Key=self.key, VersionId=self.version)
@@ -165,12 +214,12 @@ def _to_delete(found: Element) -> ObjectToDelete:
     names = [child.name for child in found.children]
     if len(names) > len(set(names)) or not _DELETE_ELEMENTS.issuperset(names):
         raise malformed()
-    key, etag = found.get("Key"), found.get("ETag")
-    if key is None:
+    key, version, etag = found.get("Key"), found.get("VersionId"), found.get("ETag")
+    if key is None or len(version or "") > MAX_VERSION or len(etag or "") > MAX_ETAG:
         raise malformed()
     return ObjectToDelete(
         key,
-        found.get("VersionId"),
+        version,
         Conditions(if_match=None if etag is None else etags(etag)),
     )
 
@@ -216,7 +265,7 @@ def _check_checksums(checksums: Mapping[str, str]) -> None:
             return
     if checksums:
         raise invalid_argument(
-            "Checksum", shown, "Invalid Base64 or multiple checksums present in request"
+            "Checksum", shown[:MAX_SHOWN], "Invalid Base64 or multiple checksums present in request"
         )
 
 
