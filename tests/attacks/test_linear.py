@@ -1,6 +1,7 @@
 """Parsers take linear time for hostile text."""
 
 import pytest
+from operations import lines_executed
 from s3.protocol_builders import a_request
 
 from worker.s3 import (
@@ -18,6 +19,8 @@ from worker.s3.error_codes import S3Error
 from worker.s3.payload import Payload
 from worker.s3.signing import Credentials
 from worker.s3.xml_responses import text, url_text
+from worker.spec.automaton import MAX_CACHED
+from worker.spec.glob import MAX_LENGTH, compile_glob
 
 LENGTH = 1 << 18
 LONG = {
@@ -172,3 +175,64 @@ def test_framing_is_decoded_in_linear_time(body):
                 decoder.feed(body[start : start + size])
         except S3Error:
             continue
+
+
+HOSTILE_GLOBS = {
+    "a repeated group": "/+(+(a))b",
+    "deeply repeated groups": "/" + "+(" * 32 + "a" + ")" * 32 + "b",
+    "repeated groups that match nothing": "/" + "*(" * 31 + "?(a)" + ")" * 31 + "b",
+    "repeated alternatives": "/*(a|aa|aaa|a*)b",
+    "optional groups": "/" + "?(a)" * 100 + "b",
+    "braces": "/" + "{a,a}" * 100 + "b",
+    "stars": "/" + "*a" * 100 + "b",
+    "double stars": "/" + "**a" * 100 + "b",
+    "groups of stars": "/" + "@(*|**)" * 50 + "b",
+    "negations": "/" + "!(b)" * 100 + "c",
+    "nested negations": "/" + "!(" * 32 + "a*" + ")" * 32 + "b",
+    "repeated negations": "/" + "*(!(b))" * 20 + "a",
+    "classes": "/" + "*[!b]" * 100 + "b",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("glob", HOSTILE_GLOBS.values(), ids=HOSTILE_GLOBS)
+def test_a_glob_is_matched_in_linear_time(glob):
+    """Ten lines of code for each state and character, at most. Backtracking takes 2^1,000 steps."""
+
+    def match(length):
+        compiled = compile_glob(glob)
+        key = "a" * length
+        return lines_executed(lambda: list(compiled.select([key])))
+
+    lines = match(1000)
+
+    assert lines < 10 * len(glob) * 1000
+    assert lines < 3 * match(500)
+
+
+@pytest.mark.parametrize(
+    "construct", ["a", "*", "?", "[a]", "{a,b}", "@(a|b)", "+(a)", "!(a)", "!(!(a))", "\\a"]
+)
+def test_a_glob_is_compiled_in_linear_time(construct):
+    """The longest glob has 4,096 characters; no construct is expanded."""
+
+    def compiled(length):
+        text = "/" + construct * (length // len(construct))
+        return lines_executed(lambda: compile_glob(text))
+
+    lines = compiled(MAX_LENGTH - 1)
+
+    assert lines < 60 * MAX_LENGTH
+    assert lines < 3 * compiled(MAX_LENGTH // 2)
+
+
+def test_the_cache_of_a_glob_is_bounded():
+    """A text of many different characters does not fill the memory; it matches as any other."""
+    glob = compile_glob("/" + "**?" * 300 + "x")
+    texts = ["".join(map(chr, range(start, start + 600))) for start in range(0x4E00, 0x5800, 600)]
+    keys = sorted([*texts, *(f"{text}x" for text in texts)])
+
+    found = [match.path[1:] for match in glob.select(keys)]
+
+    assert [key for key in keys if key.endswith("x")] == found
+    assert glob._automaton.cached <= MAX_CACHED + MAX_LENGTH

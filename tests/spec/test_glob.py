@@ -4,7 +4,7 @@ import contextlib
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from worker.spec.glob import InvalidGlob, Match, compile_glob, normalize
@@ -215,57 +215,107 @@ def test_a_glob_bounds_the_keys_that_can_match(glob, prefix, depth):
     assert (prefix, depth) == (compiled.prefix, compiled.depth)
 
 
-LETTERS = "ab"
-PARTS = st.lists(st.text(LETTERS, min_size=1, max_size=3), min_size=1, max_size=4)
-TREES = st.sets(PARTS.map("/".join), max_size=12).map(sorted)
-GLOBS = st.lists(
-    st.sampled_from([*LETTERS, "/", "?", "*", "**", "[b]", "[!a]", "{a,b/}", "@(ab|b)", "?(a)"]),
-    max_size=6,
+# --- comparison with a model ----------------------------------------------------------------------
+
+# A node is a token without parts, or a kind of group with its alternatives, which are lists of
+# nodes.
+TOKENS = st.sampled_from(["a", "b", "/", "?", "*", "**", "[b]", "[!a]", "[^[:digit:]b]", "\\a"])
+KINDS = st.sampled_from(["{", "@(", "?(", "*(", "+(", "!("])
+NODES = st.recursive(
+    TOKENS,
+    lambda parts: st.tuples(KINDS, st.lists(st.lists(parts, max_size=3), min_size=1, max_size=3)),
+    max_leaves=8,
 )
+PARTS = st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4)
+TREES = st.sets(PARTS.map("/".join), max_size=12).map(sorted)
 
 
-def ends(tokens, text, start):
-    """Return the positions at which a match of *tokens* from *start* of *text* can end."""
-    if not tokens:
-        return {start}
+def written(nodes):
+    """Return the text of *nodes*."""
+    text = ""
+    for node in nodes:
+        if isinstance(node, str):
+            text += node
+        else:
+            kind, choices = node
+            between, closing = (",", "}") if kind == "{" else ("|", ")")
+            text += kind + between.join(map(written, choices)) + closing
+    return text
+
+
+def is_ambiguous(nodes):
+    """Whether a star is followed by another, with which its text would be another token."""
+    texts = [node if isinstance(node, str) else node[0] for node in nodes]
+    return any(a == b == "*" for a, b in itertools.pairwise(texts)) or any(
+        is_ambiguous(choice) for node in nodes if not isinstance(node, str) for choice in node[1]
+    )
+
+
+def ends(nodes, text, start, last):
+    """Return the positions at which a match of *nodes* from *start* of *text* can end.
+
+    *last* says that nothing follows the nodes. Every position is tried, without an automaton.
+    """
+    found = {start}
+    for number, node in enumerate(nodes):
+        is_last = last and number == len(nodes) - 1
+        found = {end for at in found for end in ends_of(node, text, at, is_last)}
+    return found
+
+
+def ends_of(node, text, start, last):
+    """Return the positions at which a match of *node* from *start* of *text* can end."""
     rest = text[start:]
     slash = len(rest.split("/")[0])
-    within = {
-        "*": range(slash + 1),
-        "**": range(len(rest) + 1),
-        "?": [1] if slash else [],
-        "[b]": [1] if rest.startswith("b") else [],
-        "[!a]": [1] if slash and rest[0] != "a" else [],
-        "{a,b/}": [len(each) for each in ("a", "b/") if rest.startswith(each)],
-        "@(ab|b)": [len(each) for each in ("ab", "b") if rest.startswith(each)],
-        "?(a)": [0, 1] if rest.startswith("a") else [0],
-    }
-    lengths = within.get(tokens[0], [1] if rest.startswith(tokens[0]) else [])
-    return set().union(*(ends(tokens[1:], text, start + length) for length in lengths))
+    if isinstance(node, str):
+        within = {
+            "*": range(slash + 1),
+            "**": range(len(rest) + 1),
+            "?": [1] if slash else [],
+            "[b]": [1] if rest.startswith("b") else [],
+            "[!a]": [1] if slash and rest[0] != "a" else [],
+            "[^[:digit:]b]": [1] if slash and rest[0] != "b" else [],
+            "\\a": [1] if rest.startswith("a") else [],
+        }
+        return {start + n for n in within.get(node, [1] if rest.startswith(node) else [])}
+    kind, choices = node
+    if kind == "!(":
+        excluded = {end for choice in choices for end in ends(choice, text, start, last)}
+        is_excluded = len(text) in excluded if last else bool(excluded)
+        return set() if is_excluded else {start + n for n in range(slash + 1)}
+
+    def once(at):
+        return {end for choice in choices for end in ends(choice, text, at, last)}
+
+    found = once(start)
+    if kind in ("*(", "+("):
+        while more := {end for at in found for end in once(at)} - found:
+            found |= more
+    return found | {start} if kind in ("?(", "*(") else found
 
 
-def expected_matches(tokens, keys):
+def expected_matches(nodes, keys):
     """Yield the matches of the model, which compares every path separately."""
     folders = set()
     for key in keys:
         parts = key.split("/")
         for path in itertools.accumulate(parts[:-1], lambda a, b: f"{a}/{b}"):
-            if path not in folders and len(path) + 1 in ends(tokens, "/" + path, 0):
+            if path not in folders and len(path) + 1 in ends(nodes, "/" + path, 0, True):
                 yield Match("/" + path, folder=True)
             folders.add(path)
-        if len(key) + 1 in ends(tokens, "/" + key, 0):
+        if len(key) + 1 in ends(nodes, "/" + key, 0, True):
             yield Match("/" + key, folder=False)
 
 
-@given(GLOBS, TREES)
-def test_a_glob_selects_the_same_paths_as_a_simple_model(tokens, keys):
+@settings(max_examples=400)
+@given(st.lists(NODES, max_size=5), TREES)
+def test_a_glob_selects_the_same_paths_as_a_simple_model(nodes, keys):
     """Any glob on any tree selects the matching paths in the order of the keys."""
-    # A star followed by a group or a star is a different token, which the model does not have.
-    text = "/" + "".join(tokens)
-    tokens = ["/", *tokens]
-    ambiguous = any(a in ("*", "**") and b[0] in "*" for a, b in itertools.pairwise(tokens))
-    if normalize(text) == text and not ambiguous and text != "/":
-        assert list(expected_matches(tokens, keys)) == list(compile_glob(text).select(keys))
+    nodes = ["/", *nodes]
+    text = written(nodes)
+    assume(normalize(text) == text and not is_ambiguous(nodes) and text != "/")
+
+    assert list(expected_matches(nodes, keys)) == list(compile_glob(text).select(keys))
 
 
 @given(st.text("ab/*?[]{}()!@+|,\\-:^", max_size=30))

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from worker.errors import Invalid
+from worker.spec.automaton import Automaton, States
 
 MAX_LENGTH = 4096
 MAX_NESTING = 32
-END = r"\Z"
 SPECIAL = re.compile(r"[*?\[\]{}!()@+^\\]")
 # POSIX classes limited to ASCII, as in Go's regexp/syntax.
 CLASSES = {
@@ -36,7 +36,8 @@ CLASSES = {
     "word": "0-9A-Za-z_",
     "xdigit": "0-9A-Fa-f",
 }
-REPEATS = {"@": "", "?": "?", "*": "*", "+": "+"}
+KINDS = "@?*+!"
+"""The characters before the parenthesis of a group."""
 
 
 class InvalidGlob(Invalid):
@@ -73,7 +74,7 @@ class Glob:
     """Every key that can match starts with this, so a reader can skip all others."""
     depth: float
     """Maximum number of slashes in a path that matches, or infinity."""
-    _pattern: re.Pattern[str]
+    _automaton: Automaton
 
     def select(self, keys: Iterable[str]) -> Iterator[Match]:
         """Yield the files and folders among *keys* that match, in the order of the keys.
@@ -85,7 +86,7 @@ class Glob:
         if self.text == "/":
             yield Match("/", folder=True)
             return
-        fullmatch, last = self._pattern.fullmatch, ""
+        matches, last = self._automaton.matches, ""
         for key in keys:
             if not key.startswith(self.prefix):
                 continue
@@ -95,10 +96,10 @@ class Glob:
             # it.
             if end > 1 and path[:end] != last:
                 for cut in self._folders(path, end):
-                    if path[: cut + 1] != last[: cut + 1] and fullmatch(path, 0, cut):
+                    if path[: cut + 1] != last[: cut + 1] and matches(path[:cut]):
                         yield Match(path[:cut], folder=True)
                 last = path[:end]
-            if end < len(path) and path.count("/") <= self.depth and fullmatch(path):
+            if end < len(path) and path.count("/") <= self.depth and matches(path):
                 yield Match(path, folder=False)
 
     def _folders(self, path: str, end: int) -> Iterator[int]:
@@ -122,24 +123,42 @@ def compile_glob(text: str) -> Glob:
     piece = _Parser(normalized).sequence()
     special = SPECIAL.search(normalized)
     prefix = normalized[: special.start()] if special else normalized
-    return Glob(normalized, prefix[1:], piece.depth, re.compile(piece.render(True), re.DOTALL))
+    states = States()
+    automaton = Automaton(states, piece.build(states, states.end(level=0), True))
+    return Glob(normalized, prefix[1:], piece.depth, automaton)
+
+
+Build = Callable[[States, int, bool], int]
+"""Adds states that accept a piece and then are in the given one; returns the first of them.
+
+The meaning of ``!(…)`` depends on whether anything follows it; the last argument says that nothing
+does.
+"""
 
 
 @attrs.frozen
 class _Piece:
-    """A part of a glob that renders to a regular expression.
+    """A part of a glob."""
 
-    The meaning of ``!(…)`` depends on whether anything follows it, so a piece is rendered when that
-    is known: ``render(True)`` is for the last piece of a glob.
-    """
-
-    render: Callable[[bool], str]
+    build: Build
     depth: float = 0
 
 
-ANY = _Piece(lambda _at_end: "[^/]*")
-SUPER = _Piece(lambda _at_end: ".*", math.inf)
-SINGLE = _Piece(lambda _at_end: "[^/]")
+def _is_not_slash(char: str) -> bool:
+    return char != "/"
+
+
+def _is_any(_char: str) -> bool:
+    return True
+
+
+def _one(accepts: Callable[[str], bool], depth: float = 0) -> _Piece:
+    return _Piece(lambda states, follow, _at_end: states.read(accepts, follow), depth)
+
+
+ANY = _Piece(lambda states, follow, _at_end: states.read_any_number(_is_not_slash, follow))
+SUPER = _Piece(lambda states, follow, _at_end: states.read_any_number(_is_any, follow), math.inf)
+SINGLE = _one(_is_not_slash)
 
 
 @attrs.define
@@ -156,18 +175,20 @@ class _Parser:
         while self.at < len(self.text) and self.text[self.at] not in stops:
             pieces.append(self._piece())
 
-        def render(at_end: bool) -> str:
-            final = len(pieces) - 1
-            return "".join(p.render(at_end and i == final) for i, p in enumerate(pieces))
+        def build(states: States, follow: int, at_end: bool) -> int:
+            for piece in reversed(pieces):
+                follow = piece.build(states, follow, at_end)
+                at_end = False
+            return follow
 
-        return _Piece(render, sum(piece.depth for piece in pieces))
+        return _Piece(build, sum(piece.depth for piece in pieces))
 
     def _piece(self) -> _Piece:
         char, follows = self.text[self.at], self.text[self.at + 1 : self.at + 2]
         self.at += 1
         if char == "\\":
             return _literal(self._escaped())
-        if char in "*?@+!" and follows == "(":
+        if char in KINDS and follows == "(":
             self.at += 1
             return self._group(char)
         if char == "*" and follows == "*" and self.text[self.at + 1 : self.at + 2] != "(":
@@ -177,7 +198,7 @@ class _Parser:
             "*": lambda: ANY,
             "?": lambda: SINGLE,
             "[": self._class,
-            "{": lambda: self._either(self._alternatives("{", ",", "}"), ""),
+            "{": lambda: _either(self._alternatives("{", ",", "}")),
             "(": lambda: self._group("@"),
         }
         return readers[char]() if char in readers else _literal(char)
@@ -190,23 +211,9 @@ class _Parser:
 
     def _group(self, kind: str) -> _Piece:
         choices = self._alternatives("(", "|", ")")
-        if kind != "!":
-            return self._either(choices, REPEATS[kind])
-
-        def render(at_end: bool) -> str:
-            # Before another piece, Pachyderm also excludes what only *starts* like an alternative:
-            # `!(foo)*` does not match `foobar`, other than in bash.
-            excluded = "|".join(choice.render(at_end) for choice in choices)
-            return f"(?!(?:{excluded}){END if at_end else ''})[^/]*"
-
-        return _Piece(render)
-
-    def _either(self, choices: Sequence[_Piece], repeat: str) -> _Piece:
-        def render(at_end: bool) -> str:
-            return f"(?:{'|'.join(choice.render(at_end) for choice in choices)}){repeat}"
-
-        depth = max(choice.depth for choice in choices)
-        return _Piece(render, math.inf if depth and repeat in ("*", "+") else depth)
+        if kind == "!":
+            return _none_of(choices)
+        return _repeated(choices, kind) if kind in "*+" else _either(choices, kind)
 
     def _alternatives(self, opening: str, between: str, closing: str) -> list[_Piece]:
         self.nesting += 1
@@ -233,9 +240,8 @@ class _Parser:
         if not members:
             raise self._error("`[]` is an empty class")
         self.at += 1
-        one = f"(?:{'|'.join(members)})"
-        pattern = f"(?!{one})[^/]" if negated else f"(?!/){one}"
-        return _Piece(lambda _at_end: pattern)
+        one = re.compile("|".join(members)).fullmatch
+        return _one(lambda char: char != "/" and (one(char) is None) is negated)
 
     def _posix_class(self) -> str:
         found = re.compile(r"\[:(\^?)([a-z]+):\]").match(self.text, self.at)
@@ -268,5 +274,41 @@ class _Parser:
 
 
 def _literal(char: str) -> _Piece:
-    pattern = re.escape(char)
-    return _Piece(lambda _at_end: pattern, char.count("/"))
+    return _one(char.__eq__, char.count("/"))
+
+
+def _either(choices: Sequence[_Piece], kind: str = "@") -> _Piece:
+    """Return a piece that matches one of *choices*, or with the *kind* ``?`` also nothing."""
+
+    def build(states: States, follow: int, at_end: bool) -> int:
+        first = [choice.build(states, follow, at_end) for choice in choices]
+        return states.choose([*first, follow] if kind == "?" else first)
+
+    return _Piece(build, max(choice.depth for choice in choices))
+
+
+def _repeated(choices: Sequence[_Piece], kind: str) -> _Piece:
+    """Return a piece that matches *choices* one or more times, or with the *kind* ``*`` any."""
+
+    def build(states: States, follow: int, at_end: bool) -> int:
+        # The state after each repetition, in which there may be a further one.
+        repeated = states.choose([follow])
+        first = [choice.build(states, repeated, at_end) for choice in choices]
+        states.also(repeated, first)
+        return repeated if kind == "*" else states.choose(first)
+
+    return _Piece(build, math.inf if any(choice.depth for choice in choices) else 0)
+
+
+def _none_of(choices: Sequence[_Piece]) -> _Piece:
+    """Return a piece that matches what none of *choices* does, up to the next slash."""
+
+    def build(states: States, follow: int, at_end: bool) -> int:
+        # Before another piece, Pachyderm also excludes what only *starts* like an alternative:
+        # `!(foo)*` does not match `foobar`, other than in bash.
+        level = states.levels[follow] + 1
+        rest = states.end(level) if at_end else states.anything(level)
+        excluded = states.choose([choice.build(states, rest, at_end) for choice in choices])
+        return states.exclude(excluded, ANY.build(states, follow, False))
+
+    return _Piece(build)
