@@ -248,6 +248,8 @@ FORM = re.compile(
     re.DOTALL,
 )
 STEP = re.compile(r"[\^~]([0-9]*)")
+MAX_DIGITS = 18
+"""Significant digits of a number of generations."""
 
 
 class InvalidRef(Invalid):
@@ -288,6 +290,14 @@ class Ref:
         return f"{self.repo}@{self.at}{steps}{path}"
 
 
+def _generations(digits: str) -> int:
+    """Return the number of a step; of very many *digits*, a number that no history reaches."""
+    significant = digits.lstrip("0")
+    if len(significant) > MAX_DIGITS:
+        return int(10**MAX_DIGITS)
+    return int(digits[-MAX_DIGITS:] or 1)
+
+
 def parse_ref(text: str, *, project: str = DEFAULT_PROJECT) -> Ref:
     """Parse a ref; *project* is the default. Raises InvalidRef and InvalidName.
 
@@ -299,5 +309,5 @@ def parse_ref(text: str, *, project: str = DEFAULT_PROJECT) -> Ref:
         raise InvalidRef(text)
     repo = Repo(found["project"] or project, found["repo"])
     at = BranchName(repo, found["at"] or DEFAULT_BRANCH).name
-    back = sum(int(number or 1) for number in STEP.findall(found["back"]))
+    back = sum(map(_generations, STEP.findall(found["back"])))
     return Ref(repo, at, back=back, path=(found["path"] or "").removeprefix("/"))

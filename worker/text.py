@@ -1,5 +1,6 @@
 """Rules for text that apply everywhere: durations, numbers, terminals, secrets, kinds of files."""
 
+import json
 import re
 import shlex
 import stat
@@ -92,8 +93,14 @@ def cut_to_width(text: str, columns: int) -> str:
 
 # --- control characters ---------------------------------------------------------------------------
 
-# C0 and C1 controls, line separators, bidirectional overrides, and lone surrogates.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0 and C1 controls, line separators, bidirectional marks and overrides, invisible characters that
+# annotate or tag text, and lone surrogates.
+_CONTROLS = (
+    r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f"
+)
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_./:=,@+ ]")
 COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
 """Matches an ANSI color sequence."""
 
@@ -116,6 +123,18 @@ def escape_controls(text: str, *, keep: str = "\t", colors: bool = False) -> str
     )
 
 
+def escape_json(text: str) -> str:
+    """Return the text of a JSON value with control characters escaped in its strings.
+
+    The value is the same. JSON requires an escape for a part of them only (RFC 8259, section 7).
+    """
+    return _CONTROL.sub(lambda found: found[0] if found[0] == "\n" else _in_json(found[0]), text)
+
+
+def _in_json(character: str) -> str:
+    return json.dumps(character)[1:-1]
+
+
 def shell_line(words: Iterable[str]) -> str:
     """Return a line that a shell splits into *words*, without control characters.
 
@@ -133,8 +152,23 @@ def shell_word(word: str) -> str:
     return f"$'{_CONTROL.sub(_octal, shown)}'"
 
 
+def export_line(name: str, value: str) -> str:
+    """Return a line by which any POSIX shell exports a variable; *name* is a name for a shell.
+
+    It is one line without control characters, also for a value that has some: ``printf`` interprets
+    octal escapes in every shell, and ``$'…'`` is a part of some shells only.
+    """
+    if not _CONTROL.search(value):
+        return f"export {name}={shlex.quote(value)}"
+    # Without the point, the substitution would remove line feeds at the end.
+    text = _NOT_PLAIN.sub(_octal, value)
+    return f"""export {name}="$(printf '{text}.')"; {name}="${{{name}%.}}\""""
+
+
 def _octal(found: re.Match[str]) -> str:
-    return "".join(f"\\{byte:03o}" for byte in found[0].encode(errors="surrogateescape"))
+    # A byte of a name of a file that is not UTF-8, or else a surrogate that is none.
+    errors = "surrogateescape" if "\udc80" <= found[0] <= "\udcff" else "surrogatepass"
+    return "".join(f"\\{byte:03o}" for byte in found[0].encode(errors=errors))
 
 
 def reset_colors(text: str) -> str:

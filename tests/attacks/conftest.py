@@ -1,9 +1,10 @@
-"""Fixtures: a gateway without authentication, and one with."""
+"""Fixtures: a gateway without authentication, and one with; and the command line."""
 
 from collections.abc import Iterator
 
 import pytest
 from attacks.running_gateway import RunningGateway, serving
+from cli.conftest import place, store, worker  # noqa: F401 - fixtures of these tests too
 
 from worker.gateway.messages import KeyPair
 

@@ -20,6 +20,7 @@ from worker.s3.payload import Payload
 from worker.s3.signing import Credentials
 from worker.s3.xml_responses import text, url_text
 from worker.spec.automaton import MAX_CACHED
+from worker.spec.document import MAX_BYTES, Report, read
 from worker.spec.glob import MAX_LENGTH, compile_glob
 
 LENGTH = 1 << 18
@@ -175,6 +176,40 @@ def test_framing_is_decoded_in_linear_time(body):
                 decoder.feed(body[start : start + size])
         except S3Error:
             continue
+
+
+@pytest.mark.parametrize(
+    ("head", "each", "tail"),
+    [
+        pytest.param(f'{{"{"k" * 500_000}":{{', '"a":1,', '"a":1}}', id="below a long key"),
+        pytest.param(
+            f'{{"{"k" * 1000}":' * 63 + "{", '"a":1,', '"a":1' + "}" * 64, id="below long keys"
+        ),
+        pytest.param("{", '"a":1,', '"a":1}', id="of short keys"),
+        pytest.param("{", f'"{"k" * 60}":1,', '"a":1}', id="of long keys"),
+    ],
+)
+def test_the_errors_of_a_document_are_bounded(head, each, tail):
+    """Each has a pointer, which repeats the keys above it."""
+    count = (MAX_BYTES - len(head) - len(tail)) // len(each)
+    report = Report()
+
+    read(head + each * count + tail, report)
+
+    assert report.errors
+    assert sum(len(str(problem)) + len(problem.pointer) for problem in report.errors) < 100 << 20
+
+
+@pytest.mark.parametrize(
+    "line", ["%TAG !a{}! b\n", "%YAML 1.{}\n", "%FOO {}\n"], ids=["TAG", "YAML", "reserved"]
+)
+def test_directives_of_yaml_are_bounded(line):
+    """libyaml compares each with all before it."""
+    report = Report()
+
+    read("".join(map(line.format, range(50_000))) + "---\na: 1\n", report)
+
+    assert ["the text has many lines that start with %"] == [each.reason for each in report.errors]
 
 
 HOSTILE_GLOBS = {

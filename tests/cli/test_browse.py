@@ -82,6 +82,9 @@ def test_ls_json_prints_one_object_per_entry(worker):
         ("labresults@mster", "no such branch; its branches: master"),
         ("labresults@dev", "labresults@dev: the repo has no such branch"),
         ("labresults@master~3", "goes back only 0 commits"),
+        ("labresults@master~" + "9" * 10_000, "goes back only 0 commits"),
+        ("labresults@master" + "~9" * 10_000, "~90000: its history goes back only 0 commits"),
+        ("labresults@master" + "~" * 10_000, "~10000: its history goes back only 0 commits"),
         ("labresults:b", "labresults@master:b: the commit has no such file or folder"),
     ],
 )

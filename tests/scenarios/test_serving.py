@@ -133,6 +133,40 @@ def test_the_variables_of_a_gateway_can_be_sourced(site, job):
     assert 0 == process.returncode
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.usefixtures("job")
+def test_sourcing_the_variables_of_a_hostile_document_runs_no_command(site, shell):
+    """The shell has the exact values, but for those of variables that it runs itself."""
+    canary = site.root / "canary"
+    attack = f"$(touch {canary})`touch {canary}`'; touch {canary}\n touch {canary}; '\x1b[2J\n"
+    environment = {"A": attack, "B": "plain", "PROMPT_COMMAND": attack, "BASH_ENV": attack}
+    job = site.job(
+        {
+            "pipeline": {"name": "copy"},
+            "input": {"pfs": {"repo": "labresults", "glob": "/"}},
+            "transform": {"cmd": ["true"], "env": {**environment, "PS1": attack}},
+        }
+    )
+    process = site.start("gateway", "--job", job)
+    lines = [process.stdout.readline()]
+    while "export B=" not in lines[-1]:
+        lines.append(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+    shown = 'printf "%s|" "$A"; printf %s "${PROMPT_COMMAND-}${BASH_ENV-}${PS1-}"'
+    script = "".join(lines) + shown
+    done = subprocess.run(
+        [shell, "-ec", script], capture_output=True, text=True, check=True, env={}
+    )
+
+    assert all(line.startswith("export ") for line in lines)
+    value, _, of_shell = done.stdout.partition("|")
+    assert attack == value
+    assert "canary" not in of_shell
+    assert not canary.exists()
+
+
 FLOOD = """
 import os, socket, sys
 from urllib.parse import urlsplit

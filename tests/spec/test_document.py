@@ -37,6 +37,9 @@ def errors_of(text):
         pytest.param("a: &x [1]\nb: *x", {"a": [1], "b": [1]}, id="alias"),
         pytest.param("a: |\n  one\n  two\n", {"a": "one\ntwo\n"}, id="block scalar"),
         pytest.param("1: x", {"1": "x"}, id="numeric key"),
+        pytest.param("%YAML 1.2\n%TAG !e! tag:e,1:\n---\na: 1", {"a": 1}, id="yaml directives"),
+        pytest.param("a: |\n" + "  %x\n" * 100, {"a": "%x\n" * 100}, id="percent signs"),
+        pytest.param(f'{{"{"k" * 1024}": 1}}', {"k" * 1024: 1}, id="key of 1,024 characters"),
         pytest.param("a: !!str 5", {"a": "5"}, id="string tag"),
         pytest.param("a: 1" + "0" * 5000, {"a": float("inf")}, id="number out of range"),
     ],
@@ -173,3 +176,10 @@ def test_any_text_is_a_value_or_errors(text):
 def test_any_yaml_punctuation_is_a_value_or_errors(text):
     """No sequence of YAML's indicators raises an exception."""
     read(text, Report())
+
+
+def test_a_key_over_1024_characters_is_an_error():
+    (error,) = errors_of(json.dumps({"a": {"k" * 1025: {"b": 1}}}))
+
+    assert error.startswith('/a: the key "kkk')
+    assert error.endswith("has 1025 characters; the limit is 1024")

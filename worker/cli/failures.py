@@ -50,6 +50,15 @@ def explain(error: BaseException) -> str:
     )
 
 
+def _indented(text: str) -> str:
+    """Return *text* with all lines but the first indented.
+
+    A name with a line feed in it cannot look like a line that this program prints.
+    """
+    first, *others = text.split("\n")
+    return "\n".join([first, *(line if line[:1] == " " else f"  {line}" for line in others)])
+
+
 def _origin(error: BaseException) -> str:
     """Return file and line of the innermost frame of this program."""
     package = Path(__file__).parents[1]
@@ -65,14 +74,19 @@ def report_error(error: BaseException, *, debug: bool) -> None:
     With *debug*, the traceback is included.
     """
     trace = "".join(traceback.format_exception(error)).rstrip() if debug else ""
-    _report(f"{trace}\nworker: {explain(error)}".lstrip(), explain(error), cause_of(error), trace)
+    reason = explain(error)
+    shown = [*([f"worker: {trace}"] if trace else []), f"worker: {reason}"]
+    _report("\n".join(map(_indented, shown)), reason, cause_of(error), trace)
 
 
 def report_usage(error: click.ClickException) -> None:
     """Report an error of the command line: as text with the usage, or as ``worker.failed``."""
     shown = io.StringIO()
     error.show(shown)
-    _report(shown.getvalue().rstrip(), error.format_message(), cause_of(error))
+    reason = error.format_message()
+    # The reason may repeat an argument that looks like several lines.
+    usage, label, _ = shown.getvalue().partition("Error: ")
+    _report(f"{usage}{label}{escape_controls(reason)}", reason, cause_of(error))
 
 
 def report_stop() -> None:
@@ -82,7 +96,7 @@ def report_stop() -> None:
 
 def _report(text: str, reason: str, cause: Cause, trace: str = "") -> None:
     if _log_is_text():
-        print_error(text)
+        _print(text)
         return
     fields = {"exception": trace} if trace else {}
     _log("worker.failed", reason=reason, exit_code=cause.exit_status, **fields)
@@ -114,13 +128,17 @@ def flush(status: int) -> bool:
 def print_error(text: str, *, colors: bool = False) -> None:
     """Print lines to standard error, with control characters escaped and secrets redacted.
 
-    With *colors*, ANSI color sequences are kept. In a log of JSON, the text is the event
-    ``worker.message``. Does nothing if standard error is closed: the exit status still reports the
-    result.
+    All lines but the first are indented. With *colors*, ANSI color sequences are kept. In a log of
+    JSON, the text is the event ``worker.message``. Does nothing if standard error is closed: the
+    exit status still reports the result.
     """
     if not _log_is_text():
         _log("worker.message", text=text)
         return
+    _print(_indented(text), colors=colors)
+
+
+def _print(text: str, *, colors: bool = False) -> None:
     shown = escape_controls(redact(text), keep="\t\n", colors=colors)
     telemetry = sys.modules.get("worker.telemetry")
     if telemetry is not None and (writer := telemetry.line_writer()) is not None:

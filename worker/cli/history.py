@@ -17,6 +17,7 @@ from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.model import Commit, CommitName, Entry, Repo, parse_ref
 from worker.store.repository import Store, open_store
+from worker.text import escape_controls
 
 CONCURRENCY = 8
 """Repos that ``repos`` reads at the same time, because of the latency of an object store."""
@@ -332,4 +333,5 @@ def _show_file(commit: CommitName, entry: Entry, *, as_json: bool) -> None:
 
 
 def _lines(pairs: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in pairs.items())
+    """Return a line for each of *pairs*, of which none has a line feed."""
+    return "\n".join(escape_controls(f"{name}: {value}") for name, value in pairs.items())

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import click
 import trio
 
 from worker import telemetry
+from worker.cli import failures
 from worker.cli import terminal as output
 from worker.cli.interrupts import handing_over_signals
 from worker.cli.options import (
@@ -27,8 +27,8 @@ from worker.cli.summary import NextCommands
 from worker.config import Config
 from worker.job.result import Result
 from worker.job.run import RunRequest, run_gateway, run_shell
-from worker.spec.variables import is_variable
-from worker.text import shows_colors
+from worker.spec.variables import is_of_shell, is_variable
+from worker.text import escape_controls, export_line, shows_colors
 
 
 @click.command()
@@ -67,7 +67,8 @@ def gateway(settings: Config, *, job: str, as_json: bool) -> int:
     """Serve a job's buckets until a signal, such as Ctrl-C.
 
     The inputs are read-only. s3://out is empty at first, writable, and discarded at the end. Prints
-    the variables that S3 clients need, in a form that a shell can source.
+    the variables of the job's command, in a form that a shell can source, but for those that change
+    how a shell works, such as PATH.
 
     \b
     Examples:
@@ -103,9 +104,18 @@ def _run(start: Callable[..., Awaitable[Result]], request: RunRequest, **argumen
 
 
 def _print_exports(variables: Mapping[str, str]) -> None:
-    for name, value in variables.items():
-        # The name of an input need not be one that a shell can export. A program can still use it.
-        prefix = "export " if is_variable(name) else "# not a shell variable: "
-        click.echo(f"{prefix}{name}={shlex.quote(value)}")
+    """Print what a shell can source, and report what it must not take from a document."""
+    exported = {
+        name: value
+        for name, value in variables.items()
+        if is_variable(name) and not is_of_shell(name)
+    }
+    for name, value in exported.items():
+        output.print_line(export_line(name, value))
+    if others := variables.keys() - exported.keys():
+        failures.print_error(
+            "worker: not exported, since they change how a shell works: "
+            f"{escape_controls(', '.join(sorted(others)), keep='')}; --json prints them"
+        )
     if output.on_terminal():
         output.print_line("# The gateway is running; Ctrl-C stops it.")

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from worker.cli.output_file import STANDARD_OUTPUT
-from worker.text import escape_controls, shows_colors
+from worker.text import escape_controls, escape_json, shows_colors
 
 BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:bytes?|[KMGTP]iB|s|min|h)\b)")
 """The space within a size or a duration."""
@@ -46,8 +46,11 @@ def _print(text: str = "") -> None:
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
-    """Print one JSON value on a line of its own, or on several lines with *indent*."""
-    _print(json.dumps(value, ensure_ascii=False, indent=indent))
+    """Print one JSON value on a line of its own, or on several lines with *indent*.
+
+    Control characters are escaped.
+    """
+    _print(escape_json(json.dumps(value, ensure_ascii=False, indent=indent)))
 
 
 def print_line(text: str = "") -> None:
@@ -76,7 +79,7 @@ def print_table(
     """
     if not on_terminal():
         for row in rows:
-            _print("\t".join(escape_controls(cell) for cell in row))
+            _print("\t".join(escape_controls(cell, keep="") for cell in row))
         return
     # Imported for a terminal only.
     from worker.cli.table import Table
@@ -107,7 +110,7 @@ def print_facts(facts: Iterable[Fact]) -> None:
 
 def format_facts(facts: Iterable[Fact], *, wraps: bool, dims: bool = False) -> Iterator[str]:
     """Yield the lines of names and values in two columns; as ``print_facts``."""
-    shown = [(name, value) for name, value in facts if value]
+    shown = [(escape_controls(name, keep=""), value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
     room = shutil.get_terminal_size().columns - width - 2
     for name, value in shown:
@@ -150,7 +153,10 @@ def integer(count: int) -> str:
 
 def timestamp(seconds: float) -> str:
     """Format seconds since the epoch: local time on a terminal, ISO 8601 in UTC otherwise."""
-    found = datetime.fromtimestamp(seconds, UTC)
+    try:
+        found = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s"  # After the year 9999, or no number.
     if on_terminal():
         return f"{found.astimezone():%Y-%m-%d %H:%M:%S}"
     return f"{found:%Y-%m-%dT%H:%M:%SZ}"

@@ -20,7 +20,7 @@ from worker.store.checkout import FolderUnavailable, get_directory
 from worker.store.ingest import Compared
 from worker.store.repository import Store, open_store
 from worker.store.tar import write_tar
-from worker.text import escape_controls
+from worker.text import escape_controls, shell_word
 
 MANY_FILES = 100_000
 MANY_BYTES = 1 << 30
@@ -213,7 +213,7 @@ def get(
         keys = output.number(unfit, "key")
         failures.print_error(
             f"worker: {keys} cannot be files on this machine; "
-            f"`worker get {ref} --tar FILE` writes all keys"
+            f"`worker get {shell_word(ref)} --tar FILE` writes all keys"
         )
     if output.on_terminal() and not as_json:
         written = f"{output.number(files, 'file')}, {output.size(size)}"

@@ -12,6 +12,8 @@ from worker.errors import Invalid
 from worker.text import escape_controls
 
 MAX_PROBLEMS_IN_MESSAGE = 100
+MAX_ERRORS = 1000
+"""Errors of a document that are collected."""
 MAX_QUOTED = 60
 """Characters of a value that a message repeats."""
 MAX_POINTER = 500
@@ -47,7 +49,10 @@ class DocumentErrors(Invalid):
         self.problems = tuple(problems)
         self.source = source
         count = len(self.problems)
-        lines = [f"{source or 'the job document'}: {count} error{'s' if count > 1 else ''}"]
+        found = f"{count} error{'s' if count > 1 else ''}"
+        if count >= MAX_ERRORS:
+            found = f"at least {found}"
+        lines = [f"{source or 'the job document'}: {found}"]
         lines += [f"  {problem}" for problem in self.problems[:MAX_PROBLEMS_IN_MESSAGE]]
         if count > MAX_PROBLEMS_IN_MESSAGE:
             lines.append(f"  and {count - MAX_PROBLEMS_IN_MESSAGE} more")
@@ -78,8 +83,9 @@ class Report:
     """Pointers of the keys that only a scheduler can honour."""
 
     def error(self, at: Pointer, reason: str, expected: str = "") -> None:
-        """Add an error: the document is rejected."""
-        self.errors.append(Problem(str(at), reason, expected))
+        """Add an error: the document is rejected. Beyond `MAX_ERRORS`, nothing is added."""
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(Problem(str(at), reason, expected))
 
     def warn(self, at: Pointer, reason: str, expected: str = "") -> None:
         """Add a warning: the document is accepted, but probably not meant this way."""
@@ -90,6 +96,10 @@ SCHEMA_KEY = "$schema"
 """A key by which editors find the schema of a document. It is ignored in every object."""
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
+MAX_KEY = 1024
+"""Characters of a key: pointers to all values below it repeat it."""
+MAX_DIRECTIVES = 16
+"""Lines of a YAML document that start like a directive. libyaml compares each with all before."""
 MAX_VALUES = 100_000
 """Limit for a YAML document with its aliases expanded: one page of them can mean billions."""
 MAX_DIGITS = 18
@@ -103,6 +113,7 @@ def _integer(text: str) -> int | float:
 # libyaml is about ten times as fast. Only its *events* are used: it builds values by recursion in
 # C, where a deeply nested document overflows the stack.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DIRECTIVE = re.compile("^%", re.MULTILINE)
 STRING_TAGS = ("!", "tag:yaml.org,2002:str")
 # The core schema of YAML 1.2 (section 10.3), in which `yes`, `on` and `22:22` are strings. YAML 1.1
 # reads booleans and base-60 integers there, which surprises authors. Hexadecimal and octal numbers
@@ -225,6 +236,8 @@ def _too_deep() -> _Unreadable:
 
 
 def _parse_yaml(text: str) -> Any:
+    if len(DIRECTIVE.findall(text)) > MAX_DIRECTIVES:
+        raise _Unreadable("the text has many lines that start with %", "expected no directives")
     try:
         return _compose(yaml.parse(text, Loader=LOADER))
     except yaml.MarkedYAMLError as error:
@@ -338,7 +351,10 @@ def _clean(raw: Any, at: Pointer, report: Report) -> Any:
             key = _clean_string(key, at, report)
             if key == SCHEMA_KEY:
                 continue
-            if key in plain:
+            if len(key) > MAX_KEY:
+                found = f"the key {quoted(key)} has {len(key)} characters"
+                report.error(at, found, f"the limit is {MAX_KEY}")
+            elif key in plain:
                 report.error(at / key, "duplicate key", "keep one of the two")
             else:
                 plain[key] = _clean(value, at / key, report)

@@ -13,6 +13,11 @@ _KNOWN = re.compile(
     "VIRTUAL_ENV|PYTHON[A-Z]+|(LC|LD|AWS|PACH|PPS|PFS|CUDA|NVIDIA)_[A-Z0-9_]*|(https?|no)_proxy|"
     "(HTTPS?|NO)_PROXY"
 )
+_SHELL = re.compile(
+    "PATH|HOME|SHELL|IFS|ENV|CDPATH|R?PS[0-9]|PROMPT.*|RPROMPT.*|BASH.*|SHELLOPTS|ZDOTDIR|ZSH.*|ZLS_.*|"
+    "NULLCMD|READNULLCMD|FPATH|MODULE_PATH|HIST.*|FCEDIT|MAIL.*|TMOUT|INPUTRC|PPID|E?[UG]ID|OPT(ARG|IND)|"
+    "POSIXLY_CORRECT|_|(LD|DYLD)_.*|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|TERMINFO.*|TERMCAP"
+)
 
 
 def is_variable(name: str) -> bool:
@@ -23,3 +28,12 @@ def is_variable(name: str) -> bool:
 def is_known(name: str) -> bool:
     """Whether programs give the variable *name* a meaning, which an input must not replace."""
     return _KNOWN.fullmatch(name) is not None
+
+
+def is_of_shell(name: str) -> bool:
+    """Whether a shell, or the loader of its programs, runs or reads what the variable *name* says.
+
+    A shell that takes such a variable from a document may run the document's commands, for example
+    as its prompt.
+    """
+    return _SHELL.fullmatch(name) is not None
