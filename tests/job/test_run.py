@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from builders import a_commit, a_job, an_id, an_input
 
 from worker.errors import Cause
 from worker.job.env_file import EnvFile
+from worker.job.plan import Unrunnable
 from worker.job.run import run_gateway, run_job, run_shell
 from worker.job.state import State
 from worker.model import BranchName, CommitName, Repo
@@ -437,6 +439,25 @@ async def test_an_unchanged_input_is_materialized_once(store, a_request, log, lo
         store, store.commit(result.output)
     )
     assert (2, 4) == (laid_out.count("big"), laid_out.count("small"))
+
+
+async def test_a_job_timeout_does_not_wait_for_the_plan(store, a_request, log, monkeypatch):
+    """Enumerating datums may take long."""
+    a_commit(store, {"a": b"1"})
+    released, finished = threading.Event(), []
+
+    def make_plan(*_arguments, **_named):
+        released.wait(30)
+        finished.append(True)
+        raise Unrunnable("the plan was made too late")
+
+    monkeypatch.setattr("worker.job.run.make_plan", make_plan)
+    result = await run_job(a_request({**a_job("true"), "jobTimeout": "200ms"}), log=log)
+    was_finished = bool(finished)
+    released.set()
+
+    assert Cause.JOB_TIMEOUT is result.cause
+    assert not was_finished
 
 
 async def test_a_successful_error_command_recovers_the_datum(store, a_request, log):

@@ -239,7 +239,9 @@ async def _execute(
             process = stack.enter_context(launch.launched())
             pool = await stack.enter_async_context(open_pool(process))
         with record.step("resolve"):
-            plan = await in_thread(partial(make_plan, output.store, request.spec, job=record.job))
+            # It only reads. A timeout does not wait for a hostile glob on very many keys.
+            make = partial(make_plan, output.store, request.spec, job=record.job)
+            plan = await in_thread(make, abandon_on_cancel=True)
             record.plan = plan
             for warning in plan.warnings:
                 record.warn(warning)
