@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from textwrap import indent
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -132,7 +133,7 @@ class ConsoleRenderer:
         head = f"{self._paint('2', time)} {self._paint(COLORS.get(level, '0'), f'{level:<7}')}"
         text = f"{head} {name:<22} {fields}".rstrip()
         if trace and self._tracebacks:
-            text += "\n" + escape_controls(trace, keep="\t\n")
+            text += "\n" + indent(escape_controls(trace, keep="\t\n"), "  ")
         return text
 
     def _output(self, time: str, event: EventDict) -> str:
