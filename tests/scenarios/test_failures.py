@@ -191,11 +191,11 @@ def test_the_summary_of_failed_datums_has_counts_and_first_reasons(site, datum_j
 
     assert (10, "") == (done.status, done.out)
     assert "worker: 6 of 8 datums failed (1 processed, 1 recovered):" == head
-    assert [f"datum {number} (labresults:/{number})" for number in range(3, 8)] == [
+    assert [f"  datum {number} (labresults:/{number})" for number in range(3, 8)] == [
         line.partition(", id ")[0] for line in lines
     ]
     assert all(line.endswith("exited with code 3: the last words") for line in lines)
-    assert "and 1 more" == more
+    assert "  and 1 more" == more
 
 
 def test_results_and_events_have_the_counts_of_datums(site, datum_job):
