@@ -121,14 +121,6 @@ def test_a_method_in_lower_case_is_that_method(gateway, target):
         assert b"alpha" == wire.reply().body
 
 
-def test_the_preface_of_http2_is_rejected(gateway):
-    """The response is HTTP/1.1."""
-    with Wire(gateway.port) as wire:
-        wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-
-        assert "MethodNotAllowed" == wire.reply().code
-
-
 def test_100_pipelined_requests_are_answered_in_order(gateway):
     """Each response has its own request id."""
     requests, expected = [], []

@@ -52,14 +52,26 @@ async def receive_until(stream: trio.abc.ReceiveStream, end: bytes) -> bytes:
 # worker/gateway/server.py with the new version of their base classes.
 
 
+OWN = (
+    "__init__",
+    "close_after_response",
+    "receive",
+    "_is_body_wanted",
+    "_receive_body",
+    "_receive_end",
+    "_receive_head",
+    "_refuse",
+)
+"""The methods of these classes that do not override one."""
+
+
 @pytest.mark.parametrize(
     ("ours", "name"),
     [
         (ours, name)
         for ours in (server.Connection, server.Protocol, server.AdminStream)
         for name, value in vars(ours).items()
-        if inspect.isfunction(value)
-        and name not in ("__init__", "receive", "_receive_direct", "_is_body_wanted")
+        if inspect.isfunction(value) and name not in OWN
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -159,7 +171,7 @@ class TestDraining:
         with pytest.raises(OSError, match="failed"):
             await trio.open_tcp_stream("127.0.0.1", served.port)
 
-    @pytest.mark.parametrize("size", [9, server.DIRECT * 4], ids=["small", "large"])
+    @pytest.mark.parametrize("size", [9, body.SMALL], ids=["small", "large"])
     async def test_a_request_in_flight_is_finished(self, served: Running, size):
         """Its body is still received, it gets its response, and then the connection is closed."""
         async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
@@ -205,7 +217,7 @@ class TestDraining:
 
 
 @pytest.mark.parametrize(
-    "size", [0, 10, server.DIRECT + 1, body.SMALL * 8], ids=["empty", "small", "direct", "large"]
+    "size", [0, 10, 70_000, body.SMALL * 8], ids=["empty", "small", "medium", "large"]
 )
 @pytest.mark.parametrize("cut", [0, 1, 70_000], ids=["after the head", "after a byte", "late"])
 async def test_requests_after_a_body_are_served(gateway, size, cut):
@@ -226,7 +238,10 @@ async def test_requests_after_a_body_are_served(gateway, size, cut):
 
 
 async def test_transfer_encoding_overrides_a_content_length(gateway):
-    """The body ends with its last chunk (RFC 9112, 6.3), however long its length claims it is."""
+    """The body ends with its last chunk, however long its length claims it is (RFC 9112, 6.3).
+
+    The connection is closed, because a client that means the length has not sent all of it.
+    """
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(
             head("PUT /out/k HTTP/1.1", "transfer-encoding: chunked", "content-length: 1000000")
@@ -236,8 +251,8 @@ async def test_transfer_encoding_overrides_a_content_length(gateway):
         with trio.fail_after(20):
             responses = b"".join([data async for data in stream])
 
-    assert [200, 200] == statuses(responses)
-    assert responses.endswith(HEAD_END + b"abc")
+    assert [200] == statuses(responses)
+    assert hashlib.md5(b"abc").hexdigest() == gateway.index.get("k").etag
 
 
 async def test_a_chunked_body_is_stored(gateway):

@@ -8,7 +8,7 @@ they change in what it relies on.
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
@@ -33,6 +33,14 @@ from worker.errors import WorkerError
 from worker.gateway.admin import create_admin
 from worker.gateway.application import S3Application
 from worker.gateway.connections import Connections, Slot, accept_connections, bound
+from worker.gateway.framing import (
+    MAX_HEAD,
+    ChunkedBody,
+    HeadReader,
+    LengthBody,
+    MalformedFraming,
+    check_head,
+)
 from worker.gateway.heads import normalize_request_line, with_reason
 from worker.gateway.http import ClientDisconnected, RequestHead, Response
 from worker.gateway.messages import Certificate
@@ -41,8 +49,6 @@ from worker.s3.error_codes import S3Error
 from worker.s3.request import headers_too_large
 
 ADMIN = b"/-/"
-MAX_HEAD = 1 << 16
-"""Bytes of a request head: a key of 1,024 bytes is 3 KiB of a target, a token may be 4 KiB."""
 KEEP_ALIVE = 600.0
 """Seconds that an idle connection is kept: clients keep pools, and compute between requests."""
 DISCARD_TIMEOUT = 60.0
@@ -55,8 +61,6 @@ RECEIVE_HEAD = 1 << 16
 """Bytes to receive where a request may begin: most are all head, and a buffer costs by its size."""
 RECEIVE_BODY = 1 << 19
 """Bytes to receive within a body; Hypercorn's own 64 KiB halves the speed of PUT."""
-DIRECT = 64 << 10
-"""Bytes of a body from which it does not pass the parser; see `Protocol._receive_direct`."""
 
 MALFORMED: Mapping[int, str] = {501: "NotImplemented"}
 """The S3 error codes of malformed HTTP, by the parser's status; otherwise BadRequest."""
@@ -249,47 +253,80 @@ class Protocol(H11Protocol):
         """The head of a response, which is sent with the first bytes of its body."""
         self._refused = False
         """Whether an error response has ended the connection."""
-        self._direct: int | None = None
-        """The bytes of the current body that will not pass the parser; None if all do."""
+        self._keep = True
+        """Whether the connection may be kept after the current request."""
+        self._incoming = HeadReader()
+        self._framing: LengthBody | ChunkedBody | None = None
+        """The rest of the current body; None if it is complete."""
         self._body: ReceiveQueue | None = None
         """The body of the current request for the S3 application; None if it has none."""
 
     async def receive(self, data: bytes) -> None:
         """Handle bytes from the client, empty at the end."""
-        if self._direct is None:
-            parser = self.connection
-            standard = data.isascii() and data[:8].partition(b" ")[0].isupper()
-            if not standard and parser.their_state is h11.IDLE and not parser.trailing_data[0]:
-                data = normalize_request_line(data)
-            await self.handle(RawData(data))
-        elif data:
-            await self._receive_direct(data)
-        elif self._direct and self.connection.our_state is h11.SEND_RESPONSE:
-            # The body is incomplete, which the parser would report.
-            await self._send_error_response(400)
-
-    async def _receive_direct(self, data: bytes) -> None:
-        """Pass bytes of a body to the stream without the parser.
-
-        The parser copies a body three times, which takes a third of the time of a PUT beside its
-        hashes. So of a body whose length is known, it gets only the bytes that arrived with the
-        head, and a new parser handles the next request.
-        """
-        assert self._direct is not None
-        body, ahead = data[: self._direct], data[self._direct :]
-        stream = self.stream
-        if body and stream is not None:
-            self._direct -= len(body)
-            await stream.handle(events.Body(stream_id=STREAM_ID, data=body))
-            # The response may have ended meanwhile, and with it this stream.
-            if self._direct == 0 and self.stream is stream:
-                await stream.handle(events.EndBody(stream_id=STREAM_ID))
-        if ahead:
-            # As the parser does, stop reading until the response has been sent.
-            if self.stream is not None:
+        if not data:
+            await self._receive_end()
+        while data and not self._refused:
+            if self._framing is not None:
+                data = await self._receive_body(data, self._framing)
+            elif self.connection.their_state is h11.IDLE:
+                data = await self._receive_head(data)
+            else:
+                # Requests are handled one after the other, and none on a connection that is closed.
                 await self.can_read.clear()
                 await self.can_read.wait()
-            await self.receive(ahead)
+
+    async def _receive_head(self, data: bytes) -> bytes:
+        """Pass a head to the parser when it is complete; return the bytes after it."""
+        try:
+            head, rest = self._incoming.feed(data)
+            if not head:
+                return b""
+            self._keep = check_head(head)
+        except MalformedFraming as error:
+            await self._refuse(error.status)
+            return b""
+        if not (head.isascii() and head[:8].partition(b" ")[0].isupper()):
+            head = normalize_request_line(head)
+        await self.handle(RawData(head))
+        return rest
+
+    async def _receive_body(self, data: bytes, framing: LengthBody | ChunkedBody) -> bytes:
+        """Pass content to the stream; return the bytes after the body.
+
+        No body passes the parser: it is less strict, and copies each byte three times, which takes
+        a third of the time of a PUT beside its hashes. So a new parser handles the next request.
+        """
+        try:
+            content, rest = framing.feed(data)
+        except MalformedFraming as error:
+            await self._refuse(error.status)
+            return b""
+        stream = self.stream
+        if framing.complete:
+            self._framing = None
+        if content and stream is not None:
+            await stream.handle(events.Body(stream_id=STREAM_ID, data=content))
+        # The response may have ended meanwhile, and with it this stream.
+        if framing.complete and stream is not None and self.stream is stream:
+            await stream.handle(events.EndBody(stream_id=STREAM_ID))
+        return rest
+
+    async def _receive_end(self) -> None:
+        if self._framing is not None or self._incoming.started:
+            await self._refuse(400)
+        else:
+            await self.handle(RawData(b""))
+
+    async def _refuse(self, status: int) -> None:
+        """Answer bytes that are not a request, or not the rest of one, and close the connection."""
+        if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            await self._send_error_response(status)
+        self._refused = True
+        await self.send(Closed())
+
+    def close_after_response(self) -> None:
+        """Close the connection after the current response, which says so."""
+        self._keep = False
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
@@ -300,6 +337,7 @@ class Protocol(H11Protocol):
         application = self._connection.application
         host = next((value for name, value in headers if name == b"host"), b"")
         self._body = None
+        self._framing = _framing_of(headers)
         if path.startswith(ADMIN) and not application.is_bucket_host(host):
             # The pages are the same for every host, and Quart rejects invalid host names.
             headers = [(b"host", b"gateway"), *(each for each in headers if each[0] != b"host")]
@@ -318,14 +356,7 @@ class Protocol(H11Protocol):
             # In place of Hypercorn's streams, whose methods it has.
             stream = S3Stream(application, self, self._connection)
             self.stream = cast(HTTPStream, stream)
-            fields = dict(headers)
-            # Transfer-Encoding overrides Content-Length (RFC 9112, 6.3).
-            chunked = b"transfer-encoding" in fields
-            length = 0 if chunked else int(fields.get(b"content-length", 0))
-            self._body = stream.body if chunked or length else None
-            # Bytes that arrived with the head have passed the parser.
-            left = length - len(self.connection.trailing_data[0]) if length > DIRECT else 0
-            self._direct = left if left > 0 else None
+            self._body = stream.body if self._framing is not None else None
         await self.stream.handle(
             events.Request(
                 stream_id=STREAM_ID,
@@ -339,9 +370,10 @@ class Protocol(H11Protocol):
         self.keep_alive_requests += 1
 
     async def _maybe_recycle(self) -> None:
-        direct, self._direct = self._direct, None
+        complete, self._framing = self._framing is None, None
+        had_body = self.connection.their_state is h11.SEND_BODY
         draining = self.context.terminated.is_set()
-        if direct != 0 or draining or self.connection.our_state is not h11.DONE:
+        if not (complete and had_body) or draining or self.connection.our_state is not h11.DONE:
             await super()._maybe_recycle()
             return
         # The body did not pass the parser, which therefore cannot parse the next request.
@@ -354,6 +386,7 @@ class Protocol(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         self._refused = True
+        self._keep = False
         if self.stream is None and status_code == 431:
             fault = headers_too_large()
         elif self.stream is None:
@@ -364,8 +397,7 @@ class Protocol(H11Protocol):
             )
         response = self._connection.application.refuse_malformed(fault)
         assert isinstance(response.body, bytes)
-        headers = [*response.headers, (b"connection", b"close")]
-        headers += self.config.response_headers("h11")
+        headers = [*response.headers, *self.config.response_headers("h11")]
         for event in (
             h11.Response(status_code=response.status, headers=headers),
             h11.Data(data=response.body),
@@ -376,6 +408,9 @@ class Protocol(H11Protocol):
     async def _send_h11_event(self, event: Any) -> None:
         if isinstance(event, h11.InformationalResponse) and not await self._is_body_wanted():
             return
+        if isinstance(event, h11.Response) and not self._keep:
+            headers = [*event.headers, (b"connection", b"close")]
+            event = h11.Response(status_code=event.status_code, headers=headers)
         try:
             data = self.connection.send(event)
         except h11.LocalProtocolError:
@@ -403,6 +438,15 @@ class Protocol(H11Protocol):
             return True
         wanted = await self._body.is_wanted()
         return wanted and self.connection.they_are_waiting_for_100_continue
+
+
+def _framing_of(headers: Iterable[tuple[bytes, bytes]]) -> LengthBody | ChunkedBody | None:
+    """Return the framing of the body of a request; None if it has no body (RFC 9112, 6.3)."""
+    fields = dict(headers)
+    if b"transfer-encoding" in fields:
+        return ChunkedBody()
+    length = int(fields.get(b"content-length", 0))
+    return LengthBody(length) if length else None
 
 
 class AdminStream(HTTPStream):
@@ -452,7 +496,7 @@ class S3Stream:
             uninvited = self._protocol.connection.they_are_waiting_for_100_continue
             if uninvited:
                 # Whether the body follows is not known, and so where the next request begins.
-                response.headers.append((b"connection", b"close"))
+                self._protocol.close_after_response()
             discard_timeout = UNINVITED_TIMEOUT if uninvited else DISCARD_TIMEOUT
             await self._send(response, send, discard_timeout, with_body=head.method != "HEAD")
         except ClientDisconnected:
