@@ -1,5 +1,7 @@
 """Gateways for tests: in the process of the test on a free port, or in processes of their own."""
 
+import datetime
+import ipaddress
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,14 +15,18 @@ import botocore.client
 import botocore.config
 import trio
 from builders import a_commit
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.index import Index
 from worker.config import GatewayConfig
 from worker.gateway.application import open_application
+from worker.gateway.connections import Limits
 from worker.gateway.counters import Counters
 from worker.gateway.launch import launched
-from worker.gateway.messages import GatewayPlan, ServedInput, Statistics
+from worker.gateway.messages import Certificate, GatewayPlan, ServedInput, Statistics
 from worker.gateway.pool import GatewayPool, open_pool
 from worker.gateway.server import Draining, serve
 from worker.store.repository import open_store
@@ -94,8 +100,10 @@ def a_plan(tmp_path: Path, *, processes: int = 1, port: int = 0, **changes: Any)
     return plan
 
 
-async def serving(plan: GatewayPlan, nursery: trio.Nursery, *, limit: int | None = None) -> Running:
-    """Serve *plan* in *nursery*, as one process of a gateway does, with *limit* connections."""
+async def serving(
+    plan: GatewayPlan, nursery: trio.Nursery, *, limits: Limits | None = None
+) -> Running:
+    """Serve *plan* in *nursery* with *limits*, as one process of a gateway does."""
     counters = Counters(plan.buckets, 1)
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     port = listener.getsockname()[1]
@@ -108,13 +116,45 @@ async def serving(plan: GatewayPlan, nursery: trio.Nursery, *, limit: int | None
             listener,
             plan.certificate,
             draining,
-            limit=limit,
+            limits=limits,
             task_status=task_status,
         )
         finished.set()
 
     await nursery.start(run)
     return Running(port, plan, Index(plan.index), counters, draining, finished)
+
+
+def self_signed(folder: Path) -> Certificate:
+    """Make a certificate for 127.0.0.1 signed by itself in *folder*."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    found = Certificate(folder / "cert.pem", folder / "key.pem")
+    found.certfile.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    found.keyfile.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return found
 
 
 @asynccontextmanager

@@ -294,12 +294,10 @@ def test_the_shipped_file_has_the_default_values(file):
     fixed = ["grace", "runtime", "engine_options", "client_hints", "pass_environment"]
     assert [getattr(plain, name) for name in fixed] == [getattr(shown, name) for name in fixed]
     assert plain.log == shown.log
-    assert (plain.gateway.port, plain.gateway.drain, plain.gateway.auth, plain.gateway.tls) == (
-        shown.gateway.port,
-        shown.gateway.drain,
-        shown.gateway.auth,
-        shown.gateway.tls,
-    )
+    fixed = ["port", "drain", "stall_timeout", "auth", "tls"]
+    assert [getattr(plain.gateway, name) for name in fixed] == [
+        getattr(shown.gateway, name) for name in fixed
+    ]
 
 
 def test_the_documentation_has_a_row_for_every_setting():

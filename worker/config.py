@@ -160,6 +160,13 @@ class GatewayConfig:
             "--drain", "Time for requests in flight to finish after the command has exited"
         ),
     )
+    stall_timeout: Seconds = attrs.field(
+        default=Seconds(300.0),
+        validator=_Between(1, 86_400),
+        metadata=_setting(
+            "--stall-timeout", "Time without a byte of a body after which a request is ended"
+        ),
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.tls == "certificate" and not (self.certificate and self.key):

@@ -30,6 +30,7 @@ SAMPLES = {
     "gateway.certificate": ("/c", Path("/c")),
     "gateway.key": ("/k", Path("/k")),
     "gateway.drain": ("5", 5.0),
+    "gateway.stall_timeout": ("90", 90.0),
     "log.format": ("json", "json"),
     "log.level": ("error", "error"),
 }

@@ -1,16 +1,11 @@
 """Fixtures: gateways in the process of the test, and a certificate."""
 
-import datetime
-import ipaddress
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from gateways import Running, a_plan, serving
+from gateways import Running, a_plan, self_signed, serving
 
 from worker.gateway.messages import Certificate, KeyPair
 
@@ -34,31 +29,4 @@ async def locked(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Running
 @pytest.fixture
 def certificate(tmp_path: Path) -> Certificate:
     """A certificate for 127.0.0.1 signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    found = Certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
-    found.certfile.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    found.keyfile.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return found
+    return self_signed(tmp_path)

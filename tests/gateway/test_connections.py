@@ -20,6 +20,7 @@ from worker.gateway.connections import (
     PAUSE,
     RESERVED,
     Connections,
+    Limits,
     accept_connections,
     bound,
 )
@@ -158,7 +159,7 @@ class TestConnections:
 @pytest.mark.parametrize("count", [3, 8])
 async def test_more_clients_than_connections_are_all_served(tmp_path, nursery, count, lines):
     """Each client gets its response; idle connections are closed for those that wait."""
-    running = await serving(a_plan(tmp_path), nursery, limit=2)
+    running = await serving(a_plan(tmp_path), nursery, limits=Limits(connections=2))
     async with contextlib.AsyncExitStack() as stack:
         streams = [
             await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", running.port))
@@ -175,7 +176,7 @@ async def test_more_clients_than_connections_are_all_served(tmp_path, nursery, c
 
 async def test_a_request_in_flight_is_not_cut_off_by_new_connections(tmp_path, nursery, lines):
     """Its connection is the oldest one."""
-    running = await serving(a_plan(tmp_path), nursery, limit=2)
+    running = await serving(a_plan(tmp_path), nursery, limits=Limits(connections=2))
     async with contextlib.AsyncExitStack() as stack:
         writer, *readers = [
             await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", running.port))
@@ -210,7 +211,7 @@ async def test_errors_of_accept_are_one_line_a_minute(
         async with listener, trio.open_nursery() as tasks:
             with client, no_free_descriptor(limit_of_open_files):
                 tasks.start_soon(
-                    accept_connections, listener, lambda s: s, Connections(99), handle, tasks
+                    accept_connections, listener, lambda s, _: s, Connections(99), handle, tasks
                 )
                 await trio.sleep(150)
                 assert not served.is_set()

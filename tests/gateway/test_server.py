@@ -55,12 +55,16 @@ async def receive_until(stream: trio.abc.ReceiveStream, end: bytes) -> bytes:
 OWN = (
     "__init__",
     "close_after_response",
+    "deadline",
     "receive",
+    "receive_size",
+    "time_out",
     "_is_body_wanted",
     "_receive_body",
     "_receive_end",
     "_receive_head",
     "_refuse",
+    "_time_out",
 )
 """The methods of these classes that do not override one."""
 

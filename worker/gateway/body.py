@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 from trio.to_thread import run_sync as in_thread
 
@@ -33,6 +34,10 @@ MAX_DOCUMENT = 8 << 20
 """Bytes of the largest XML body that is read: 10,000 parts with their checksums need 4 MiB."""
 BATCH = 1 << 20
 """Bytes that are passed to the threads at once; one batch is hashed while the next is received."""
+HELD = 5.0
+"""Seconds for which content is held in memory until a batch is complete."""
+TINY = 1 << 10
+"""Bytes of pieces that are combined: each one takes 50 bytes more than its content."""
 
 
 async def receive_document(context: "Context") -> bytes:
@@ -67,10 +72,11 @@ async def receive_content(
     # The common case, without a generator.
     collected: Batch = []
     size = 0
-    while size <= SMALL and (data := await context.body.read()):
-        collected.append(data)
-        size += len(data)
-    if size <= SMALL:
+    with trio.move_on_after(HELD) as slow:
+        while size <= SMALL and (data := await context.body.read()):
+            collect(collected, data)
+            size += len(data)
+    if size <= SMALL and not slow.cancelled_caught:
         return await _store_small(collected, None, digests, stage), digests
     async with aclosing(_read(context.body)) as pieces:
         return await _store_large(collected, pieces, None, digests, stage), digests
@@ -90,7 +96,7 @@ async def store_content(
     size = 0
     async with aclosing(content) as pieces:
         async for piece in pieces:
-            collected.append(piece)
+            collect(collected, piece)
             size += len(piece)
             if size > SMALL:
                 return await _store_large(collected, pieces, decoder, digests, stage)
@@ -145,7 +151,9 @@ async def _store_large(
             _start_worker(nursery, write) as writing,
         ):
             received = 0
-            async for batch in _batches(collected, pieces):
+            collector = Collector(collected)
+            nursery.start_soon(collector.fill, pieces)
+            async for batch in collector.batches():
                 # A body without a length is limited as it arrives.
                 received += sum(map(len, batch))
                 if received > MAX_UPLOAD:
@@ -161,15 +169,49 @@ async def _store_large(
         raise
 
 
-async def _batches(collected: Batch, pieces: AsyncIterator[Piece]) -> AsyncIterator[Batch]:
-    size = sum(map(len, collected))
-    async for piece in pieces:
+def collect(collected: Batch, piece: Piece) -> None:
+    """Append *piece* to *collected*; tiny pieces are combined, since a body may have many."""
+    if collected and len(piece) < TINY and len(collected[-1]) < TINY:
+        collected[-1] = b"".join((collected[-1], piece))
+    else:
         collected.append(piece)
-        size += len(piece)
-        if size >= BATCH:
-            yield collected
-            collected, size = [], 0
-    yield collected
+
+
+@attrs.define(eq=False)
+class Collector:
+    """Pieces of a body that become batches: of `BATCH` bytes, or of what came in `HELD` seconds."""
+
+    _collected: Batch
+    _size: int = attrs.field(init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+    _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._size = sum(map(len, self._collected))
+
+    async def fill(self, pieces: AsyncIterator[Piece]) -> None:
+        """Collect *pieces*, as fast as batches are taken."""
+        async for piece in pieces:
+            collect(self._collected, piece)
+            self._size += len(piece)
+            self._changed.unpark_all()
+            while self._size >= BATCH:
+                await self._changed.park()
+        self._ended = True
+        self._changed.unpark_all()
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Yield batches until the pieces have ended."""
+        while self._collected or not self._ended:
+            if not self._collected:
+                await self._changed.park()
+                continue
+            with trio.move_on_after(HELD):
+                while self._size < BATCH and not self._ended:
+                    await self._changed.park()
+            batch, self._collected, self._size = self._collected, [], 0
+            self._changed.unpark_all()
+            yield batch
 
 
 def _start_worker(

@@ -28,8 +28,20 @@ LEAST_IDLE = 1.0
 
 The first request of a connection may be on its way, and so may the next one of a busy client.
 """
+HEAD_TIMEOUT = 30.0
+"""Seconds for a TLS handshake, and for a request head from its first byte to its last."""
+STALL_TIMEOUT = 300.0
+"""Seconds without a byte of a body, in either direction, after which a request is ended."""
 PAUSE = 0.1
 """Seconds before the next attempt to accept a connection after an error."""
+TLS_HANDSHAKE = "TLS handshake"
+HEAD = "request head"
+BODY = "request body"
+RESPONSE = "response"
+FAST_ENOUGH = "its time is fixed; send it at once"
+SLOW = "the client must continue in time, or repeat the request; the limit is gateway.stall_timeout"
+REMEDIES = {TLS_HANDSHAKE: FAST_ENOUGH, HEAD: FAST_ENOUGH, BODY: SLOW, RESPONSE: SLOW}
+"""What to do about a client that stalls, by the part of a request."""
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """Errors of accept(2) that end when this or another process closes something."""
 
@@ -44,6 +56,17 @@ def bound() -> int:
     return max(1, (soft - min(RESERVED, soft // 2)) // FILES_PER_CONNECTION)
 
 
+@attrs.frozen
+class Limits:
+    """What the clients of a process may use."""
+
+    connections: int = attrs.field(factory=bound)
+    head: float = HEAD_TIMEOUT
+    """Seconds for a TLS handshake, and for a head."""
+    stall: float = STALL_TIMEOUT
+    """Seconds for the next byte of a body."""
+
+
 @attrs.define(eq=False)
 class Slot:
     """The place of one connection among those of the process."""
@@ -56,6 +79,10 @@ class Slot:
         """Report whether the connection waits for a request."""
         self._connections.set_idle(self, idle=idle)
 
+    def report_stall(self, part: str, seconds: float) -> None:
+        """Log that the client did not send or receive *part* in time."""
+        self._connections.report_stall(part, seconds)
+
 
 @attrs.define(eq=False)
 class Connections:
@@ -67,6 +94,8 @@ class Connections:
     """Idle connections and since when, the oldest first."""
     _closing: set[Slot] = attrs.field(factory=set, init=False)
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _stalls: dict[str, telemetry.Recurring] = attrs.field(factory=dict, init=False)
+    """The events of stalled clients by the part of a request."""
 
     @property
     def full(self) -> bool:
@@ -98,6 +127,14 @@ class Connections:
             self._idle[slot] = trio.current_time()
         self._changed.unpark_all()
 
+    def report_stall(self, part: str, seconds: float) -> None:
+        """Log that a client did not send or receive *part* in time, once a minute for each."""
+        event = self._stalls.get(part)
+        if event is None:
+            event = telemetry.Recurring("gateway.client_stalled", trio.current_time)
+            self._stalls[part] = event
+        event.warn(part=part, seconds=seconds, remedy=REMEDIES[part])
+
     async def make_room(self) -> None:
         """Wait until a further connection is permitted, closing the oldest idle one for it."""
         while self.full:
@@ -124,7 +161,7 @@ class Connections:
 
 async def accept_connections(
     listener: trio.SocketListener,
-    wrap: Callable[[trio.SocketStream], Any],
+    wrap: Callable[[trio.SocketStream, Slot], Any],
     connections: Connections,
     handler: Handler,
     nursery: trio.Nursery,
@@ -161,7 +198,7 @@ async def accept_connections(
             continue
         # Counted here, since the task starts later than the next round of this loop.
         slot = connections.add()
-        nursery.start_soon(_serve, wrap(stream), slot, connections, handler)
+        nursery.start_soon(_serve, wrap(stream, slot), slot, connections, handler)
 
 
 async def _serve(stream: Any, slot: Slot, connections: Connections, handler: Handler) -> None:

@@ -25,6 +25,7 @@ from trio.to_thread import run_sync as in_thread
 from worker import hooks, jsonlines, telemetry
 from worker.errors import WorkerError
 from worker.gateway.application import S3Application, open_application
+from worker.gateway.connections import Limits
 from worker.gateway.counters import Counters
 from worker.gateway.messages import (
     HEARTBEAT,
@@ -81,8 +82,17 @@ async def _serve(
     draining, served = Draining(), trio.Event()
     forward, requests = trio.open_memory_channel[Drain](1)
 
+    limits = Limits(stall=plan.gateway.stall_timeout)
+
     async def accept(*, task_status: trio.TaskStatus[None]) -> None:
-        await serve(application, listener, plan.certificate, draining, task_status=task_status)
+        await serve(
+            application,
+            listener,
+            plan.certificate,
+            draining,
+            limits=limits,
+            task_status=task_status,
+        )
         served.set()
 
     try:

@@ -4,6 +4,7 @@ import attrs
 import trio
 
 from worker.gateway.http import ClientDisconnected
+from worker.s3.error_codes import S3Error
 
 QUEUED = 256 << 10
 """Bytes of a body that are queued before the connection stops reading."""
@@ -17,7 +18,8 @@ class ReceiveQueue:
 
     Queued pieces are combined: a body may arrive byte by byte, and switching tasks costs more than
     reading thousands of bytes. No task waits for one that is gone: after `close`, pieces are
-    dropped; after `disconnect`, queued pieces are read, then ClientDisconnected is raised.
+    dropped; after `disconnect`, queued pieces are read, then ClientDisconnected is raised; likewise
+    RequestTimeout after `stall`, until the client continues.
 
     A client may wait for ``100 Continue`` before it sends the body: `is_wanted` tells whether the
     application reads it.
@@ -25,6 +27,8 @@ class ReceiveQueue:
 
     complete: bool = attrs.field(default=False, init=False)
     """Whether the whole body has been received."""
+    stalled: bool = attrs.field(default=False, init=False)
+    """Whether the client has sent nothing for too long, and nothing since."""
     closed: bool = attrs.field(default=False, init=False)
     """Whether further pieces are dropped."""
     _pieces: list[bytes] = attrs.field(factory=list, init=False)
@@ -41,6 +45,7 @@ class ReceiveQueue:
             await self._changed.park()
         if self.closed:
             return
+        self.stalled = False
         self._pieces.append(data)
         self._size += len(data)
         self._changed.unpark_all()
@@ -62,6 +67,11 @@ class ReceiveQueue:
         self.complete = True
         self._changed.unpark_all()
 
+    def stall(self) -> None:
+        """Mark that the client has sent nothing for too long."""
+        self.stalled = True
+        self._changed.unpark_all()
+
     def disconnect(self) -> None:
         """Mark that the client has disconnected, or that the exchange is over."""
         self._disconnected = True
@@ -78,18 +88,18 @@ class ReceiveQueue:
     async def read(self) -> bytes:
         """Return all bytes that are queued, waiting for some; empty at the end of the body.
 
-        Raises ClientDisconnected.
+        Raises ClientDisconnected, and RequestTimeout if the client has stalled.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self._decided.is_set():
             self._wanted = True
             self._decided.set()
-        while not (self._pieces or self.complete or self._disconnected):
+        while not (self._pieces or self.complete or self._disconnected or self.stalled):
             await self._changed.park()
         if not self._pieces:
-            if not self.complete:
-                raise ClientDisconnected
-            return b""
+            if self.complete:
+                return b""
+            raise ClientDisconnected if self._disconnected else S3Error("RequestTimeout")
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._size = 0
@@ -97,6 +107,11 @@ class ReceiveQueue:
         return data
 
     async def discard(self) -> None:
-        """Read the rest of the body and drop it; raises ClientDisconnected."""
-        while await self.read():
-            pass
+        """Drop the rest of the body until its end; raises ClientDisconnected."""
+        while not self.complete:
+            if self._disconnected:
+                raise ClientDisconnected
+            self._pieces.clear()
+            self._size = 0
+            self._changed.unpark_all()
+            await self._changed.park()

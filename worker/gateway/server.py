@@ -32,7 +32,16 @@ from worker import telemetry
 from worker.errors import WorkerError
 from worker.gateway.admin import create_admin
 from worker.gateway.application import S3Application
-from worker.gateway.connections import Connections, Slot, accept_connections, bound
+from worker.gateway.connections import (
+    BODY,
+    HEAD,
+    RESPONSE,
+    TLS_HANDSHAKE,
+    Connections,
+    Limits,
+    Slot,
+    accept_connections,
+)
 from worker.gateway.framing import (
     MAX_HEAD,
     ChunkedBody,
@@ -45,6 +54,7 @@ from worker.gateway.heads import normalize_request_line, with_reason
 from worker.gateway.http import ClientDisconnected, RequestHead, Response
 from worker.gateway.messages import Certificate
 from worker.gateway.receive_queue import ReceiveQueue
+from worker.gateway.transport import Transport
 from worker.s3.error_codes import S3Error
 from worker.s3.request import headers_too_large
 
@@ -54,7 +64,7 @@ KEEP_ALIVE = 600.0
 DISCARD_TIMEOUT = 60.0
 """Seconds to read the rest of a body after the response, so that the client receives it."""
 UNINVITED_TIMEOUT = 5.0
-"""The same if the client waits for ``100 Continue``, and probably sends nothing."""
+"""The same if the client waits for ``100 Continue`` or has stalled: it probably sends nothing."""
 CLOSE_TIMEOUT = 1.0
 """Seconds to close a connection, which over TLS sends data."""
 RECEIVE_HEAD = 1 << 16
@@ -62,7 +72,7 @@ RECEIVE_HEAD = 1 << 16
 RECEIVE_BODY = 1 << 19
 """Bytes to receive within a body; Hypercorn's own 64 KiB halves the speed of PUT."""
 
-MALFORMED: Mapping[int, str] = {501: "NotImplemented"}
+MALFORMED: Mapping[int, str] = {408: "RequestTimeout", 501: "NotImplemented"}
 """The S3 error codes of malformed HTTP, by the parser's status; otherwise BadRequest."""
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -84,12 +94,12 @@ async def serve(
     certificate: Certificate | None,
     draining: Draining,
     *,
-    limit: int | None = None,
+    limits: Limits | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve connections of *listener*, which is taken over, until *draining* has finished.
 
-    *limit* is the number of connections; by default what the limit on open files permits.
+    By default, *limits* are as many connections as the limit on open files permits.
     """
     config = Config()
     config.alpn_protocols = ["http/1.1"]
@@ -98,21 +108,29 @@ async def serve(
     config.keep_alive_max_requests = 1 << 62
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn")
+    limits = limits or Limits()
+    config.ssl_handshake_timeout = limits.head
     sockets = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-    wrap: Callable[[trio.SocketStream], Any] = lambda stream: stream  # noqa: E731 - the identity
+    context = None
     if certificate is not None:
         config.certfile, config.keyfile = str(certificate.certfile), str(certificate.keyfile)
         context = config.create_ssl_context()
         assert context is not None
-        wrap = partial(trio.SSLStream, ssl_context=context, server_side=True, https_compatible=True)
+
+    def wrap(stream: trio.SocketStream, slot: Slot) -> Any:
+        report = partial(slot.report_stall, RESPONSE, limits.stall)
+        transport = Transport(stream, stall=limits.stall, on_stall=report)
+        if context is None:
+            return transport
+        return trio.SSLStream(transport, context, server_side=True, https_compatible=True)
+
     admin = wrap_app(create_admin(application), config.wsgi_max_body_size, "asgi")
     worker_context = WorkerContext(None)
     async with trio.open_nursery() as tasks:
         async with trio.open_nursery() as listening:
-            handler = partial(Connection, application, admin, config, worker_context)
-            listening.start_soon(
-                accept_connections, sockets, wrap, Connections(limit or bound()), handler, tasks
-            )
+            handler = partial(Connection, application, admin, config, worker_context, limits)
+            connections = Connections(limits.connections)
+            listening.start_soon(accept_connections, sockets, wrap, connections, handler, tasks)
             task_status.started()
             await draining.requested.wait()
             listening.cancel_scope.cancel()
@@ -134,11 +152,13 @@ class Connection(TCPServer):
         admin: AppWrapper,
         config: Config,
         context: WorkerContext,
+        limits: Limits,
         stream: Any,
         slot: Slot,
     ) -> None:
         super().__init__(admin, config, context, ConnectionState({}), stream)
         self.application = application
+        self.limits = limits
         self._slot = slot
         self.broken = False
         """Whether a send has failed."""
@@ -151,7 +171,10 @@ class Connection(TCPServer):
             try:
                 with trio.fail_after(self.config.ssl_handshake_timeout):
                     await self.stream.do_handshake()
-            except (trio.BrokenResourceError, trio.TooSlowError):
+            except trio.TooSlowError:
+                self._slot.report_stall(TLS_HANDSHAKE, self.limits.head)
+                return
+            except trio.BrokenResourceError:
                 return
         transport = self.stream.transport_stream if secure else self.stream
         try:
@@ -204,9 +227,11 @@ class Connection(TCPServer):
         try:
             with self._reading:
                 while True:
-                    in_body = protocol.connection.their_state is h11.SEND_BODY
-                    size = RECEIVE_BODY if in_body else RECEIVE_HEAD
-                    data = bytes(await self.stream.receive_some(size))
+                    with trio.CancelScope(deadline=protocol.deadline()) as waiting:
+                        data = bytes(await self.stream.receive_some(protocol.receive_size()))
+                    if waiting.cancelled_caught:
+                        await self._time_out()
+                        continue
                     await protocol.receive(data)
                     if not data:
                         break
@@ -215,6 +240,12 @@ class Connection(TCPServer):
         await protocol.handle(Closed())
         # An idle connection has no other task left.
         await self.idle_task.stop()
+
+    async def _time_out(self) -> None:
+        """End the request whose next byte has not arrived in time."""
+        if part := await self._protocol.time_out():
+            seconds = self.limits.head if part == HEAD else self.limits.stall
+            self._slot.report_stall(part, seconds)
 
     async def _initiate_server_close(self) -> None:
         await self._protocol.handle(Closed())
@@ -256,10 +287,38 @@ class Protocol(H11Protocol):
         self._keep = True
         """Whether the connection may be kept after the current request."""
         self._incoming = HeadReader()
+        self._head_deadline = 0.0
+        """When the head that has started must be complete."""
         self._framing: LengthBody | ChunkedBody | None = None
         """The rest of the current body; None if it is complete."""
         self._body: ReceiveQueue | None = None
         """The body of the current request for the S3 application; None if it has none."""
+
+    def deadline(self) -> float:
+        """Return when the next byte of the client must arrive; that of a new request may be late.
+
+        A head has a deadline as a whole, so that single bytes do not extend it.
+        """
+        if self._framing is not None:
+            return trio.current_time() + self._connection.limits.stall
+        return self._head_deadline if self._incoming.started else float("inf")
+
+    def receive_size(self) -> int:
+        """Return the number of bytes to receive at once."""
+        return RECEIVE_HEAD if self._framing is None else RECEIVE_BODY
+
+    async def time_out(self) -> str | None:
+        """Handle that the deadline has passed; return the part that has stalled, the first time.
+
+        A body that stalls is an error for the application, if it is waiting for it.
+        """
+        if self._framing is None:
+            await self._refuse(408)
+            return HEAD
+        if self._body is None or self._body.stalled:
+            return None
+        self._body.stall()
+        return BODY
 
     async def receive(self, data: bytes) -> None:
         """Handle bytes from the client, empty at the end."""
@@ -277,6 +336,8 @@ class Protocol(H11Protocol):
 
     async def _receive_head(self, data: bytes) -> bytes:
         """Pass a head to the parser when it is complete; return the bytes after it."""
+        if not self._incoming.started:
+            self._head_deadline = trio.current_time() + self._connection.limits.head
         try:
             head, rest = self._incoming.feed(data)
             if not head:
@@ -493,7 +554,8 @@ class S3Stream:
         try:
             response = await self._application.respond(head, self.body)
             self.body.decline()
-            uninvited = self._protocol.connection.they_are_waiting_for_100_continue
+            waiting = self._protocol.connection.they_are_waiting_for_100_continue
+            uninvited = waiting or self.body.stalled
             if uninvited:
                 # Whether the body follows is not known, and so where the next request begins.
                 self._protocol.close_after_response()

@@ -169,6 +169,11 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
             400,
             "Your request header section exceeds the maximum allowed size.",
         ),
+        "RequestTimeout": (
+            400,
+            "Your socket connection to the server was not read from or written to within the "
+            "timeout period. Idle connections will be closed.",
+        ),
         "RequestTimeTooSkewed": (
             403,
             "The difference between the request time and the current time is too large.",
