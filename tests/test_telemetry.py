@@ -279,6 +279,27 @@ def test_a_recurring_event_is_logged_once_a_minute_with_its_number(stream):
     }
 
 
+def test_errors_that_recur_are_logged_once_a_minute_for_each_reason(stream):
+    """The others are counted, and so are more reasons than a log can bear."""
+    telemetry.configure("json", "info", stream=stream)
+    now = 0.0
+    errors = telemetry.RecurringErrors("gateway.failed", lambda: now)
+
+    for _ in range(3):
+        errors.error("disk", request="1")
+        errors.error("network", request="2")
+    for number in range(1000):
+        errors.error(f"reason {number}")
+    now = 60.0
+    errors.error("disk", request="3")
+
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [("disk", 1), ("network", 1)] == [(each["reason"], each["times"]) for each in found[:2]]
+    assert telemetry.MANY_REASONS + 2 == len(found)
+    assert ("disk", 3, "3") == tuple(found[-1][name] for name in ("reason", "times", "request"))
+    assert {("gateway.failed", "error")} == {(each["event"], each["level"]) for each in found}
+
+
 @pytest.mark.parametrize(
     "spelling",
     [

@@ -34,6 +34,8 @@ DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 """A SHA-256 in hexadecimal; on a terminal its first 12 digits are shown."""
 RECURRING_INTERVAL = 60.0
 """Seconds between two lines of an event that recurs."""
+MANY_REASONS = 20
+"""Reasons of an error that are logged separately."""
 
 # --- redaction ------------------------------------------------------------------------------------
 
@@ -256,11 +258,50 @@ class Recurring:
 
     def warn(self, **fields: Any) -> None:
         """Log the event with *fields* unless it was logged less than a minute ago."""
+        if times := self.count():
+            logger().warning(self.event, **fields, times=times)
+
+    def count(self) -> int:
+        """Count the event; return the number of times to log now, 0 within the minute."""
         self._count += 1
         now = self.clock()
-        if self._logged is None or now - self._logged >= RECURRING_INTERVAL:
-            logger().warning(self.event, **fields, times=self._count)
-            self._count, self._logged = 0, now
+        if self._logged is not None and now - self._logged < RECURRING_INTERVAL:
+            return 0
+        times, self._count, self._logged = self._count, 0, now
+        return times
+
+
+@attrs.define
+class RecurringErrors:
+    """An error that may recur at a high rate: each reason is logged once a minute.
+
+    Beyond `MANY_REASONS` in a minute, all further ones count as one reason.
+    """
+
+    event: str
+    clock: Callable[[], float]
+    """The current time in seconds."""
+    _reasons: dict[str, Recurring] = attrs.field(factory=dict, init=False)
+    _others: Recurring = attrs.field(init=False)
+    _started: float = attrs.field(init=False)
+    """When the reasons were last cleared."""
+
+    def __attrs_post_init__(self) -> None:
+        self._others = Recurring(self.event, self.clock)
+        self._started = self.clock()
+
+    def error(self, reason: str, **fields: Any) -> None:
+        """Log the event with *fields* unless its *reason* was logged less than a minute ago."""
+        found = self._reasons.get(reason)
+        if found is None and len(self._reasons) >= MANY_REASONS:
+            now = self.clock()
+            if now - self._started >= RECURRING_INTERVAL:
+                self._reasons.clear()
+                self._started = now
+        if found is None and len(self._reasons) < MANY_REASONS:
+            found = self._reasons[reason] = Recurring(self.event, self.clock)
+        if times := (found or self._others).count():
+            logger().error(self.event, reason=reason, **fields, times=times)
 
 
 def is_console() -> bool:

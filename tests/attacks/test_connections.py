@@ -23,7 +23,13 @@ from trio.to_thread import run_sync as in_thread
 
 from worker import telemetry
 from worker.gateway import body
-from worker.gateway.connections import HEAD_TIMEOUT, STALL_TIMEOUT, Limits
+from worker.gateway.connections import (
+    HEAD_TIMEOUT,
+    STALL_TIMEOUT,
+    Connections,
+    Limits,
+    accept_connections,
+)
 from worker.gateway.server import KEEP_ALIVE
 
 GET = request("GET", "/labresults/a.txt")
@@ -493,3 +499,40 @@ async def test_what_recurs_is_logged_once_a_minute(gateway, lines, virtual_clock
 
     assert [1, 20, 20] == [line["times"] for line in lines()]
     assert {"gateway.client_stalled"} == {line["event"] for line in lines()}
+
+
+async def test_requests_that_fail_alike_are_one_line_a_minute(gateway, virtual_clock, lines):
+    """A client that repeats a request on a store that fails does not fill the log."""
+    for each in (gateway.plan.scratch.parent / "store").rglob("*"):
+        if each.is_file() and each.parent.name != "job-1":
+            each.unlink()
+    async with await connect(gateway) as stream:
+        for _ in range(20):
+            await stream.send_all(request("GET", "/labresults/a.txt"))
+            assert b"HTTP/1.1 5" == (await stream.receive_some())[:10]
+
+    failed = [line for line in lines() if line["event"] == "gateway.failed"]
+    assert 1 == len(failed) == failed[0]["times"]
+
+
+async def test_a_fault_of_one_connection_does_not_end_the_others(nursery, lines):
+    """It is logged with its traceback, once a minute."""
+
+    async def handle(stream, _slot):
+        if await stream.receive_some() == b"fault":
+            raise ZeroDivisionError("a fault")
+        await stream.send_all(b"served")
+
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    nursery.start_soon(
+        accept_connections, listener, lambda stream, _: stream, Connections(9), handle, nursery
+    )
+    for sent, expected in ((b"fault", b""), (b"fault", b""), (b"request", b"served")):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(sent)
+            assert expected == await stream.receive_some()
+
+    assert [("gateway.connection_failed", 1)] == [(x["event"], x["times"]) for x in lines()]
+    assert "ZeroDivisionError" in lines()[0]["exception"]
+    nursery.cancel_scope.cancel()

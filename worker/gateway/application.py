@@ -37,8 +37,6 @@ from worker.s3.signing import Credentials, Signed
 from worker.store.blobs import BlobReader, Stage
 from worker.store.repository import open_store
 
-log = telemetry.logger()
-
 STORE_FULL = "The disk of the store that the output is written to is full."
 SCRATCH_FULL = "The disk of the worker's scratch directory is full."
 SERVER = (b"server", b"worker")
@@ -148,6 +146,7 @@ class S3Application:
         output = self.buckets.get(OUT)
         self._output = output if isinstance(output, OutputBucket) else None
         self.writes = WritesInFlight()
+        self.failures = telemetry.RecurringErrors("gateway.failed", time.monotonic)
         self._plan = plan
         self._credentials = credentials
         self._started = int(time.time() * 1000)
@@ -298,11 +297,10 @@ class S3Application:
         if fault is not error and (fault.status >= 500 or isinstance(error, Denied)):
             self.report(error)
         if fault.status >= 500 and fault is not error:
-            log.error(
-                "gateway.failed",
+            self.failures.error(
+                str(error),
                 request=request_id,
                 resource=resource,
-                reason=str(error),
                 # An error that is raised on purpose explains itself, and may be frequent.
                 exc_info=not isinstance(error, WorkerError),
             )

@@ -172,6 +172,7 @@ async def accept_connections(
     """
     full = telemetry.Recurring("gateway.connections_full", trio.current_time)
     failed = telemetry.Recurring("gateway.accept_failed", trio.current_time)
+    broken = telemetry.RecurringErrors("gateway.connection_failed", trio.current_time)
     while True:
         if connections.full:
             # Only for a client that waits. Another process of the gateway may accept it first.
@@ -198,13 +199,22 @@ async def accept_connections(
             continue
         # Counted here, since the task starts later than the next round of this loop.
         slot = connections.add()
-        nursery.start_soon(_serve, wrap(stream, slot), slot, connections, handler)
+        nursery.start_soon(_serve, wrap(stream, slot), slot, connections, handler, broken)
 
 
-async def _serve(stream: Any, slot: Slot, connections: Connections, handler: Handler) -> None:
+async def _serve(
+    stream: Any,
+    slot: Slot,
+    connections: Connections,
+    handler: Handler,
+    broken: telemetry.RecurringErrors,
+) -> None:
     with connections.serving(slot):
         try:
             await handler(stream, slot)
+        except Exception as error:
+            # A fault of the server that one client can cause must not end the others.
+            broken.error(str(error), exc_info=error)
         finally:
             # A cancelled handler has not closed it.
             await trio.aclose_forcefully(stream)

@@ -28,7 +28,6 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
-from worker import telemetry
 from worker.errors import WorkerError
 from worker.gateway.admin import create_admin
 from worker.gateway.application import S3Application
@@ -75,8 +74,6 @@ RECEIVE_BODY = 1 << 19
 MALFORMED: Mapping[int, str] = {408: "RequestTimeout", 501: "NotImplemented"}
 """The S3 error codes of malformed HTTP, by the parser's status; otherwise BadRequest."""
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
-
-log = telemetry.logger()
 
 
 @attrs.define(eq=False)
@@ -566,7 +563,7 @@ class S3Stream:
         except Exception as error:
             # An error that is raised on purpose, such as damaged data, explains itself.
             trace = None if isinstance(error, WorkerError) else error
-            log.error("gateway.failed", reason=str(error), exc_info=trace)
+            self._application.failures.error(str(error), exc_info=trace)
             if isinstance(error, WorkerError):
                 self._application.report(error)
         finally:
