@@ -40,8 +40,8 @@ DAY = 86_400.0
 
 @pytest.fixture
 def virtual_clock():
-    """Virtual time, which passes when all tasks have waited for 20 ms: threads work meanwhile."""
-    return trio.testing.MockClock(autojump_threshold=0.02)
+    """Virtual time, which passes when all tasks have waited for 50 ms: threads work meanwhile."""
+    return trio.testing.MockClock(autojump_threshold=0.05)
 
 
 @pytest.fixture
@@ -290,10 +290,14 @@ async def test_the_content_of_a_slow_body_is_written_and_not_held(gateway, virtu
     size = body.BATCH - 1000
     async with await connect(gateway) as stream:
         await stream.send_all(f"{PUT}content-length: 9000000\r\n\r\n".encode() + bytes(size))
-        await trio.sleep(60)
-        files = (gateway.plan.scratch.parent / "store").rglob("job-1/*")
+        for _ in range(30):
+            await trio.sleep(5)
+            files = (gateway.plan.scratch.parent / "store").rglob("job-1/*")
+            written = sum(each.stat().st_size for each in files)
+            if written == size:
+                break
 
-        assert size <= sum(each.stat().st_size for each in files)
+    assert size == written
 
 
 @pytest.mark.parametrize("size", [1, 2, 100, body.TINY - 1])
@@ -351,7 +355,10 @@ async def narrow(tmp_path, nursery, virtual_clock):
 
 
 async def test_a_client_that_does_not_read_its_response_is_cut_off(narrow, lines, virtual_clock):
-    """The only connection is then free for another client."""
+    """The only connection is then free for another client.
+
+    There is no upper bound of its time: the kernel acknowledges data in real time.
+    """
     async with await connect(narrow) as stuck, await connect(narrow) as other:
         small_buffers(stuck)
         await stuck.send_all(request("GET", "/out/large"))
@@ -360,7 +367,7 @@ async def test_a_client_that_does_not_read_its_response_is_cut_off(narrow, lines
         await answer(other)
         seconds = trio.current_time() - before
 
-    assert STALL_TIMEOUT <= seconds <= 1.5 * STALL_TIMEOUT
+    assert STALL_TIMEOUT <= seconds
     assert ["response"] == [line["part"] for line in lines() if "part" in line]
 
 
@@ -372,9 +379,12 @@ async def test_over_tls_a_client_that_does_not_read_is_cut_off(secure, lines, vi
     async with await connect_securely() as stuck:
         small_buffers(stuck.transport_stream)
         await stuck.send_all(request("GET", "/out/large"))
-        await trio.sleep(2 * STALL_TIMEOUT)
+        for _ in range(100):
+            await trio.sleep(STALL_TIMEOUT / 4)
+            if found := [line["part"] for line in lines()]:
+                break
 
-        assert ["response"] == [line["part"] for line in lines()]
+    assert ["response"] == found
 
 
 async def test_a_client_that_reads_slowly_gets_its_response(narrow, lines, virtual_clock):
