@@ -75,7 +75,8 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "repr": lambda text: repr(text)[1:-1],
     "ascii": lambda text: ascii(text)[1:-1],
     "repr of bytes": lambda text: repr(text.encode())[2:-1],
-    "shlex": lambda text: shlex.quote(text)[1:-1],
+    # It quotes nothing but where it has to.
+    "shlex": lambda text: shlex.quote(f"{text} ")[1:-2],
     "xtrace": lambda text: text.replace("'", "'\\''"),
     "printf %q": _backslashed,
     "ansi c": _ansi_c,

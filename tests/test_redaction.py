@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from spellings import SECRET, SPELLINGS
 
@@ -66,6 +66,31 @@ def test_a_spelling_is_replaced_however_the_stream_is_split(name):
     for cut in range(len(text)):
         assert b"a=***; b\n" == redact([SECRET.encode()], text[:cut], text[cut:])
     assert b"a=***; b\n" == redact([SECRET.encode()], *(text[i : i + 1] for i in range(len(text))))
+
+
+SECRETS = st.text(
+    "abcXYZ019-_.~ @&<>'\"\\$+%/=:;é€\U0001f511!#(){}[]nu41x", min_size=8, max_size=24
+)
+
+
+@given(
+    SECRETS.map(str.strip).filter(lambda text: len(text) >= 8),
+    st.sampled_from(sorted(SPELLINGS)),
+    st.sampled_from(["<>", '""', "''", "=\n", "  "]),
+    st.integers(0, 200),
+)
+@example("'quoted'", "shlex", "''", 2)
+@example("<ends with\\", "html", '""', 9)
+@example("%41%42\\n&", "json of Go", "<>", 9)
+def test_any_secret_is_replaced_in_any_spelling(secret, name, around, cut):
+    """Between any characters, as a whole and in two pieces."""
+    text = f"{around[0]}{SPELLINGS[name](secret)}{around[1]}".encode()
+    shown = redact([secret.encode()], text)
+
+    # HTML, for one, leaves a backslash at the end as it is; a quote before may belong to an escape.
+    assert b"***" in shown
+    assert set(shown.decode().replace("***", "")) <= {*around, "\\"}
+    assert shown == redact([secret.encode()], text[:cut], text[cut:])
 
 
 @pytest.mark.parametrize("user", ["", "u", "us", "use"])

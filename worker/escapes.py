@@ -23,7 +23,7 @@ ESCAPE = re.compile(
   | &\#[xX]0{0,6}(?P<reference>H{1,6});
   | &\#0{0,6}(?P<number>[0-9]{1,7});
   | &(?P<name>amp|lt|gt|quot|apos);
-  | '(?P<single>"'"'|\\''|')
+  | '(?P<single>"'"'|\\''|'(?!"'"'|\\''))
   | "(?P<double>")
     """.replace(b"H", _HEX),
     re.VERBOSE,
@@ -35,7 +35,7 @@ START = re.compile(
              | U H{0,7} | x H? | [0-3]?[0-7]? )?
       | % H?
       | & (?: \#[xX]?H{0,13} | [a-z]{0,4} )?
-      | ' (?: "'? | \\'? )?
+      | '{1,2} (?: "(?:'"?)? | \\'? )?
       | "
     ) \Z
     """.replace(b"H", _HEX),

@@ -171,11 +171,12 @@ class _Forms:
         # Other formats do not escape what looks like an escape sequence to this one.
         canonical = set[bytes]()
         for form in escapable:
-            canonical.add(form.translate(MERGED))
+            # HTML, for one, does not escape a backslash at the end, so what follows goes with it.
+            found_in_text = {form.translate(MERGED), form.translate(MERGED).rstrip(b"\\")}
             for _ in range(LEVELS):
                 form = decode(form).data
-                if is_redactable(form):
-                    canonical.add(form)
+                found_in_text |= {form, form.rstrip(b"\\")}
+            canonical |= {each for each in found_in_text if is_redactable(each)}
         anchors = [ANCHOR.search(form) for form in canonical]
         found = [each for each in anchors if each is not None]
         has_anchors = len(found) == len(anchors)
