@@ -170,6 +170,14 @@ def test_data_is_returned_at_once_if_no_secret_can_start():
     assert b"a line\n" == redactor.feed(b"a line\n")
 
 
+@pytest.mark.parametrize("text", ["20%", "a & b &", "Path: \\", 'say "', "x '", "x &#"])
+def test_what_may_start_an_escape_sequence_is_returned_at_once(text):
+    """A prompt or a progress bar is not delayed, since no secret starts with it."""
+    redactor = Redactor([b"hunter22&more", b"tok-3n/value", bytes(range(48, 58)) * 9])
+
+    assert text.encode() == redactor.feed(text.encode())
+
+
 def test_text_is_redacted_independently_of_the_stream():
     """The name of a process can be redacted in the middle of a stream."""
     redactor = Redactor([b"hunter22"])

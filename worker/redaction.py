@@ -79,19 +79,22 @@ def _base64_forms(secret: bytes) -> Iterator[bytes]:
     the characters that *secret* alone determines are yielded.
     """
     alone = base64.b64encode(secret)
-    forms = [alone]
+    forms = list[bytes]()
     if len(secret) <= LONGEST_WRAPPED:
         for columns in BASE64_COLUMNS:
             pieces = [alone[i : i + columns] for i in range(0, len(alone), columns)]
-            forms += [piece for piece in pieces if len(piece) >= SHORTEST_FRAGMENT]
+            forms += map(_from_letter, pieces)
     for shift in range(3):
         encoded = base64.b64encode(bytes(shift) + secret)
-        fragment = encoded[-(-8 * shift // 6) : 8 * (shift + len(secret)) // 6]
-        if len(fragment) >= SHORTEST_FRAGMENT:
-            forms.append(fragment)
-    for form in forms:
+        forms.append(_from_letter(encoded[-(-8 * shift // 6) : 8 * (shift + len(secret)) // 6]))
+    for form in (alone, *(form for form in forms if len(form) >= SHORTEST_FRAGMENT)):
         yield form
         yield form.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def _from_letter(fragment: bytes) -> bytes:
+    """Return *fragment* from its first letter: a stream is not delayed for what precedes it."""
+    return fragment.lstrip(b"+/")
 
 
 # --- forms ----------------------------------------------------------------------------------------
@@ -162,6 +165,9 @@ class _Forms:
     """Bytes of any of these up to the end of the anchor."""
     has_lines: bool
     """Whether one of them has a line feed."""
+    starts_escaped: bool
+    """Whether one of them starts with what formats escape: otherwise what may be the start of an
+    escape sequence, such as the end of ``20%``, is no start of a secret."""
 
     @classmethod
     def of(cls, secrets: Iterable[bytes]) -> "_Forms":
@@ -186,6 +192,7 @@ class _Forms:
             _Needles(each[0] for each in found) if has_anchors else None,
             max((each.end() for each in found), default=0),
             any(b"\n" in form for form in plain),
+            any(not LETTERS.match(form) for form in canonical),
         )
 
     def matches(self, data: bytes) -> list[tuple[int, int]]:
@@ -209,10 +216,11 @@ class _Forms:
             if self.anchors is not None and not self.anchors.are_in(data[start:]):
                 start = max(start, len(data) - LONGEST_ESCAPE * self.reach)
             for level in _levels(data[start:], whole=False):
-                best = min(best, start + level.rest)
                 position = self.decoded.tail(level.data)
                 if position < len(level.data):
                     best = min(best, start + level.start(position))
+                elif self.starts_escaped:
+                    best = min(best, start + level.rest)
         return best
 
 
