@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+import structlog
 from builders import a_commit, a_job
 from scenarios.sites import Site
 
@@ -33,6 +34,12 @@ class Place:
     def victim(self) -> Path:
         """A file that the worker may write and the command may not."""
         return self.root / "victims" / "file"
+
+
+@pytest.fixture(autouse=True)
+def log_in_text():
+    """Report errors as text, also after a test that has configured a log of JSON."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+import structlog
 from builders import a_commit, a_job
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -23,6 +24,12 @@ from worker.model import CommitName, Repo
 
 RESULT = Result(job="a" * 32, state=State.SUCCESS, cause=Cause.PUBLISHED)
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(autouse=True)
+def log_in_text():
+    """Report errors as text, also after a test that has configured a log of JSON."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture
