@@ -19,7 +19,7 @@ class Signer:
     secret: str
     when: datetime = attrs.field(factory=lambda: datetime.now(UTC))
     region: str = "us-east-1"
-    host: str = "gateway"
+    host: str = "localhost"
 
     @property
     def stamp(self) -> str:

@@ -138,7 +138,7 @@ def head(
     target: str | bytes,
     headers: dict[str, str] | None = None,
     *,
-    host: str | None = "gateway",
+    host: str | None = "localhost",
 ) -> bytes:
     """Return the head of a request with its blank line; a Host is added."""
     sent = {"host": host, **(headers or {})} if host is not None else dict(headers or {})

@@ -62,7 +62,7 @@ trio.run(hypercorn.trio.serve, app, config)
 def receive(port: int, path: str, *, sink: bytearray) -> int:
     """Get *path* over a new connection; return the number of bytes in the body."""
     with socket.create_connection(("127.0.0.1", port)) as client:
-        client.sendall(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
+        client.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         head = client.recv(65536)
         headers, _, start = head.partition(b"\r\n\r\n")
         assert b" 200 " in headers, headers
@@ -77,7 +77,7 @@ def requests(port: int, path: str, *, seconds: float) -> float:
     """Return the requests per second of two clients, each on one connection."""
     counts = [0, 0]
     end = time.perf_counter() + seconds
-    send_request = f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()
+    send_request = f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
 
     def client_loop(number: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -100,7 +100,9 @@ def requests(port: int, path: str, *, seconds: float) -> float:
 def send(port: int, path: str, data: memoryview, *, times: int = 1) -> None:
     """Put *data*, repeated *times* times, as one object."""
     with socket.create_connection(("127.0.0.1", port)) as client:
-        head = f"PUT {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {len(data) * times}\r\n\r\n"
+        head = (
+            f"PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data) * times}\r\n\r\n"
+        )
         client.sendall(head.encode())
         for _ in range(times):
             client.sendall(data)

@@ -297,12 +297,13 @@ async def test_an_unknown_upload_is_reported_before_a_malformed_document(gateway
 
 async def test_a_tagging_document_without_tags_removes_them(gateway):
     response = await gateway.send_request(
-        b"PUT /out/t HTTP/1.1\r\nhost: a\r\nx-amz-tagging: a=1\r\ncontent-length: 0\r\n"
+        b"PUT /out/t HTTP/1.1\r\nhost: localhost\r\nx-amz-tagging: a=1\r\ncontent-length: 0\r\n"
         b"connection: close\r\n\r\n"
     )
     assert response.startswith(b"HTTP/1.1 200 ")
     response = await gateway.send_request(
-        b"PUT /out/t?tagging HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\nconnection: close\r\n\r\n"
+        b"PUT /out/t?tagging HTTP/1.1\r\nhost: localhost\r\n"
+        b"content-length: 10\r\nconnection: close\r\n\r\n"
         b"<Tagging/>"
     )
 

@@ -388,7 +388,7 @@ async def test_a_condition_that_fails_is_reported_before_the_file_is_sent(gatewa
     await post(f"{gateway.url}/out", {"key": "k"})
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(
-            b"POST /out HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nconnection: close\r\n"
+            b"POST /out HTTP/1.1\r\nhost: localhost\r\nif-none-match: *\r\nconnection: close\r\n"
             b"content-type: multipart/form-data; boundary=b\r\n"
             b"content-length: 1000000\r\n\r\n" + UNTIL_FILE
         )
@@ -402,7 +402,7 @@ async def test_a_condition_is_evaluated_again_after_the_file(gateway):
     sent, rest = UNTIL_FILE + b"da", b"ta\r\n--b--\r\n"
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(
-            b"POST /out HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nexpect: 100-continue\r\n"
+            b"POST /out HTTP/1.1\r\nhost: localhost\r\nif-none-match: *\r\nexpect: 100-continue\r\n"
             b"content-type: multipart/form-data; boundary=b\r\nconnection: close\r\n"
             b"content-length: %d\r\n\r\n%s" % (len(sent + rest), sent)
         )

@@ -174,7 +174,7 @@ async def test_of_hundreds_of_conditional_creations_one_succeeds(gateway):
     async def create(number: int) -> None:
         data = b"%d" % number
         answer = await gateway.send_request(
-            b"PUT /out/k HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\nconnection: close\r\n"
+            b"PUT /out/k HTTP/1.1\r\nhost: localhost\r\nif-none-match: *\r\nconnection: close\r\n"
             b"content-length: %d\r\n\r\n%s" % (len(data), data)
         )
         statuses[number] = int(answer.split()[1])
@@ -184,7 +184,7 @@ async def test_of_hundreds_of_conditional_creations_one_succeeds(gateway):
             nursery.start_soon(create, number)
     (winner,) = [number for number, status in statuses.items() if status == 200]
     read = await gateway.send_request(
-        b"GET /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        b"GET /out/k HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     )
 
     assert {200, 412} == set(statuses.values())
@@ -235,7 +235,7 @@ async def test_a_body_with_a_wrong_digest_is_rejected(gateway, digest, expected,
 
 async def test_the_payload_hash_is_verified_without_authentication(gateway):
     answer = await gateway.send_request(
-        b"PUT /out/k HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nconnection: close\r\n"
+        b"PUT /out/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\nconnection: close\r\n"
         b"x-amz-content-sha256: %s\r\n\r\ndata" % (b"0" * 64)
     )
 
@@ -267,7 +267,7 @@ async def test_an_aws_chunked_body_is_decoded(gateway, size):
 
     async def put(body: bytes) -> bytes:
         return await gateway.send_request(
-            b"PUT /out/k HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
+            b"PUT /out/k HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
             b"x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\n"
             b"content-encoding: aws-chunked,gzip\r\nx-amz-trailer: x-amz-checksum-sha1\r\n"
             b"x-amz-decoded-content-length: %d\r\ntransfer-encoding: chunked\r\n\r\n" % size,
@@ -505,12 +505,15 @@ async def test_a_put_in_flight_shares_the_fate_of_its_try(gateway, end, expected
     """It began before the try ended, which succeeded or was rolled back."""
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
         await stream.send_all(
-            b"PUT /out/late HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nconnection: close\r\n"
+            b"PUT /out/late HTTP/1.1\r\nhost: localhost\r\n"
+            b"expect: 100-continue\r\nconnection: close\r\n"
             b"content-length: 4\r\n\r\nda"
         )
         # Another request of this process has been answered after this one has begun.
         await stream.receive_some()
-        await gateway.send_request(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        await gateway.send_request(
+            b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
         getattr(gateway.index, end)()
         await stream.send_all(b"ta")
         answer = b""

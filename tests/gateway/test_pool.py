@@ -84,8 +84,8 @@ async def put(port: int, key: str, data: bytes) -> bytes:
     """Put an object and return the response."""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(
-            b"PUT /out/%s HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
-            % (key.encode(), len(data), data)
+            b"PUT /out/%s HTTP/1.1\r\nhost: localhost\r\n"
+            b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (key.encode(), len(data), data)
         )
         return b"".join([received async for received in stream])
 
@@ -230,7 +230,7 @@ async def test_a_drain_finishes_requests_in_flight(tmp_path):
         endpoint = await pool.serve(plan)
         async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
             await stream.send_all(
-                b"PUT /out/k HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n"
+                b"PUT /out/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 8\r\n"
                 b"expect: 100-continue\r\n\r\n"
             )
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 100 ")
@@ -257,10 +257,10 @@ async def test_stalled_clients_do_not_extend_the_deadline(tmp_path):
         size = 32 << 20
         await put(endpoint.port, "large", bytes(size))
         reader = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
-        await reader.send_all(b"GET /out/large HTTP/1.1\r\nhost: a\r\n\r\n")
+        await reader.send_all(b"GET /out/large HTTP/1.1\r\nhost: localhost\r\n\r\n")
         writer = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
         await writer.send_all(
-            b"PUT /out/half HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n"
+            b"PUT /out/half HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n"
             b"expect: 100-continue\r\n\r\n"
         )
         assert (await writer.receive_some()).startswith(b"HTTP/1.1 100 ")
@@ -282,7 +282,8 @@ async def test_a_form_that_is_cut_off_is_named_by_its_key(tmp_path):
         b"--b\r\ncontent-disposition: form-data; name=file\r\n\r\n123"
     )
     head = (
-        b"POST /out HTTP/1.1\r\nhost: a\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+        b"POST /out HTTP/1.1\r\nhost: localhost\r\n"
+        b"content-type: multipart/form-data; boundary=b\r\n"
         b"content-length: 999\r\n\r\n"
     )
     async with open_gateway() as pool:
@@ -309,7 +310,7 @@ async def test_a_client_that_has_disconnected_does_not_delay_a_drain(tmp_path, s
         endpoint = await pool.serve(a_plan(tmp_path))
         await put(endpoint.port, "big", b"x" * size)
         with socket.create_connection(("127.0.0.1", endpoint.port)) as client:
-            client.sendall(b"GET /out/big HTTP/1.1\r\nhost: a\r\n\r\n" * 500)
+            client.sendall(b"GET /out/big HTTP/1.1\r\nhost: localhost\r\n\r\n" * 500)
             client.recv(1)
             if how == "reset":
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -324,7 +325,7 @@ async def test_a_drain_drops_requests_that_were_sent_ahead(tmp_path):
         endpoint = await pool.serve(a_plan(tmp_path))
         await put(endpoint.port, "big", b"x" * size)
         async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as client:
-            await client.send_all(b"GET /out/big HTTP/1.1\r\nhost: a\r\n\r\n" * 500)
+            await client.send_all(b"GET /out/big HTTP/1.1\r\nhost: localhost\r\n\r\n" * 500)
             received = len(await client.receive_some(1))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pool.drain, 1000)

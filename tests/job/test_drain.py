@@ -14,7 +14,7 @@ from worker.model import BranchName, Repo
 
 COPY = BranchName(Repo("default", "copy"))
 HEAD = (
-    b"PUT /out/late HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nconnection: close\r\n"
+    b"PUT /out/late HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\nconnection: close\r\n"
     b"content-length: 4\r\n\r\n"
 )
 

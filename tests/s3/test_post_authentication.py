@@ -5,10 +5,10 @@ import hashlib
 import hmac
 
 import pytest
-from s3.form_builders import NOW, a_form, a_form_request
+from s3.form_builders import NOW, a_form
 from s3.protocol_builders import raises_s3_error
 
-from worker.s3.post_authentication import check_origin, verify_form
+from worker.s3.post_authentication import verify_form
 from worker.s3.post_policy import parse_policy
 from worker.s3.signing import Credentials
 
@@ -200,39 +200,3 @@ def test_a_signature_is_valid_for_seven_days():
         verify_form(a_form(V4), PAIR, now=signed + 7 * day + 1)
 
     assert "Invalid according to Policy: Policy expired." == error().message
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        None,
-        "http://localhost",
-        "http://localhost:3000",
-        "https://out.localhost:9000",
-        "http://127.0.0.1:9000",
-        "http://127.1.2.3",
-        "http://[::1]:9000",
-    ],
-)
-def test_a_page_of_this_host_may_upload_without_authentication(origin):
-    check_origin(a_form_request({"Origin": origin} if origin else {}))
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "https://example.com",
-        "http://localhost.example.com",
-        "http://127.0.0.1.example.com",
-        "http://10.0.0.1",
-        "http://[::1",
-        "null",
-        "",
-        "file://",
-        "localhost",
-    ],
-)
-def test_a_page_of_another_host_may_not(origin):
-    """Not even if the request names the same host: a name may be bound to this one."""
-    with raises_s3_error("AccessDenied"):
-        check_origin(a_form_request({"Origin": origin, "Host": "example.com"}))

@@ -21,8 +21,16 @@ from worker.buckets.output import OutputBucket
 from worker.errors import Denied, WorkerError, is_disk_full, s3_code_of
 from worker.gateway import forms, listings, objects, uploads
 from worker.gateway.counters import Counters
+from worker.gateway.cross_site import OwnHosts, check_host, check_page
 from worker.gateway.failure_report import write_report
-from worker.gateway.http import ClientDisconnected, RequestBody, RequestHead, Response, xml
+from worker.gateway.http import (
+    ClientDisconnected,
+    Headers,
+    RequestBody,
+    RequestHead,
+    Response,
+    xml,
+)
 from worker.gateway.inflight import WritesInFlight
 from worker.gateway.messages import GatewayPlan
 from worker.model import OUT
@@ -104,6 +112,8 @@ UPLOADS = frozenset({"PutObject", "UploadPart"})
 FORM_UPLOAD = "PostObject"
 PREFLIGHT = "OPTIONS"
 """The method of preflight requests, which no browser signs."""
+ADMIN = b"/-/"
+"""The prefix of the paths of the admin pages."""
 
 
 def is_authenticated_by_form(request: Request) -> bool:
@@ -148,6 +158,7 @@ class S3Application:
         self.writes = WritesInFlight()
         self.failures = telemetry.RecurringErrors("gateway.failed", time.monotonic)
         self._plan = plan
+        self._hosts = OwnHosts.of(plan.hosts if plan is not None else (), self.buckets)
         self._credentials = credentials
         self._started = int(time.time() * 1000)
         self._host_id = base64.b64encode(secrets.token_bytes(24)).decode()
@@ -156,12 +167,33 @@ class S3Application:
         """Whether requests are accepted: false once the output is closed."""
         return self._output is None or not self._output.is_closed()
 
-    def is_bucket_host(self, host: bytes) -> bool:
-        """Whether *host* names a bucket in the virtual-hosted style."""
-        if b"." not in host:
+    def has_page(self, path: bytes, headers: Headers) -> bool:
+        """Whether a request is for an admin page, and permitted to read it.
+
+        Any other one is for the S3 application, which rejects what is not permitted. In the
+        virtual-hosted style, the path is that of a key.
+        """
+        if not path.startswith(ADMIN):
             return False
-        headers = [(b"host", host)]
-        return parse("GET", b"/", b"", headers, buckets=self.buckets).virtual
+        try:
+            request = parse("GET", path, b"", headers, buckets=self.buckets)
+            self._check_site(request, pages=True)
+        except S3Error:
+            return False
+        return not request.virtual
+
+    def _check_site(self, request: Request, *, pages: bool = False) -> None:
+        """Reject a request that a page of another site has caused; raises AccessDenied.
+
+        A signed request is permitted from every page, by every name of the gateway: its Host is
+        signed, and a form or a presigned URL may be made for any page. The probes (*pages*) are not
+        signed, so no page reads them; load balancers do, by any name.
+        """
+        if not self.authenticated:
+            check_host(request.host, self._hosts)
+        # A preflight request is rejected in any case, with the error that S3 has for it.
+        if pages or not (self.authenticated or request.method == PREFLIGHT):
+            check_page(request.host, request.headers, self._hosts)
 
     def flush(self) -> None:
         """Make all acknowledged payload durable. This method blocks."""
@@ -177,6 +209,7 @@ class S3Application:
         try:
             request = parse(head.method, head.path, head.query, head.headers, buckets=self.buckets)
             name = request.bucket
+            self._check_site(request)
             signed, anonymous = None, False
             if self._credentials is not None:
                 anonymous = request.method == PREFLIGHT or is_authenticated_by_form(request)

@@ -19,7 +19,7 @@ from worker.s3 import xml_responses
 from worker.s3.checksums import sent_checksum
 from worker.s3.digests import Digests
 from worker.s3.payload import MAX_UPLOAD, Payload, parse_payload, require_length, too_large
-from worker.s3.post_authentication import check_origin, is_signed_v4, verify_form
+from worker.s3.post_authentication import is_signed_v4, verify_form
 from worker.s3.post_form import Form, FormDecoder, form_boundary
 from worker.s3.post_policy import Sizes, check_policy, check_size, parse_policy
 from worker.s3.request import Request
@@ -142,8 +142,6 @@ async def receive_form(
     checked wherever there is one.
     """
     boundary = form_boundary(request)
-    if credentials is None:
-        check_origin(request)
     require_length(request)
     payload = parse_payload(request, streaming_allowed=False)
     has_digest = (

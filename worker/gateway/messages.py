@@ -62,6 +62,9 @@ class GatewayPlan:
     """If set, every request must be signed with them."""
     certificate: Certificate | None = None
     """If set, the gateway serves https."""
+    hosts: tuple[str, ...] = ()
+    """Its host names and addresses besides those of loopback; a wildcard stands for all addresses.
+    """
     store_options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     secrets: tuple[bytes, ...] = attrs.field(default=(), repr=False)
     """Values that are redacted from the log: the secrets of the job and of the store."""

@@ -57,7 +57,6 @@ from worker.gateway.transport import Transport
 from worker.s3.error_codes import S3Error
 from worker.s3.request import headers_too_large
 
-ADMIN = b"/-/"
 KEEP_ALIVE = 600.0
 """Seconds that an idle connection is kept: clients keep pools, and compute between requests."""
 DISCARD_TIMEOUT = 60.0
@@ -393,10 +392,9 @@ class Protocol(H11Protocol):
         headers = list(request.headers)
         path = request.target.partition(b"?")[0]
         application = self._connection.application
-        host = next((value for name, value in headers if name == b"host"), b"")
         self._body = None
         self._framing = _framing_of(headers)
-        if path.startswith(ADMIN) and not application.is_bucket_host(host):
+        if application.has_page(path, headers):
             # The pages are the same for every host, and Quart rejects invalid host names.
             headers = [(b"host", b"gateway"), *(each for each in headers if each[0] != b"host")]
             self.stream = AdminStream(

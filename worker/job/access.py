@@ -58,6 +58,7 @@ def gateway_plan(
             if each.spec.s3
         ),
         output=plan.spec.s3_out,
+        hosts=own_hosts(config.gateway.host),
         secrets=tuple(secrets),
         gateway=config.gateway,
         log=config.log,
@@ -87,6 +88,11 @@ def certificate_names(host: str, buckets: Iterable[str]) -> tuple[str, ...]:
     """Return the host names of a gateway on *host*, in path style and virtual-hosted style."""
     hosts = dict.fromkeys(("localhost", "127.0.0.1", own_address(host), socket.gethostname()))
     return (*hosts, *(f"{bucket}.localhost" for bucket in buckets))
+
+
+def own_hosts(host: str) -> tuple[str, ...]:
+    """Return the names and addresses of a gateway that listens on *host*."""
+    return (host, socket.gethostname()) if host in WILDCARDS else (host,)
 
 
 def advertised(endpoint: Endpoint) -> Endpoint:

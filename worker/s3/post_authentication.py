@@ -1,8 +1,5 @@
 """Authentication of a form upload: its signature is that of its policy, in fields of the form."""
 
-from urllib.parse import urlsplit
-
-from worker.config import is_loopback
 from worker.s3 import signing
 from worker.s3.authentication import (
     CREDENTIAL_FORM,
@@ -13,7 +10,6 @@ from worker.s3.authentication import (
 )
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.post_form import Form
-from worker.s3.request import Request
 from worker.s3.signing import ALGORITHM, Credentials
 
 # The fields of a signature with the spelling of S3's errors, in the order in which it misses them.
@@ -88,27 +84,3 @@ def _verify_v2(policy: str, sent: list[str], credentials: Credentials, _now: flo
     check_access_key(access_key, credentials)
     if not signing.same(signing.sign_v2(credentials.secret_key, policy.encode()), signature):
         raise signing.mismatch(access_key, policy, signature)
-
-
-def check_origin(request: Request) -> None:
-    """Reject a form that a page of another host submits to a gateway without authentication.
-
-    A browser sends a form to any address without asking, so that any page on the web could write
-    to the gateway of a user who visits it. Other writes need a preflight, which is rejected.
-    """
-    origin = request.headers.get("origin")
-    if origin is not None and not _is_local(origin):
-        raise S3Error(
-            "AccessDenied",
-            f"Access Denied: a page of {origin} may not upload to a gateway without "
-            'authentication; serve the page from localhost, or set gateway.auth = "sigv4" and sign '
-            "the policy of the form.",
-        )
-
-
-def _is_local(origin: str) -> bool:
-    try:
-        host = urlsplit(origin).hostname or ""
-    except ValueError:
-        return False
-    return host.endswith(".localhost") or is_loopback(host)
