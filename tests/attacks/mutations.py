@@ -132,7 +132,7 @@ PATHS = [
 PIECES = [
     b"\r\n", b"\n", b"\r", b"\x00", b"\xff", b" ", b":", b"0\r\n\r\n", b"<", b">", b"&", b"]]>", b"<!--", b"<!DOCTYPE a>", b"\xef\xbb\xbf",
     b"<![CDATA[", b"&#0;", b"&lt;", b"<Object>", b"</Object>", b"<Part>", b"ffffffffffffffff\r\n", b"-1\r\n", b";chunk-signature=",
-    b"--b", b"\r\n--b--", b"${filename}", b"x-amz-checksum-crc32:", b"HTTP/1.1", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    b"--b", b"\r\n--b--", b"${filename}", b"x-amz-checksum-crc32:", b"HTTP/1.1", b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
 ]  # fmt: skip
 METHODS = [
     "GET",

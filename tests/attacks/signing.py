@@ -78,8 +78,10 @@ class Signer:
             f"SignedHeaders={';'.join(sorted(signed))}, Signature={signature}",
         }
 
-    def presigned(self, method: str, target: str, *, expires: object = 60) -> str:
-        """Return *target* as a presigned URL."""
+    def presigned(
+        self, method: str, target: str, *, expires: object = 60, payload: str = "UNSIGNED-PAYLOAD"
+    ) -> str:
+        """Return *target* as a presigned URL; *payload* is a digest or a constant."""
         path, _, query = target.partition("?")
         credential = quote(f"{self.access}/{self.scope}", safe="")
         query = "&".join(
@@ -93,7 +95,7 @@ class Signer:
             ]
         )
         target = f"{path}?{query}"
-        signature = self._request(method, target, {"host": self.host}, "UNSIGNED-PAYLOAD")
+        signature = self._request(method, target, {"host": self.host}, payload)
         return f"{target}&X-Amz-Signature={signature}"
 
     def chunks(

@@ -33,7 +33,7 @@ from worker.gateway.connections import (
 from worker.gateway.server import KEEP_ALIVE
 
 GET = request("GET", "/labresults/a.txt")
-PUT = "PUT /out/k HTTP/1.1\r\nhost: gateway\r\n"
+PUT = "PUT /out/k HTTP/1.1\r\nhost: localhost\r\n"
 TIMEOUT = b"<Code>RequestTimeout</Code>"
 DAY = 86_400.0
 
@@ -91,7 +91,7 @@ async def answer(stream, sent=GET):
 PARTIAL_HEADS = [
     pytest.param(b"G", id="a byte"),
     pytest.param(b"GET /labresults/a.txt HTTP/1.1\r\n", id="a line"),
-    pytest.param(b"GET /labresults/a.txt HTTP/1.1\r\nhost: gateway\r\n", id="all but its end"),
+    pytest.param(b"GET /labresults/a.txt HTTP/1.1\r\nhost: localhost\r\n", id="all but its end"),
     pytest.param(GET[:-1], id="all but a byte"),
     pytest.param(b"GET /" + b"a" * 60_000, id="60 KB"),
 ]
@@ -209,7 +209,7 @@ def chunked(data):
 def form(rest):
     """Return the request of a form whose file starts with *rest*."""
     return (
-        b"POST /out HTTP/1.1\r\nhost: gateway\r\ncontent-length: 3000000\r\n"
+        b"POST /out HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3000000\r\n"
         b"content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
         b'content-disposition: form-data; name="key"\r\n\r\nk\r\n--b\r\n'
         b'content-disposition: form-data; name="file"\r\n\r\n' + rest
@@ -240,7 +240,7 @@ STALLED_BODIES = [
     pytest.param(form(b"")[:-30], id="within the fields of a form"),
     pytest.param(form(bytes(1_500_000)), id="within the file of a form"),
     pytest.param(
-        b"POST /out?delete HTTP/1.1\r\nhost: gateway\r\ncontent-length: 500\r\n"
+        b"POST /out?delete HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500\r\n"
         b"content-md5: 1B2M2Y8AsgTpgAmY7PhCfg==\r\n\r\n<Delete>",
         id="within a document",
     ),
@@ -316,7 +316,7 @@ async def test_a_stalled_body_does_not_end_its_response(gateway, virtual_clock):
     await put(gateway, "large", 8 << 20)
     async with await connect(gateway) as stream:
         await stream.send_all(
-            b"GET /out/large HTTP/1.1\r\nhost: gateway\r\ncontent-length: 5\r\n\r\n"
+            b"GET /out/large HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n"
         )
         received = 0
         with trio.fail_after(DAY):

@@ -7,7 +7,7 @@ the other one must not be answered: it could be the body that another parser too
 import pytest
 from attacks.wire import Wire, head, request, send_request
 
-HOST = b"host: gateway\r\n"
+HOST = b"host: localhost\r\n"
 GET = b"GET /labresults/a.txt HTTP/1.1\r\n"
 PUT = b"PUT /out/framing HTTP/1.1\r\n" + HOST
 CHUNKED = PUT + b"transfer-encoding: chunked\r\n\r\n"
@@ -76,14 +76,14 @@ def test_a_malformed_request_line_is_refused(gateway, line):
 
 
 HEADS = rows(
-    line_feeds_only=b"GET /labresults/a.txt HTTP/1.1\nhost: gateway\n\n",
+    line_feeds_only=b"GET /labresults/a.txt HTTP/1.1\nhost: localhost\n\n",
     a_line_feed_after_the_request_line=b"GET /labresults/a.txt HTTP/1.1\n" + HOST + b"\r\n",
-    a_line_feed_after_a_field=GET + b"host: gateway\nx: 1\r\n\r\n",
+    a_line_feed_after_a_field=GET + b"host: localhost\nx: 1\r\n\r\n",
     a_line_feed_for_the_empty_line=GET + HOST + b"\n",
-    a_line_feed_before_the_empty_line=GET + b"host: gateway\n\r\n",
+    a_line_feed_before_the_empty_line=GET + b"host: localhost\n\r\n",
     a_line_feed_in_a_value=GET + HOST + b"x: a\nb: c\r\n\r\n",
     CR_in_a_value=GET + HOST + b"x: a\rb: c\r\n\r\n",
-    CR_before_the_end_of_a_line=GET + b"host: gateway\r\r\n\r\n",
+    CR_before_the_end_of_a_line=GET + b"host: localhost\r\r\n\r\n",
     CR_in_a_name=GET + HOST + b"x\r: a\r\n\r\n",
     CR_before_the_first_field=GET + b"\r" + HOST + b"\r\n",
     NUL_in_a_name=GET + HOST + b"x\0: a\r\n\r\n",

@@ -31,7 +31,6 @@ from worker.s3.request import parse
         pytest.param("/out?list-type=2", "out", None, id="query"),
         pytest.param("http://host:1/out/k", "out", "k", id="absolute form"),
         pytest.param("HTTPS://host", None, None, id="absolute form without a path"),
-        pytest.param("*", None, None, id="asterisk form"),
         pytest.param("/unknown/k", "unknown", "k", id="unknown bucket"),
     ],
 )
@@ -104,12 +103,50 @@ def test_an_ip_address_does_not_name_a_bucket():
     assert ("127", "k") == (request.bucket, request.key)
 
 
-def test_the_first_value_of_a_query_parameter_is_used():
+def test_query_parameters_are_decoded():
     """A plus is a space, and a name without equals sign has an empty value."""
-    request = a_request("GET", "/out?prefix=a+b%2Bc&acl&prefix=second&=x")
+    request = a_request("GET", "/out?prefix=a+b%2Bc&acl&prefix=a%20b%2bc&=x")
 
-    assert (("prefix", "a b+c"), ("acl", ""), ("prefix", "second"), ("", "x")) == request.query
-    assert "a b+c" == request.params["prefix"]
+    assert (("prefix", "a b+c"), ("acl", ""), ("prefix", "a b+c"), ("", "x")) == request.query
+    assert {"prefix": "a b+c", "acl": "", "": "x"} == request.params
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["prefix=a&prefix=b", "prefix=a&acl&prefix=", "acl&acl=1", "a=1&%61=2", "x=1&x=1&x=2"],
+)
+def test_a_query_parameter_has_one_value(query):
+    """SigV4 signs the values in their alphabetical order."""
+    with raises_s3_error("InvalidArgument"):
+        a_request("GET", f"/out?{query}")
+
+
+def test_the_asterisk_form_is_that_of_options():
+    """RFC 9112, 3.2.4: it is no other name of the list of buckets."""
+    assert a_request("options", "*").level == "service"
+    with raises_s3_error("InvalidURI"):
+        a_request("GET", "*")
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket"),
+    [
+        ("out.localhost", "out"),
+        ("OUT.localhost:1", "out"),
+        ("a.b.localhost", "a.b"),
+        ("a.b.c.localhost", "a.b"),
+        ("a.localhost", None),
+        ("out", None),
+        ("out.", "out"),
+        (".out.localhost", None),
+        ("localhost.out", None),
+    ],
+)
+def test_a_host_may_start_with_a_bucket(host, bucket):
+    request = a_request("GET", "/k", {"host": host}, buckets=("a.b", "a.b.c", "out"))
+
+    assert (bucket is not None) == request.virtual
+    assert bucket == (request.bucket if request.virtual else None)
 
 
 def test_repeated_headers_are_joined():
@@ -125,13 +162,13 @@ def test_repeated_headers_are_joined():
 @pytest.mark.parametrize(
     ("signature", "more"),
     [
-        ("X-Amz-Signature=1", frozenset()),
+        ("X-Amz-Signature=1", frozenset({"x-amz-content-sha256"})),
         ("AWSAccessKeyId=a&Signature=1", frozenset({"content-type", "content-md5"})),
     ],
     ids=["SigV4", "SigV2"],
 )
 def test_headers_may_be_query_parameters_of_a_presigned_url(signature, more):
-    """Those of S3 and conditions; not the signature, digests, and other headers."""
+    """Those of S3 and conditions; not the signature, checksums, and other headers."""
     request = a_request(
         "PUT",
         f"/out/k?{signature}&x-amz-meta-a=ü&X-Amz-Tagging=a%3Db&x-amz-copy-source=%2Fb%2Fk"
@@ -163,12 +200,45 @@ def test_query_parameters_of_a_request_that_is_not_presigned_are_no_headers():
     assert frozenset() == a_request("PUT", "/out/k?If-None-Match=*&x-amz-meta-a=1").hoisted
 
 
-def test_a_header_takes_precedence_over_the_query_of_a_presigned_url():
-    """The signature decides whether both are allowed."""
-    request = a_request("PUT", "/out/k?X-Amz-Signature=1&x-amz-meta-a=1", {"x-amz-meta-a": "2"})
+V4, V2 = "X-Amz-Signature=1", "AWSAccessKeyId=a&Signature=1"
+CONTRADICTIONS = {
+    "digest of the body": (V4, "X-Amz-Content-Sha256=e", {"x-amz-content-sha256": "f"}),
+    "an empty digest": (V4, "X-Amz-Content-Sha256=e", {"x-amz-content-sha256": ""}),
+    "date": (V4, "X-Amz-Date=20130524T000000Z", {"x-amz-date": "20130525T000000Z"}),
+    "session token": (V4, "X-Amz-Security-Token=a", {"x-amz-security-token": "b"}),
+    "metadata": (V4, "x-amz-meta-a=1", {"x-amz-meta-a": "2"}),
+    "metadata in SigV2": (V2, "x-amz-meta-a=1", {"x-amz-meta-a": "2"}),
+    "copy source": (V4, "x-amz-copy-source=/b/k", {"x-amz-copy-source": "/b/l"}),
+    "length of the content": (
+        V4,
+        "x-amz-decoded-content-length=1",
+        {"x-amz-decoded-content-length": "2"},
+    ),
+    "creation only": (V4, "If-None-Match=*", {"if-none-match": '"e"'}),
+    "ETag": (V4, "If-Match=e", {"if-match": "f"}),
+    "time": (V4, "If-Unmodified-Since=d", {"if-unmodified-since": "e"}),
+    "creation only in SigV2": (V2, "If-None-Match=*", {"if-none-match": ""}),
+    "type in SigV2": (V2, "content-type=a", {"content-type": "b"}),
+    "MD5 in SigV2": (V2, "content-md5=a", {"content-md5": "b"}),
+    "two spellings": (V4, "X-Amz-Meta-A=1&x-amz-meta-a=2", {}),
+    "two spellings of the digest": (V4, "X-Amz-Content-Sha256=e&x-amz-content-sha256=f", {}),
+}
 
-    assert "2" == request.headers["x-amz-meta-a"]
-    assert frozenset() == request.hoisted
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_header_does_not_replace_the_query_of_a_presigned_url(name):
+    """Which one counts would depend on the reader."""
+    signature, query, headers = CONTRADICTIONS[name]
+
+    with raises_s3_error("InvalidArgument"):
+        a_request("PUT", f"/out/k?{signature}&{query}", headers)
+
+
+def test_a_header_may_repeat_the_query_of_a_presigned_url():
+    request = a_request("PUT", "/out/k?X-Amz-Signature=1&x-amz-meta-a=1", {"x-amz-meta-a": "1"})
+
+    assert "1" == request.headers["x-amz-meta-a"]
+    assert frozenset() == request.hoisted  # So the header itself must be signed.
 
 
 @given(

@@ -39,7 +39,7 @@ from worker.s3 import bucket_listing, canned_responses, listing, xml_responses
 from worker.s3.authentication import verify
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import check_payload_mode
-from worker.s3.request import BUCKET, Request, parse
+from worker.s3.request import BUCKET, MAX_KEY, Request, parse
 from worker.s3.routing import route
 from worker.s3.signing import Credentials, Signed
 from worker.store.blobs import BlobReader, Stage
@@ -318,7 +318,9 @@ class S3Application:
         self, error: Exception, request_id: str, request: Request | None, head: RequestHead
     ) -> Response:
         """Return the error document for *error*; log an internal error."""
-        resource = head.path.decode("latin-1") if request is None else request.resource
+        # Of a path that cannot be parsed, as much as a valid one could have, percent-encoded.
+        sent = head.path[: 4 * MAX_KEY].decode("latin-1")
+        resource = sent if request is None else request.resource
         fault = to_s3_error(error)
         if self._plan is not None and is_disk_full(error):
             path = getattr(error, "path", None)

@@ -10,12 +10,14 @@ last two.
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import attrs
 
 from worker.config import is_loopback
 from worker.s3.error_codes import S3Error
+from worker.s3.request import virtual_bucket
 
 REMEDY = 'or set gateway.auth = "sigv4".'
 SAME_SITE = ("none", "same-origin", "same-site")
@@ -44,6 +46,7 @@ def host_of(authority: str) -> str | None:
     return str(address)
 
 
+@lru_cache(maxsize=64)
 def _address(name: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(name)
@@ -67,7 +70,7 @@ class OwnHosts:
     _any_address: bool
     """Whether the gateway listens on all addresses of its machine."""
     _buckets: frozenset[str]
-    """The names of the buckets in lower case, which may precede a host name."""
+    """The names of the buckets, which may precede a host name."""
 
     @classmethod
     def of(cls, listening: Iterable[str], buckets: Collection[str]) -> "OwnHosts":
@@ -76,7 +79,7 @@ class OwnHosts:
         return cls(
             frozenset(str(found or name.lower()) for name, found in addresses.items()),
             any(found is not None and found.is_unspecified for found in addresses.values()),
-            frozenset(each.lower() for each in buckets),
+            frozenset(buckets),
         )
 
     def find(self, authority: str) -> str | None:
@@ -93,9 +96,9 @@ class OwnHosts:
         if address is not None:
             is_own = self._any_address or address.is_loopback or host in self._names
             return host if is_own and not address.is_unspecified else None
-        label, _, rest = host.partition(".")
-        if label in self._buckets and _address(rest) is None:
-            host = rest
+        bucket = virtual_bucket(host, self._buckets)
+        if bucket is not None and _address(host[len(bucket) + 1 :]) is None:
+            host = host[len(bucket) + 1 :]
         return host if host in self._names or _is_loopback(host) else None
 
 

@@ -55,7 +55,7 @@ from worker.gateway.messages import Certificate
 from worker.gateway.receive_queue import ReceiveQueue
 from worker.gateway.transport import Transport
 from worker.s3.error_codes import S3Error
-from worker.s3.request import headers_too_large
+from worker.s3.request_headers import headers_too_large
 
 KEEP_ALIVE = 600.0
 """Seconds that an idle connection is kept: clients keep pools, and compute between requests."""

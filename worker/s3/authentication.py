@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from worker.s3 import signing
 from worker.s3.conditions import parse_date
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.payload import UNSIGNED, payload_mode
+from worker.s3.payload import UNSIGNED, has_body, payload_mode
 from worker.s3.request import Request
 from worker.s3.signing import ALGORITHM, SERVICE, TERMINATOR, Claim, Credentials, Scope, Signed
 from worker.text import parse_integer
@@ -92,14 +92,23 @@ def _header(request: Request, content: str, credentials: Credentials, *, now: fl
     check_access_key(scope.access_key, credentials)
     if not timestamp.startswith(scope.date):
         raise _malformed("Invalid credential date. Date is not the same as X-Amz-Date.")
-    # Some versions of curl do not send the header; they sign the digest of the body, which a GET
-    # does not have.
-    payload = request.headers.get("x-amz-content-sha256") or signing.EMPTY_SHA256
+    payload = request.headers.get("x-amz-content-sha256")
+    if not payload:
+        # Some versions of curl do not send the header; they sign the digest of the body, which a
+        # GET does not have. Of a request that has one, any body could take its place.
+        if has_body(request):
+            raise S3Error(
+                "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
+            )
+        payload = signing.EMPTY_SHA256
     payload_mode(payload)
+    signed_headers = _signed_headers(components["SignedHeaders"])
+    if signed_headers is None:
+        raise _malformed(SIGNED_TWICE)
     claim = Claim(
         scope,
         timestamp,
-        tuple(components["SignedHeaders"].lower().split(";")),
+        signed_headers,
         components["Signature"],
         payload,
     )
@@ -178,14 +187,16 @@ def _presigned(request: Request, credentials: Credentials, *, now: float) -> Sig
             },
         )
     check_access_key(scope.access_key, credentials)
+    signed_headers = _signed_headers(params["X-Amz-SignedHeaders"])
+    if signed_headers is None:
+        raise _query_error(SIGNED_TWICE)
     claim = Claim(
         scope,
         timestamp,
-        tuple(params["X-Amz-SignedHeaders"].lower().split(";")),
+        signed_headers,
         params["X-Amz-Signature"],
-        params.get("X-Amz-Content-Sha256")
-        or request.headers.get("x-amz-content-sha256")
-        or UNSIGNED,
+        # Of the header or of the query: there is one value.
+        request.headers.get("x-amz-content-sha256") or UNSIGNED,
     )
     _check_signed_headers(request, claim)
     return signing.check(request, claim, credentials)
@@ -249,6 +260,18 @@ def _presigned_v2(request: Request, credentials: Credentials, *, now: float) -> 
         )
     check_access_key(params["AWSAccessKeyId"], credentials)
     return signing.check_v2(request, credentials, date=expires, signature=params["Signature"])
+
+
+SIGNED_TWICE = "SignedHeaders must name each header once."
+
+
+def _signed_headers(value: str) -> tuple[str, ...] | None:
+    """Return the names in SignedHeaders; None if it repeats one.
+
+    The canonical request contains the value of each header as often as its name.
+    """
+    names = tuple(value.lower().split(";"))
+    return names if len(set(names)) == len(names) else None
 
 
 CREDENTIAL_FORM = (

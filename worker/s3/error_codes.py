@@ -199,13 +199,18 @@ CATALOGUE: Mapping[str, tuple[int, str]] = MappingProxyType(
 """Status and message by error code."""
 
 
+MAX_TEXT = 16 << 10
+"""Characters of a message or field, most of which contain what a client has sent; a canonical
+request of 5 KB fits in hex."""
+
+
 class S3Error(Exception):
     """An error response of S3: a code of the catalogue with its status, message and fields.
 
     *fields* and further keyword arguments become elements of the error document, in this order
     (``Key``, ``ArgumentName``, …). *headers* are added to the response. *message* and *status*
-    default to those of the catalogue. S3Error is not a WorkerError, whose classes have a meaning
-    outside the protocol.
+    default to those of the catalogue. Texts are cut at `MAX_TEXT`. S3Error is not a WorkerError,
+    whose classes have a meaning outside the protocol.
     """
 
     def __init__(
@@ -220,14 +225,19 @@ class S3Error(Exception):
     ) -> None:
         usual_status, usual_message = CATALOGUE[code]
         self.code = code
-        self.message = usual_message if message is None else message
+        self.message = usual_message if message is None else _bounded(message)
         self.status = usual_status if status is None else status
         self.headers: Mapping[str, str] = headers or {}
         self.fields: Mapping[str, str] = {
-            **(fields or {}),
-            **{name: str(value) for name, value in more.items()},
+            **{name: _bounded(value) for name, value in (fields or {}).items()},
+            **{name: _bounded(str(value)) for name, value in more.items()},
         }
         super().__init__(f"{code}: {self.message}")
+
+
+def _bounded(text: str) -> str:
+    more = len(text) - MAX_TEXT
+    return text if more <= 0 else f"{text[:MAX_TEXT]}… and {more:,} characters more"
 
 
 def invalid_argument(name: str, value: str | None, message: str) -> S3Error:

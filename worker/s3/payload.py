@@ -64,10 +64,8 @@ def parse_payload(request: Request, *, streaming_allowed: bool = True) -> Payloa
     length = _length("Content-Length", headers.get("content-length"))
     if length is not None and length > MAX_UPLOAD:
         raise too_large(length)
-    mode = headers.get("x-amz-content-sha256", "")
-    if not mode:
-        # The AWS SDK for JavaScript sends it as a query parameter of a presigned URL.
-        mode = request.params.get("X-Amz-Content-Sha256", UNSIGNED)
+    # The AWS SDK for JavaScript sends it as a query parameter of a presigned URL.
+    mode = headers.get("x-amz-content-sha256") or UNSIGNED
     framing = payload_mode(mode)
     if framing is None and streaming_allowed and _is_framed(request):
         framing = FRAMINGS["STREAMING-UNSIGNED-PAYLOAD-TRAILER"]

@@ -8,12 +8,11 @@ import attrs
 
 from worker.s3 import header_text
 from worker.s3.error_codes import S3Error, invalid_argument
+from worker.s3.request_headers import MAX_HOST, headers_by_name, too_long
 
 MAX_KEY = 1024
 """Bytes of UTF-8."""
 MAX_QUERY_PAIRS = 256
-MAX_HEADERS = 8192
-"""Bytes of the names and values of all headers, as in S3."""
 
 SERVICE = "service"
 BUCKET = "bucket"
@@ -22,9 +21,11 @@ OBJECT = "object"
 # SDKs move headers into the query of a presigned URL: those that start with x-amz-, and the
 # conditions of the request. S3 treats them as headers.
 CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
+# The digest of the body, which is the last line of the canonical request of SigV4.
+SIGNED_V4 = frozenset(("x-amz-content-sha256",))
 # In SigV2, also these headers are signed.
 SIGNED_V2 = frozenset(("content-type", "content-md5"))
-# The parameters of the signature itself.
+# The parameters of the signature itself; in SigV2, none of them has a meaning.
 SIGNATURE_PARAMETERS = frozenset(
     (
         "x-amz-algorithm",
@@ -69,7 +70,7 @@ class Request:
     query: tuple[tuple[str, str], ...]
     """The decoded query parameters in order."""
     params: Mapping[str, str]
-    """The query parameters by name; the first one of each name."""
+    """The query parameters by name; one that occurs several times has one value."""
     headers: Mapping[str, str]
     """By lower-case name; headers of the same name are joined with commas."""
     hoisted: frozenset[str] = frozenset()
@@ -105,15 +106,15 @@ def parse(
     *raw_path* is the request target as sent, up to the ``?``; it may be in absolute form. *buckets*
     are the existing buckets: a host ``NAME.domain`` is virtual-hosted style only for their names.
     """
-    by_name = _headers(headers)
+    by_name = headers_by_name(headers)
     host = by_name.get("host", "")
     if not raw_path.startswith(b"/"):
-        host, raw_path = _absolute(raw_path, host)
+        host, raw_path = _absolute(method, raw_path, host)
     # An address such as 127.0.0.1:9000 or [::1] contains no bucket.
     name = host.partition(":")[0]
     bucket = None
     if "." in name and not name[-1].isdigit() and not host.startswith("["):
-        bucket = _virtual_bucket(name, buckets)
+        bucket = virtual_bucket(name, buckets)
     virtual = bucket is not None
     if b"%" in raw_path or not raw_path.isascii() or b"\0" in raw_path:
         path = _decode_path(raw_path)
@@ -130,10 +131,12 @@ def parse(
     if len(key) * 4 > MAX_KEY or ".." in key:
         check_key(key, raw_path.decode("utf-8", "replace"))
     query = _query(query_string) if query_string else ()
-    params = dict(reversed(query)) if query else {}
+    params = dict(query)
+    if len(params) < len(query):
+        _check_repeated(query)
     hoisted: frozenset[str] = frozenset()
     if "X-Amz-Signature" in params:
-        hoisted = _hoist(params, by_name, CONDITIONS)
+        hoisted = _hoist(params, by_name, CONDITIONS | SIGNED_V4)
     elif "Signature" in params and "AWSAccessKeyId" in params:
         hoisted = _hoist(params, by_name, CONDITIONS | SIGNED_V2)
     return Request(
@@ -174,44 +177,46 @@ def check_climb(key: str, sent: str) -> None:
             raise S3Error("InvalidURI", URI=sent)
 
 
-def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    by_name: dict[str, str] = {}
-    size = 0
-    for raw_name, raw_value in headers:
-        size += len(raw_name) + len(raw_value)
-        name = raw_name.decode("latin-1").lower()
-        # Not all white space of Latin-1: characters of UTF-8 may end in such a byte.
-        value = raw_value.strip(b" \t").decode("latin-1")
-        by_name[name] = f"{by_name[name]},{value}" if name in by_name else value
-    if size > MAX_HEADERS:
-        raise headers_too_large()
-    return by_name
-
-
-def headers_too_large() -> S3Error:
-    """Return the error for a request with more than 8 KiB of headers."""
-    return S3Error("RequestHeaderSectionTooLarge", MaxSizeAllowed=MAX_HEADERS)
-
-
 def _hoist(params: Mapping[str, str], headers: dict[str, str], more: Set[str]) -> frozenset[str]:
     """Add the headers that a presigned URL has in its query, and return their names.
 
-    These are the headers named in *more*, and those that start with ``x-amz-``.
+    These are the headers named in *more*, and those that start with ``x-amz-``. A header that is
+    sent as well must have the same value: it would replace the one that is signed, unless it is
+    signed itself. Raises InvalidArgument.
     """
-    found = {}
-    for sent, value in params.items():
+    found: dict[str, str] = {}
+    for sent, text in params.items():
         name = sent.lower()
-        is_header = name in more or (
-            name.startswith("x-amz-")
-            and name not in SIGNATURE_PARAMETERS
-            and (name in CHECKSUM_SETTINGS or not name.startswith(DIGESTS))
-        )
-        if is_header and name not in headers:
-            found[name] = value.encode().strip(b" \t").decode("latin-1")
-    for name, value in found.items():
-        check_header(name, value)
-    headers.update(found)
-    return frozenset(found)
+        is_amz = name.startswith("x-amz-")
+        if not (name in more or is_amz) or (
+            name.startswith(DIGESTS) and name not in CHECKSUM_SETTINGS
+        ):
+            continue
+        value = text.encode().strip(b" \t").decode("latin-1")
+        if headers.get(name, value) != value or found.setdefault(name, value) != value:
+            raise invalid_argument(name, None, f"The request has two values of {name}; send one.")
+    hoisted = frozenset(
+        name
+        for name in found
+        if name not in headers and (name in more or name not in SIGNATURE_PARAMETERS)
+    )
+    for name in hoisted:
+        check_header(name, found[name])
+        headers[name] = found[name]
+    return hoisted
+
+
+def _check_repeated(query: tuple[tuple[str, str], ...]) -> None:
+    """Reject a parameter with several values, one of which a reader would have to choose.
+
+    A signature does not help: their order is not signed. Raises InvalidArgument.
+    """
+    values: dict[str, str] = {}
+    for name, value in query:
+        if values.setdefault(name, value) != value:
+            raise invalid_argument(
+                name, None, "The query has this parameter twice, with different values."
+            )
 
 
 def check_header(name: str, value: str) -> None:
@@ -225,30 +230,28 @@ def check_header(name: str, value: str) -> None:
         raise invalid_argument(name, value, "This cannot be a header.")
 
 
-def _absolute(target: bytes, host: str) -> tuple[str, bytes]:
+def _absolute(method: str, target: bytes, host: str) -> tuple[str, bytes]:
     """Return host and path of a target in absolute or asterisk form (RFC 9112, 3.2)."""
-    if target == b"*":  # OPTIONS of the server itself
+    if target == b"*" and method.upper() == "OPTIONS":  # Of the server itself.
         return host, b"/"
     scheme, found, rest = target.partition(b"://")
     if not found or scheme.lower() not in (b"http", b"https"):
         raise S3Error("InvalidURI", URI=target.decode("utf-8", "replace"))
     authority, _, path = rest.partition(b"/")
-    return authority.rpartition(b"@")[2].decode("latin-1"), b"/" + path
+    host = authority.rpartition(b"@")[2].decode("latin-1")
+    if len(host) > MAX_HOST:
+        raise too_long("host", len(host))
+    return host, b"/" + path
 
 
-def _virtual_bucket(name: str, buckets: Collection[str]) -> str | None:
-    """Return the bucket that the host *name* starts with; None if there is none."""
-    position = name.find(".")
-    while position > 0:
-        label = name[:position]
-        if label in buckets:
-            return label
-        # Host names are case-insensitive, and some clients send them in lower case.
-        for bucket in buckets:
-            if bucket.lower() == label.lower():
-                return bucket
-        position = name.find(".", position + 1)
-    return None
+def virtual_bucket(name: str, buckets: Collection[str]) -> str | None:
+    """Return the bucket that the host *name* starts with, the shortest one; None without one.
+
+    Host names are case-insensitive, and some clients send them in lower case.
+    """
+    lower = name.lower()
+    found = [bucket for bucket in buckets if lower.startswith(f"{bucket.lower()}.")]
+    return min(found, key=lambda each: (len(each), not name.startswith(each)), default=None)
 
 
 def _decode_path(raw_path: bytes) -> str:

@@ -4,6 +4,7 @@ import base64
 import calendar
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from time import strptime
@@ -13,11 +14,15 @@ import attrs
 
 from worker.s3.error_codes import S3Error
 from worker.s3.request import BUCKET, Request
+from worker.text import parse_integer
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
 SERVICE = "s3"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+MAX_CREDENTIAL = 256
+"""Characters; an access key has at most 128 (IAM API, AccessKey)."""
+_TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
 
 
 @attrs.frozen
@@ -87,15 +92,21 @@ class Claim:
 
 def parse_scope(credential: str) -> Scope | None:
     """Parse ``KEY/date/region/service/aws4_request``; None for anything else."""
+    if len(credential) > MAX_CREDENTIAL:
+        return None
     parts = credential.split("/")
     return Scope(*parts) if len(parts) == 5 and parts[0] else None
 
 
-@lru_cache(maxsize=256)
 def parse_timestamp(value: str) -> int | None:
     """Return the seconds since 1970 of a time such as ``20130524T000000Z``, or None."""
-    if len(value) != 16:
-        return None
+    # Checked before it is cached: a cache of long values would fill the memory. The digits are
+    # those of ASCII, of which `strptime` accepts more.
+    return _seconds(value) if _TIMESTAMP.fullmatch(value) else None
+
+
+@lru_cache(maxsize=256)
+def _seconds(value: str) -> int | None:
     try:
         return calendar.timegm(strptime(value, "%Y%m%dT%H%M%SZ"))
     except ValueError:
@@ -210,7 +221,7 @@ def _forms(request: Request, claim: Claim, standard: str) -> Iterable[str]:
     yield standard
     hosts: list[str | None] = [None]
     name, colon, digits = request.host.rpartition(":")
-    if colon and digits.isdigit():
+    if colon and parse_integer(digits) is not None:
         hosts.append(name)
     for path in (None, request.path):
         for host in hosts:
