@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from worker.redaction import hide
 from worker.supervisor.engine_output import (
     CREATE_ERRORS,
     PULL_ERRORS,
@@ -18,6 +19,7 @@ from worker.supervisor.engine_output import (
     classify_error,
     init_error,
     is_abandoned,
+    last_line,
     parse_containers,
     parse_image,
     parse_state,
@@ -91,6 +93,13 @@ def test_a_message_of_an_engine_is_an_error_and_an_unknown_one_a_retryable_failu
     patterns, message, kind
 ):
     assert kind is type(classify_error(patterns, message, "context"))
+
+
+def test_a_secret_is_redacted_before_an_error_is_cut():
+    hide([b"s3cr3t-value"])
+    shown = last_line("x" * 995 + "s3cr3t-value")
+
+    assert "s3cr" not in shown
 
 
 def test_an_error_has_the_last_line_of_the_message_without_the_progress_before_it():

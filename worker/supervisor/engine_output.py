@@ -126,8 +126,10 @@ def classify_error(patterns: ErrorPatterns, message: str, context: str) -> Worke
 def last_line(message: str) -> str:
     """Return the last line of an engine's message, which has the reason; progress precedes it."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if not lines:
+        return "the engine gave no reason"
     # Redacted before it is cut, so that no start of a secret is left.
-    return redact(lines[-1].removeprefix("Error: "))[:1000] if lines else "the engine gave no reason"
+    return redact(lines[-1].removeprefix("Error: "))[:1000]
 
 
 # The init that an engine puts before a command reports a missing command by this line and an exit
