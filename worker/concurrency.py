@@ -1,4 +1,6 @@
-"""Structured concurrency: a nursery that unwraps single errors, and context managers in threads."""
+"""Structured concurrency: a nursery that unwraps single errors, and context managers with a
+shielded exit.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -8,6 +10,7 @@ import trio
 from trio.to_thread import run_sync as in_thread
 
 Value = TypeVar("Value")
+Resource = TypeVar("Resource", bound=trio.abc.AsyncResource)
 
 
 @asynccontextmanager
@@ -28,6 +31,20 @@ async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
         if single is None or isinstance(single, BaseExceptionGroup):
             raise
         raise single from single.__cause__
+
+
+@asynccontextmanager
+async def closing(resource: Resource) -> AsyncIterator[Resource]:
+    """Close *resource* at the end of the block. The exit is shielded.
+
+    The exit of the resource itself is a checkpoint: in a cancelled scope, it would replace an error
+    of the block by Cancelled, and the scope would swallow both.
+    """
+    try:
+        yield resource
+    finally:
+        with trio.CancelScope(shield=True):
+            await resource.aclose()
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import trio
 
-from worker.concurrency import open_plain_nursery
+from worker.concurrency import closing, open_plain_nursery
 from worker.config import REPORT
 from worker.job.recorded import valid_unicode
 from worker.redaction import redact
@@ -213,7 +213,7 @@ async def receive_reports(path: Path, reports: Reports) -> AsyncIterator[None]:
         while True:
             add(await stream.receive_some(PIECE))
 
-    async with trio.lowlevel.FdStream(descriptor) as stream:
+    async with closing(trio.lowlevel.FdStream(descriptor)) as stream:
         async with open_plain_nursery() as nursery:
             nursery.start_soon(receive, stream)
             yield

@@ -11,7 +11,7 @@ import attrs
 import trio
 from trio.to_thread import run_sync as in_thread
 
-from worker.concurrency import open_plain_nursery
+from worker.concurrency import closing, open_plain_nursery
 from worker.redaction import Redactor
 from worker.supervisor.lines import LineSplitter
 
@@ -327,7 +327,7 @@ async def open_pump(handler: OutputHandler) -> AsyncIterator[OutputPump]:
         async def open_stream(name: str) -> tuple[_Stream, int]:
             read_end, write_end = os.pipe()
             write_ends.callback(os.close, write_end)
-            pipe = await stack.enter_async_context(trio.lowlevel.FdStream(read_end))
+            pipe = await stack.enter_async_context(closing(trio.lowlevel.FdStream(read_end)))
             with suppress(OSError):  # The user has too many pipes.
                 fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
             return _Stream(name, pipe, handler, handler.redactor.new_stream()), write_end
