@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,13 +112,21 @@ async def test_a_mount_that_is_impossible_is_refused(source, tmp_path, target, r
     assert not (tmp_path / "started").exists()
 
 
-def test_a_trial_that_is_killed_refuses_every_mount(tmp_path, monkeypatch):
-    """Filters of system calls may kill a process that tries."""
-    trial = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        pytest.param(signal.SIGKILL, "the trial exited with -9", id="killed"),
+        pytest.param(signal.SIGSTOP, "the trial did not exit within 1 s", id="stopped"),
+    ],
+)
+def test_a_trial_without_a_result_refuses_every_mount(tmp_path, monkeypatch, number, reason):
+    """Filters of system calls may kill a process that tries; a file system may block it."""
+    trial = (sys.executable, "-c", f"import os; os.kill(os.getpid(), {number:d})")
     monkeypatch.setattr(mounts, "TRIAL", trial)
+    monkeypatch.setattr(mounts, "TRIAL_TIMEOUT", 1.0)
 
     refused = refused_mounts([Mount(tmp_path, tmp_path / "a"), Mount(tmp_path, tmp_path / "b")])
-    assert {tmp_path / "a", tmp_path / "b"} == set(refused)
+    assert {tmp_path / "a": reason, tmp_path / "b": reason} == refused
 
 
 LIMITED = 'echo 0 > /proc/sys/user/max_mnt_namespaces || exit 99; exec "$@"'

@@ -12,6 +12,8 @@ import attrs
 from worker.supervisor.isolated import isolated_python
 
 TRIAL = isolated_python("worker.supervisor.namespace")
+TRIAL_TIMEOUT = 60.0
+"""Seconds for a trial of mounts; a source may be on a slow file system."""
 
 
 @attrs.frozen
@@ -39,18 +41,23 @@ def refused_mounts(mounts: Iterable[Mount]) -> Mapping[Path, str]:
     """Make mounts in a namespace of another process, and return why some fail, by target.
 
     Nothing else tells whether a machine permits them: capabilities, seccomp, limits of namespaces
-    and security modules each forbid other steps. This one blocks for some 20 milliseconds.
+    and security modules each forbid other steps. This one blocks for some 20 milliseconds, and for
+    TRIAL_TIMEOUT seconds if the other process hangs.
     """
     tried = list(mounts)
     if not tried:
         return {}
-    done = subprocess.run(
-        [*TRIAL, json.dumps([each.to_json() for each in tried])],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        env={},
-    )
+    try:
+        done = subprocess.run(
+            [*TRIAL, json.dumps([each.to_json() for each in tried])],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            env={},
+            timeout=TRIAL_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        return {each.target: f"the trial did not exit within {TRIAL_TIMEOUT:g} s" for each in tried}
     try:
         found = json.loads(done.stdout)
     except ValueError:
