@@ -209,6 +209,22 @@ async def test_a_stopped_parent_does_not_block_a_request(tmp_path, monkeypatch):
     await wait_until_exited(processes)
 
 
+async def test_a_gateway_that_does_not_serve_is_an_error(tmp_path, monkeypatch):
+    """The parent is stopped before it forks."""
+    monkeypatch.setattr("worker.gateway.pool.SERVE_TIMEOUT", 1.0)
+    processes = []
+
+    async def serve() -> None:
+        async with open_gateway() as pool:
+            processes.extend(processes_of(pool.pid))
+            os.kill(pool.pid, signal.SIGSTOP)
+            await pool.serve(a_plan(tmp_path))
+
+    with pytest.raises(GatewayDied, match="does not serve after 1 s"):
+        await serve()
+    await wait_until_exited(processes)
+
+
 # Drain.
 
 

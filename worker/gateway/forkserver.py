@@ -149,6 +149,10 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)
 
 
+EXIT_TIMEOUT = 5.0
+"""Seconds for the processes that have flushed to exit."""
+EXIT_INTERVAL = 0.005
+"""Seconds between two looks whether it has."""
 BACKLOG = 1024
 OPEN_FILES = 1 << 16
 
@@ -202,6 +206,16 @@ class Child:
     received: float = 0.0
     """The monotonic time of its last message."""
 
+    def end(self, deadline: float) -> None:
+        """Wait for the process, which has nothing left to do, to exit; kill it after *deadline*."""
+        while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                # It is stopped. What it has written is durable.
+                os.kill(self.pid, signal.SIGKILL)
+                self.reap()
+                return
+            time.sleep(EXIT_INTERVAL)
+
     def reap(self) -> str:
         """Wait for the process to exit and return how it did."""
         _, status = os.waitpid(self.pid, 0)
@@ -224,7 +238,7 @@ def main() -> NoReturn:
     gc.collect()
     gc.freeze()
     gc.enable()
-    server = ForkServer(requests)
+    server = ForkServer(requests, replies)
     try:
         request = server.wait_for_plan()
         plan = request.plan
@@ -233,7 +247,7 @@ def main() -> NoReturn:
         hide([*plan.secrets, *([plan.keys.secret.encode()] if plan.keys else [])])
         host, port = server.start(plan)
         replies.send(Serving(request.id, host, port))
-        replies.send(server.run(replies))
+        replies.send(server.run())
     except AgentGone:
         pass
     except (WorkerError, OSError) as error:
@@ -245,9 +259,10 @@ def main() -> NoReturn:
 
 @attrs.define
 class ForkServer:
-    """The children of this process, and the channel of the agent's requests."""
+    """The children of this process, and the channels to the agent."""
 
     _requests: Channel
+    _replies: Channel
     _counters: Counters = attrs.field(init=False)
     _children: list[Child] = attrs.field(factory=list, init=False)
     _selector: selectors.BaseSelector = attrs.field(factory=selectors.DefaultSelector, init=False)
@@ -283,13 +298,13 @@ class ForkServer:
             self._receive(None)
         return host, port
 
-    def run(self, replies: Channel) -> Drained:
+    def run(self) -> Drained:
         """Answer requests for statistics until the gateway is drained; return the last reply."""
         drain: Drain | None = None
         while not all(each.flushed for each in self._children):
             for request in self._receive(None if drain is None else HEARTBEAT):
                 if isinstance(request, Count):
-                    replies.send(Counted(request.id, self._counters.total()))
+                    self._replies.send(Counted(request.id, self._counters.total()))
                 if isinstance(request, Drain) and drain is None:
                     drain = request
                     for each in self._children:
@@ -297,7 +312,7 @@ class ForkServer:
                         each.channel.send(request)
             if drain is None:
                 continue
-            replies.send(Heartbeat())
+            self._replies.send(Heartbeat())
             for each in self._children:
                 silent = time.monotonic() - each.received
                 if not each.flushed and silent > drain.silence:
@@ -306,8 +321,9 @@ class ForkServer:
                         "(stopped, or hanging)"
                     )
         cut_off = sorted(name for each in self._children for name in each.cut_off)
+        deadline = time.monotonic() + EXIT_TIMEOUT
         while self._children:
-            self._children.pop().reap()
+            self._children.pop().end(deadline)
         assert drain is not None
         return Drained(drain.id, self._counters.total(), tuple(cut_off))
 
@@ -327,6 +343,7 @@ class ForkServer:
             ours.close()
             self._selector.close()
             os.close(self._requests.descriptor)
+            os.close(self._replies.descriptor)
             for sibling in self._children:
                 os.close(sibling.channel.descriptor)
             self._counters.use_process(number)

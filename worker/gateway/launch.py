@@ -30,6 +30,9 @@ from worker.gateway.forkserver import main
 main()
 """
 
+EXIT_TIMEOUT = 5.0
+"""Seconds for a killed process to exit; then it is left to the kernel."""
+
 _early: list[Process] = []
 
 
@@ -64,7 +67,8 @@ def _kill(process: Process) -> None:
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(EXIT_TIMEOUT)
 
 
 def _start() -> Process:

@@ -40,6 +40,8 @@ from worker.gateway.messages import (
 
 KILL_TIMEOUT = 5.0
 """Seconds for the parent to kill its children and exit, before the agent kills the session."""
+SERVE_TIMEOUT = 300.0
+"""Seconds for the processes to serve: each one opens the store, which may be slow."""
 
 NOT_AN_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EACCES)
 """Error numbers of an address at which this process can never listen."""
@@ -77,7 +79,13 @@ class GatewayPool:
 
     async def serve(self, plan: GatewayPlan) -> Endpoint:
         """Serve *plan* and return the endpoint, at which every process accepts connections."""
-        serving = await self._ask(Serve(next(self._ids), plan), Serving)
+        with trio.move_on_after(SERVE_TIMEOUT) as starting:
+            serving = await self._ask(Serve(next(self._ids), plan), Serving)
+        if starting.cancelled_caught:
+            raise GatewayDied(
+                f"its parent process {self.pid} does not serve after {SERVE_TIMEOUT:g} s (stopped, "
+                "or hanging)"
+            )
         scheme = "https" if plan.certificate else "http"
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         return Endpoint(serving.host, serving.port, f"{scheme}://{host}:{serving.port}")
@@ -176,8 +184,11 @@ class GatewayPool:
             await self._wait()
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        await self._wait()
+        with trio.move_on_after(KILL_TIMEOUT) as killing:
+            await self._wait()
         await self._stdout.aclose()
+        if killing.cancelled_caught:
+            raise GatewayDied(f"its parent process {self.pid} still runs after SIGKILL")
 
 
 @asynccontextmanager
