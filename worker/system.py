@@ -20,6 +20,11 @@ def keep_private() -> None:
     _prctl(PR_SET_DUMPABLE, 0)
 
 
+def allow_access() -> None:
+    """Undo `keep_private`, which a forked child inherits."""
+    _prctl(PR_SET_DUMPABLE, 1)
+
+
 def become_subreaper() -> None:
     """Make this process the parent of orphaned descendants, instead of PID 1."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)

@@ -60,3 +60,70 @@ def test_an_exited_process_has_no_values():
         procfs.command_line(pid),
     )
     assert 0 == procfs.resident_bytes([pid])
+
+
+# --- repeated looks -------------------------------------------------------------------------------
+
+
+class Machine:
+    """Processes by id: the parent, and the start time."""
+
+    def __init__(self, monkeypatch):
+        self.processes: dict[int, tuple[int, int]] = {}
+        self.reads: list[int] = []
+        monkeypatch.setattr(procfs, "_pids", lambda: list(self.processes))
+        monkeypatch.setattr(procfs, "_stat", self.stat)
+
+    def stat(self, pid):
+        self.reads.append(pid)
+        if pid not in self.processes:
+            return []
+        parent, start = self.processes[pid]
+        return [b"S", b"%d" % parent, *[b"0"] * 17, b"%d" % start]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with the agent 10, its older child 20, and a command 30 with the child 31."""
+    machine = Machine(monkeypatch)
+    machine.processes = {1: (0, 0), 10: (1, 5), 20: (10, 6), 21: (20, 6), 30: (10, 9), 31: (30, 9)}
+    return machine
+
+
+def test_a_look_finds_what_started_since_and_reads_only_what_is_new(machine):
+    found = procfs.Descendants(10, since=9)
+    assert {30, 31} == found.find()
+    machine.reads.clear()
+    machine.processes[32] = (31, 9)
+
+    assert {30, 31, 32} == found.find()
+    assert {30, 31, 32} == set(machine.reads) - {10}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({30: None, 31: (10, 9)}, id="its parent has exited, and it is inherited"),
+        pytest.param({30: None, 31: None, 32: (10, 10)}, id="only its last child is left"),
+        pytest.param({30: None, 31: None, 21: (10, 10)}, id="its id is that of an exited process"),
+        pytest.param({30: None, 31: None, 33: (20, 6), 32: (10, 9)}, id="another one is new"),
+    ],
+)
+def test_no_change_hides_a_process(machine, change):
+    found = procfs.Descendants(10, since=9)
+    found.find()
+    for pid, process in change.items():
+        machine.processes.pop(pid, None)
+        if process is not None:
+            machine.processes[pid] = process
+    expected = {pid for pid, process in change.items() if process and process[0] == 10}
+
+    assert expected == found.find()
+
+
+def test_the_current_time_is_that_of_start_times():
+    before = procfs.current_time()
+    with subprocess.Popen(["true"]) as process:
+        start = procfs.start_time(process.pid)
+
+    assert before <= start <= procfs.current_time()

@@ -4,123 +4,24 @@ Each run has the expected state, exit status and reason, within the grace period
 a process nor a file. ``tests/job`` has memory kills, full disks and signals at each step.
 """
 
-import json
 import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import attrs
-import psutil
 import pytest
-from builders import a_commit, a_job, an_input
-from scenarios.sites import Site
+from hostile_runs import COPY, DAEMON, NOBODY, STUBBORN, a_checked_site, run
 
-from worker.model import BranchName, Repo
-
-COPY = BranchName(Repo("default", "copy"))
-MARK = "WORKER_TEST_MARK"
-NOBODY = 65534
 PIDS = Path("/sys/fs/cgroup/pids")
-
-
-@attrs.frozen
-class RunResult:
-    """Exit status, result, duration and memory of a worker."""
-
-    code: int
-    result: dict
-    seconds: float
-    peak: int
-    """Maximum of the resident bytes of the agent and of each process that it waited for."""
-
-    @property
-    def outcome(self) -> tuple[int, str, str]:
-        """Exit status, state and cause."""
-        return self.code, self.result["state"], self.result["cause"]
 
 
 @pytest.fixture
 def site(tmp_path):
     """A machine with a worker, checked afterwards for leftover processes, files and blobs."""
-    site = Site(tmp_path, str(tmp_path / "store"))
-    site.scratch.mkdir()
-    site.more.update({MARK: str(tmp_path), "WORKER_PASS_ENVIRONMENT": MARK, "WORKER_GRACE": "2s"})
-    a_commit(site.open(), {"a": b"1"})
-    # The command of another user must be able to reach its files.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    blobs = sorted(os.listdir(tmp_path / "store" / "blobs"))
-    yield site
-    assert [] == marked(tmp_path)
-    assert [] == site.left_over()
-    if site.open().head(COPY) is None:
-        assert blobs == sorted(os.listdir(tmp_path / "store" / "blobs"))
-
-
-def marked(mark: Path) -> list[str]:
-    """Return the processes of this machine that have *mark* in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == str(mark):
-                found.append(f"{process.pid} {' '.join(process.cmdline())}")
-        except psutil.Error:
-            # It exited meanwhile, or is exiting.
-            continue
-    return found
-
-
-def run(
-    site: Site, *stdin: str, prefix: tuple[str, ...] = (), interfere=None, **changes
-) -> RunResult:
-    """Run a job with file inputs; *interfere* is called with the process of the worker."""
-    transform = {"cmd": ["sh"], "stdin": list(stdin), **changes.pop("transform", {})}
-    job = a_job(
-        inputs=(an_input(s3=False),), transform=transform, s3Out=False, datumTries=1, **changes
-    )
-    result = site.root / "result.json"
-    arguments = ("run", "--job", site.job(job), "--result", result)
-    start = time.monotonic()
-    with open(site.root / "log", "wb") as log:
-        worker = subprocess.Popen(
-            [*prefix, *site.command(*arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=site.root,
-            env=site.environment,
-        )
-        if interfere is not None:
-            interfere(worker)
-        _, status, used = os.wait4(worker.pid, 0)
-        worker.returncode = os.waitstatus_to_exitcode(status)
-    assert result.exists(), (site.root / "log").read_text()[-3000:]
-    return RunResult(
-        worker.returncode,
-        json.loads(result.read_text()),
-        time.monotonic() - start,
-        used.ru_maxrss * 1024,
-    )
-
-
-def python(text: str) -> str:
-    """Return a line of shell that executes Python code."""
-    return f"exec {sys.executable} -c '{text}'"
-
-
-STUBBORN = "trap '' TERM INT HUP; while :; do sleep 0.2; done"
-DAEMON = python(
-    "import os, signal, time\n"
-    "for _ in range(2):\n"
-    "    if os.fork(): os._exit(0)\n"
-    "    os.setsid()\n"
-    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    "time.sleep(1000)"
-)
+    with a_checked_site(tmp_path) as site:
+        yield site
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Commands of a run: the user's code with its environment, user, mounts and output."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -12,13 +13,13 @@ from worker.job.command_log import log_output
 from worker.job.env_file import EnvFile
 from worker.job.environment import EnvironmentTemplate, InputVariables
 from worker.job.plan import Datum, Plan
-from worker.redaction import Redactor
+from worker.redaction import Redactor, redact
 from worker.supervisor.command import CommandExit, CommandSignals
 from worker.supervisor.file_reader import FileReader
 from worker.supervisor.mounts import Mount
 from worker.supervisor.output import OutputHandler
 from worker.supervisor.runtime import ProcessRuntime, Runtime
-from worker.supervisor.tree import CommandSpec, Usage
+from worker.supervisor.tree import CommandSpec, SurvivingProcesses, Usage
 from worker.supervisor.users import Identity
 
 
@@ -82,15 +83,20 @@ class CommandRunner:
     async def run(
         self, spec: CommandSpec, stdin: Sequence[str], handler: OutputHandler
     ) -> CommandExit:
-        """Run *spec* with the lines *stdin* on its standard input; raises NotStarted."""
+        """Run *spec* with the lines *stdin* on its standard input; raises NotStarted.
+
+        On return, no process of the command is left, so nothing changes the output any more. Raises
+        SurvivingProcesses if one cannot be killed.
+        """
         await self.write_env_file(spec.environment)
-        return await self.runtime.run(
-            spec,
-            stdin="".join(f"{line}\n" for line in stdin).encode(),
-            command_signals=self.command_signals,
-            output=handler,
-            on_usage=self.record_usage,
-        )
+        with self._redacting_survivors():
+            return await self.runtime.run(
+                spec,
+                stdin="".join(f"{line}\n" for line in stdin).encode(),
+                command_signals=self.command_signals,
+                output=handler,
+                on_usage=self.record_usage,
+            )
 
     async def run_on_terminal(self, datum: Datum, argv: Sequence[str]) -> CommandExit:
         """Run *argv* on the agent's terminal, with the job's variables added to a user's own."""
@@ -101,11 +107,26 @@ class CommandRunner:
             own = {name: value for name, value in base.items() if not name.startswith("AWS_")}
         variables = self.variables(datum)
         await self.write_env_file(variables)
-        return await self.runtime.run_on_terminal(
-            self.spec(argv, {**own, **variables}),
-            command_signals=self.command_signals,
-            on_usage=self.record_usage,
-        )
+        with self._redacting_survivors():
+            return await self.runtime.run_on_terminal(
+                self.spec(argv, {**own, **variables}),
+                command_signals=self.command_signals,
+                on_usage=self.record_usage,
+            )
+
+    @contextmanager
+    def _redacting_survivors(self) -> Iterator[None]:
+        """Redact the command lines that SurvivingProcesses names."""
+        try:
+            yield
+        except SurvivingProcesses as error:
+            raise SurvivingProcesses(
+                tuple(
+                    # Command lines are cut by the supervisor, and names of processes by the kernel.
+                    attrs.evolve(each, command=redact(each.command, is_cut=True))
+                    for each in error.processes
+                )
+            ) from error
 
     async def write_env_file(self, variables: Mapping[str, str]) -> None:
         """Write the variables of the next command to ``/pfs/.env``."""

@@ -43,7 +43,7 @@ from worker.spec.pipeline import JobSpec
 from worker.store.backends.base import StoreUnavailable
 from worker.store.publish import BranchNotMoved
 from worker.supervisor.command import CommandSignals, StopRequest
-from worker.supervisor.tree import reap_orphans
+from worker.supervisor.tree import SurvivingProcesses, reap_orphans
 from worker.system import become_subreaper, keep_private
 from worker.text import join_first
 
@@ -365,7 +365,8 @@ def _fail(record: RunRecord, stop: StopRequest, error: Exception, scratch: Path)
     if isinstance(error, NotFound) and record.plan is not None:
         # The inputs are resolved, so the store has lost what is missing now.
         cause = Cause.UNAVAILABLE
-    if stop.signal_name is not None and cause is not Cause.NOT_PUBLISHED:
+    is_surviving = isinstance(error, SurvivingProcesses)
+    if stop.signal_name is not None and cause is not Cause.NOT_PUBLISHED and not is_surviving:
         # A consequence of the signal.
         record.log.info("run.interrupted", reason=str(error))
         return _stop(record, stop)

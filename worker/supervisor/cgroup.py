@@ -24,9 +24,10 @@ REMOVE_TIMEOUT = 2.0
 class Cgroup:
     """The cgroup of one command, created by :func:`create`."""
 
-    def __init__(self, path: str, lock: int) -> None:
+    def __init__(self, path: str, lock: int | None = None) -> None:
         self.path = path
         self._lock = lock
+        """None if another process owns the cgroup, and removes it."""
 
     def join(self) -> None:
         """Move this process into the cgroup; processes that it starts inherit the membership."""
@@ -44,10 +45,20 @@ class Cgroup:
                 found += [int(pid) for pid in file.read().split() if int(pid)]
         return found
 
+    def is_populated(self) -> bool:
+        """Whether a process lives in the cgroup or below it, also one that is not visible here."""
+        return bool(read_counter(f"{self.path}/cgroup.events", "populated"))
+
     def kill(self) -> None:
-        """Kill all members in one ``cgroup.kill``, where the kernel has it (Linux 5.14)."""
-        with contextlib.suppress(OSError):
+        """Kill all members in one ``cgroup.kill``; before Linux 5.14, freeze them.
+
+        A frozen process does not fork, and SIGKILL ends it.
+        """
+        try:
             _write(f"{self.path}/cgroup.kill", "1")
+        except OSError:
+            with contextlib.suppress(OSError):
+                _write(f"{self.path}/cgroup.freeze", "1")
 
     def cpu_seconds(self) -> float:
         """Return the processor time of all processes that were ever members."""
@@ -63,7 +74,8 @@ class Cgroup:
         deadline = time.monotonic() + REMOVE_TIMEOUT
         while not _try_remove(self.path) and time.monotonic() < deadline:
             time.sleep(0.01)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 def create() -> Cgroup | None:

@@ -9,12 +9,11 @@ import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from worker.concurrency import open_plain_nursery
+from worker.concurrency import closing, open_plain_nursery
 from worker.signals import FORWARDED_SIGNALS, STOP_SIGNALS, not_ignored
 from worker.supervisor.cgroup import own_oom_kills
 from worker.supervisor.output import OutputHandler, open_pump
 from worker.supervisor.tree import (
-    KILL_TIMEOUT,
     CommandSpec,
     LeftoverProcess,
     ProcessTree,
@@ -89,14 +88,18 @@ async def run_command(
     """Run a command until it exits, then terminate the rest of its process tree.
 
     On cancellation the whole tree receives SIGTERM, and after the grace period SIGKILL.
-    *on_usage* receives what the tree used, on every path. Raises NotStarted and ShimDied.
+    *on_usage* receives what the tree used, on every path. Raises NotStarted, ShimDied, and
+    SurvivingProcesses if a process cannot be killed.
     """
     oom_kills = own_oom_kills()
     read_end, write_end = os.pipe()
-    stdin_stream = trio.lowlevel.FdStream(write_end)
     end_of_command = ExitStack()
     end_of_command.callback(os.close, read_end)
-    async with stdin_stream, open_pump(output) as pump, open_plain_nursery() as nursery:
+    async with (
+        closing(trio.lowlevel.FdStream(write_end)) as stdin_stream,
+        open_pump(output) as pump,
+        open_plain_nursery() as nursery,
+    ):
         with end_of_command:
             streams = {"stdin": read_end, "stdout": pump.stdout, "stderr": pump.stderr}
             async with start_tree(command, **streams) as tree:
@@ -127,16 +130,17 @@ async def _supervise(
         with command_signals.forwarding_to(tree):
             returncode = await tree.wait_exit()
         with trio.move_on_after(LINGER):
-            await tree.wait_end()
-            ended = True
+            ended = await tree.wait_end()
         if not ended:
             leftovers = await tree.list_processes()
     finally:
         with trio.CancelScope(shield=True):
             if not ended:
                 await _terminate(tree, command_signals)
-            with trio.move_on_after(KILL_TIMEOUT):
-                on_usage(await tree.wait_end())
+            try:
+                await tree.end()
+            finally:
+                on_usage(tree.usage)
     killed = returncode < 0
     return CommandExit(
         code=None if killed else returncode,
@@ -147,7 +151,7 @@ async def _supervise(
 
 
 async def _terminate(tree: ProcessTree, command_signals: CommandSignals) -> None:
-    """Send SIGTERM to the tree, and SIGKILL to what is left after the grace period."""
+    """Send SIGTERM to the tree, and wait until it ends or the grace period does."""
     await tree.send_signal(signal.SIGTERM)
     with trio.move_on_after(command_signals.grace):
         async with trio.open_nursery() as nursery:
@@ -159,7 +163,6 @@ async def _terminate(tree: ProcessTree, command_signals: CommandSignals) -> None
             nursery.start_soon(cut_short)
             await tree.wait_end()
             nursery.cancel_scope.cancel()
-    await tree.kill()
 
 
 async def _write_stdin(stream: trio.lowlevel.FdStream, data: bytes) -> None:

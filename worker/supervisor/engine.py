@@ -1,5 +1,6 @@
 """Calls of a container engine, docker or podman: find it, pull an image, and resolve its user."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -37,6 +38,8 @@ from worker.supervisor.engine_output import (
     parse_image,
 )
 
+CALL_TIMEOUT = 300.0
+"""Seconds for one call of the engine, except to pull an image."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 REMOVE = ("rm", "--force", "--volumes", "--")
 """The words before the name of a container that remove it, also while it runs."""
@@ -119,13 +122,26 @@ class Engine:
         return ("nosuid", "nodev") if Path(self.program).name == "podman" else ()
 
     async def call(
-        self, *arguments: str, stdin: bytes = b"", limit: int = MAX_OUTPUT
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        limit: int = MAX_OUTPUT,
+        timeout: float | None = None,  # noqa: ASYNC109 - an engine that hangs is an error of its own
     ) -> EngineResult:
         """Run one of the engine's commands and return its result.
 
-        Raises EngineMissing if the program cannot be executed, and TooMuchOutput if it prints more
-        than *limit* bytes.
+        Raises EngineMissing if the program cannot be executed, TooMuchOutput if it prints more than
+        *limit* bytes, and EngineFailed if it takes longer than *timeout* seconds, which is
+        CALL_TIMEOUT by default.
         """
+        seconds = CALL_TIMEOUT if timeout is None else timeout
+        with trio.move_on_after(seconds):
+            return await self._call(arguments, stdin, limit)
+        raise EngineFailed(
+            f"{self.program} {arguments[0]}: no result after {seconds:g} s (stopped, or hanging)"
+        )
+
+    async def _call(self, arguments: tuple[str, ...], stdin: bytes, limit: int) -> EngineResult:
         async with open_plain_nursery() as nursery:
             try:
                 process = await nursery.start(
@@ -200,7 +216,7 @@ async def find_image(engine: Engine, name: str, log: FilteringBoundLogger) -> Im
     result = await engine.call("image", "inspect", "--", name)
     if result.code:
         log.info("image.pulling", image=name)
-        pulled = await engine.call("pull", "--quiet", "--", name)
+        pulled = await engine.call("pull", "--quiet", "--", name, timeout=math.inf)
         if pulled.code:
             raise classify_error(
                 PULL_ERRORS, pulled.err, f"transform.image {name}: it cannot be pulled"

@@ -7,6 +7,9 @@ process. The shim imports this module under ``python -I -S``, so it imports next
 import contextlib
 import os
 import resource
+import time
+from collections.abc import Iterable
+from typing import BinaryIO
 
 
 def parents() -> dict[int, int]:
@@ -24,10 +27,60 @@ def children(pid: int) -> list[int]:
 
 def descendants(root: int) -> list[int]:
     """Return all processes below *root*, zombies included."""
-    by_parent: dict[int, list[int]] = {}
-    for pid, parent in parents().items():
-        by_parent.setdefault(parent, []).append(pid)
-    found, pending = [], [root]
+    return _below([root], _by_parent(parents()))
+
+
+class Descendants:
+    """The processes below one process, looked for again and again while they fork.
+
+    A look reads only processes that are new since the one before. The shorter a look, the fewer
+    processes have exited when they receive a signal, and each of these may have forked.
+    """
+
+    def __init__(self, root: int, *, since: int = 0) -> None:
+        """Omit children of *root* that started before *since*, with what is below them."""
+        self._root = root
+        self._since = since
+        self._others: set[int] = set()
+        """Processes that are known not to be below *root*."""
+
+    def find(self) -> set[int]:
+        """Return the processes, zombies included. None are found only after a complete look."""
+        if not self._others:
+            return self._look()
+        found = self._look()
+        if not found:
+            # A process id may have been used again since the last look.
+            self._others.clear()
+            found = self._look()
+        return found
+
+    def _look(self) -> set[int]:
+        if not os.path.isdir("/proc/self"):
+            return set(descendants(self._root))
+        pids = set(_pids())
+        self._others &= pids
+        stats = {pid: fields for pid in pids - self._others if (fields := _stat(pid))}
+        by_parent = _by_parent({pid: int(fields[1]) for pid, fields in stats.items()})
+        children = by_parent.pop(self._root, [])
+        found = [pid for pid in children if int(stats[pid][19]) >= self._since]
+        # Not one whose parent has exited since it was read: its new parent may be the root.
+        others = [0, *self._others, *(pid for pid in children if pid not in found)]
+        self._others.update(others[1:], _below(others, by_parent))
+        return {*found, *_below(found, by_parent)}
+
+
+def _by_parent(parents: dict[int, int]) -> dict[int, list[int]]:
+    """Return the children of each process, from the parent of each."""
+    found: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        found.setdefault(parent, []).append(pid)
+    return found
+
+
+def _below(roots: Iterable[int], by_parent: dict[int, list[int]]) -> list[int]:
+    """Return all processes below *roots*."""
+    found, pending = list[int](), [*roots]
     while pending:
         below = by_parent.get(pending.pop(), [])
         found += below
@@ -47,6 +100,16 @@ def start_time(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
+def current_time() -> int:
+    """Return the time in the clock of `start_time`, rounded down."""
+    ticks: int = os.sysconf("SC_CLK_TCK")
+    return (
+        time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+        * ticks
+        // 10**9
+    )
+
+
 def start_times() -> dict[int, int]:
     """Return the start time of every visible process, by process id."""
     return {pid: int(fields[19]) for pid, fields in _all_stats()}
@@ -62,7 +125,7 @@ def command_line(pid: int) -> str:
     return ""
 
 
-def resident_bytes(pids: list[int]) -> int:
+def resident_bytes(pids: Iterable[int]) -> int:
     """Return the sum of the resident memory of processes; shared pages count once for each."""
     pages = 0
     for pid in pids:
@@ -71,11 +134,20 @@ def resident_bytes(pids: list[int]) -> int:
     return pages * resource.getpagesize()
 
 
-def disk_io() -> tuple[int, int]:
+def open_disk_io() -> BinaryIO | None:
+    """Open the counters for `disk_io`; a process that is private cannot open them any more."""
+    with contextlib.suppress(OSError):
+        return open("/proc/self/io", "rb", buffering=0)
+    return None
+
+
+def disk_io(counters: BinaryIO | None) -> tuple[int, int]:
     """Return the bytes that this process and its reaped children read from and wrote to disks."""
     counts = {}
-    with contextlib.suppress(OSError), open("/proc/self/io", "rb") as file:
-        counts = dict(line.split(b": ") for line in file.read().splitlines())
+    with contextlib.suppress(OSError):
+        if counters is not None:
+            counters.seek(0)
+            counts = dict(line.split(b": ") for line in counters.read().splitlines())
     return int(counts.get(b"read_bytes", 0)), int(counts.get(b"write_bytes", 0))
 
 
@@ -87,8 +159,11 @@ def _stat(pid: int) -> list[bytes]:
     return []
 
 
-def _all_stats() -> list[tuple[int, list[bytes]]]:
-    pids: list[int] = []
+def _pids() -> list[int]:
     with contextlib.suppress(OSError):
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [(pid, fields) for pid in pids if (fields := _stat(pid))]
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return []
+
+
+def _all_stats() -> list[tuple[int, list[bytes]]]:
+    return [(pid, fields) for pid in _pids() if (fields := _stat(pid))]

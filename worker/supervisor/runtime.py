@@ -170,7 +170,10 @@ class ContainerRuntime:
     async def _container(
         self, command: CommandSpec, environment: ContainerEnvironment, *, terminal: bool
     ) -> AsyncIterator[str]:
-        """Create a container, yield its name, and remove it on every path."""
+        """Create a container, yield its name, and remove it on every path.
+
+        Raises EngineFailed if the command may still run, since it may change the output.
+        """
         engine, image = self.prepared.engine, self.prepared.image
         name = f"worker-{self.job[:12]}-{uuid4().hex[:8]}"
         container = Container(
@@ -185,22 +188,33 @@ class ContainerRuntime:
             options=self.options,
             terminal=terminal,
         )
+        may_run = False
         try:
             created = await engine.call(*create_arguments(container), stdin=environment.file)
             if created.code:
                 raise classify_error(CREATE_ERRORS, created.err, f"a container of {image.name}")
+            may_run = True
             yield name
+            # The block ends with the state of the container.
+            may_run = False
         finally:
             with trio.CancelScope(shield=True):
-                await self._remove(name)
+                is_removed = await self._remove(name)
+            if may_run and not is_removed:
+                raise EngineFailed(
+                    f"the command's container {name} may still run, as it cannot be removed. "
+                    "Nothing is committed, since the command may change the output"
+                )
 
-    async def _remove(self, name: str) -> None:
+    async def _remove(self, name: str) -> bool:
+        """Remove a container with its processes, and return whether it is removed."""
         with trio.move_on_after(REMOVE_TIMEOUT):
             result = await self.prepared.engine.call(*REMOVE, name)
             if not result.code or "no such container" in result.err.lower():
-                return
+                return True
         command = self.prepared.engine.command_line(*REMOVE, name)
         self.log.error("container.not_removed", container=name, remedy=shell_line(command))
+        return False
 
 
 def _check_started(

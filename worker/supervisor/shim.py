@@ -10,16 +10,19 @@ Agent and shim exchange JSON lines over the socket whose file descriptor is the 
 
     agent to shim
         a command, see ``CommandSpec``   start it; the first message
-        ``{"list": true}``               report the running processes of the tree
+        ``{"ping": true}``               reply, since a stopped shim cannot supervise
         ``{"signal": N}``                send signal N to all processes of the tree
         ``{"signal": N, "to": "command"}``  send signal N to the command itself
         ``{"kill": true}``               kill all processes of the tree
     shim to agent
-        ``{"started": PID}``             the command runs
+        ``{"started": PID, "cgroup": PATH}``  the command runs; the path is null without a cgroup
         ``{"refused": {...}}``           the command could not start: step, errno and text
         ``{"exited": CODE}``             the command itself exited; its descendants may still run
-        ``{"processes": [...]}``         reply to ``list``
+        ``{"pong": true}``               reply to ``ping``
         ``{"done": {...}}``              no process is left: resource usage; the last message
+
+The command may run as the same user, so the shim denies it access to its memory and its socket. It
+can still stop or kill the shim: then the agent, the next subreaper, ends the tree.
 
 If the agent dies, the socket closes and the shim kills the tree: a killed worker leaves no command
 running.
@@ -41,14 +44,17 @@ from typing import Any, NoReturn
 
 from worker import jsonlines
 from worker.supervisor import cgroup as cgroups
-from worker.supervisor import mountpoints, namespace, procfs
-from worker.system import become_subreaper, set_parent_death_signal
+from worker.supervisor import mountpoints, namespace, procfs, sweep
+from worker.supervisor.sweep import Sweep
+from worker.system import allow_access, become_subreaper, keep_private, set_parent_death_signal
 
 FIRST_SAMPLE, SAMPLE_INTERVAL = 0.05, 1.0
 """Seconds between two samples of the tree's memory: at first, doubling up to the second value."""
 KILL_INTERVAL = 0.01
-"""Seconds between two rounds of killing: a tree that forks fast may need many."""
-KILL_ROUNDS = 100
+"""Seconds between two rounds of killing at first: a tree that forks fast may need many.
+
+The interval doubles up to that of samples: a process may be stuck in the kernel.
+"""
 
 
 class Shim:
@@ -64,6 +70,8 @@ class Shim:
         self._killing = False
         self._peak_memory = 0
         self._cgroup: cgroups.Cgroup | None = None
+        self._tree = Sweep(os.getpid())
+        self._disk_io = procfs.open_disk_io()
         self._forwards_signals = False
         self._handled_at_start: set[int] = set()
         """The signals that this process ignores, and its parent did not."""
@@ -71,6 +79,7 @@ class Shim:
     def run(self) -> None:
         """Run the command that the agent sends, until no process of its tree is left."""
         become_subreaper()
+        keep_private()
         received = self._receive()
         if not received:
             return
@@ -88,6 +97,7 @@ class Shim:
                 self._handled_at_start.add(number)
         # The container of an engine's client has cgroups that the engine creates.
         self._cgroup = None if self._forwards_signals else cgroups.create()
+        self._tree = Sweep(os.getpid(), group=self._cgroup)
         points = mountpoints.MountPoints()
         try:
             # Outside of the namespace, where they can be removed in the end.
@@ -125,7 +135,7 @@ class Shim:
             os.waitpid(self._pid, 0)
             self._send({"refused": json.loads(refusal)})
             return False
-        self._send({"started": self._pid})
+        self._send({"started": self._pid, "cgroup": self._cgroup and self._cgroup.path})
         return True
 
     def _supervise(self, wake_fd: int) -> None:
@@ -133,10 +143,11 @@ class Shim:
         poll = select.poll()
         poll.register(wake_fd, select.POLLIN)
         poll.register(self._agent, select.POLLIN)
-        interval = FIRST_SAMPLE
+        interval, kill_interval = FIRST_SAMPLE, KILL_INTERVAL
         next_sample = time.monotonic() + interval
-        while self._reap() or self._processes():
-            timeout = KILL_INTERVAL if self._killing else max(0.0, next_sample - time.monotonic())
+        # Every descendant is below a child, so without a child there is none.
+        while self._reap() or (self._cgroup is not None and self._cgroup.is_populated()):
+            timeout = kill_interval if self._killing else max(0.0, next_sample - time.monotonic())
             for ready, _ in poll.poll(timeout * 1000):
                 if ready == wake_fd:
                     with contextlib.suppress(BlockingIOError):
@@ -148,9 +159,11 @@ class Shim:
                     self._killing = True
                     poll.unregister(self._agent)
             if self._killing:
-                self._kill()
+                self._tree.kill()
+                kill_interval = min(SAMPLE_INTERVAL, kill_interval * 2)
             elif time.monotonic() >= next_sample:
-                self._peak_memory = max(self._peak_memory, procfs.resident_bytes(self._processes()))
+                resident = procfs.resident_bytes(self._tree.find())
+                self._peak_memory = max(self._peak_memory, resident)
                 interval = min(SAMPLE_INTERVAL, interval * 2)
                 next_sample = time.monotonic() + interval
 
@@ -168,54 +181,23 @@ class Shim:
                 self._send({"exited": os.waitstatus_to_exitcode(status)})
 
     def _handle(self, message: dict[str, Any]) -> None:
-        if "list" in message:
-            pids = [pid for pid in self._processes() if procfs.is_running(pid)]
-            found = [{"pid": pid, "command": procfs.command_line(pid)} for pid in pids]
-            self._send({"processes": found})
+        if "ping" in message:
+            self._send({"pong": True})
         if "signal" in message:
             self._signal(message["signal"], only_command=message.get("to") == "command")
         if "kill" in message:
             self._killing = True
 
     def _signal(self, number: int, *, only_command: bool) -> None:
-        pids = self._processes()
-        if self._forwards_signals or only_command:
-            pids = [] if self._exited else [self._pid]
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-                # A stopped process does not handle the signal before it continues.
-                os.kill(pid, signal.SIGCONT)
-
-    def _kill(self) -> None:
-        """Stop all processes until no new one appears, then kill them."""
-        if self._cgroup is not None:
-            self._cgroup.kill()
-        # There may be no cgroup, or a process with the right to leave it.
-        stopped: set[int] = set()
-        for _ in range(KILL_ROUNDS):
-            new = set(self._processes()) - stopped
-            if not new:
-                break
-            for pid in new:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGSTOP)
-            stopped |= new
-        for pid in stopped:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-
-    def _processes(self) -> list[int]:
-        """Return every process of the tree, zombies included."""
-        found = set(procfs.descendants(os.getpid()))
-        if self._cgroup is not None:
-            found.update(self._cgroup.members())
-        return list(found)
+        if not self._forwards_signals and not only_command:
+            self._tree.signal(number)
+        elif not self._exited:
+            sweep.send(self._pid, number)
 
     def _usage(self) -> dict[str, Any]:
         """Return what the tree used, and how many of its processes were killed for memory."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        read, written = procfs.disk_io()
+        read, written = procfs.disk_io(self._disk_io)
         largest = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         # Not the cgroup's memory.peak: it includes the page cache of every file that was read.
         of_cgroup = self._cgroup.cpu_seconds() if self._cgroup is not None else 0.0
@@ -256,6 +238,8 @@ def execute(command: dict[str, Any], refusal_fd: int, handled: Collection[int]) 
             os.setsid()
         step = "mount"
         if command["mounts"]:
+            # Only a process that is not private may write the maps of its user namespace.
+            allow_access()
             namespace.enter()
             if refused := namespace.mount(command["mounts"]):
                 raise ValueError("; ".join(f"{path}: {why}" for path, why in refused.items()))

@@ -6,13 +6,14 @@ import shutil
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 import trio
+from trio.to_thread import run_sync as in_thread
 
 from worker import jsonlines
 from worker.concurrency import open_plain_nursery
@@ -21,7 +22,9 @@ from worker.supervisor import cgroup as cgroups
 from worker.supervisor import mountpoints, namespace, procfs
 from worker.supervisor.isolated import isolated_python
 from worker.supervisor.mounts import Mount
+from worker.supervisor.sweep import Sweep
 from worker.supervisor.users import Identity
+from worker.text import join_first
 
 
 @attrs.frozen
@@ -46,9 +49,20 @@ class Usage:
 
 
 SHIM = isolated_python("worker.supervisor.shim")
-KILL_TIMEOUT = 5.0
-"""Seconds for a killed tree to exit; then it is left to the kernel."""
+START_TIMEOUT = 300.0
+"""Seconds for a command to start; its program and its folder may be on a slow file system."""
+PING_INTERVAL = 5.0
+"""Seconds between two pings of the shim."""
+MAX_SILENT = 6
+"""Pings without a reply after which the shim counts as hanging. They are counted, because a machine
+that was suspended must not look like a shim that was silent."""
+KILL_TIMEOUT = 30.0
+"""Seconds for the shim to kill its tree and exit; then the agent kills both."""
+SWEEP_TIMEOUT = 30.0
+"""Seconds for what a killed shim has left to exit; then the command has survivors."""
 REAP_INTERVAL = 2.0
+MAX_NAMES = 10
+"""Survivors that an error names."""
 
 
 class NotStarted(CommandFailed):
@@ -61,6 +75,30 @@ class MountsRefused(Unavailable):
 
 class ShimDied(Unavailable):
     """The shim of a command was killed, so the exit status of the command is unknown."""
+
+
+@attrs.frozen
+class LeftoverProcess:
+    """A process that still ran after the command itself had exited."""
+
+    pid: int
+    command: str
+    """Its command line."""
+
+    def __str__(self) -> str:
+        return f"{self.pid} ({self.command})"
+
+
+class SurvivingProcesses(Unavailable):
+    """Processes of a command cannot be killed, so its output may still change."""
+
+    def __init__(self, processes: tuple[LeftoverProcess, ...]) -> None:
+        found = join_first([str(each) for each in processes], MAX_NAMES)
+        super().__init__(
+            f"processes of the command still run after SIGKILL: {found}. Nothing is committed, "
+            "since they may change the output"
+        )
+        self.processes = processes
 
 
 @attrs.frozen
@@ -98,30 +136,66 @@ class CommandSpec:
         }
 
 
-@attrs.frozen
-class LeftoverProcess:
-    """A process that still ran after the command itself had exited."""
-
-    pid: int
-    command: str
-    """Its command line."""
-
-
 @attrs.define(eq=False)
 class ProcessTree:
-    """A running command with all its descendants, created by :func:`start_tree`."""
+    """A running command with all its descendants, created by :func:`start_tree`.
 
+    Every wait ends: `_watch` kills a shim that does not reply.
+    """
+
+    _command: CommandSpec
+    _process: trio.Process
+    """The shim."""
     _channel: trio.SocketStream
-    pid: int
+    _since: int
+    """The time before the start of the shim, in the clock of `procfs.start_time`."""
+    pid: int = 0
     """The command's process, which leads its session and group."""
+    _group: cgroups.Cgroup | None = None
+    """The command's cgroup, which the shim owns."""
     oom_kills: int = 0
     """How many processes the kernel killed for memory, by the command's cgroup; at the end."""
     _returncode: int | None = None
-    _usage: Usage = attrs.field(factory=Usage)
-    _listed: tuple[LeftoverProcess, ...] = ()
+    usage: Usage = attrs.field(factory=Usage)
+    """What the whole tree used; at the end."""
+    _is_empty: bool = False
+    """Whether the shim has reported that no process is left."""
+    _is_over: bool = False
+    """Whether `end` has been called."""
+    _replied: bool = True
+    """Whether the shim has replied to the last ping."""
+    _is_silent: bool = False
+    """Whether the shim was killed because it did not reply."""
     _exited: trio.Event = attrs.field(factory=trio.Event)
-    _list_received: trio.Event = attrs.field(factory=trio.Event)
     _ended: trio.Event = attrs.field(factory=trio.Event)
+    _sending: trio.Lock = attrs.field(factory=trio.Lock)
+
+    async def start(self, messages: AsyncIterator[dict[str, Any]]) -> None:
+        """Start the command; raises NotStarted, MountsRefused and ShimDied."""
+        first: dict[str, Any] = {}
+        with trio.move_on_after(START_TIMEOUT) as starting, suppress(trio.BrokenResourceError):
+            async with open_plain_nursery() as nursery:
+                nursery.start_soon(self._continue)
+                await self._channel.send_all(jsonlines.encode(self._command.to_json()))
+                first = await anext(messages, {})
+                nursery.cancel_scope.cancel()
+        if starting.cancelled_caught:
+            raise ShimDied(f"the command did not start within {START_TIMEOUT:g} s")
+        if "refused" in first:
+            reason = explain(self._command, first["refused"])
+            is_mount = first["refused"]["step"] == "mount"
+            raise MountsRefused(reason) if is_mount else NotStarted(reason)
+        if "started" not in first:
+            raise ShimDied("the supervisor process of the command did not start")
+        self.pid = first["started"]
+        if (path := first["cgroup"]) is not None:
+            self._group = cgroups.Cgroup(path)
+
+    async def _continue(self) -> None:
+        """Continue the shim again and again: the command may stop it while it starts."""
+        while True:
+            await trio.sleep(PING_INTERVAL)
+            self._process.send_signal(signal.SIGCONT)
 
     async def wait_exit(self) -> int:
         """Wait until the command itself has exited; its descendants may still run.
@@ -131,58 +205,118 @@ class ProcessTree:
         """
         await self._exited.wait()
         if self._returncode is None:
+            how = "was killed"
+            if self._is_silent:
+                how = f"sent no reply for {PING_INTERVAL * MAX_SILENT:.0f} s (stopped, or hanging)"
             raise ShimDied(
-                "the supervisor process of the command was killed, so its exit status is unknown"
+                f"the supervisor process of the command {how}, so its exit status is unknown"
             )
         return self._returncode
 
-    async def wait_end(self) -> Usage:
-        """Wait until no process is left, and return what the whole tree used."""
+    async def wait_end(self) -> bool:
+        """Wait until no process is left, or the shim has died; return whether none is left."""
         await self._ended.wait()
-        return self._usage
+        return self._is_empty
 
     async def list_processes(self) -> tuple[LeftoverProcess, ...]:
         """Return the running processes of the tree."""
-        if self._ended.is_set():
-            return ()
-        self._listed, self._list_received = (), trio.Event()
-        await self._send({"list": True})
-        await self._list_received.wait()
-        return self._listed
+        return await in_thread(self._list_processes)
+
+    def _list_processes(self) -> tuple[LeftoverProcess, ...]:
+        pids = self._sweep(spared=self._process.pid).find()
+        found = (pid for pid in sorted(pids) if procfs.is_running(pid))
+        return tuple(LeftoverProcess(pid, procfs.command_line(pid)) for pid in found)
 
     async def send_signal(self, number: int) -> None:
         """Send a signal to every process of the tree."""
+        # The command may have stopped the shim.
+        self._process.send_signal(signal.SIGCONT)
         await self._send({"signal": number})
 
     async def send_to_command(self, number: int) -> None:
         """Send a signal to the command itself, and not to its descendants."""
         await self._send({"signal": number, "to": "command"})
 
-    async def kill(self) -> None:
-        """Kill every process of the tree, however fast it forks."""
-        await self._send({"kill": True})
+    async def end(self) -> None:
+        """Kill every process of the tree, however fast it forks; raises SurvivingProcesses."""
+        if self._is_over:
+            return
+        self._is_over = True
+        with trio.move_on_after(KILL_TIMEOUT):
+            self._process.send_signal(signal.SIGCONT)
+            if self.pid and not self._ended.is_set():
+                await self._send({"kill": True})
+                await self._ended.wait()
+            # Also when the channel is closed, the shim kills its tree before it exits.
+            await self._channel.aclose()
+            await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+            with trio.move_on_after(KILL_TIMEOUT):
+                await self._process.wait()
+        await self._channel.aclose()
+        # The exit status alone does not tell: `reap_orphans` may have reaped a killed shim.
+        if self._process.returncode != 0 or (self.pid and not self._is_empty):
+            await in_thread(self._end_inherited)
+
+    def _end_inherited(self) -> None:
+        """Kill the children that this process, as a subreaper, has inherited from a killed shim."""
+        if found := self._sweep().finish(SWEEP_TIMEOUT):
+            raise SurvivingProcesses(tuple(LeftoverProcess(*each) for each in found.items()))
+        cgroups.remove_abandoned(cgroups.own_path())
+        mounts = (each.to_json() for each in self._command.mounts)
+        mountpoints.remove_abandoned(namespace.outermost(mounts))
+
+    def _sweep(self, *, spared: int = 0) -> Sweep:
+        return Sweep(os.getpid(), group=self._group, since=self._since, spared=spared)
 
     async def _send(self, message: dict[str, Any]) -> None:
         # The shim exits with the last process of the tree.
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._channel.send_all(jsonlines.encode(message))
+            # A shim that is stopped reads nothing.
+            with trio.move_on_after(PING_INTERVAL * MAX_SILENT):
+                async with self._sending:
+                    await self._channel.send_all(jsonlines.encode(message))
 
-    async def _receive(
+    async def _receive(self, messages: AsyncIterator[dict[str, Any]]) -> None:
+        async for message in messages:
+            if "pong" in message:
+                self._replied = True
+            elif "exited" in message:
+                self._returncode = message["exited"]
+                self._exited.set()
+            elif "done" in message:
+                self.usage = Usage(**message["done"]["usage"])
+                self.oom_kills = message["done"]["oom_kills"]
+                self._is_empty = True
+
+    async def _watch(self) -> None:
+        """Return when the shim does not reply any more, after killing it."""
+        silent = 0
+        while silent < MAX_SILENT:
+            if self._replied:
+                silent, self._replied = 0, False
+                await self._send({"ping": True})
+            await trio.sleep(PING_INTERVAL)
+            silent += 1
+        self._is_silent = True
+        self._process.kill()
+
+    async def supervise(
         self, messages: AsyncIterator[dict[str, Any]], scope: trio.CancelScope
     ) -> None:
+        """Receive the messages of the shim until it exits, or does not reply any more."""
         with scope:
-            async for message in messages:
-                if "exited" in message:
-                    self._returncode = message["exited"]
-                    self._exited.set()
-                elif "processes" in message:
-                    self._listed = tuple(LeftoverProcess(**each) for each in message["processes"])
-                    self._list_received.set()
-                elif "done" in message:
-                    self._usage = Usage(**message["done"]["usage"])
-                    self.oom_kills = message["done"]["oom_kills"]
-        for event in (self._exited, self._list_received, self._ended):
-            event.set()
+            async with trio.open_nursery() as nursery:
+
+                async def until_end(task: Awaitable[None]) -> None:
+                    await task
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until_end, self._receive(messages))
+                nursery.start_soon(until_end, self._watch())
+        self._exited.set()
+        self._ended.set()
 
 
 @asynccontextmanager
@@ -191,9 +325,10 @@ async def start_tree(
 ) -> AsyncIterator[ProcessTree]:
     """Run a command while the block lasts; leaving the block kills what is left of its tree.
 
-    The streams are file descriptors, or None for the worker's own. Raises NotStarted, MountsRefused
-    and ShimDied.
+    The streams are file descriptors, or None for the worker's own. Raises NotStarted,
+    MountsRefused, ShimDied and SurvivingProcesses.
     """
+    since = procfs.current_time()
     ours, theirs = socket.socketpair()
     with theirs:
         process = await trio.lowlevel.open_process(
@@ -205,47 +340,31 @@ async def start_tree(
             start_new_session=command.new_session,
             env={},
         )
-    shim_start = procfs.start_time(process.pid)
     channel = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+    tree = ProcessTree(command, process, channel, since)
     try:
-        await channel.send_all(jsonlines.encode(command.to_json()))
         messages = _messages(channel)
-        first: dict[str, Any] = await anext(messages, {})
-        if "refused" in first:
-            reason = explain(command, first["refused"])
-            is_mount = first["refused"]["step"] == "mount"
-            raise MountsRefused(reason) if is_mount else NotStarted(reason)
-        if "started" not in first:
-            raise ShimDied("the supervisor process of the command did not start")
-        tree = ProcessTree(channel, first["started"])
+        await tree.start(messages)
         async with open_plain_nursery() as nursery:
             # Shielded: the end of the tree is awaited also while the run is being cancelled.
-            receiving = trio.CancelScope(shield=True)
-            nursery.start_soon(tree._receive, messages, receiving)
+            supervising = trio.CancelScope(shield=True)
+            nursery.start_soon(tree.supervise, messages, supervising)
             try:
                 yield tree
             finally:
-                if not tree._ended.is_set():
-                    with trio.move_on_after(KILL_TIMEOUT, shield=True):
-                        await tree.kill()
-                        await tree.wait_end()
-                receiving.cancel()
+                try:
+                    with trio.CancelScope(shield=True):
+                        await tree.end()
+                finally:
+                    supervising.cancel()
     finally:
         with trio.CancelScope(shield=True):
-            await channel.aclose()
-            with trio.move_on_after(KILL_TIMEOUT):
-                await process.wait()
-                if process.returncode:
-                    # The shim was killed; as a subreaper, the worker inherited its children.
-                    await trio.to_thread.run_sync(_kill_inherited, shim_start)
-                    await trio.to_thread.run_sync(cgroups.remove_abandoned, cgroups.own_path())
-                    targets = namespace.outermost(each.to_json() for each in command.mounts)
-                    await trio.to_thread.run_sync(mountpoints.remove_abandoned, targets)
+            await tree.end()
 
 
 async def _messages(channel: trio.SocketStream) -> AsyncIterator[dict[str, Any]]:
     decoder: jsonlines.Decoder[dict[str, Any]] = jsonlines.Decoder()
-    with suppress(trio.BrokenResourceError):
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         async for data in channel:
             for message in decoder.feed(data):
                 yield message
@@ -301,24 +420,3 @@ async def reap_orphans() -> None:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - WNOHANG does not wait
         seen = zombies
-
-
-def _kill_inherited(since: int) -> None:
-    """Kill the children of this process that started at *since* or later, with their descendants.
-
-    *since* is a start time in clock ticks; 0 kills none.
-    """
-    for _ in range(100):
-        inherited = [
-            pid
-            for pid in procfs.children(os.getpid())
-            if procfs.is_running(pid) and procfs.start_time(pid) >= since > 0
-        ]
-        if not inherited:
-            return
-        for pid in inherited:
-            for each in (*procfs.descendants(pid), pid):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(each, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
