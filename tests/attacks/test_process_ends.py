@@ -223,6 +223,62 @@ def test_no_process_of_a_fork_chain_outlives_the_run(site, any_cgroup, end, time
     assert (found.code == 0) == (site.open().head(COPY) is not None)
 
 
+# --- a container engine ---------------------------------------------------------------------------
+
+ENGINE = """#!/bin/sh
+case "$1 $XDG_ATTACK" in
+"$XDG_ATTACK "*) kill -STOP $$ ;;
+image*) echo '[{"Id": "0123"}]' ;;
+container*) echo '[{"State": {"StartedAt": "2026-11-22T20:53:46Z", "Running": true}}]' ;;
+start*"the shim is killed") kill -KILL $PPID; sleep 1000 ;;
+rm*) exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def engine(site):
+    """A program named podman, whose containers cannot be removed."""
+    program = site.root / "bin" / "podman"
+    program.parent.mkdir()
+    program.write_text(ENGINE)
+    program.chmod(0o755)
+    more = {
+        "WORKER_RUNTIME": "podman",
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+    }
+    site.more.update(more)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        ("ps", "podman ps: no result after 3 s (stopped, or hanging)"),
+        ("image", "podman image: no result after 3 s (stopped, or hanging)"),
+        ("create", "podman create: no result after 3 s (stopped, or hanging)"),
+        ("container", "may still run, as it cannot be removed. Nothing is committed"),
+        ("rm", "the engine's client exited while the command was still running"),
+        ("the shim is killed", "may still run, as it cannot be removed. Nothing is committed"),
+    ],
+)
+def test_an_engine_that_hangs_or_keeps_a_container_fails_the_run(site, engine, attack, reason):
+    site.more["XDG_ATTACK"] = attack
+    found = run(
+        site,
+        program=impatient(
+            "from worker.supervisor import engine, runtime\n"
+            "engine.CALL_TIMEOUT = runtime.REMOVE_TIMEOUT = 3.0"
+        ),
+        transform={"cmd": ["true"], "image": "debian:12"},
+    )
+
+    assert (69, "failure", "unavailable") == found.outcome
+    assert reason in found.result["reason"]
+    assert str(engine) not in found.result["reason"] or " no result " in found.result["reason"]
+    assert site.open().head(COPY) is None
+
+
 # --- the gateway ----------------------------------------------------------------------------------
 
 PROCESSES = (

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ import pytest
 import trio
 
 from worker.redaction import Redactor
+from worker.supervisor import tree
 from worker.supervisor.command import CommandExit, CommandSignals, run_command
 from worker.supervisor.output import OutputHandler
 from worker.supervisor.tree import CommandSpec, NotStarted, ShimDied, Usage
@@ -349,6 +351,51 @@ async def test_a_command_that_kills_its_shim_is_killed_and_its_exit_status_is_un
         await sh("sleep 4248 & setsid sleep 4248 & sleep 0.2; kill -9 $PPID; sleep 4248")
 
     assert [] == running("sleep 4248")
+
+
+async def test_a_shim_that_is_stopped_before_it_has_started_the_command_is_continued(monkeypatch):
+    """A command may stop it before it reports the start."""
+    stopped = ("sh", "-c", 'kill -STOP $$; exec "$@"', "sh", *tree.SHIM)
+    monkeypatch.setattr(tree, "SHIM", stopped)
+    monkeypatch.setattr(tree, "PING_INTERVAL", 0.1)
+
+    assert CommandExit(5, None) == await sh("exit 5")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("while :; do sleep 4249; done", id="ignores messages"),
+        pytest.param("trap '' TERM; exec <&-; setsid sleep 4249 & wait", id="starts another"),
+        pytest.param("while :; do kill -STOP $$; done", id="is stopped again and again"),
+    ],
+)
+async def test_a_shim_that_starts_no_command_is_killed_with_what_it_started(monkeypatch, script):
+    become_subreaper()
+    monkeypatch.setattr(tree, "SHIM", ("sh", "-c", script, "4249"))
+    monkeypatch.setattr(tree, "PING_INTERVAL", 0.2)
+    for name in ("START_TIMEOUT", "KILL_TIMEOUT"):
+        monkeypatch.setattr(tree, name, 1.0)
+
+    with pytest.raises(ShimDied, match="did not start within 1 s"):
+        await sh("exit 5")
+
+    assert [] == running("4249")
+
+
+async def test_a_killed_shim_that_was_reaped_by_another_task_is_noticed(monkeypatch):
+    """Then its exit status is unknown, and `subprocess` reports 0."""
+    become_subreaper()
+
+    def reap_shim(process: trio.Process, _number: int) -> None:
+        with suppress(ChildProcessError):
+            os.waitpid(process.pid, 0)
+
+    monkeypatch.setattr(trio.Process, "send_signal", reap_shim)
+    with pytest.raises(ShimDied):
+        await sh("setsid sleep 4250 & sleep 0.2; kill -9 $PPID; sleep 4250")
+
+    assert [] == running("sleep 4250")
 
 
 # --- bounded memory and time ----------------------------------------------------------------------
