@@ -484,22 +484,33 @@ def test_collect_does_not_read_a_file_that_grows_without_end(inputs, tmp_path, e
     assert len(calls) < 10
 
 
-@pytest.mark.parametrize("folder", ["", "sub/"], ids=["file", "its folder"])
-def test_collect_does_not_follow_what_has_become_a_link(inputs, tmp_path, elsewhere, folder):
+def test_collect_does_not_follow_a_file_that_has_become_a_link(inputs, tmp_path, elsewhere):
     """A process of the command's user can replace a path that the agent has just seen."""
+    (elsewhere / "file").write_bytes(b"secret")
+    path = root_of(inputs) / "out" / "file"
+    path.write_bytes(b"x")
+
+    def replace() -> None:
+        path.unlink()
+        path.symlink_to(elsewhere / "file")
+
+    with pytest.raises(NotAnOutput, match="/pfs/out/file: it was replaced"):
+        contents(inputs, tmp_path, check=replace)
+
+
+def test_collect_reads_a_file_in_the_folder_where_it_was_found(inputs, tmp_path, elsewhere):
+    """Also when a link to another folder has taken its place."""
     (elsewhere / "file").write_bytes(b"secret")
     out = root_of(inputs) / "out"
     (out / "sub").mkdir()
-    (out / folder / "file").write_bytes(b"x")
+    (out / "sub" / "file").write_bytes(b"x")
 
     def replace() -> None:
-        path = out / folder.rstrip("/") if folder else out / "file"
-        if not path.is_symlink():
-            path.rename(tmp_path / "old")
-            path.symlink_to(elsewhere / (path.name if not folder else ""))
+        if not (out / "sub").is_symlink():
+            (out / "sub").rename(tmp_path / "old")
+            (out / "sub").symlink_to(elsewhere)
 
-    with pytest.raises(NotAnOutput, match=f"/pfs/out/{folder}file: it was replaced"):
-        contents(inputs, tmp_path, check=replace)
+    assert {"sub/file": b"x"} == contents(inputs, tmp_path, check=replace)
 
 
 def test_collect_does_not_list_a_folder_that_has_become_a_link(inputs, tmp_path, elsewhere):
