@@ -41,7 +41,7 @@ def a_head(*lines, target="/out/k", host="localhost"):
 def authorized(signed, *, credential="", separator=", "):
     signer = Signer(KEYS.access, KEYS.secret)
     credential = credential or f"{KEYS.access}/{signer.scope}"
-    parts = (f"Credential={credential}", f"SignedHeaders={signed}", "Signature=0")
+    parts = (f"Credential={credential}", f"SignedHeaders={signed};x-amz-date", "Signature=0")
     return f"authorization: AWS4-HMAC-SHA256 {separator.join(parts)}", f"x-amz-date: {signer.stamp}"
 
 
