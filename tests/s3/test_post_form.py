@@ -268,3 +268,13 @@ def test_any_body_is_a_form_or_an_s3_error(body):
     with suppress(S3Error):
         decoder.feed(body)
         assert decoder.finish() is decoder.form
+
+
+def test_a_long_name_of_a_file_is_not_repeated():
+    """In fields of 10 KB, it would become 9 MB."""
+    fields = [a_part(f"x-amz-meta-{number}", "${filename}" * 90) for number in range(9)]
+    form, _ = decode(*fields, a_file(filename="folder/" * 100 + "a" * 1024))
+    assert 9 * 90 * 1024 == sum(map(len, values(form).values()))
+
+    with raises_s3_error("MalformedPOSTRequest"):
+        decode(*fields, a_file(filename="a" * 1025))

@@ -21,6 +21,9 @@ MAX_BOUNDARY = 70
 """Characters of a boundary (RFC 2046, 5.1.1)."""
 FILE = "file"
 FILENAME = "${filename}"
+MAX_FILENAME = 1024
+"""Bytes of the name of a file without its folders, as of a key: it may occur in the fields 1,800
+times."""
 MULTIPART = b"multipart/form-data"
 # Fields in which the variable is not replaced: they are signed, or are the signature.
 VERBATIM = frozenset(("policy", "signature", "x-amz-signature"))
@@ -208,7 +211,10 @@ class FormDecoder:
 def _base_name(raw: bytes) -> str:
     """Return the name of a file without the folders that some browsers send."""
     name = _text(raw, "The name of the file")
-    return name[max(name.rfind("/"), name.rfind("\\")) + 1 :]
+    last = name[max(name.rfind("/"), name.rfind("\\")) + 1 :]
+    if len(last.encode()) > MAX_FILENAME:
+        raise malformed(f"The name of the file is longer than {MAX_FILENAME:,} bytes.")
+    return last
 
 
 def _text(raw: bytes, what: str) -> str:

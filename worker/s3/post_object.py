@@ -53,6 +53,10 @@ def object_request(request: Request, form: Form) -> Request:
         if name in RENAMED or name in PASSED or _is_amz_header(name):
             value = _header_value(field.value)
             check_header(name, value)
+            if name in WRITE_CONDITIONS and headers.get(name, value) != value:
+                raise invalid_argument(
+                    name, None, f"The form and the header have two values of {name}; send one."
+                )
             headers[RENAMED.get(name, name)] = value
     return attrs.evolve(request, key=key, level=OBJECT, headers=headers)
 
