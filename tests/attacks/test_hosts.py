@@ -193,12 +193,37 @@ def test_a_bucket_before_a_host_of_its_own_is_served(gateway):
         assert (200, b"alpha") == (reply.status, reply.body), host
 
 
+def test_two_hosts_are_malformed(gateway):
+    with Wire(gateway.port) as wire:
+        wire.send(b"GET /-/ HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n")
+
+        assert 400 == wire.reply().status
+
+
 def test_a_request_without_a_host_is_served(gateway):
     """HTTP/1.0; every browser sends a Host."""
     with Wire(gateway.port) as wire:
         wire.send(b"GET /labresults/a.txt HTTP/1.0\r\n\r\n")
 
         assert b"alpha" == wire.reply().body
+
+
+def test_an_object_is_no_page_of_the_gateway(gateway, signed_gateway):
+    """A page in an input could otherwise use all buckets. Other clients get what S3 sends."""
+    page = {"sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    for target in ("/labresults/a.txt", "/labresults/none", "/labresults"):
+        reply = send_request(gateway.port, "GET", target, dict(page))
+        policy = reply.headers["content-security-policy"].split()
+        assert "sandbox" == policy[0]
+        assert not {"allow-same-origin", "allow-forms"}.intersection(policy)
+
+        reply = send_request(gateway.port, "GET", target)
+        assert "content-security-policy" not in reply.headers
+    signer = Signer(KEYS.access, KEYS.secret)
+    reply = send_request(
+        signed_gateway.port, "GET", signer.presigned("GET", "/labresults/a.txt"), page
+    )
+    assert (200, False) == (reply.status, "content-security-policy" in reply.headers)
 
 
 SIGNED_ANYWHERE = ("localhost", "worker.jobs.svc:9000", ELSEWHERE, "192.0.2.1:80")

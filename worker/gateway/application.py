@@ -21,7 +21,7 @@ from worker.buckets.output import OutputBucket
 from worker.errors import Denied, WorkerError, is_disk_full, s3_code_of
 from worker.gateway import forms, listings, objects, uploads
 from worker.gateway.counters import Counters
-from worker.gateway.cross_site import OwnHosts, check_host, check_page
+from worker.gateway.cross_site import SANDBOX, OwnHosts, check_host, check_page, is_of_browser
 from worker.gateway.failure_report import write_report
 from worker.gateway.http import (
     ClientDisconnected,
@@ -258,6 +258,8 @@ class S3Application:
             self.counters.add(
                 name, writes=writes, refused=refused, transferred=transferred, objects=int(counted)
             )
+        if not self.authenticated and request is not None and is_of_browser(request.headers):
+            response.headers.append(SANDBOX)
         response.headers.append((b"x-amz-request-id", request_id.encode()))
         response.headers.append((b"x-amz-id-2", self._host_id.encode()))
         response.headers.append(SERVER)

@@ -23,6 +23,11 @@ REMEDY = 'or set gateway.auth = "sigv4".'
 SAME_SITE = ("none", "same-origin", "same-site")
 """Values of Sec-Fetch-Site of requests that no page of another site causes; ``none`` is a request
 of the user, who entered the URL."""
+SANDBOX = (b"content-security-policy", b"sandbox allow-scripts allow-popups allow-downloads")
+"""The header of a response that makes its content a page without an origin (CSP 3, 6.4.2).
+
+Otherwise a page that is stored in an input could use the gateway when a user opens it.
+"""
 SHOWN = 255
 """Characters of a value that an error shows."""
 
@@ -124,6 +129,11 @@ def check_page(host: str, headers: Mapping[str, str], hosts: OwnHosts) -> None:
     origin = headers.get("origin")
     if origin is not None and not _is_own_page(origin, host, hosts):
         raise _foreign(f"a page of another site (Origin: {origin[:SHOWN]!r})")
+
+
+def is_of_browser(headers: Mapping[str, str]) -> bool:
+    """Whether a browser has sent a request, which may show the response as a page."""
+    return "sec-fetch-site" in headers
 
 
 def _is_own_page(origin: str, host: str, hosts: OwnHosts) -> bool:
