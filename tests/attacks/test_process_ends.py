@@ -195,6 +195,23 @@ def test_processes_that_appear_as_fast_as_they_are_killed_fail_the_run_with_a_na
     assert site.open().head(COPY) is None
 
 
+@pytest.mark.skipif(cgroups.own_path() is None or os.geteuid() != 0, reason="needs a cgroup")
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("exit 0", 0), ("kill -KILL $PPID; sleep 1000", 69)],
+    ids=["the command exits", "the command kills the shim"],
+)
+def test_a_process_that_leaves_the_cgroup_is_killed(site, end, code):
+    """It also has a new session, ignores signals, and stops itself."""
+    procs = f"{cgroups.own_path()}/cgroup.procs"
+    leave = f"echo 0 > {procs} && trap '' TERM && echo left > $PFS_ROOT/out/f && kill -STOP \\$\\$"
+    wait = "while ! [ -s $PFS_ROOT/out/f ]; do sleep 0.05; done"
+    found = run(site, f'setsid sh -c "{leave}; sleep 1000" 2>&1 &', wait, end)
+
+    assert code == found.code
+    assert (code == 0) == (site.open().head(COPY) is not None)
+
+
 CHAIN = (
     "import os\n"
     "for _ in range(3):\n"

@@ -121,9 +121,12 @@ def test_no_change_hides_a_process(machine, change):
     assert expected == found.find()
 
 
-def test_the_current_time_is_that_of_start_times():
-    before = procfs.current_time()
-    with subprocess.Popen(["true"]) as process:
-        start = procfs.start_time(process.pid)
+def test_without_proc_a_child_counts_as_older(machine, monkeypatch):
+    """A system without start times must not take the agent's own children for the command's."""
+    monkeypatch.setattr(os.path, "isdir", lambda _: False)
+    monkeypatch.setattr(
+        procfs, "parents", lambda: {pid: p for pid, (p, _) in machine.processes.items()}
+    )
 
-    assert before <= start <= procfs.current_time()
+    assert set() == procfs.Descendants(10, since=9).find()
+    assert {20, 21, 30, 31} == procfs.Descendants(10).find()

@@ -58,8 +58,11 @@ def _subreaper():
 
 @pytest.fixture
 def since():
-    """The time before a test, at which its processes start."""
-    return procfs.current_time()
+    """A start time before that of the processes of a test."""
+    process = subprocess.Popen(["true"])
+    started = procfs.start_time(process.pid)
+    process.wait()
+    return started
 
 
 @pytest.fixture
@@ -102,8 +105,7 @@ def test_older_children_and_spared_ones_are_not_signalled():
     with subprocess.Popen(["sleep", "4402"]) as older, subprocess.Popen(["sleep", "4402"]) as other:
         # Start times have a resolution of a clock tick.
         since = max(procfs.start_time(each.pid) for each in (older, other)) + 1
-        while procfs.current_time() <= since:
-            time.sleep(0.01)
+        time.sleep(0.05)
         start("echo; exec sleep 4402")
         spared = start("echo; exec sleep 4402")
 

@@ -7,7 +7,6 @@ process. The shim imports this module under ``python -I -S``, so it imports next
 import contextlib
 import os
 import resource
-import time
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -38,7 +37,10 @@ class Descendants:
     """
 
     def __init__(self, root: int, *, since: int = 0) -> None:
-        """Omit children of *root* that started before *since*, with what is below them."""
+        """Omit children of *root* that started before *since*, with what is below them.
+
+        Without ``/proc``, start times are unknown: with *since*, none is found.
+        """
         self._root = root
         self._since = since
         self._others: set[int] = set()
@@ -57,7 +59,7 @@ class Descendants:
 
     def _look(self) -> set[int]:
         if not os.path.isdir("/proc/self"):
-            return set(descendants(self._root))
+            return set() if self._since else set(descendants(self._root))
         pids = set(_pids())
         self._others &= pids
         stats = {pid: fields for pid in pids - self._others if (fields := _stat(pid))}
@@ -98,16 +100,6 @@ def start_time(pid: int) -> int:
     """Return when a process started, in clock ticks since boot; 0 if unknown."""
     fields = _stat(pid)
     return int(fields[19]) if fields else 0
-
-
-def current_time() -> int:
-    """Return the time in the clock of `start_time`, rounded down."""
-    ticks: int = os.sysconf("SC_CLK_TCK")
-    return (
-        time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-        * ticks
-        // 10**9
-    )
 
 
 def start_times() -> dict[int, int]:

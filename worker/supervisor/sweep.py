@@ -31,7 +31,7 @@ class Sweep:
     ) -> None:
         """Find what is below *root*, but neither its older children nor the process *spared*.
 
-        An older child is one that started before *since*, in the clock of `procfs.start_time`.
+        An older child is one that started before *since*, a result of `procfs.start_time`.
         """
         self._descendants = procfs.Descendants(root, since=since)
         self._group = group

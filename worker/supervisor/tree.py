@@ -61,6 +61,8 @@ KILL_TIMEOUT = 30.0
 SWEEP_TIMEOUT = 30.0
 """Seconds for what a killed shim has left to exit; then the command has survivors."""
 REAP_INTERVAL = 2.0
+UNKNOWN = 1 << 63
+"""A start time that no process has, where start times are unknown."""
 MAX_NAMES = 10
 """Survivors that an error names."""
 
@@ -148,7 +150,7 @@ class ProcessTree:
     """The shim."""
     _channel: trio.SocketStream
     _since: int
-    """The time before the start of the shim, in the clock of `procfs.start_time`."""
+    """The start time of the shim, from `procfs.start_time`: what it starts is not older."""
     pid: int = 0
     """The command's process, which leads its session and group."""
     _group: cgroups.Cgroup | None = None
@@ -223,7 +225,9 @@ class ProcessTree:
         return await in_thread(self._list_processes)
 
     def _list_processes(self) -> tuple[LeftoverProcess, ...]:
-        pids = self._sweep(spared=self._process.pid).find()
+        shim = self._process.pid
+        # Both below the shim and, after its death, inherited.
+        pids = Sweep(shim, group=self._group).find() | self._sweep(spared=shim).find()
         found = (pid for pid in sorted(pids) if procfs.is_running(pid))
         return tuple(LeftoverProcess(pid, procfs.command_line(pid)) for pid in found)
 
@@ -328,7 +332,6 @@ async def start_tree(
     The streams are file descriptors, or None for the worker's own. Raises NotStarted,
     MountsRefused, ShimDied and SurvivingProcesses.
     """
-    since = procfs.current_time()
     ours, theirs = socket.socketpair()
     with theirs:
         process = await trio.lowlevel.open_process(
@@ -340,6 +343,7 @@ async def start_tree(
             start_new_session=command.new_session,
             env={},
         )
+    since = procfs.start_time(process.pid) or UNKNOWN
     channel = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     tree = ProcessTree(command, process, channel, since)
     try:
