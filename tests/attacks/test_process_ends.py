@@ -299,9 +299,10 @@ def test_an_engine_that_hangs_or_keeps_a_container_fails_the_run(site, engine, a
 # --- the gateway ----------------------------------------------------------------------------------
 
 PROCESSES = (
-    "agent=$(ps -o ppid= -p $PPID)\n"
+    "agent=$(($(ps -o ppid= -p $PPID)))\n"
     "parent=$(ps -eo pid=,ppid=,args= | awk -v a=$agent '$2 == a && /forkserver/ {print $1}')\n"
     "child=$(ps -eo pid=,ppid= | awk -v p=$parent '$2 == p {print $1; exit}')\n"
+    ": ${parent:?} ${child:?}\n"
 )
 
 
