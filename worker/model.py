@@ -138,6 +138,20 @@ class Checksum:
     type: str = "FULL_OBJECT"
 
 
+STORED_HEADERS = frozenset(
+    {
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "expires",
+        "x-amz-website-redirect-location",
+    }
+)
+"""The headers that are stored with an object and returned by GetObject, as in S3."""
+
+
 @attrs.frozen
 class Part:
     """One part of an object from a multipart upload; *size* is in bytes."""
@@ -160,7 +174,7 @@ class Entry:
     """Milliseconds since 1970-01-01 UTC."""
     extents: tuple[Extent, ...]
     headers: Mapping[str, str] = attrs.field(factory=dict)
-    """Stored headers by lower-case name: content-type, content-encoding, cache-control, …"""
+    """The `STORED_HEADERS` by lower-case name, decoded as Latin-1."""
     metadata: Mapping[str, str] = attrs.field(factory=dict)
     """User metadata by lower-case name without the ``x-amz-meta-``."""
     tags: Mapping[str, str] = attrs.field(factory=dict)

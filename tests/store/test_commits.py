@@ -10,6 +10,7 @@ from worker.model import Commit, CommitName, InputRecord, Repo
 from worker.store import commits
 
 NAME = CommitName(Repo("p", "out"), an_id())
+STORED = f"repos/p/out/commits/{NAME.id}"
 COMMIT = Commit(
     name=NAME,
     branch="master",
@@ -27,7 +28,7 @@ COMMIT = Commit(
 
 
 def test_decode_returns_the_encoded_commit():
-    assert COMMIT == commits.decode(commits.encode(COMMIT), NAME)
+    assert COMMIT == commits.decode(commits.encode(COMMIT), NAME, STORED)
 
 
 def test_a_commit_is_indented_json_with_its_format_and_name():
@@ -46,7 +47,7 @@ def test_unknown_fields_are_ignored():
     fields["tree"]["height"] = 3
     fields["inputs"][0]["color"] = "blue"
 
-    assert COMMIT == commits.decode(json.dumps(fields).encode(), NAME)
+    assert COMMIT == commits.decode(json.dumps(fields).encode(), NAME, STORED)
 
 
 def test_message_inputs_and_job_are_optional():
@@ -55,7 +56,7 @@ def test_message_inputs_and_job_are_optional():
         del fields[key]
 
     assert ("", (), {}) == (
-        (found := commits.decode(json.dumps(fields).encode(), NAME)).message,
+        (found := commits.decode(json.dumps(fields).encode(), NAME, STORED)).message,
         found.inputs,
         found.job,
     )
@@ -63,7 +64,7 @@ def test_message_inputs_and_job_are_optional():
 
 def test_a_newer_format_is_rejected_whatever_its_other_fields_are():
     with pytest.raises(Unavailable, match="format 99"):
-        commits.decode(b'{"format": 99, "tree": "elsewhere"}', NAME)
+        commits.decode(b'{"format": 99, "tree": "elsewhere"}', NAME, STORED)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +74,9 @@ def test_a_newer_format_is_rejected_whatever_its_other_fields_are():
 )
 def test_other_data_is_damaged(data):
     with pytest.raises(Unavailable, match=NAME.id):
-        commits.decode(data, NAME)
+        commits.decode(data, NAME, STORED)
 
 
 def test_a_commit_under_the_wrong_name_is_damaged():
     with pytest.raises(Unavailable, match="found the commit"):
-        commits.decode(commits.encode(COMMIT), CommitName(Repo("p", "out"), an_id()))
+        commits.decode(commits.encode(COMMIT), CommitName(Repo("p", "out"), an_id()), STORED)

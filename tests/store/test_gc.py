@@ -55,7 +55,8 @@ def test_gc_keeps_a_blob_that_a_commit_of_another_repo_shares(store):
         size=20,
     )
     store.add_commit(copy)
-    store.backend.delete(f"repos/default/labresults/commits/{lab.name.id}")
+    for each in names(store, "repos/default/labresults/"):
+        store.backend.delete(each)
     gc(store, now=time.time() + LATER)
 
     assert b"2" * 20 == b"".join(BlobReader(store.backend).pieces(shared.extents))
@@ -105,9 +106,11 @@ def test_gc_removes_what_interrupted_writes_left(local):
     """Temporary files, and markers of commits that were never published."""
     lab = a_commit(local, FILES)
     record = InputRecord("labresults", lab.name, "master", s3=True)
-    unpublished = a_commit(local, {"x": b"1"}, repo="out", inputs=(record,))
+    unpublished = a_commit(local, {"x": b"1"}, repo="gone", inputs=(record,))
     published = a_commit(local, {"x": b"1"}, repo="out", inputs=(record,))
-    local.backend.delete(f"repos/default/out/commits/{unpublished.name.id}")
+    for each in names(local, "repos/default/gone/"):
+        local.backend.delete(each)
+    assert unpublished.name in [marker.output for marker in local.markers(lab.name.repo)]
     leftover = local.backend.root / "segments" / f"{TEMPORARY}1"
     leftover.write_bytes(b"half")
     found = gc(local, now=time.time() + LATER)

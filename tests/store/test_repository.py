@@ -113,7 +113,7 @@ def test_the_log_of_a_commit_follows_parents(store):
 def test_the_log_of_a_branch_has_commits_with_the_same_parent(store):
     """Two jobs that commit at the same time are both in it."""
     first = a_commit(store, {"a": b"1"})
-    both = [attrs.evolve(commit_at(2.0**40, of=first), parent=first.name.id) for _ in range(2)]
+    both = [attrs.evolve(commit_at(2.0**32, of=first), parent=first.name.id) for _ in range(2)]
     for commit in both:
         store.add_commit(commit)
         store.advance(MASTER, commit)
@@ -138,11 +138,12 @@ def test_advance_returns_moved_and_then_already(store):
 
 
 def test_advance_accepts_a_commit_that_finished_before_the_head(store):
+    first = a_commit(store, {"a": b"0"})
     new = a_commit(store, {"a": b"1"})
     old = store.add_commit(commit_at(new.finished - 1, of=new))
 
-    assert Advance(Move.MOVED, head_of(old, 1)) == store.advance(MASTER, old)
-    assert [old, new] == list(store.log(MASTER))
+    assert Advance(Move.MOVED, head_of(old, 2)) == store.advance(MASTER, old)
+    assert [old, new, first] == list(store.log(MASTER))
 
 
 def test_a_commit_keeps_its_place_when_it_is_appended_again(store):

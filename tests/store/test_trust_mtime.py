@@ -106,8 +106,9 @@ def test_a_file_must_be_older_than_its_entry_by_a_margin(store, folder, opened, 
     commit = put_directory(store, LAB, folder)
     tree = store.tree(commit)
     changed = os.stat(folder / "a").st_ctime
+    run = attrs.evolve(tree.entry("a").extents[0], run_length=size, length=size)
     entry = attrs.evolve(
-        tree.entry("a"), modified=int((changed + margin) * 1000), size=size, extents=()
+        tree.entry("a"), modified=int((changed + margin) * 1000), size=size, extents=(run,)
     )
     moved = apply(tree, [("a", entry)])
     new = attrs.evolve(

@@ -16,6 +16,7 @@ from worker.job.env_file import NAME as ENV_FILE
 from worker.job.output_files import OutputFiles
 from worker.job.plan import ResolvedInput, Selection
 from worker.model import OUT, Entry, Extent
+from worker.store.backends.local import Descriptor, open_object
 from worker.store.blobs import FOLDER as BLOBS
 from worker.store.blobs import BlobReader, Stage
 from worker.store.checkout import FolderWriter, copy_verified
@@ -313,10 +314,11 @@ def _copy_in_kernel(source: Path, extent: Extent, fd: int, position: int) -> int
     Some file systems, kernels and other systems copy fewer than all, or none.
     """
     copied = 0
-    with suppress(OSError, AttributeError), open(source, "rb") as file:
+    with suppress(OSError, AttributeError):
+        file = Descriptor(open_object(source, BLOBS + extent.blob))
         while copied < extent.length:
             count = os.copy_file_range(
-                file.fileno(),
+                file.fd,
                 fd,
                 extent.length - copied,
                 offset_src=extent.offset + copied,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from worker.model import STORED_HEADERS
 from worker.s3 import header_text
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request import Request
@@ -15,15 +16,6 @@ MAX_METADATA = 2048
 META = "x-amz-meta-"
 
 _REDIRECT = "x-amz-website-redirect-location"
-STORED_HEADERS = (
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-type",
-    "expires",
-    _REDIRECT,
-)
 
 
 @attrs.frozen
@@ -60,7 +52,7 @@ def stored_headers(request: Request) -> dict[str, str]:
     ``aws-chunked`` is removed from Content-Encoding: it describes the request, not the object.
     """
     sent = request.headers
-    found = {name: sent[name] for name in STORED_HEADERS if sent.get(name)}
+    found = {name: sent[name] for name in sorted(STORED_HEADERS) if sent.get(name)}
     for name, value in found.items():
         if header_text.has_control(value):
             raise invalid_argument(name, value, "Header value cannot have control characters.")

@@ -5,9 +5,10 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 import attrs
 
+from worker.model import STORED_HEADERS
 from worker.s3 import header_text
 from worker.s3.error_codes import invalid_argument
-from worker.s3.metadata import META, STORED_HEADERS, ObjectMetadata, check_metadata, stored_headers
+from worker.s3.metadata import META, ObjectMetadata, check_metadata, stored_headers
 from worker.s3.post_authentication import missing_field
 from worker.s3.post_form import Form
 from worker.s3.request import (

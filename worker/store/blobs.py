@@ -25,7 +25,7 @@ from worker.store.backends.base import (
     StoreDenied,
     StoreUnavailable,
 )
-from worker.store.backends.local import Descriptor, LocalBackend, read_exactly
+from worker.store.backends.local import Descriptor, LocalBackend, open_object, read_exactly
 
 FOLDER = "blobs/"
 # A pack of this size is complete. This bounds what an interrupted upload repeats, and what stays in
@@ -266,7 +266,7 @@ class BlobReader:
         if path is None:
             return None
         try:
-            file = Descriptor(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            file = Descriptor(open_object(path, FOLDER + blob))
         except FileNotFoundError as error:
             if stored is None:
                 return None  # a spooled pack that was flushed, or one of another machine

@@ -1,16 +1,27 @@
 """The format of commits: one readable JSON object each."""
 
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import msgspec
+from msgspec import Meta
 
-from worker.model import Commit, CommitName, InputRecord, InvalidName, Repo
+from worker.model import COMMIT_ID, NAME, Commit, CommitName, InputRecord, InvalidName, Repo
 from worker.store.backends.base import Damaged
+from worker.store.entry_rules import MAX_SECONDS, MAX_TOTAL, UNDECODABLE
 from worker.store.segments import UnknownFormat
 
 FORMAT = 1
+MAX_STORED = 64 << 20
+"""The most bytes of a commit. It records some 200 bytes of each datum of its job."""
+
+# A pattern is searched for, and $ would match before a line feed.
+_Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Id = Annotated[str, Meta(pattern=rf"\A{COMMIT_ID.pattern}\Z")]
+_Name = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z")]
+_Count = Annotated[int, Meta(ge=0, le=MAX_TOTAL)]
+_Time = Annotated[float, Meta(ge=0, lt=MAX_SECONDS)]
 
 
 @attrs.frozen
@@ -20,19 +31,19 @@ class _Format:
 
 @attrs.frozen
 class _Tree:
-    root: str
-    digest: str
-    files: int
-    size: int
+    root: _Digest
+    digest: _Digest
+    files: _Count
+    size: _Count
 
 
 @attrs.frozen
 class _Input:
     name: str
-    project: str
-    repo: str
+    project: _Name
+    repo: _Name
     branch: str
-    commit: str
+    commit: _Id
     s3: bool
     glob: str = "/"
 
@@ -41,13 +52,13 @@ class _Input:
 @attrs.frozen
 class _Document:
     format: int
-    project: str
-    repo: str
-    id: str
-    branch: str
-    parent: str | None
-    started: float
-    finished: float
+    project: _Name
+    repo: _Name
+    id: _Id
+    branch: _Name
+    parent: _Id | None
+    started: _Time
+    finished: _Time
     tree: _Tree
     message: str = ""
     inputs: tuple[_Input, ...] = ()
@@ -86,12 +97,12 @@ def encode(commit: Commit) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-def decode(data: bytes, name: CommitName) -> Commit:
-    """Return the commit *name* from *data*; raise Damaged and UnknownFormat."""
+def decode(data: bytes, name: CommitName, stored: str) -> Commit:
+    """Return the commit *name* from *data* of the object *stored*; raise Damaged, UnknownFormat."""
     try:
         fields = msgspec.json.decode(data)
         if (found := msgspec.convert(fields, _Format).format) > FORMAT:
-            raise UnknownFormat(str(name), found, FORMAT)
+            raise UnknownFormat(stored, found, FORMAT)
         document = msgspec.convert(fields, _Document)
         found_name = CommitName(Repo(document.project, document.repo), document.id)
         inputs = tuple(
@@ -104,10 +115,12 @@ def decode(data: bytes, name: CommitName) -> Commit:
             )
             for each in document.inputs
         )
-    except (msgspec.DecodeError, InvalidName) as error:
-        raise Damaged(str(name), f"this is not a commit ({error})") from error
+    except (*UNDECODABLE, InvalidName) as error:
+        raise Damaged(stored, f"this is not a commit ({error})") from error
     if found_name != name:
-        raise Damaged(str(name), f"found the commit {found_name}")
+        raise Damaged(stored, f"found the commit {found_name}")
+    if document.parent == name.id:
+        raise Damaged(stored, "it is its own parent")
     return Commit(
         name=name,
         branch=document.branch,

@@ -1,11 +1,15 @@
 """Garbage collection: remove what no commit reaches."""
 
 import time
+from collections.abc import Iterator
 from itertools import groupby
 
 import attrs
 
+from worker.model import Commit, CommitName
+from worker.store.backends.base import Listed, is_legal
 from worker.store.blobs import FOLDER as BLOBS
+from worker.store.missing import CommitMissing
 from worker.store.repository import Store
 from worker.store.trees import SEGMENTS, TREES, read_root, read_segment
 
@@ -31,7 +35,9 @@ def gc(store: Store, *, grace: float = GRACE, now: float | None = None) -> Colle
     """Remove what no commit reaches and was last written more than *grace* seconds before *now*.
 
     A stage is as old as its newest blob, so *grace* must be longer than a job pauses between two
-    writes. If a commit cannot be read, its error is raised before anything is removed.
+    writes. If something of a commit cannot be read, or the head of a branch or the parent of a
+    commit is missing, the error is raised before anything is removed: what only a lost commit
+    reached may be restored with it. Objects whose names no store writes are left as they are.
 
     Writers can run at the same time. A writer relies on two kinds of objects: those of commits that
     existed when it started, which are never removed, and its own, which are younger than the grace
@@ -42,14 +48,14 @@ def gc(store: Store, *, grace: float = GRACE, now: float | None = None) -> Colle
     # Candidates are listed before the commits are read. A commit that appears in between is read
     # too, or relies only on objects that are younger than the grace or reached by earlier commits.
     blobs = []
-    for _, group in groupby(backend.list_from(BLOBS), key=lambda listed: listed.name.split("/")[1]):
+    for _, group in groupby(_listed(store, BLOBS), key=lambda listed: listed.name.split("/")[1]):
         stage = list(group)
         if max(listed.modified for listed in stage) < before:
             blobs += stage
     trees = [
         listed
         for folder in (SEGMENTS, TREES)
-        for listed in backend.list_from(folder)
+        for listed in _listed(store, folder)
         if listed.modified < before
     ]
     reached = _reached(store)
@@ -66,6 +72,10 @@ def gc(store: Store, *, grace: float = GRACE, now: float | None = None) -> Colle
     )
 
 
+def _listed(store: Store, folder: str) -> Iterator[Listed]:
+    return (listed for listed in store.backend.list_from(folder) if is_legal(listed.name))
+
+
 def _blob(name: str) -> str:
     """Return the name of the blob for the name of the blob itself or of one of its chunks."""
     return "/".join(name.split("/")[:3])
@@ -75,20 +85,37 @@ def _reached(store: Store) -> set[str]:
     """Return the names of all roots, segments and blobs that a commit reaches."""
     reached: set[str] = set()
     for repo in store.repos():
+        found = set()
+        named = set()
         for name in store.commits(repo):
-            root = store.commit(name).root
-            if TREES + root in reached:
-                continue
-            reached.add(TREES + root)
-            for row in read_root(store.backend, root):
-                segment_name = SEGMENTS + row.address.hex()
-                if segment_name in reached:
-                    continue
-                reached.add(segment_name)
-                segment = read_segment(store.backend, row.address)
-                for at in range(len(segment.keys)):
-                    reached.update(BLOBS + extent.blob for extent in segment.entry(at).extents)
+            commit = store.commit(name)
+            found.add(name)
+            if commit.parent is not None:
+                named.add(CommitName(repo, commit.parent))
+            if TREES + commit.root not in reached:
+                reached.update(_reached_by(store, commit, reached))
+        for branch in store.branches(repo):
+            if (head := store.head(branch)) is not None:
+                named.add(head.commit)
+        for name in named - found:
+            # It may have been published since the commits were listed.
+            if not store.has(name):
+                raise CommitMissing(name)
     return reached
+
+
+def _reached_by(store: Store, commit: Commit, reached: set[str]) -> Iterator[str]:
+    """Yield the names of the objects of *commit*, apart from those below *reached* segments."""
+    yield TREES + commit.root
+    for row in read_root(store.backend, commit.root):
+        name = SEGMENTS + row.address.hex()
+        if name in reached:
+            continue
+        yield name
+        segment = read_segment(store.backend, row.address)
+        for at in range(len(segment.keys)):
+            for extent in segment.entry(at).extents:
+                yield BLOBS + extent.blob
 
 
 def _remove_markers(store: Store, before: float) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from worker.errors import Invalid, NotFound
 from worker.model import BranchName, CommitName, Ref, Repo
+from worker.store.backends.base import skip
 from worker.text import join_first
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class RepoMissing(NotFound):
     """The store has no such repo, or does not exist."""
 
     def __init__(self, repo: Repo, store: "Store") -> None:
-        names = [str(each) for each in islice(store.repos(), MAX_NAMES)]
+        names = [str(each) for each in islice(store.repos(skip), MAX_NAMES)]
         close = difflib.get_close_matches(str(repo), names, n=1)
         if close:
             remedy = f"; did you mean {close[0]}?"
@@ -54,7 +55,7 @@ class BranchMissing(NotFound):
             ids = f", and no commit whose id starts with {branch.name}"
         elif ABBREVIATED.fullmatch(branch.name * 4):
             ids = "; an abbreviated commit id has at least 4 digits"
-        names = [each.name for each in islice(store.branches(branch.repo), SHOWN_NAMES + 1)]
+        names = [each.name for each in islice(store.branches(branch.repo, skip), SHOWN_NAMES + 1)]
         more = ", …" if len(names) > SHOWN_NAMES else ""
         shown = f"; its branches: {', '.join(names[:SHOWN_NAMES])}{more}" if names else ""
         super().__init__(f"{branch}: the repo has no such branch{ids}{shown}")

@@ -4,27 +4,46 @@ import contextlib
 import enum
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Annotated, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import attrs
+import msgspec
 
 from worker.errors import Misconfigured
-from worker.model import COMMIT_ID, BranchName, Commit, CommitName, Ref, Repo, parse_ref
+from worker.model import (
+    COMMIT_ID,
+    BranchName,
+    Commit,
+    CommitName,
+    InvalidName,
+    Ref,
+    Repo,
+    parse_ref,
+)
 from worker.store import commits
 from worker.store.backends.base import (
     AlreadyThere,
     Backend,
     Damaged,
+    Listed,
     NoPutIfAbsent,
     ObjectMissing,
+    OnDamage,
     StoreUnavailable,
     WriteUncertain,
+    fail,
+    is_legal,
+    read_whole,
+    skip,
 )
 from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
+from worker.store.entry_rules import UNDECODABLE
 from worker.store.missing import (
     ABBREVIATED,
     AmbiguousId,
@@ -35,6 +54,13 @@ from worker.store.missing import (
 )
 from worker.store.trees import SegmentCache, Tree, read_root
 
+T = TypeVar("T")
+
+MAX_SLOT = 10**12 - 1
+"""The last slot of a branch: names of slots have twelve digits."""
+MAX_SLOT_BYTES = 4096
+HINT = re.compile(rb"[0-9]{1,12}\n?")
+
 REMOTE = ("s3", "gs", "az", "memory")
 
 
@@ -43,6 +69,16 @@ class InvalidStore(Misconfigured):
 
     def __init__(self, found: str, expected: str) -> None:
         super().__init__(f"store: found {found!r}, expected {expected}")
+
+
+@attrs.frozen
+class _Slot:
+    """The content of a slot of a branch."""
+
+    commit: Annotated[str, msgspec.Meta(pattern=rf"\A{COMMIT_ID.pattern}\Z")]
+
+
+_decode_slot = msgspec.json.Decoder(_Slot).decode
 
 
 @attrs.frozen
@@ -114,7 +150,7 @@ class Store:
     def exists(self) -> bool:
         """Whether there is a store: a folder, or at least one repo in an object store."""
         if self.folder is None:
-            return next(self.repos(), None) is not None
+            return next(self.repos(skip), None) is not None
         return self.folder.exists()
 
     def is_missing(self) -> bool:
@@ -124,21 +160,37 @@ class Store:
         """
         return self.folder is not None and not self.folder.exists()
 
-    def repos(self) -> Iterator[Repo]:
+    # A listing has whatever names are in the store. *on_damage* is called with each name that no
+    # worker writes, and decides whether the listing ends or goes on.
+
+    def repos(self, on_damage: OnDamage = fail) -> Iterator[Repo]:
         """Yield every repo that was ever written to, sorted by project and name."""
         for project in self.backend.folders("repos/"):
-            for name in self.backend.folders(f"repos/{project}/"):
-                yield Repo(project, name)
+            folder = f"repos/{project}/"
+            if not is_legal(folder[:-1]):
+                on_damage(_illegal(folder[:-1]))
+                continue
+            for name in self.backend.folders(folder):
+                repo = _parsed(folder + name, on_damage, Repo, project, name)
+                if repo is not None:
+                    yield repo
 
-    def branches(self, repo: Repo) -> Iterator[BranchName]:
+    def branches(self, repo: Repo, on_damage: OnDamage = fail) -> Iterator[BranchName]:
         """Yield the branches of *repo*, sorted; none if the repo does not exist."""
-        for name in self.backend.folders(f"{_folder(repo)}branches/"):
-            yield BranchName(repo, name)
+        folder = f"{_folder(repo)}branches/"
+        for name in self.backend.folders(folder):
+            branch = _parsed(folder + name, on_damage, BranchName, repo, name)
+            if branch is not None:
+                yield branch
 
-    def commits(self, repo: Repo) -> Iterator[CommitName]:
+    def commits(self, repo: Repo, on_damage: OnDamage = fail) -> Iterator[CommitName]:
         """Yield the name of every commit of *repo*, including those on no branch, sorted by id."""
-        for listed in self.backend.list_from(f"{_folder(repo)}commits/"):
-            yield CommitName(repo, listed.name.rpartition("/")[2])
+        folder = f"{_folder(repo)}commits/"
+        for listed in self.backend.list_from(folder):
+            commit_id = listed.name.removeprefix(folder)
+            name = _parsed(listed.name, on_damage, CommitName, repo, commit_id)
+            if name is not None:
+                yield name
 
     def head(self, branch: BranchName) -> Head | None:
         """Return the head of *branch*, or None if it never had one.
@@ -148,17 +200,20 @@ class Store:
         of reads grows with the logarithm of the length.
         """
         try:
-            hint = int(self.backend.get(_hint(branch)))
-        except (ObjectMissing, ValueError):
-            hint = 0
+            found = self.backend.get(_hint(branch), 0, MAX_SLOT_BYTES)
+        except ObjectMissing:
+            found = b""
+        hint = int(found) if HINT.fullmatch(found) else 0
         known = self._head_at(branch, hint) if hint > 0 else None
         known = known or self._head_at(branch, 0)
         if known is None:
             return None
         step = 1
-        while (further := self._head_at(branch, known.slot + step)) is not None:
+        while (further := self._head_at(branch, min(known.slot + step, MAX_SLOT))) is not None:
+            if further.slot == MAX_SLOT:
+                raise Damaged(_slot(branch, MAX_SLOT), "no branch has so many heads")
             known, step = further, 2 * step
-        missing = known.slot + step
+        missing = min(known.slot + step, MAX_SLOT)
         while missing - known.slot > 1:
             middle = (known.slot + missing) // 2
             if (further := self._head_at(branch, middle)) is None:
@@ -179,11 +234,13 @@ class Store:
                 raise Damaged(_slot(branch, slot), "the object is missing")
 
     def commit(self, name: CommitName) -> Commit:
-        """Return the commit; raise CommitMissing."""
+        """Return the commit; raise CommitMissing, Damaged and UnknownFormat."""
+        stored = _commit(name)
         try:
-            return commits.decode(self.backend.get(_commit(name)), name)
+            data = read_whole(self.backend, stored, commits.MAX_STORED)
         except ObjectMissing as error:
             raise CommitMissing(name) from error
+        return commits.decode(data, name, stored)
 
     def has(self, name: CommitName) -> bool:
         """Return whether the commit exists, without reading it."""
@@ -239,7 +296,11 @@ class Store:
                 raise BranchMissing(start, self)
             return
         name: CommitName | None = start
+        seen: set[str] = set()
         while name is not None:
+            if name.id in seen:
+                raise Damaged(_commit(name), "it is its own ancestor")
+            seen.add(name.id)
             commit = self.commit(name)
             yield commit
             name = CommitName(name.repo, commit.parent) if commit.parent else None
@@ -325,17 +386,19 @@ class Store:
                 yield marker.output
             last = marker.output
 
-    def markers(self, repo: Repo, commit_id: str = "") -> Iterator[Marker]:
-        """Yield the markers beside one commit of *repo*, or all; some name unpublished outputs."""
-        folder = f"{commit_id}/" if commit_id else ""
-        for listed in self.backend.list_from(f"{_folder(repo)}made/{folder}"):
-            *_, made_from, project, output, output_id, _token = listed.name.split("/")
-            yield Marker(
-                listed.name,
-                CommitName(repo, made_from),
-                CommitName(Repo(project, output), output_id),
-                listed.modified,
-            )
+    def markers(
+        self, repo: Repo, commit_id: str = "", on_damage: OnDamage = skip
+    ) -> Iterator[Marker]:
+        """Yield the markers beside one commit of *repo*, or all; some name unpublished outputs.
+
+        A marker only speeds up a search, so one with another name is skipped unless *on_damage*
+        raises.
+        """
+        folder = f"{_folder(repo)}made/"
+        for listed in self.backend.list_from(f"{folder}{commit_id}/" if commit_id else folder):
+            marker = _parsed(listed.name, on_damage, _marker, repo, listed, folder)
+            if marker is not None:
+                yield marker
 
     def _find(
         self, branch: BranchName, commit: Commit, head: Head | None, searched_to: int | None
@@ -358,14 +421,13 @@ class Store:
     def _head_at(self, branch: BranchName, slot: int) -> Head | None:
         name = _slot(branch, slot)
         try:
-            commit_id = json.loads(self.backend.get(name))["commit"]
+            data = read_whole(self.backend, name, MAX_SLOT_BYTES)
+            found = _decode_slot(data)
         except ObjectMissing:
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise Damaged(name, "this is not a head of a branch") from error
-        if not isinstance(commit_id, str) or not COMMIT_ID.fullmatch(commit_id):
-            raise Damaged(name, "this head of a branch names no commit")
-        return Head(slot, CommitName(branch.repo, commit_id))
+        except UNDECODABLE as error:
+            raise Damaged(name, f"this is not a head of a branch ({error})") from error
+        return Head(slot, CommitName(branch.repo, found.commit))
 
 
 def open_store(where: str | Path, options: Mapping[str, str] | None = None) -> Store:
@@ -403,6 +465,34 @@ def open_store(where: str | Path, options: Mapping[str, str] | None = None) -> S
     from worker.store.backends.remote import open_remote
 
     return Store(open_remote(text, dict(options or {})))
+
+
+def _illegal(name: str) -> Damaged:
+    return Damaged(ascii(name)[1:-1], "found this name, which no object of a store has")
+
+
+def _parsed(found: str, on_damage: OnDamage, make: Callable[..., T], *parts: object) -> T | None:
+    """Return what *make* returns for *parts* of the name *found*; None if it is no valid name."""
+    try:
+        if is_legal(found):
+            return make(*parts)
+    except InvalidName:
+        pass
+    on_damage(_illegal(found))
+    return None
+
+
+def _marker(repo: Repo, listed: Listed, folder: str) -> Marker:
+    parts = listed.name.removeprefix(folder).split("/")
+    if len(parts) != 5:
+        raise InvalidName("marker", listed.name, "five parts")
+    made_from, project, output, output_id, _token = parts
+    return Marker(
+        listed.name,
+        CommitName(repo, made_from),
+        CommitName(Repo(project, output), output_id),
+        listed.modified,
+    )
 
 
 def _folder(repo: Repo) -> str:

@@ -3,27 +3,66 @@
 import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
+from itertools import islice
+from operator import lt
+from typing import Annotated, Any
 
 import attrs
 import msgspec
 import zstandard
+from msgspec import Meta
 
 from worker.errors import Unavailable
 from worker.model import Checksum, Entry, Extent, Part
 from worker.store.backends.base import Damaged
+from worker.store.entry_rules import (
+    MAX_EXTENTS,
+    MAX_HEADERS,
+    MAX_METADATA,
+    MAX_PARTS,
+    MAX_TAGS,
+    UNDECODABLE,
+    check_entry,
+    known_headers,
+)
 
 FORMAT = 2
 AVERAGE = 4096
 # The most entries of a segment, as an adversary can choose keys without any boundary.
 LIMIT = 4 * AVERAGE
+WEIGHT_LIMIT = 16 << 20
+"""Bytes of meanings after which a segment ends, as an entry can have a hundred thousand extents."""
+MAX_STORED = MAX_DECODED = 128 << 20
+"""The most bytes of a segment or root, compressed and not: a row has less than six times the size
+of its meaning, except for the last one, which has at most some 30 MB."""
 LEVEL = 3
+
+_Checksum = tuple[str, str, str] | None
+_Row = tuple[
+    int,
+    str,
+    int,
+    Annotated[list[tuple[str, int, int, bytes, int, int]], Meta(max_length=MAX_EXTENTS)],
+    Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)],
+    Annotated[dict[str, str], Meta(max_length=MAX_METADATA)],
+    Annotated[dict[str, str], Meta(max_length=MAX_TAGS)],
+    _Checksum,
+    Annotated[list[tuple[int, int, _Checksum]], Meta(max_length=MAX_PARTS)],
+]
+"""A row as `row` encodes it. The decoder compares lengths before it makes any item."""
 
 _encode = msgspec.msgpack.Encoder()
 _encode_meaning = msgspec.msgpack.Encoder(order="deterministic")
-_decode_row = msgspec.msgpack.Decoder()
-_decode_segment = msgspec.msgpack.Decoder(tuple[int, bytes, list[str], list[msgspec.Raw]])
-_decode_array = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_decode_row = msgspec.msgpack.Decoder(_Row)
+_decode_segment = msgspec.msgpack.Decoder(
+    tuple[
+        int,
+        bytes,
+        Annotated[list[str], Meta(min_length=1, max_length=LIMIT)],
+        Annotated[list[msgspec.Raw], Meta(max_length=LIMIT)],
+    ]
+)
+_decode_array = msgspec.msgpack.Decoder(Annotated[list[msgspec.Raw], Meta(max_length=16)])
 _decode_format = msgspec.msgpack.Decoder(int)
 
 
@@ -69,29 +108,34 @@ def row(entry: Entry) -> bytes:
 
 
 def entry(key: str, row: bytes | msgspec.Raw) -> Entry:
-    """Return the entry that *row* encodes."""
+    """Return the entry that *row* encodes; raise one of UNDECODABLE.
+
+    Headers that S3 does not store are left out, so that no response has them.
+    """
     size, etag, modified, extents, headers, metadata, tags, checksum, parts = _decode_row.decode(
         row
     )
-    return Entry(
+    found = Entry(
         key,
         size,
         etag,
         modified,
         tuple([Extent(*extent) for extent in extents]),
-        headers,
+        known_headers(headers),
         metadata,
         tags,
         Checksum(*checksum) if checksum else None,
         tuple([Part(n, size, Checksum(*c) if c else None) for n, size, c in parts]),
     )
+    check_entry(found)
+    return found
 
 
 def meaning(key: str, row: bytes | msgspec.Raw) -> tuple[bytes, int]:
     """Return a canonical encoding of the entry without time and location, and its size in bytes.
 
     It has the key, size, ETag, headers, metadata, tags, checksums, parts, and each extent as a
-    slice of a digest. So it is equal for equal files in every store.
+    slice of a digest. So it is equal for equal files in every store. Raises one of UNDECODABLE.
     """
     size, etag, _, extents, *rest = _decode_row.decode(row)
     content = [(sha256, start, length) for _, _, _, sha256, start, length in extents]
@@ -102,23 +146,39 @@ def meaning(key: str, row: bytes | msgspec.Raw) -> tuple[bytes, int]:
 class Segment:
     """A decoded segment: its keys, and its entries, which are decoded on demand."""
 
+    name: str
+    """The name of its object, for error messages."""
     keys: list[str]
-    """Sorted."""
+    """At least one, sorted and unique."""
     rows: Sequence[bytes | msgspec.Raw]
     """One for each key."""
     weight: int
     """The approximate size in memory, in bytes."""
 
     def find(self, key: str) -> Entry | None:
-        """Return the entry of *key*, or None."""
+        """Return the entry of *key*, or None; raise Damaged."""
         index = bisect_left(self.keys, key)
         if index < len(self.keys) and self.keys[index] == key:
-            return entry(key, self.rows[index])
+            return self.entry(index)
         return None
 
     def entry(self, index: int) -> Entry:
-        """Return the entry at *index*."""
-        return entry(self.keys[index], self.rows[index])
+        """Return the entry at *index*; raise Damaged."""
+        try:
+            return entry(self.keys[index], self.rows[index])
+        except UNDECODABLE as error:
+            raise self.damaged(index, error) from error
+
+    def meaning(self, index: int) -> tuple[bytes, int]:
+        """Return the meaning and the size of the entry at *index*; raise Damaged."""
+        try:
+            return meaning(self.keys[index], self.rows[index])
+        except UNDECODABLE as error:
+            raise self.damaged(index, error) from error
+
+    def damaged(self, index: int, error: Exception) -> Damaged:
+        """Return the error of the entry at *index*, which cannot be decoded."""
+        return Damaged(self.name, f"{self.keys[index]!r}: {error}")
 
 
 def encode(salt: bytes, keys: Sequence[str], rows: Sequence[bytes | msgspec.Raw]) -> bytes:
@@ -136,12 +196,15 @@ def decode(name: str, data: bytes) -> Segment:
     try:
         check_format(name, raw, FORMAT)
         _, _, keys, rows = _decode_segment.decode(raw)
-    except (msgspec.DecodeError, IndexError) as error:
+    except (*UNDECODABLE, IndexError) as error:
         raise Damaged(name, f"this is not a segment ({error})") from error
     if len(keys) != len(rows):
         raise Damaged(name, f"found {len(keys)} keys and {len(rows)} rows")
+    # Searches rely on it; in order of code points, which is that of the bytes in UTF-8.
+    if not all(map(lt, keys, islice(keys, 1, None))):
+        raise Damaged(name, "its keys are not sorted and unique")
     # Each key and each row is an object; rows are views of the decompressed bytes.
-    return Segment(keys, rows, weight=len(raw) + sum(map(len, keys)) + 130 * len(keys))
+    return Segment(name, keys, rows, weight=len(raw) + sum(map(len, keys)) + 130 * len(keys))
 
 
 def compress(data: bytes) -> bytes:
@@ -149,10 +212,20 @@ def compress(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=LEVEL).compress(data)
 
 
-def decompress(name: str, data: bytes) -> bytes:
-    """Return the content of a zstd frame, or raise Damaged; *name* is for error messages."""
+def decompress(name: str, data: bytes, *, limit: int = MAX_DECODED) -> bytes:
+    """Return the content of a zstd frame, or raise Damaged; *name* is for error messages.
+
+    The frame claims its size (RFC 8878, 3.1.1.1.4). That of more than *limit* bytes is not
+    decompressed, and the decompressor writes no more than was claimed: a few kilobytes can expand
+    to gigabytes.
+    """
     try:
-        return zstandard.ZstdDecompressor().decompress(data)
+        size = zstandard.get_frame_parameters(data).content_size
+        if size > limit:
+            raise Damaged(
+                name, f"it claims to expand to {size:,} bytes, expected at most {limit:,}"
+            )
+        return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Damaged(name, f"it cannot be decompressed ({error})") from error
 

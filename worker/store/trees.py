@@ -8,16 +8,26 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from operator import itemgetter
+from typing import Annotated
 
 import attrs
 import msgspec
+from msgspec import Meta
 
 from worker.errors import Invalid
 from worker.model import Entry
 from worker.store import segments
-from worker.store.backends.base import Backend, Damaged, ObjectMissing, StoreUnavailable
-from worker.store.segments import LIMIT, Segment
+from worker.store.backends.base import (
+    Backend,
+    Damaged,
+    ObjectMissing,
+    StoreUnavailable,
+    read_whole,
+)
+from worker.store.entry_rules import MAX_SIZE, MAX_TOTAL, UNDECODABLE
+from worker.store.segments import LIMIT, MAX_STORED, WEIGHT_LIMIT, Segment
 
 SEGMENTS = "segments/"
 TREES = "trees/"
@@ -56,7 +66,22 @@ class NotCached(Exception):
     """The segment with the entry is not in memory."""
 
 
-_decode = msgspec.msgpack.Decoder(tuple[int, bytes, list[tuple[str, bytes, bytes, int, int]]])
+_Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_decode = msgspec.msgpack.Decoder(
+    tuple[
+        int,
+        bytes,
+        list[
+            tuple[
+                str,
+                _Digest,
+                _Digest,
+                Annotated[int, Meta(ge=1, le=LIMIT)],
+                Annotated[int, Meta(ge=0, le=LIMIT * MAX_SIZE)],
+            ]
+        ],
+    ]
+)
 
 
 @attrs.define(eq=False)
@@ -121,7 +146,7 @@ class Tree:
         index = bisect_left(self._lasts, key)
         if index == len(self.rows):
             return None
-        return self.cache.segment(self.backend, self.rows[index].address).find(key)
+        return self.segment(index).find(key)
 
     def entry_nowait(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None, without blocking; raise NotCached."""
@@ -130,6 +155,7 @@ class Tree:
             return None
         if (segment := self.cache.cached(self.rows[index].address)) is None:
             raise NotCached
+        self._check(index, segment)
         return segment.find(key)
 
     def entries(self, *, start: str = "", after: str = "", prefix: str = "") -> Iterator[Entry]:
@@ -138,12 +164,31 @@ class Tree:
         # Of equal bounds the last is the strictest.
         first, position = sorted(bounds, key=itemgetter(0))[-1]
         for index in range(bisect_left(self._lasts, first), len(self.rows)):
-            segment = self.cache.segment(self.backend, self.rows[index].address)
+            segment = self.segment(index)
             keys = segment.keys
             for at in range(position(keys, first), len(keys)):
                 if not keys[at].startswith(prefix):
                     return
                 yield segment.entry(at)
+
+    def segment(self, index: int) -> Segment:
+        """Return the segment of the row at *index*; raise Damaged."""
+        segment = self.cache.segment(self.backend, self.rows[index].address)
+        self._check(index, segment)
+        return segment
+
+    def _check(self, index: int, segment: Segment) -> None:
+        """Raise Damaged unless *segment* has the keys that the root describes.
+
+        So keys are sorted in the whole tree, whatever root and segments a store returns.
+        """
+        row, keys = self.rows[index], segment.keys
+        before = self._lasts[index - 1] if index else ""
+        if keys[-1] != row.last or len(keys) != row.count or keys[0] <= before:
+            raise Damaged(
+                TREES + self.root,
+                f"it does not describe the keys of {segment.name}, which it names",
+            )
 
     def discard(self) -> None:
         """Delete the objects that were stored only for this tree, which no commit names."""
@@ -188,9 +233,15 @@ def read_root(backend: Backend, root: str) -> tuple[SegmentRow, ...]:
     raw = segments.decompress(name, data)
     try:
         segments.check_format(name, raw, FORMAT)
-        return tuple(SegmentRow(*row) for row in _decode.decode(raw)[2])
-    except (msgspec.DecodeError, IndexError) as error:
+        rows = tuple(SegmentRow(*row) for row in _decode.decode(raw)[2])
+    except (*UNDECODABLE, IndexError) as error:
         raise Damaged(name, f"this is not the root of a tree ({error})") from error
+    for before, row in pairwise(rows):
+        if row.last <= before.last:
+            raise Damaged(name, f"{row.last!r} comes after {before.last!r}, expected sorted keys")
+    if sum(row.size for row in rows) > MAX_TOTAL:
+        raise Damaged(name, f"its files have more than {MAX_TOTAL:,} bytes")
+    return rows
 
 
 def read_segment(backend: Backend, address: bytes) -> Segment:
@@ -208,7 +259,7 @@ def _delete(backend: Backend, names: Sequence[str]) -> None:
 
 def _verified(backend: Backend, name: str, address: str) -> bytes:
     try:
-        data = backend.get(name)
+        data = read_whole(backend, name, MAX_STORED)
     except ObjectMissing as error:
         # A commit or a root names it.
         raise Damaged(name, "the object is missing") from error
@@ -234,15 +285,23 @@ class _Builder:
     _rows: list[bytes | msgspec.Raw] = attrs.field(factory=list, init=False)
     _meanings: list[bytes] = attrs.field(factory=list, init=False)
     _size: int = attrs.field(default=0, init=False)
+    _weight: int = attrs.field(default=0, init=False)
+    """The bytes of the meanings of the current segment."""
 
-    def add(self, key: str, row: bytes | msgspec.Raw) -> None:
-        """Append an entry, and end the segment if the key is a boundary."""
+    def add(self, entry: Entry) -> None:
+        """Append an entry, and end the segment if its key is a boundary."""
+        row = segments.row(entry)
+        self.add_row(entry.key, row, *segments.meaning(entry.key, row))
+
+    def add_row(self, key: str, row: bytes | msgspec.Raw, meaning: bytes, size: int) -> None:
+        """Append an encoded entry with its meaning and the size of its file."""
         self.keys.append(key)
         self._rows.append(row)
-        meaning, size = segments.meaning(key, row)
         self._meanings.append(meaning)
         self._size += size
-        if segments.ends_segment(key) or len(self.keys) == LIMIT:
+        self._weight += len(meaning)
+        is_full = len(self.keys) == LIMIT or self._weight >= WEIGHT_LIMIT
+        if is_full or segments.ends_segment(key):
             self._end()
 
     def finish(self) -> tuple[SegmentRow, ...]:
@@ -257,7 +316,8 @@ class _Builder:
         data = segments.encode(self._salt, self.keys, self._rows)
         address, digest = hashlib.sha256(data).digest(), segments.digest(self._meanings)
         self.done.append(SegmentRow(self.keys[-1], address, digest, len(self.keys), self._size))
-        self.keys, self._rows, self._meanings, self._size = [], [], [], 0
+        self.keys, self._rows, self._meanings = [], [], []
+        self._size = self._weight = 0
         while len(self._writing) >= WRITERS:
             self._writing.popleft().result()
         self._created.append(SEGMENTS + address.hex())
@@ -267,7 +327,7 @@ class _Builder:
 def _merge(base: Tree, changes: Iterable[tuple[str, Entry | None]], builder: _Builder) -> None:
     """Add the entries of *base* with *changes* to *builder*, and reuse untouched segments.
 
-    Where a segment ends depends only on the keys since the previous boundary. So a segment of
+    Where a segment ends depends only on the entries since the previous boundary. So a segment of
     *base* that starts at a boundary of the builder is what the builder would make of its entries.
     The exception is the last one, which ends with the tree: all later keys belong to it.
     """
@@ -279,19 +339,19 @@ def _merge(base: Tree, changes: Iterable[tuple[str, Entry | None]], builder: _Bu
         if not builder.keys and not is_touched:
             builder.done.append(row)
             continue
-        segment = base.cache.segment(base.backend, row.address)
-        for key, old in zip(segment.keys, segment.rows, strict=True):
+        segment = base.segment(index)
+        for at, key in enumerate(segment.keys):
             is_changed = False
             while change is not None and change[0] <= key:
                 is_changed = change[0] == key
                 if change[1] is not None:
-                    builder.add(change[0], segments.row(change[1]))
+                    builder.add(change[1])
                 change = next(ordered, None)
             if not is_changed:
-                builder.add(key, old)
+                builder.add_row(key, segment.rows[at], *segment.meaning(at))
     while change is not None:
         if change[1] is not None:
-            builder.add(change[0], segments.row(change[1]))
+            builder.add(change[1])
         change = next(ordered, None)
 
 

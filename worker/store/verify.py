@@ -1,24 +1,33 @@
 """Verification: read everything that commits reach, and check every digest, count and size."""
 
+import errno
 import hashlib
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from graphlib import CycleError, TopologicalSorter
 
 import attrs
 
 from worker.errors import NotFound
-from worker.model import CommitName, Extent, Repo
+from worker.model import BranchName, Commit, CommitName, Extent
 from worker.store import segments
-from worker.store.backends.base import Damaged
+from worker.store.backends.base import Damaged, StoreUnavailable
 from worker.store.blobs import FOLDER, BlobReader
+from worker.store.missing import CommitMissing
 from worker.store.repository import Store
 from worker.store.segments import Segment, UnknownFormat
-from worker.store.trees import SEGMENTS, SegmentRow, read_root, read_segment
+from worker.store.trees import SEGMENTS, SegmentCache, SegmentRow, Tree, read_root, read_segment
+from worker.text import join_first
 
 # Runs of at least this size are remembered, and so are read once. Their number is bounded by the
 # size of the store. Smaller runs are read again for each segment that names them, which costs less
 # than the memory for an unbounded number of them.
 REMEMBERED = 64 << 10
+OF_ONE_FILE = frozenset(
+    {errno.EIO, errno.EACCES, errno.EPERM, errno.EUCLEAN, errno.EBADMSG, errno.EISDIR}
+)
+"""Error numbers of a file that cannot be read while others can: bad sectors, permissions, and a
+folder in its place."""
 
 
 @attrs.frozen
@@ -66,13 +75,27 @@ def verify(store: Store, *, progress: Callable[[CommitName], None] | None = None
     Nothing is changed. *progress* is called with each commit before it is read.
     """
     verification = _Verification(store)
-    for repo in store.repos():
-        verification.check_branches(repo)
-        for name in store.commits(repo):
-            if progress is not None:
-                progress(name)
-            verification.check_commit(name)
+    with verification.continuing("repos/"):
+        for repo in store.repos(verification.add):
+            with verification.continuing(f"{repo}: its branches"):
+                for branch in store.branches(repo, verification.add):
+                    verification.check_branch(branch)
+            with verification.continuing(f"{repo}: its commits"):
+                for name in store.commits(repo, verification.add):
+                    if progress is not None:
+                        progress(name)
+                    verification.check_commit(name)
+    verification.check_ancestry()
     return verification.result()
+
+
+@attrs.frozen
+class _Described:
+    """What the segments and their entries say of themselves."""
+
+    row: SegmentRow
+    first: str
+    """The first key."""
 
 
 @attrs.define(eq=False)
@@ -91,7 +114,7 @@ class _Verification:
         self._store = store
         self._reader = BlobReader(store.backend)
         self._commits = 0
-        self._segments: dict[bytes, SegmentRow | None] = {}
+        self._segments: dict[bytes, _Described | None] = {}
         self._large: set[bytes] = set()
         self._damages: dict[str, _Damage] = {}
         """The damages by the name of the object; only the first of each object is described."""
@@ -102,6 +125,8 @@ class _Verification:
         self._runs = 0
         self._size = 0
         self._defects: list[Defect] = []
+        self._made_from: dict[CommitName, list[CommitName]] = {}
+        """The parent and the inputs of each commit, which existed before it."""
 
     def result(self) -> Verified:
         self._reader.close()
@@ -119,23 +144,56 @@ class _Verification:
             ),
         )
 
-    def check_branches(self, repo: Repo) -> None:
-        for branch in self._store.branches(repo):
-            try:
-                for head in self._store.heads(branch):
-                    self._store.commit(head.commit)
-            except (Damaged, UnknownFormat, NotFound) as error:
-                self._add(str(branch), _describe(error))
+    @contextmanager
+    def continuing(self, name: str) -> Iterator[None]:
+        """Add an error in the block as a defect of *name*, so that verification goes on.
+
+        Without a response of the store it ends: the same would happen for every other object.
+        """
+        try:
+            yield
+        except (Damaged, UnknownFormat, NotFound) as error:
+            self._add(name, _describe(error))
+        except StoreUnavailable as error:
+            if error.errno not in OF_ONE_FILE:
+                raise
+            self._add(name, str(error))
+
+    def add(self, damage: Damaged) -> None:
+        """Add a defect."""
+        self._add(damage.name, damage.found)
+
+    def check_branch(self, branch: BranchName) -> None:
+        with self.continuing(str(branch)):
+            for head in self._store.heads(branch):
+                if not self._store.has(head.commit):
+                    self._add(str(branch), f"slot {head.slot}: {CommitMissing(head.commit)}")
 
     def check_commit(self, name: CommitName) -> None:
         self._commits += 1
-        try:
+        with self.continuing(str(name)):
             commit = self._store.commit(name)
-            rows = read_root(self._store.backend, commit.root)
-        except (Damaged, UnknownFormat, NotFound) as error:
-            self._add(str(name), _describe(error))
-            return
-        tree = self._store.tree(commit)
+            before = [record.commit for record in commit.inputs]
+            if commit.parent is not None:
+                before.append(CommitName(name.repo, commit.parent))
+            self._made_from[name] = before
+            self._check_tree(commit, read_root(self._store.backend, commit.root))
+
+    def check_ancestry(self) -> None:
+        """Check that each commit was made from commits that exist, and none from itself."""
+        for name, before in self._made_from.items():
+            for other in before:
+                if other not in self._made_from and not self._store.has(other):
+                    self._add(str(name), f"it was made from {other}, which is missing")
+        sorter = TopologicalSorter(self._made_from)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            names = [str(name) for name in error.args[1]]
+            self._add(names[0], f"it is made from itself: {join_first(names, 5)}")
+
+    def _check_tree(self, commit: Commit, rows: tuple[SegmentRow, ...]) -> None:
+        name, tree = commit.name, Tree(self._store.backend, commit.root, rows, SegmentCache(0))
         for what, stated, found in (
             ("files", commit.files, tree.count),
             ("bytes", commit.size, tree.size),
@@ -147,49 +205,54 @@ class _Verification:
         for row in rows:
             segment = self._check_segment(row.address)
             self._add_affected(name, row, after=previous)
-            if segment is not None and segment != row:
+            if segment is not None and segment.row != row:
                 self._add(str(name), f"its root does not agree with segment {row.address.hex()}")
-            if previous is not None and row.last <= previous:
-                self._add(str(name), f"{row.last!r} comes after {previous!r} in its root")
+            elif segment is not None and previous is not None and segment.first <= previous:
+                self._add(
+                    str(name), f"{segment.first!r} comes after {previous!r} in segments of its root"
+                )
             previous = row.last
 
-    def _check_segment(self, address: bytes) -> SegmentRow | None:
-        """Return the row that describes the segment, or None if it is damaged; read it once."""
+    def _check_segment(self, address: bytes) -> "_Described | None":
+        """Return what a root says of the segment, or None if it is damaged; read it once."""
         if address not in self._segments:
             self._segments[address] = None
+            name = SEGMENTS + address.hex()
             try:
                 segment = read_segment(self._store.backend, address)
-            except (Damaged, UnknownFormat, NotFound) as error:
-                self._add_damage(SEGMENTS + address.hex(), _describe(error), address, None)
+            except (Damaged, UnknownFormat) as error:
+                self._add_damage(name, _describe(error, name), address, None)
+            except StoreUnavailable as error:
+                if error.errno not in OF_ONE_FILE:
+                    raise
+                self._add_damage(name, str(error), address, None)
             else:
                 self._segments[address] = self._check_entries(address, segment)
         return self._segments[address]
 
-    def _check_entries(self, address: bytes, segment: Segment) -> SegmentRow:
-        name = SEGMENTS + address.hex()
-        for one, other in pairwise(segment.keys):
-            if one >= other:
-                self._add_damage(name, "its keys are not sorted and unique", address, other)
+    def _check_entries(self, address: bytes, segment: Segment) -> "_Described | None":
+        """Read the content of each entry; return None if one of them cannot be decoded."""
         meanings = []
-        for key, row in zip(segment.keys, segment.rows, strict=True):
-            meanings.append(segments.meaning(key, row))
-            entry = segments.entry(key, row)
-            if entry.size != sum(extent.length for extent in entry.extents):
-                found = f"{key!r}: its extents do not add up to {entry.size} bytes"
-                self._add_damage(name, found, address, key)
+        for index, key in enumerate(segment.keys):
+            try:
+                entry = segment.entry(index)
+                meanings.append(segment.meaning(index))
+            except Damaged as error:
+                self._add_damage(error.name, error.found, address, key)
+                continue
             for extent in entry.extents:
-                if not 0 <= extent.start <= extent.start + extent.length <= extent.run_length:
-                    found = f"{key!r}: an extent reaches beyond its run"
-                    self._add_damage(name, found, address, key)
                 if (damage := self._check_run(extent)) is not None:
                     self._add_damage(*damage, address, key)
-        return SegmentRow(
-            last=segment.keys[-1] if segment.keys else "",
+        if len(meanings) < len(segment.keys):
+            return None
+        row = SegmentRow(
+            last=segment.keys[-1],
             address=address,
             digest=segments.digest([meaning for meaning, _ in meanings]),
             count=len(meanings),
             size=sum(size for _, size in meanings),
         )
+        return _Described(row, segment.keys[0])
 
     def _check_run(self, extent: Extent) -> tuple[str, str] | None:
         """Return the object that damages the run of *extent*, and how; None if the run is sound.
@@ -220,6 +283,10 @@ class _Verification:
                 self._size += len(piece)
         except Damaged as error:
             return error.name, error.found
+        except StoreUnavailable as error:
+            if error.errno not in OF_ONE_FILE:
+                raise
+            return FOLDER + run.blob, str(error)
         if sha256.digest() != run.sha256:
             return FOLDER + run.blob, "its bytes are not those that were stored"
         return None
@@ -249,6 +316,8 @@ class _Verification:
         self._defects.append(Defect(name, found))
 
 
-def _describe(error: Exception) -> str:
-    """Return what *error* found, without the advice to call this function."""
-    return f"{error.name}: {error.found}" if isinstance(error, Damaged) else str(error)
+def _describe(error: Exception, name: str = "") -> str:
+    """Return what *error* found in an object other than *name*, without the advice to verify."""
+    if not isinstance(error, Damaged):
+        return str(error)
+    return error.found if error.name == name else f"{error.name}: {error.found}"

@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -102,6 +102,26 @@ class Damaged(DataLost):
         self.found = found
 
 
+OnDamage = Callable[[Damaged], None]
+"""Called with the damage of one name of a listing, which then goes on."""
+
+
+def fail(damage: Damaged) -> None:
+    """Raise *damage*, which ends the listing."""
+    raise damage
+
+
+def skip(_damage: Damaged) -> None:
+    """Skip the name."""
+
+
+class UnexpectedFile(Damaged):
+    """There is a link, a folder, a pipe or a device where a file or a folder of the store is."""
+
+    def __init__(self, name: str, found: str) -> None:
+        super().__init__(name, f"found {found}, which no store contains")
+
+
 class IllegalName(Invalid):
     """No object can have this name."""
 
@@ -130,6 +150,11 @@ def checked_prefix(prefix: str) -> str:
     return prefix
 
 
+def is_legal(name: str) -> bool:
+    """Whether an object can have this name; a listing can have others that no store wrote."""
+    return NAME.fullmatch(name) is not None
+
+
 @attrs.frozen
 class Listed:
     """An object in a listing."""
@@ -138,6 +163,17 @@ class Listed:
     size: int
     modified: float
     """Seconds since 1970-01-01 UTC."""
+
+
+def read_whole(backend: "Backend", name: str, limit: int) -> bytes:
+    """Return an object of at most *limit* bytes; raise ObjectMissing, and Damaged if it is larger.
+
+    Memory is bounded, whatever the size of the object.
+    """
+    data = backend.get(name, 0, limit + 1)
+    if len(data) > limit:
+        raise Damaged(name, f"it is larger than {limit:,} bytes, the most that an object has")
+    return data
 
 
 class Sink(Protocol):

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,12 +21,17 @@ from worker.store.backends.base import (
     ObjectMissing,
     StoreDenied,
     StoreUnavailable,
+    UnexpectedFile,
     WriteUncertain,
     checked,
     checked_prefix,
 )
 
 TEMPORARY = ".new-"
+DEPTH = 9
+"""Folders on the way to an object: a marker has eight."""
+# A named pipe must not block.
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Files that are synced at a time. Many cost little more than one.
 SYNC_TOGETHER = 8
 # How often a folder is created again that another process removes because it is empty.
@@ -59,9 +65,11 @@ class LocalBackend:
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes from *start* up to *stop* or the end."""
         with _translated(f"reading {name}", missing=name):
-            fd = os.open(self._base + checked(name), os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_object(self._path(name), name)
             try:
-                end = os.fstat(fd).st_size if stop is None else stop
+                end = os.fstat(fd).st_size
+                if stop is not None:
+                    end = min(stop, end)
                 return read_exactly(fd, start, max(0, end - start))
             finally:
                 os.close(fd)
@@ -69,7 +77,7 @@ class LocalBackend:
     def exists(self, name: str) -> bool:
         """Return whether there is a file of this name."""
         with _translated(f"looking for {name}"):
-            return os.path.isfile(self._base + checked(name))
+            return os.path.isfile(self._path(name))
 
     def put(self, name: str, data: bytes) -> None:
         """Store *data* as *name*, and replace an existing file."""
@@ -88,7 +96,7 @@ class LocalBackend:
                         raise
                     self._rename_new(temporary, path)
             except FileExistsError as error:
-                if self.get(name) != data:
+                if self.get(name, 0, len(data) + 1) != data:
                     # The winner may still be syncing, and the caller relies on the object.
                     with _translated(f"syncing {name}"):
                         _sync(os.path.dirname(path))
@@ -104,24 +112,27 @@ class LocalBackend:
     def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
         """Yield the objects below *prefix* that sort after *after*."""
         with _translated(f"listing {prefix}"):
-            yield from self._walk(checked_prefix(prefix), after)
+            self._folder(prefix)
+            yield from self._walk(prefix, after)
 
     def folders(self, prefix: str) -> list[str]:
         """Return the names of the folders directly below *prefix*, with one directory read."""
         with _translated(f"listing {prefix}"):
             try:
-                with os.scandir(self._base + checked_prefix(prefix)) as found:
+                with os.scandir(self._folder(prefix)) as found:
                     return sorted(
                         entry.name
                         for entry in found
-                        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+                        if not entry.name.startswith(".")
+                        # What is below a link cannot be read, which is not the same as nothing.
+                        and (entry.is_dir(follow_symlinks=False) or entry.is_symlink())
                     )
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
     def delete(self, name: str) -> None:
         """Remove the file, and the folders that are empty then."""
-        path = self._base + checked(name)
+        path = self._path(name)
         with _translated(f"deleting {name}"):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(path)
@@ -137,7 +148,7 @@ class LocalBackend:
 
     def create(self, name: str) -> "FileSink":
         """Create a file at its final path."""
-        path = self._base + checked(name)
+        path = self._path(name)
         with _translated(f"creating {name}"):
             try:
                 return FileSink(name, path, self._open_new(path))
@@ -150,7 +161,7 @@ class LocalBackend:
 
     def sync(self, names: Iterable[str]) -> None:
         """Sync these files, and then their folders."""
-        paths = [self._base + checked(name) for name in names]
+        paths = [self._path(name) for name in names]
         folders = {os.path.dirname(path) for path in paths}
         with _translated("writing blobs to the disk"):
             if len(paths) == 1:
@@ -163,7 +174,7 @@ class LocalBackend:
 
     def path(self, name: str) -> Path:
         """Return the file of the object."""
-        return Path(self._base + checked(name))
+        return Path(self._path(name))
 
     def sweep(self, before: float, /) -> int:
         """Remove the temporary files last written before *before*."""
@@ -179,10 +190,29 @@ class LocalBackend:
                             removed += 1
         return removed
 
+    def _path(self, name: str) -> str:
+        """Return the path of an object; raise IllegalName and UnexpectedFile."""
+        folder, _, last = checked(name).rpartition("/")
+        return self._folder(f"{folder}/" if folder else "") + last
+
+    def _folder(self, prefix: str) -> str:
+        """Return the path of a folder, with a slash; raise IllegalName and UnexpectedFile.
+
+        A symbolic link on the way is an UnexpectedFile: what it leads to is not part of the store,
+        and would be read, replaced or removed.
+        """
+        folder = self._base
+        for part in checked_prefix(prefix).split("/")[:-1]:
+            folder += part
+            if os.path.islink(folder):
+                raise UnexpectedFile(folder.removeprefix(self._base), "a symbolic link")
+            folder += "/"
+        return folder
+
     @contextlib.contextmanager
     def _written(self, name: str, data: bytes) -> Iterator[tuple[str, str]]:
         """Write and sync *data* to a temporary file; yield its path and the final path."""
-        path = self._base + checked(name)
+        path = self._path(name)
         temporary = f"{os.path.dirname(path)}/{TEMPORARY}{secrets.token_hex(8)}"
         with _translated(f"writing {name}"):
             fd = self._open_new(temporary)
@@ -232,6 +262,8 @@ class LocalBackend:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     def _walk(self, prefix: str, after: str) -> Iterator[Listed]:
+        if prefix.count("/") > DEPTH:
+            raise UnexpectedFile(prefix, f"more than {DEPTH} folders, one in another")
         try:
             with os.scandir(self._base + prefix) as found:
                 # With a slash after the names of folders, they sort as the names below them do.
@@ -250,7 +282,7 @@ class LocalBackend:
             elif whole > after:
                 # A file that was deleted after the folder was read is left out.
                 with contextlib.suppress(FileNotFoundError):
-                    found_file = os.stat(self._base + whole)
+                    found_file = os.lstat(self._base + whole)
                     yield Listed(whole, found_file.st_size, found_file.st_mtime)
 
 
@@ -304,6 +336,27 @@ class Descriptor:
 
     def __del__(self) -> None:
         os.close(self.fd)
+
+
+def open_object(path: str | os.PathLike[str], name: str) -> int:
+    """Open the file of the object *name* to read it; raise OSError and UnexpectedFile.
+
+    A link would lead out of the store, and a pipe or a device could block or never end.
+    """
+    try:
+        fd = os.open(path, OPEN_FILE)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            kind = "a symbolic link" if error.errno == errno.ELOOP else "a socket"
+            raise UnexpectedFile(name, kind) from error
+        raise
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    raise UnexpectedFile(name, "a special file")
 
 
 def read_exactly(fd: int, start: int, length: int) -> bytes:

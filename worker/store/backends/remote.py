@@ -35,6 +35,7 @@ from worker.store.backends.attempts import (
 from worker.store.backends.base import (
     AlreadyThere,
     BucketMissing,
+    Damaged,
     Listed,
     NoPutIfAbsent,
     ObjectMissing,
@@ -92,6 +93,16 @@ class UnusableStore(Misconfigured):
     def __init__(self, url: str, cause: str) -> None:
         super().__init__(f"store: {url}: {cause}")
         self.url = url
+
+
+class OutOfOrder(StoreUnavailable):
+    """The listing of the store is not sorted, so that it need not end."""
+
+    def __init__(self, prefix: str, before: str, found: str) -> None:
+        super().__init__(
+            f"listing {prefix}",
+            f"found {found!r} after {before!r}, expected names in the order of their bytes",
+        )
 
 
 # Stores in memory by URL, so that a store can be opened again in the same process.
@@ -181,7 +192,7 @@ class RemoteBackend:
                 obstore.put(store, name, data, mode="create", use_multipart=False)
             except (AlreadyExistsError, PreconditionError) as conflict:
                 try:
-                    found = _get(store, name, 0, None)
+                    found = _get(store, name, 0, len(data) + 1)
                 except FileNotFoundError:
                     raise conflict from None  # another write is in progress, and can still fail
                 if found != data:
@@ -208,10 +219,12 @@ class RemoteBackend:
                         store, prefix or None, offset=offset, chunk_size=LIST_PAGE
                     ):
                         for found in page:
-                            yield Listed(
-                                found["path"], found["size"], found["last_modified"].timestamp()
-                            )
-                            last = found["path"]
+                            name = found["path"]
+                            if name <= last:
+                                # Also a service that sends the same page again and again.
+                                raise OutOfOrder(prefix, last, name)
+                            yield Listed(name, found["size"], found["last_modified"].timestamp())
+                            last = name
                         attempts.restart()
                     return
             except Retry:
@@ -280,12 +293,28 @@ def _get(store: ObjectStore, name: str, start: int, stop: int | None) -> bytes:
         if stop is None:
             found = obstore.get(store, name, options={"range": {"offset": start}})
             return bytes(found.bytes())
-        return bytes(obstore.get_range(store, name, start=start, end=stop))
+        found = obstore.get(store, name, options={"range": (start, stop)})
+        return _at_most(stop - start, found.stream(min_chunk_size=stop - start), name)
     except BaseError:
         # Services differ in their response to a range that starts beyond the end.
         if start < obstore.head(store, name)["size"]:
             raise
         return b""
+
+
+def _at_most(size: int, pieces: "obstore.BytesStream", name: str) -> bytes:
+    """Return the bytes of a response of at most *size* bytes; raise Damaged if there are more.
+
+    A service could send without end.
+    """
+    taken: list[bytes] = []
+    left = size
+    for piece in pieces:
+        taken.append(bytes(piece))
+        left -= len(taken[-1])
+        if left < 0:
+            raise Damaged(name, f"the store sent more than the {size:,} bytes of the range")
+    return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
 def _put(store: ObjectStore, name: str, data: bytes) -> None:

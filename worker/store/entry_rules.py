@@ -1,0 +1,163 @@
+"""Rules of stored entries: what a decoded entry, part or upload obeys before it is used.
+
+The bytes of a store, and of an index in the scratch directory, may have been written by anything.
+The decoders check types; the functions here check what types cannot express. So code that gets an
+`Entry` relies on extents within their runs, on sizes that add up, and on header values that a
+response can carry.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from worker.model import STORED_HEADERS, Checksum, Entry, Extent, Part, StoredPart, Upload
+
+MAX_SIZE = 1 << 48
+"""Bytes of a file, a run or an offset, five times the largest object of S3 (50 TB)."""
+MAX_TOTAL = (1 << 63) - 1
+"""Bytes or files of a tree: what JSON and MessagePack encode."""
+MAX_EXTENTS = 100_000
+"""Extents of a file: ten times the parts of a multipart upload."""
+MAX_PARTS = 10_000
+MAX_HEADERS, MAX_METADATA, MAX_TAGS = 64, 2048, 64
+"""Names in an entry, above the limits of S3, which are in bytes."""
+MAX_SECONDS = 253_370_764_800
+"""The year 9999 in seconds since 1970, as HTTP dates have four digits."""
+
+_BLOB = re.compile(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9_-]{1,150}")
+# The characters of an entity tag (RFC 9110, 8.8.3) in ASCII.
+_ETAG = re.compile(r"[\x21\x23-\x7e]{1,100}")
+# A field name in lower case (RFC 9110, 5.1).
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+# A field value (RFC 9110, 5.5), decoded as Latin-1.
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_ALGORITHM = re.compile(r"[A-Z0-9]{1,16}")
+_CHECKSUM = re.compile(r"[A-Za-z0-9+/]{1,88}={0,2}(?:-[0-9]{1,5})?")
+_CHECKSUM_TYPES = ("FULL_OBJECT", "COMPOSITE")
+
+
+class Inconsistent(ValueError):
+    """The values of a stored entry contradict each other, or cannot be served."""
+
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Inconsistent)
+"""Errors that decoding of any bytes can raise."""
+
+
+def known_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return those of *headers* that are stored with objects, as S3 does; others are not served."""
+    if headers.keys() <= STORED_HEADERS:
+        return headers
+    return {name: value for name, value in headers.items() if name in STORED_HEADERS}
+
+
+def check_entry(entry: Entry) -> None:
+    """Raise Inconsistent unless *entry* obeys every rule."""
+    if not entry.key:
+        raise Inconsistent("its key is empty")
+    _check_content(entry)
+    _check_headers(entry.headers, entry.metadata)
+    if entry.checksum is not None:
+        _check_checksum(entry.checksum)
+    if entry.parts:
+        _check_parts(entry.parts, entry.size)
+
+
+def check_part(part: StoredPart) -> None:
+    """Raise Inconsistent unless *part* obeys every rule."""
+    _check_content(part)
+    _check_number(part.number)
+    if part.checksum is not None:
+        _check_checksum(part.checksum)
+
+
+def check_upload(upload: Upload) -> None:
+    """Raise Inconsistent unless *upload* obeys every rule."""
+    if not upload.key:
+        raise Inconsistent("its key is empty")
+    _check_time(upload.initiated)
+    _check_headers(upload.headers, upload.metadata)
+    if upload.algorithm is not None and not _ALGORITHM.fullmatch(upload.algorithm):
+        raise Inconsistent(f"its checksum algorithm is {upload.algorithm!r}")
+    if upload.checksum_type is not None and upload.checksum_type not in _CHECKSUM_TYPES:
+        raise Inconsistent(f"its checksum type is {upload.checksum_type!r}")
+
+
+def _check_content(content: Entry | StoredPart) -> None:
+    size = 0
+    extents = content.extents
+    if len(extents) > MAX_EXTENTS:
+        raise Inconsistent(f"it has {len(extents):,} extents, expected at most {MAX_EXTENTS:,}")
+    for extent in extents:
+        size += extent.length
+        # One expression, as a listing decodes thousands of entries.
+        if not (
+            0 <= extent.start < extent.start + extent.length <= extent.run_length <= MAX_SIZE
+            and 0 <= extent.run_offset <= MAX_SIZE
+            and len(extent.sha256) == 32
+            and _BLOB.fullmatch(extent.blob)
+        ):
+            raise _bad_extent(extent)
+    if size > MAX_SIZE:
+        raise Inconsistent(f"it has {size:,} bytes, expected at most {MAX_SIZE:,}")
+    if size != content.size:
+        raise Inconsistent(f"its extents do not add up to {content.size} bytes but to {size}")
+    _check_time(content.modified)
+    if not _ETAG.fullmatch(content.etag):
+        raise Inconsistent(f"its ETag is {content.etag!r}")
+
+
+def _bad_extent(extent: Extent) -> Inconsistent:
+    if not _BLOB.fullmatch(extent.blob):
+        return Inconsistent(f"an extent names the blob {extent.blob!r}")
+    if extent.length <= 0:
+        return Inconsistent(f"an extent has {extent.length} bytes")
+    if len(extent.sha256) != 32:
+        return Inconsistent(f"an extent has a digest of {len(extent.sha256)} bytes, expected 32")
+    return Inconsistent(f"an extent reaches beyond its run of {extent.run_length} bytes")
+
+
+def _check_time(milliseconds: int) -> None:
+    if not 0 <= milliseconds < MAX_SECONDS * 1000:
+        raise Inconsistent(f"its time is {milliseconds} ms, expected 1970 to 9998")
+
+
+def _check_headers(headers: Mapping[str, str], metadata: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if name not in STORED_HEADERS:
+            raise Inconsistent(f"it has the header {name!r}, which is not one that S3 stores")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise Inconsistent(f"its header {name} has the value {value[:100]!r}")
+    for name in metadata:
+        if not _HEADER_NAME.fullmatch(name):
+            raise Inconsistent(f"it has user metadata with the name {name[:100]!r}")
+
+
+def _check_checksum(checksum: Checksum) -> None:
+    if (
+        not _ALGORITHM.fullmatch(checksum.algorithm)
+        or not _CHECKSUM.fullmatch(checksum.value)
+        or checksum.type not in _CHECKSUM_TYPES
+    ):
+        shown = f"{checksum.algorithm} {checksum.value} {checksum.type}"
+        raise Inconsistent(f"its checksum is {shown[:200]!r}")
+
+
+def _check_parts(parts: Iterable[Part], size: int) -> None:
+    total = last = 0
+    for part in parts:
+        _check_number(part.number)
+        if part.number <= last or part.size < 0:
+            raise Inconsistent("its parts are not sorted by number, or have a negative size")
+        last = part.number
+        total += part.size
+        if part.checksum is not None:
+            _check_checksum(part.checksum)
+    if total != size:
+        raise Inconsistent(f"its parts do not add up to {size} bytes but to {total}")
+
+
+def _check_number(number: int) -> None:
+    if not 1 <= number <= MAX_PARTS:
+        raise Inconsistent(f"a part has the number {number}, expected 1 to {MAX_PARTS:,}")
