@@ -1,7 +1,5 @@
 """``log``, ``show`` and ``repos``: commits, their provenance, and the branches they are on."""
 
-import json
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -13,6 +11,7 @@ import click
 from worker.cli import failures
 from worker.cli import terminal as output
 from worker.cli.browse import entry_json, file_of
+from worker.cli.job_record import print_job
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.model import Commit, CommitName, Entry, Repo, parse_ref
@@ -21,9 +20,6 @@ from worker.text import escape_controls
 
 CONCURRENCY = 8
 """Repos that ``repos`` reads at the same time, because of the latency of an object store."""
-
-TRAFFIC = ("reads", "writes", "refused", "bytes read", "bytes written")
-"""Columns of the traffic of a bucket."""
 
 
 def commit_json(commit: Commit) -> dict[str, Any]:
@@ -228,75 +224,11 @@ def _print_commit(commit: Commit, derived: Iterable[CommitName]) -> None:
             ],
         )
     if commit.job:
-        _print_job(commit.job)
+        print_job(commit.job)
     output.print_title("Derived commits")
     names = [str(name) for name in derived]
     for name in names or ["none"]:
         output.print_line(name)
-
-
-def _print_job(job: Mapping[str, Any]) -> None:
-    """Print the record of a job; fields that another version has not written are omitted."""
-    output.print_title("Job")
-    transform = _mapping(_mapping(job.get("spec")).get("transform"))
-    took = job.get("finished", 0.0) - job.get("started", 0.0)
-    times = _mapping(job.get("times")).items()
-    usage = _mapping(job.get("usage"))
-    output.print_facts(
-        [
-            ("job", job.get("id") or ""),
-            ("state", "" if job.get("state") == "success" else job.get("state") or ""),
-            ("pipeline", "/".join(filter(None, (job.get("project"), job.get("pipeline"))))),
-            ("description", job.get("description") or ""),
-            ("job parent", job.get("parent") or ""),
-            ("command", shlex.join(job.get("command", ()))),
-            ("stdin", "\n".join(transform.get("stdin", ()))),
-            ("image", " ".join(filter(None, (job.get("image"), job.get("image_digest"))))),
-            ("started", output.timestamp(job["started"]) if "started" in job else ""),
-            ("duration", output.duration(took) if "finished" in job else ""),
-            ("steps", ", ".join(f"{name} {output.duration(spent)}" for name, spent in times)),
-            ("datums", _datums(job)),
-            ("resources", _usage(usage) if usage else ""),
-            ("warnings", tuple(job.get("warnings", ()))),
-        ]
-    )
-    if buckets := _mapping(job.get("buckets")):
-        output.print_title("Traffic")
-        output.print_table(
-            ("bucket", *TRAFFIC),
-            [(f"s3://{name}", *_traffic(found)) for name, found in buckets.items()],
-            right=TRAFFIC,
-        )
-    if reports := _mapping(job.get("reports")):
-        output.print_title("Reported by the command")
-        output.print_facts((name, json.dumps(found)) for name, found in reports.items())
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _traffic(found: Mapping[str, int]) -> Iterator[str]:
-    for name in TRAFFIC:
-        yield output.integer(found.get(name.replace(" ", "_"), 0))
-
-
-def _datums(job: Mapping[str, Any]) -> str:
-    counts = _mapping(job.get("datum_counts"))
-    count = counts.get("total", 0)
-    if not count:
-        return ""
-    parts = [f"{count:,}"]
-    parts += [f"{counts[name]:,} {name}" for name in ("recovered", "failed") if counts.get(name)]
-    tries = sum(datum.get("tries", 1) for datum in job.get("datums", ()))
-    if tries > count:
-        parts.append(f"in {tries:,} tries")
-    return ", ".join(parts)
-
-
-def _usage(usage: Mapping[str, Any]) -> str:
-    processor = output.duration(usage.get("cpu_seconds", 0.0))
-    return f"{processor} of CPU time, {output.size(usage.get('peak_memory', 0))} of peak memory"
 
 
 def _show_file(commit: CommitName, entry: Entry, *, as_json: bool) -> None:

@@ -9,12 +9,15 @@ from msgspec import Meta
 
 from worker.model import COMMIT_ID, NAME, Commit, CommitName, InputRecord, InvalidName, Repo
 from worker.store.backends.base import Damaged
-from worker.store.entry_rules import MAX_SECONDS, MAX_TOTAL, UNDECODABLE
+from worker.store.entry_rules import MAX_SECONDS, MAX_TOTAL, UNDECODABLE, Inconsistent
 from worker.store.segments import UnknownFormat
 
 FORMAT = 1
 MAX_STORED = 64 << 20
 """The most bytes of a commit. It records some 200 bytes of each datum of its job."""
+
+MAX_DEPTH = 100
+"""Levels of the record of a job. Python encodes less than a thousand, and copies fewer."""
 
 # A pattern is searched for, and $ would match before a line feed.
 _Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -115,6 +118,7 @@ def decode(data: bytes, name: CommitName, stored: str) -> Commit:
             )
             for each in document.inputs
         )
+        _check_depth(document.job)
     except (*UNDECODABLE, InvalidName) as error:
         raise Damaged(stored, f"this is not a commit ({error})") from error
     if found_name != name:
@@ -135,3 +139,17 @@ def decode(data: bytes, name: CommitName, stored: str) -> Commit:
         inputs=inputs,
         job=document.job,
     )
+
+
+def _check_depth(job: dict[str, Any]) -> None:
+    level: list[Any] = [job]
+    for _ in range(MAX_DEPTH):
+        level = [
+            each
+            for outer in level
+            for each in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(each, dict | list)
+        ]
+        if not level:
+            return
+    raise Inconsistent(f"the record of its job has more than {MAX_DEPTH} levels")
