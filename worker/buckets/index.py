@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakSet
 
 import attrs
@@ -25,6 +26,7 @@ import msgspec
 
 from worker.errors import (
     Conflict,
+    DataLost,
     KeyChanged,
     KeyMissing,
     OutputClosed,
@@ -32,6 +34,7 @@ from worker.errors import (
     UploadMissing,
 )
 from worker.model import OUT, Entry, StoredPart, Upload
+from worker.store.entry_rules import UNDECODABLE, check_entry, check_part, check_upload
 
 BUSY_TIMEOUT = 60_000
 """Milliseconds to wait for transactions of other processes, each of which takes microseconds."""
@@ -80,15 +83,29 @@ DISK_ERRORS = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CORRUPT,
+    # Another program holds a lock for longer than the time limit.
+    sqlite3.SQLITE_BUSY,
 )
 
 Decide = Callable[[Entry | None], None]
 """Called with the existing object or None within the transaction; raises to refuse the change."""
 
+# Result codes that blame the file: the statements are constant, and its schema is the one above.
+DAMAGE = (
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_SCHEMA,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_TOOBIG,
+)
+
+T = TypeVar("T")
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode_entry = msgspec.msgpack.Decoder(Entry).decode
-_decode_upload = msgspec.msgpack.Decoder(Upload).decode
-_decode_part = msgspec.msgpack.Decoder(StoredPart).decode
+_entries = msgspec.msgpack.Decoder(Entry)
+_uploads = msgspec.msgpack.Decoder(Upload)
+_parts = msgspec.msgpack.Decoder(StoredPart)
 
 
 class IndexExists(Conflict):
@@ -102,6 +119,13 @@ class IndexUnavailable(Unavailable):
         super().__init__(f"{path}: {error}")
         self.path = str(path)
         self.errno = errno.ENOSPC if _is_full(path, error) else errno.EIO
+
+
+class IndexDamaged(DataLost):
+    """The index has what no worker wrote: another program of the user can write to its file."""
+
+    def __init__(self, path: Path, found: object) -> None:
+        super().__init__(f"{path}: the index of the output is damaged: {found}")
 
 
 @attrs.frozen(eq=False)
@@ -159,7 +183,8 @@ class Index:
 
     def get(self, key: str) -> Entry | None:
         """Return the object at *key*, or None."""
-        return _find(self._connection(), key.encode())
+        with self._reading() as db:
+            return _find(db, key.encode())
 
     def entries(self, start: str = "", *, snapshot: bool = False) -> Iterator[Entry]:
         """Yield the objects at *start* and after it, in the order of keys.
@@ -170,16 +195,13 @@ class Index:
         table = "snapshot" if snapshot else "objects"
         key, comparison = start.encode(), ">="
         for batch in itertools.chain(BATCHES, itertools.repeat(BATCHES[-1])):
-            rows = (
-                self._connection()
-                .execute(
+            with self._reading() as db:
+                rows = db.execute(
                     f"SELECT key, entry FROM {table} WHERE key {comparison} ? ORDER BY key LIMIT ?",
                     (key, batch),
-                )
-                .fetchall()
-            )
-            for _key, entry in rows:
-                yield _decode_entry(entry)
+                ).fetchall()
+                found = [_entry(entry, key) for key, entry in rows]
+            yield from found
             if len(rows) < batch:
                 return
             key, comparison = rows[-1][0], ">"
@@ -226,7 +248,8 @@ class Index:
 
     def upload(self, key: str, upload_id: str) -> Upload:
         """Return an upload; raises UploadMissing."""
-        return _find_upload(self._connection(), key, upload_id)
+        with self._reading() as db:
+            return _find_upload(db, key, upload_id)
 
     def uploads(self, start: str = "", upload_id: str = "") -> Iterator[Upload]:
         """Yield the uploads by key and id, those strictly after (*start*, *upload_id*).
@@ -235,33 +258,30 @@ class Index:
         """
         last = (start.encode(), upload_id)
         for batch in itertools.chain(BATCHES, itertools.repeat(BATCHES[-1])):
-            rows = (
-                self._connection()
-                .execute(
+            with self._reading() as db:
+                rows = db.execute(
                     "SELECT key, id, upload FROM uploads WHERE (key, id) > (?, ?) "
                     "ORDER BY key, id LIMIT ?",
                     (*last, batch),
-                )
-                .fetchall()
-            )
-            for _key, _id, upload in rows:
-                yield _decode_upload(upload)
+                ).fetchall()
+                found = [_upload(upload, key, name) for key, name, upload in rows]
+            yield from found
             if len(rows) < batch:
                 return
             last = rows[-1][0], rows[-1][1]
 
     def check_upload(self, key: str, upload_id: str) -> None:
         """Raise UploadMissing unless the upload is in progress or was completed."""
-        db = self._connection()
-        completed = db.execute("SELECT key FROM completed WHERE upload = ?", (upload_id,))
-        if completed.fetchone() != (key.encode(),):
-            _find_upload(db, key, upload_id)
+        with self._reading() as db:
+            completed = db.execute("SELECT key FROM completed WHERE upload = ?", (upload_id,))
+            if completed.fetchone() != (key.encode(),):
+                _find_upload(db, key, upload_id)
 
     def parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """Return the parts of an upload by number; raises UploadMissing."""
-        db = self._connection()
-        _find_upload(db, key, upload_id)
-        return _find_parts(db, upload_id)
+        with self._reading() as db:
+            _find_upload(db, key, upload_id)
+            return _find_parts(db, upload_id)
 
     def put_part(self, key: str, upload_id: str, part: StoredPart, *, epoch: int) -> None:
         """Store a part, in place of an earlier one of its number; raises UploadMissing."""
@@ -294,7 +314,7 @@ class Index:
                 "SELECT entry FROM completed WHERE upload = ? AND key = ?", (upload_id, raw)
             ).fetchone()
             if completed is not None:
-                entry, current = _decode_entry(completed[0]), _find(db, raw)
+                entry, current = _entry(completed[0]), _find(db, raw)
                 # Its tags may have changed.
                 if current and (current.etag, current.modified) == (entry.etag, entry.modified):
                     return entry
@@ -337,15 +357,16 @@ class Index:
 
     def epoch(self) -> int:
         """Return the current epoch."""
-        return int(self._connection().execute("SELECT epoch FROM state").fetchone()[0])
+        with self._reading() as db:
+            return _state(db, "epoch")[0]
 
     def begin(self) -> int:
         """Return the epoch of a request that begins now; raises OutputClosed."""
-        state = self._connection().execute("SELECT epoch, closed OR frozen FROM state")
-        epoch, closed = state.fetchone()
+        with self._reading() as db:
+            epoch, closed = _state(db, "epoch, closed OR frozen")
         if closed:
             raise OutputClosed(CLOSED)
-        return int(epoch)
+        return epoch
 
     def start_epoch(self) -> None:
         """Start a new epoch with the current objects."""
@@ -358,7 +379,7 @@ class Index:
     def roll_back(self) -> None:
         """Start a new epoch with the objects that the current one started with."""
         with self._transaction() as db:
-            epoch = db.execute("SELECT epoch FROM state").fetchone()[0]
+            (epoch,) = _state(db, "epoch")
             db.execute(
                 "DELETE FROM objects WHERE key IN (SELECT key FROM undo WHERE entry IS NULL)"
             )
@@ -386,7 +407,8 @@ class Index:
     def has_snapshot(self) -> bool:
         """Whether a snapshot was taken."""
         query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'snapshot'"
-        return self._connection().execute(query).fetchone() is not None
+        with self._reading() as db:
+            return db.execute(query).fetchone() is not None
 
     def refuse_new(self) -> None:
         """Refuse changes of requests that begin from now on."""
@@ -400,8 +422,8 @@ class Index:
 
     def is_closed(self) -> bool:
         """Whether changes of requests that begin now are refused."""
-        state = self._connection().execute("SELECT closed OR frozen FROM state")
-        return bool(state.fetchone()[0])
+        with self._reading() as db:
+            return bool(_state(db, "closed OR frozen")[0])
 
     # --- transactions -----------------------------------------------------------------------------
 
@@ -413,7 +435,7 @@ class Index:
         OutputClosed if the epoch was rolled back or the index is frozen.
         """
         with self._transaction() as db:
-            current, frozen = db.execute("SELECT epoch, frozen FROM state").fetchone()
+            current, frozen = _state(db, "epoch, frozen")
             if frozen:
                 raise OutputClosed(CLOSED)
             late = current != epoch
@@ -432,14 +454,20 @@ class Index:
             db.execute("BEGIN IMMEDIATE")
             yield db
             db.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             # A full disk may have ended the transaction. One that stays open would block every
             # other process.
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error) and _is_disk_error(error):
-                raise IndexUnavailable(self._path, error) from error
-            raise
+            with _translating(self._path):
+                raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Read outside of a transaction."""
+        db = self._connection()
+        with _translating(self._path):
+            yield db
 
     def _connection(self) -> sqlite3.Connection:
         """Return the connection of the calling thread."""
@@ -454,9 +482,49 @@ class Index:
         return held.connection
 
 
+class _Damage(Exception):
+    """A row has what no worker wrote."""
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T], raw: object, check: Callable[[T], None]) -> T:
+    """Return the value of *raw*, which may be of any type of SQLite."""
+    if not isinstance(raw, bytes):
+        raise _Damage(f"found {type(raw).__name__}, expected bytes")
+    try:
+        found = decoder.decode(raw)
+        check(found)
+    except UNDECODABLE as error:
+        raise _Damage(str(error)) from error
+    return found
+
+
+def _entry(raw: object, key: object = None) -> Entry:
+    """Return the entry of *raw*, which is at *key*."""
+    entry = _decoded(_entries, raw, check_entry)
+    if key is not None and entry.key.encode() != key:
+        raise _Damage(f"found the object {entry.key!r} at the key {key!r}")
+    return entry
+
+
+def _upload(raw: object, key: object, upload_id: object) -> Upload:
+    """Return the upload of *raw*, which is at *key* and *upload_id*."""
+    upload = _decoded(_uploads, raw, check_upload)
+    if (upload.key.encode(), upload.id) != (key, upload_id):
+        raise _Damage(f"found the upload {upload.id!r} of {upload.key!r} at {key!r}, {upload_id!r}")
+    return upload
+
+
+def _state(db: sqlite3.Connection, columns: str) -> list[int]:
+    row = db.execute(f"SELECT {columns} FROM state").fetchone() or ("nothing",)
+    numbers = [each for each in row if isinstance(each, int)]
+    if len(numbers) < len(row):
+        raise _Damage(f"its state is {row!r}")
+    return numbers
+
+
 def _find(db: sqlite3.Connection, key: bytes) -> Entry | None:
     row = db.execute("SELECT entry FROM objects WHERE key = ?", (key,)).fetchone()
-    return None if row is None else _decode_entry(row[0])
+    return None if row is None else _entry(row[0], key)
 
 
 def _set(db: sqlite3.Connection, key: bytes, entry: Entry | None, *, late: bool) -> None:
@@ -486,12 +554,12 @@ def _find_upload(db: sqlite3.Connection, key: str, upload_id: str) -> Upload:
     ).fetchone()
     if row is None:
         raise UploadMissing(upload_id)
-    return _decode_upload(row[0])
+    return _upload(row[0], key.encode(), upload_id)
 
 
 def _find_parts(db: sqlite3.Connection, upload_id: str) -> list[StoredPart]:
     rows = db.execute("SELECT part FROM parts WHERE upload = ? ORDER BY number", (upload_id,))
-    return [_decode_part(part) for (part,) in rows]
+    return [_decoded(_parts, part, check_part) for (part,) in rows]
 
 
 def _delete_upload(db: sqlite3.Connection, key: bytes, upload_id: str) -> None:
@@ -501,12 +569,18 @@ def _delete_upload(db: sqlite3.Connection, key: bytes, upload_id: str) -> None:
 
 @contextmanager
 def _translating(path: Path) -> Iterator[None]:
-    """Translate errors of the disk; other errors of SQLite are internal errors."""
+    """Translate errors of the disk and of its file; others of SQLite are internal errors."""
     try:
         yield
+    except _Damage as error:
+        raise IndexDamaged(path, error) from error
     except sqlite3.Error as error:
         if _is_disk_error(error):
             raise IndexUnavailable(path, error) from error
+        # The error of text that is not UTF-8 has no code.
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, sqlite3.DatabaseError) and (code is None or code & 0xFF in DAMAGE):
+            raise IndexDamaged(path, error) from error
         raise
 
 
