@@ -104,7 +104,7 @@ class Hostile:
         finally:
             os.environ.clear()
             os.environ.update(before)
-        text = out.buffer.getvalue().decode(errors="replace")  # type: ignore[attr-defined]
+        text = out.buffer.getvalue().decode(errors="replace")
         return Completed(status, text, err.getvalue())
 
     def command(self, name: str) -> "Completed":

@@ -52,7 +52,7 @@ def is_a_defect(kind):
 def check(hostile, kind, name, *, commands=READS):
     """Run *commands*; check how they end, that verify names the object, and that gc keeps all."""
     before = set(hostile.names())
-    problems = {}
+    problems: dict[str, object] = {}
     for command in commands:
         done = hostile.command(command)
         if found := problem(done):
@@ -122,7 +122,7 @@ def fields():
 @pytest.mark.parametrize(("kind", "at"), fields())
 def test_a_field_with_any_wrong_value(pristine, tmp_path, kind, at):
     document = decode(pristine, kind)
-    problems = {}
+    problems: dict[str, object] = {}
     for number, value in enumerate([*WRONG, Absent]):
         if value is Absent and not at:
             continue

@@ -219,7 +219,7 @@ def test_the_deprecated_redirect_gives_way():
 
 
 def test_a_field_and_a_header_have_the_same_condition():
-    form = a_form(key="k", **{"if-none-match": "*"})
+    form = a_form({"key": "k", "if-none-match": "*"})
 
     object_request(a_form_request({"If-None-Match": "*"}), form)
     with raises_s3_error("InvalidArgument"):

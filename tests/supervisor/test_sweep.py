@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from typing import cast
 
 import psutil
 import pytest
 
 from worker.supervisor import procfs, sweep
+from worker.supervisor.cgroup import Cgroup
 from worker.supervisor.sweep import Sweep
 from worker.system import become_subreaper
 
@@ -123,7 +125,7 @@ def test_a_process_that_forks_while_it_is_stopped_is_stopped_with_its_child(monk
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(sweep, "_kill", lambda pid, number: sent.append((number, pid)))
     group = FakeGroup([11], [11, 12], [12, 13], [13])
-    tree = Sweep(os.getpid(), since=since, group=group)
+    tree = Sweep(os.getpid(), since=since, group=cast(Cgroup, group))
 
     assert {11, 12, 13} == set(tree.kill())
     stops, kills = sent[:3], sent[3:]
@@ -134,7 +136,9 @@ def test_a_process_that_forks_while_it_is_stopped_is_stopped_with_its_child(monk
 def test_a_sweep_ends_after_two_looks_in_a_row_that_find_nothing(since, absent):
     clock, group = FakeClock(), FakeGroup([absent], [], [], [absent], [], [])
 
-    found = Sweep(os.getpid(), since=since, group=group).finish(60, clock=clock, pause=clock.pause)
+    found = Sweep(os.getpid(), since=since, group=cast(Cgroup, group)).finish(
+        60, clock=clock, pause=clock.pause
+    )
 
     # A kill that finds a process looks twice.
     assert ({}, 2, 5) == (found, clock.pauses, group.kills)
@@ -151,7 +155,9 @@ def test_what_is_left_at_the_timeout_is_named(since, absent, members, expected):
     clock = FakeClock()
     group = FakeGroup([absent] if members else [], populated=True)
 
-    found = Sweep(os.getpid(), since=since, group=group).finish(0.1, clock=clock, pause=clock.pause)
+    found = Sweep(os.getpid(), since=since, group=cast(Cgroup, group)).finish(
+        0.1, clock=clock, pause=clock.pause
+    )
 
     text = {absent: ""} if expected == "absent" else {0: "not visible here, in the cgroup /cgroup"}
     assert text == found
