@@ -245,7 +245,7 @@ BYTES: dict[str, Callable[[bytes], bytes]] = {
     "deep msgpack": lambda _: compressed(b"\x91" * 200_000),
     "array of 2^32": lambda _: compressed(b"\xdd\xff\xff\xff\xff"),
     "many empty items": lambda _: compressed(
-        b"\x94\x02\xa0" + 2 * (b"\xdd" + struct.pack(">I", 5_000_000) + b"\xa0" * 5_000_000)
+        b"\x94\x02\xc4\x00" + 2 * (b"\xdd" + struct.pack(">I", 5_000_000) + b"\xa0" * 5_000_000)
     ),
     "newer format": lambda _: compressed(msgspec.msgpack.encode((9, b"", {}, {}, 1))),
     "not msgpack": lambda _: compressed(b"\xc1"),

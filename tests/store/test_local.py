@@ -1,5 +1,6 @@
 """The backend in a directory."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -9,7 +10,7 @@ import pytest
 from store.backend_contract import BackendContract, names
 
 from worker.errors import Unavailable
-from worker.store.backends.base import AlreadyThere, StoreUnavailable
+from worker.store.backends.base import AlreadyThere, StoreUnavailable, UnexpectedFile
 from worker.store.backends.local import TEMPORARY, FileSink, LocalBackend
 
 
@@ -125,3 +126,48 @@ def test_sweep_ignores_temporary_files_that_vanish(tmp_path, monkeypatch, vanish
 
     assert 2 == backend.sweep(2e10)
     assert ["b"] == os.listdir(tmp_path / "store" / "a")
+
+
+LINKED = {
+    "get": lambda backend, name: backend.get(name),
+    "put": lambda backend, name: backend.put(name, b"new"),
+    "put_new": lambda backend, name: backend.put_new(name, b"new"),
+    "delete": lambda backend, name: backend.delete(name),
+    "create": lambda backend, name: backend.create(name),
+    "exists": lambda backend, name: backend.exists(name),
+    "list": lambda backend, name: list(backend.list_from(f"{name.rpartition('/')[0]}/")),
+    "folders": lambda backend, name: backend.folders(f"{name.rpartition('/')[0]}/"),
+}
+
+
+@pytest.mark.parametrize("call", LINKED.values(), ids=LINKED.keys())
+@pytest.mark.parametrize("linked", ["a", "a/b"])
+def test_a_folder_that_is_a_link_leads_nowhere(tmp_path, call, linked):
+    """Another user could put it there, and a worker of root would use what it leads to."""
+    outside = tmp_path / "outside"
+    (outside / "b").mkdir(parents=True)
+    for folder in (outside, outside / "b"):
+        (folder / "file").write_bytes(b"secret")
+    root = tmp_path / "store"
+    (root / linked).parent.mkdir(parents=True)
+    (root / linked).symlink_to(outside)
+    name = "a/b/file"
+
+    with pytest.raises(UnexpectedFile, match=linked):
+        call(LocalBackend(root), name)
+    assert b"secret" == (outside / "b/file").read_bytes()
+    assert {"b", "file"} == set(os.listdir(outside))
+
+
+@pytest.mark.parametrize("call", ["get", "put", "put_new", "create"])
+def test_a_file_that_is_a_link_is_neither_read_nor_written(tmp_path, call):
+    """Writing replaces the link, or fails."""
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"secret")
+    root = tmp_path / "store"
+    (root / "a").mkdir(parents=True)
+    (root / "a/file").symlink_to(outside)
+    with contextlib.suppress(Unavailable, AlreadyThere):
+        assert b"secret" != LINKED[call](LocalBackend(root), "a/file")
+
+    assert b"secret" == outside.read_bytes()

@@ -31,6 +31,7 @@ import msgspec
 from worker.model import BranchName, Entry
 from worker.store.backends.base import Backend
 from worker.store.blobs import FOLDER, Stage
+from worker.store.entry_rules import UNDECODABLE, check_entry
 from worker.store.ingest import FileVersion
 
 PREFIX = "worker-put-"
@@ -190,7 +191,7 @@ def _resumable(backend: Backend, folder: Path, sessions: int) -> str | None:
             return None
         with open(paths[0], "rb") as file:
             stage = _decode_header(file.readline()).stage
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNDECODABLE):
         return None
     sizes: dict[str, int] = {}
     for listed in backend.list_from(f"{FOLDER}{stage}/"):
@@ -207,10 +208,12 @@ def _resumable(backend: Backend, folder: Path, sessions: int) -> str | None:
 
 def _read(path: Path) -> Iterator[Row]:
     """Yield the rows of one session; the last line may be incomplete."""
-    with contextlib.suppress(OSError, msgspec.DecodeError), open(path, "rb") as file:
+    with contextlib.suppress(OSError, *UNDECODABLE), open(path, "rb") as file:
         file.readline()
         for line in file:
-            yield _decode_row(line)
+            row = _decode_row(line)
+            check_entry(row.entry)
+            yield row
 
 
 def _new_stage() -> str:
