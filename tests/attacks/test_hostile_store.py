@@ -122,7 +122,7 @@ def fields():
 @pytest.mark.parametrize(("kind", "at"), fields())
 def test_a_field_with_any_wrong_value(pristine, tmp_path, kind, at):
     document = decode(pristine, kind)
-    problems: dict[str, object] = {}
+    problems: dict[tuple[str, str], object] = {}
     for number, value in enumerate([*WRONG, Absent]):
         if value is Absent and not at:
             continue
