@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.s3.error_codes import CATALOGUE, S3Error, invalid_argument
+from worker.s3.error_codes import CATALOGUE, MAX_TEXT, S3Error, invalid_argument
 
 
 def test_status_and_message_default_to_the_catalogue():
@@ -30,3 +30,14 @@ def test_every_code_has_an_error_status_and_a_message(code):
 
     assert 400 <= status < 600
     assert message
+
+
+def test_texts_of_errors_are_bounded():
+    """Most contain what a client has sent, some in several forms."""
+    sent = "a" * 1_000_000
+
+    error = S3Error("InvalidArgument", sent, fields={"StringToSign": sent}, Key=sent)
+
+    assert all(len(text) < MAX_TEXT + 50 for text in (error.message, *error.fields.values()))
+    assert error.fields["Key"].endswith("aa… and 983,616 characters more")
+    assert "a" * MAX_TEXT == S3Error("InvalidArgument", "a" * MAX_TEXT).message
