@@ -2,6 +2,7 @@
 
 import struct
 import tracemalloc
+from typing import cast
 
 import msgspec
 import obstore
@@ -10,7 +11,7 @@ import zstandard
 
 from worker.store import segments
 from worker.store.backends import remote
-from worker.store.backends.base import Damaged, read_whole
+from worker.store.backends.base import Backend, Damaged, read_whole
 from worker.store.backends.remote import OutOfOrder
 
 LIMIT = 10_000
@@ -83,7 +84,7 @@ class Endless:
 def test_an_object_of_any_size_is_read_up_to_its_limit():
     backend = Endless()
     with pytest.raises(Damaged, match="larger than 1,000 bytes"):
-        read_whole(backend, "a", 1000)
+        read_whole(cast(Backend, backend), "a", 1000)
 
     assert 1001 == backend.asked
 
