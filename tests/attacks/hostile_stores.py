@@ -23,7 +23,7 @@ import zstandard
 from builders import a_commit, an_entry, an_id
 
 from worker.cli.app import call
-from worker.model import BranchName, Checksum, Commit, CommitName, Entry, InputRecord, Part, Repo
+from worker.model import BranchName, Checksum, CommitName, Entry, InputRecord, Part, Repo
 from worker.store.blobs import Stage
 from worker.store.repository import Store, open_store
 from worker.store.trees import SEGMENTS, TREES, apply
@@ -387,14 +387,3 @@ def problem(done: Completed) -> str | None:
     if "Traceback" in done.err or "internal error" in done.err:
         return done.err[-500:]
     return None
-
-
-def reachable(pristine: Hostile) -> set[str]:
-    """Return the names of all objects of a sound store without garbage."""
-    return set(pristine.names())
-
-
-def commit_of(hostile: Hostile, **changes: Any) -> Commit:
-    """Return the head commit of the store with *changes*, under another id."""
-    commit = hostile.open().resolve(REPO)
-    return attrs.evolve(commit, name=CommitName(commit.name.repo, an_id()), **changes)
