@@ -120,7 +120,7 @@ def fields():
                 yield pytest.param(kind, at, id=f"{kind}:{label(at)}")
 
 
-@pytest.mark.parametrize(("kind", "at"), fields())
+@pytest.mark.parametrize(("kind", "at"), list(fields()))
 def test_a_field_with_any_wrong_value(pristine, tmp_path, kind, at):
     document = decode(pristine, kind)
     problems: dict[tuple[str, str], object] = {}

@@ -78,8 +78,9 @@ def hostile(store):
     tree = store.tree(made)
     entry = attrs.evolve(
         next(tree.entries()),
-        headers={"content-type": text},
-        metadata={text: text},
+        # No other control characters can be in a stored header.
+        headers={"content-type": "\x9b31m\x9d0;owned\x9c"},
+        metadata={"name": text},
         tags={text: text},
     )
     tree = apply(tree, [(entry.key, entry)])

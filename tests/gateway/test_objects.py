@@ -319,7 +319,7 @@ async def test_a_copy_reads_no_payload(gateway):
 
     def use():
         client.put_object(Bucket="out", Key="a", Body=b"data")
-        lost = Extent("lost", 0, 4, bytes(32), 0, 4)
+        lost = Extent("lost/lost", 0, 4, bytes(32), 0, 4)
         for key, fields in sources.items():
             entry = attrs.evolve(gateway.index.get("a"), key=key, extents=(lost,), **fields)
             gateway.index.put(entry, epoch=0)

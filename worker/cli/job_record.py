@@ -114,6 +114,7 @@ def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _field(fields: Mapping[str, Any], name: str, kind: Any, default: T) -> T:
     """Return the field *name* if it is a *kind*, and otherwise *default*."""
     try:
-        return msgspec.convert(fields.get(name, default), kind)  # type: ignore[no-any-return]
+        found: T = msgspec.convert(fields.get(name, default), kind)
     except msgspec.ValidationError:
         return default
+    return found
