@@ -114,6 +114,29 @@ def in_pipe(descriptor: int) -> int:
     return int.from_bytes(found, sys.byteorder)
 
 
+async def test_the_output_of_a_command_that_is_held_back_is_complete():
+    """The command exits while the pipe is full; the log takes nothing until all is read."""
+    log = Log(is_open=False)
+    block, written = b"0123456789abcde\n" * 4096, 0
+
+    async def open_later() -> None:
+        await trio.sleep(2 * output.PIPE_TIMEOUT)
+        log.opened.set()
+
+    async with trio.open_nursery() as nursery, open_pump(log.handler) as pump:
+        with trio.CancelScope() as full:
+            async with trio.lowlevel.FdStream(os.dup(pump.stdout)) as stream:
+                while written < 2 * READ_AHEAD:
+                    full.deadline = trio.current_time() + 1
+                    await stream.send_all(block)
+                    written += len(block)
+        nursery.start_soon(open_later)
+
+    # The last block may be in the pipe in part.
+    assert written // 16 <= len(log.lines)
+    assert {"0123456789abcde"} == {*log.lines[:-1]}
+
+
 async def test_the_bound_holds_for_streams_that_are_written_in_turns(monkeypatch):
     """Each write is a piece of its own, whose objects are larger than its data."""
     monkeypatch.setattr(output, "READ_AHEAD", 50 * output.PIECE_SIZE)

@@ -145,6 +145,7 @@ class _Backlog:
 
     _pieces: deque[_Piece] = attrs.field(init=False, factory=deque)
     _size: int = attrs.field(init=False, default=0)
+    _is_ending: bool = attrs.field(init=False, default=False)
     _closed: bool = attrs.field(init=False, default=False)
     _changed: trio.Event = attrs.field(init=False, factory=trio.Event)
 
@@ -172,9 +173,14 @@ class _Backlog:
         return piece
 
     async def wait_room(self) -> None:
-        """Wait until there is room for more, or until it is closed."""
-        while self._size >= READ_AHEAD and not self._closed:
+        """Wait until there is room for more, which no longer matters at the end."""
+        while self._size >= READ_AHEAD and not self._is_ending:
             await self._changed.wait()
+
+    def end(self) -> None:
+        """Take the rest at once: it is in the pipes, which bounds it."""
+        self._is_ending = True
+        self._notify()
 
     def close(self) -> None:
         """Declare that no more than the rest in the pipes will be put."""
@@ -254,6 +260,7 @@ class OutputPump:
         """
         self.close_write_ends()
         self._command_ended = True
+        self._backlog.end()
         with trio.CancelScope(shield=True):
             with trio.move_on_after(PIPE_TIMEOUT):
                 await self._is_read.wait()
