@@ -181,6 +181,46 @@ def test_all_members_are_killed_in_one_cgroup_kill():
     assert not Path(group.path).exists()
 
 
+@pytest.mark.parametrize(
+    ("files", "written"),
+    [
+        (("cgroup.kill", "cgroup.freeze"), {"cgroup.kill": "1", "cgroup.freeze": ""}),
+        (("cgroup.freeze",), {"cgroup.freeze": "1"}),
+        ((), {}),
+    ],
+    ids=["Linux 5.14", "before Linux 5.14", "before Linux 5.2"],
+)
+def test_without_cgroup_kill_the_members_are_frozen(tmp_path, files, written):
+    """A frozen process does not fork, so a sweep finds all of them."""
+    for name in files:
+        (tmp_path / name).touch()
+    cgroups.Cgroup(str(tmp_path)).kill()
+
+    assert written == {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.usefixtures("base")
+def test_a_cgroup_is_populated_while_a_process_lives_below_it():
+    group = cgroups.create()
+    assert group is not None
+    below = Path(group.path, "below")
+    below.mkdir()
+    sleeper = subprocess.Popen(["sleep", "4306"])
+    try:
+        assert not group.is_populated()
+        (below / "cgroup.procs").write_text(str(sleeper.pid))
+        assert group.is_populated()
+        sleeper.kill()
+        # A zombie can do nothing any more.
+        os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+        assert not group.is_populated()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        group.remove()
+    assert not group.is_populated()
+
+
 HYBRID = "26 24 0:22 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw"
 UNIFIED = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw,nsdelegate"
 SUBTREE = "30 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw"

@@ -7,6 +7,7 @@ import time
 
 import psutil
 import pytest
+from machines import a_machine
 
 from worker import jsonlines
 from worker.supervisor.tree import SHIM, CommandSpec
@@ -84,3 +85,33 @@ def test_a_message_may_arrive_in_pieces(agent):
 
     assert ["started", "exited", "done"] == [next(iter(reply)) for reply in replies]
     assert 0 == shim.wait(10)
+
+
+NOBODY = 65534
+LOOK = """
+for each in environ mem maps; do
+    (exec < /proc/$PPID/$each && head -c 1) > /dev/null 2>&1 && echo $each
+done
+ls /proc/$PPID/fd 2> /dev/null && echo fd
+echo done
+"""
+"""Prints the files of the shim that are open to the command."""
+
+
+def test_a_command_of_the_same_user_has_no_access_to_the_shim(tmp_path):
+    """With the socket, it could report an exit status, or that no process is left."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, a_machine(tmp_path / "machine", shared) as machine:
+        shim = subprocess.Popen(
+            machine.command(*SHIM, str(theirs.fileno()), uid=NOBODY),
+            pass_fds=(theirs.fileno(),),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        theirs.close()
+        start(ours, LOOK)
+        printed, _ = shim.communicate(timeout=60)
+
+    assert ["done"] == printed.split()
