@@ -169,10 +169,14 @@ def test_a_process_that_cannot_be_killed_fails_the_run_with_its_name(
 
 RISING = """
 import subprocess
+from worker.supervisor import procfs
 from worker.supervisor.sweep import Sweep
 kill = Sweep.kill
 def kill_after_a_fork(self):
-    subprocess.Popen(["sh", "-c", "kill -STOP $$", "hunter22hunter22"])
+    line = ["sh", "-c", "kill -STOP $$", "hunter22hunter22"]
+    pid = subprocess.Popen(line).pid
+    while procfs.command_line(pid) != " ".join(line):  # Popen returns in the middle of execve
+        pass
     return kill(self)
 Sweep.kill = kill_after_a_fork
 """
