@@ -4,12 +4,13 @@ A path is looked up anew in each system call, and another process may replace a 
 symbolic link between two of them. So an agent of root that checks a path and then uses it can be
 led to a file of root. A descriptor keeps leading to the directory that was opened, and here each
 name is looked up in the directory of such a descriptor, with O_NOFOLLOW.
+
+The supervisor shim imports this module under ``python -I -S``, so it imports next to nothing.
 """
 
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 
@@ -18,6 +19,8 @@ READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 LOOKUP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 """Flags to look up names in a directory only, for which Linux needs no permission to read it."""
+LINKS = 40
+"""Links that are followed in a path, as in Linux."""
 PASSES = 1_000_000
 """Passes over a tree that is removed: as many levels, and a limit if a process still writes."""
 
@@ -122,7 +125,7 @@ class Directory:
             if stat.S_ISDIR(child.status(below).st_mode):
                 # To move a directory changes its `..`, for which it must be writable.
                 child._writable(below)
-                moved = f".removed-{secrets.token_hex(8)}"
+                moved = f".removed-{os.urandom(8).hex()}"
                 os.rename(below, moved, src_dir_fd=child.fd, dst_dir_fd=self.fd)
             else:
                 os.unlink(below, dir_fd=child.fd)
@@ -177,15 +180,69 @@ def open_parent(path: str | os.PathLike[str]) -> tuple[Directory, str]:
     return Directory(os.open(parent or ".", LOOKUP), parent), name
 
 
-def open_real_directory(path: str | os.PathLike[str]) -> Directory:
-    """Open the directory at a real *path*; raises OSError if a part of it has become a link."""
-    *parents, name = os.fspath(path).split("/")
-    # A user may have to look up names in a directory that it cannot read.
+def locate_real_directory(path: str | os.PathLike[str]) -> Directory:
+    """Find the directory at a real *path*, to look up names in it.
+
+    Raises OSError if a part of it has become a link. A user may have to look up names in a
+    directory that it cannot read.
+    """
     found, _ = open_parent("/")
-    for part in filter(None, parents):
+    for part in filter(None, os.fspath(path).split("/")):
         fd = os.open(_part(part), LOOKUP | os.O_NOFOLLOW, dir_fd=found.fd)
         found = Directory(fd, os.path.join(found.path, part))
-    return found.directory(name) if name else open_directory("/")
+    return found
+
+
+def open_real_directory(path: str | os.PathLike[str]) -> Directory:
+    """Open the directory at a real *path*; raises OSError if a part of it has become a link."""
+    parent, name = os.path.split(os.fspath(path))
+    return locate_real_directory(parent).directory(name) if name else open_directory("/")
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """Return an absolute *path* without links, of which some parts may be missing.
+
+    Raises PermissionError for a link that belongs neither to root nor to this user: it leads where
+    another user wants, as in ``fs.protected_symlinks`` (proc_sys_fs(5)).
+    """
+    pending, found, links = os.fspath(path).split("/")[::-1], "/", 0
+    while pending:
+        part = pending.pop()
+        if part == "..":
+            found = os.path.dirname(found)
+        elif part not in ("", "."):
+            found = os.path.join(found, part)
+            target = _trusted_link(found)
+            if target is not None:
+                links += 1
+                if links > LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), found)
+                found = "/" if target.startswith("/") else os.path.dirname(found)
+                pending += target.split("/")[::-1]
+    return found
+
+
+def _trusted_link(path: str) -> str | None:
+    """Return the target of the link *path*; None if it is no link, or missing."""
+    flags = getattr(os, "O_PATH", None)
+    link: int | None = None
+    try:
+        if flags is None:
+            status, target = os.lstat(path), os.readlink(path)
+        else:
+            link = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+            status, target = os.fstat(link), os.readlink("", dir_fd=link)
+    except OSError as error:
+        # What is no link, has no target: EINVAL for a path, ENOENT for a descriptor.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
+            return None
+        raise
+    finally:
+        if link is not None:
+            os.close(link)
+    if status.st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, "it is a link of another user", path)
+    return target
 
 
 def remove_tree(path: str | os.PathLike[str]) -> None:

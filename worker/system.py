@@ -9,6 +9,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
 
 
 def keep_private() -> None:
@@ -36,6 +37,11 @@ def set_parent_death_signal(number: int) -> None:
     The kernel clears the setting when the process changes its user.
     """
     _prctl(PR_SET_PDEATHSIG, number)
+
+
+def forbid_new_privileges() -> None:
+    """Let this process and its descendants gain no right by executing a setuid program."""
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -32,6 +32,8 @@ from worker.store.blobs import BlobReader, Stage
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
 from worker.store.repository import Store, open_store
+from worker.supervisor import mountpoints
+from worker.supervisor.mountpoints import MountPoints
 
 SECRET = b"of root"
 PUT = BranchName(Repo("default", "put"), "master")
@@ -261,6 +263,19 @@ def _scratch(place: Place) -> Callable[[], None]:
     return run
 
 
+def _mount_point(place: Place) -> Callable[[], None]:
+    (place.theirs / "sub").mkdir()
+
+    def run() -> None:
+        points = MountPoints()
+        try:
+            points.acquire(str(place.theirs / "sub" / "file"))
+        finally:
+            points.release()
+
+    return run
+
+
 @contextmanager
 def open_index(folder: Path) -> Iterator[None]:
     index = Index.create(folder / "index.sqlite")
@@ -282,6 +297,7 @@ OPERATIONS: dict[str, tuple[Callable[[Place], Callable[[], None]], tuple[str, ..
     "empty output": (_empty_output, ("out", "out/sub", "out/sub/below")),
     "remove": (_remove, ("tree", "tree/sub", "tree/sub/below")),
     "claim": (_claim, ("root/sub", "root/sub/below", "root/a")),
+    "mount point": (_mount_point, ("sub", "sub/file")),
     "abandoned scratch": (_scratch, (f"{PREFIX}old", f"{PREFIX}old/sub", f"{PREFIX}old/{LOCK}")),
 }
 
@@ -304,8 +320,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for path in paths
     ],
 )
-def test_nothing_outside_is_read_or_changed(tmp_path, filled, operation, path):
+def test_nothing_outside_is_read_or_changed(tmp_path, filled, monkeypatch, operation, path):
     """Whichever path becomes a link, and whenever."""
+    monkeypatch.setattr(mountpoints, "INTERVAL", 0)
     prepare = OPERATIONS[operation][0]
     struck, call = 0, 0
     while True:

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 
 from worker.config import SECRETS_ROOT, Config
+from worker.directories import real_path
 from worker.job.scratch import RootUnavailable, check_root, claimed_root
 from worker.job.secrets import below_root
 from worker.spec.pipeline import JobSpec
@@ -185,7 +186,10 @@ def _refused(
 
 def _conflict(target: Path, scratch: Path, files: Path | None) -> str:
     """Return why a mount on *target* would break the run, or an empty string."""
-    real = Path(os.path.realpath(target))
+    try:
+        real = Path(real_path(target))
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
     if Path(os.path.realpath(scratch)).is_relative_to(real):
         return f"the mount would hide the scratch directory {scratch}"
     for folder in SYSTEM:

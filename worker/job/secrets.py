@@ -155,17 +155,18 @@ def write_secrets(
 ) -> None:
     """Write secrets below *root*, each at its ``mountPath``, readable only by the command's user.
 
-    *owner* is the uid and gid of that user; None for the agent's own. It gets a folder when all
-    files are written: until then no process of the user can put anything there. Raises
+    *owner* is the uid and gid of that user; None for the agent's own. It gets the files and no
+    folder, since a folder that it can change would be mounted from wherever a link leads. Raises
     SecretFileConflict if two secrets have the same path, or one needs another one as a folder.
     """
     folders: dict[tuple[str, ...], Directory] = {(): root}
+    mode = 0o700 if owner is None else 0o755
     for file in files:
         parts = file.below.parts
         try:
             for depth, part in enumerate(parts, 1):
                 if parts[:depth] not in folders:
-                    folders[parts[:depth]] = folders[parts[: depth - 1]].make(part)
+                    folders[parts[:depth]] = folders[parts[: depth - 1]].make(part, mode)
             descriptor = folders[parts].create(file.name, 0o400)
         except FileExistsError as error:
             raise SecretFileConflict(file) from error
@@ -173,7 +174,3 @@ def write_secrets(
             target.write(file.value)
             if owner is not None:
                 os.fchown(descriptor, *owner)
-    del folders[()]
-    if owner is not None:
-        for folder in folders.values():
-            os.fchown(folder.fd, *owner)

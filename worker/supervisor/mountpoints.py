@@ -14,6 +14,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
+from worker.directories import DIRECTORY, locate_real_directory, open_real_directory
+
 MARK = "user.worker.mountpoint"
 """The extended attribute of a folder that a worker has created."""
 ATTEMPTS = 20
@@ -70,7 +72,7 @@ class MountPoints:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     # After an earlier failure, the locked folder may be gone, and be there again.
                     if _is_at(lock, parent):
-                        os.rmdir(path)
+                        os.rmdir(os.path.basename(path), dir_fd=lock)
                         pending.add(parent)
         for lock in self._locks.values():
             os.close(lock)
@@ -91,7 +93,8 @@ class MountPoints:
         if folder in self._locks:
             return self._locks[folder]
         with contextlib.suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            found = open_real_directory(folder)
+            lock = os.dup(found.fd)
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 if _is_at(lock, folder):
@@ -114,9 +117,12 @@ def _make(path: str) -> None:
     """Create a folder and those above it, unless they exist; raises OSError."""
     if os.path.isdir(path):
         return
-    _make(os.path.dirname(path))
+    parent, name = os.path.split(path)
+    _make(parent)
+    # Another user may own the parent, and replace a part of the path by a link at any moment.
+    above = locate_real_directory(parent)
     try:
-        os.mkdir(path)
+        os.mkdir(name, 0o700, dir_fd=above.fd)
     except FileExistsError:
         if os.path.isdir(path):
             return
@@ -124,11 +130,15 @@ def _make(path: str) -> None:
             raise
         # Removed since then.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
-    # Regardless of the umask: the command may run as another user.
-    os.chmod(path, 0o755)
-    # A folder without a mark stays: other workers would not know that it may be removed.
-    with contextlib.suppress(OSError, AttributeError):
-        os.setxattr(path, MARK, b"")
+    made = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=above.fd)
+    try:
+        # Regardless of the umask: the command may run as another user.
+        os.fchmod(made, 0o755)
+        # A folder without a mark stays: other workers would not know that it may be removed.
+        with contextlib.suppress(OSError, AttributeError):
+            os.setxattr(made, MARK, b"")
+    finally:
+        os.close(made)
 
 
 def remove_abandoned(paths: Iterable[str]) -> None:

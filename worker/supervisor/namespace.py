@@ -5,8 +5,11 @@ namespace, where its uid and gid stay the same; the command loses the capabiliti
 starts. Mounts of the machine appear in the namespace, and its own nowhere else.
 
 A target that does not exist and cannot be created, such as ``/pfs`` for an ordinary user, gets a
-new parent: a read-only tmpfs with mounts of all that the parent contains. The shim imports this
-module under ``python -I -S``, so it imports next to nothing.
+new parent: a read-only tmpfs with mounts of all that the parent contains.
+
+A target may be in a folder of another user, who can replace a part of its path by a link at any
+moment. So a path is resolved once, links of other users are refused, and each mount is made by a
+descriptor. The shim imports this module under ``python -I -S``, so it imports next to nothing.
 """
 
 import contextlib
@@ -16,8 +19,9 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from worker.directories import locate_real_directory, real_path
 from worker.supervisor import mountpoints
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
@@ -35,6 +39,8 @@ MAX_ENTRIES = 1000
 
 Mount = Sequence[str | bool]
 """Source, target, and whether it is writable."""
+Resolved = tuple[str, str, str, bool]
+"""Source, target, the real path of the target, and whether it is writable."""
 
 
 def enter() -> None:
@@ -63,20 +69,37 @@ def enter() -> None:
     _mount("none", "/", MS_SLAVE | MS_REC)
 
 
-def mount(mounts: Iterable[Mount]) -> dict[str, str]:
+def resolve(mounts: Iterable[Mount]) -> tuple[list[Resolved], dict[str, str]]:
+    """Return mounts with the real paths of their targets, and the reasons of those without one.
+
+    Not in a user namespace, in which the owner of a link may be unknown.
+    """
+    resolved: list[Resolved] = []
+    refused: dict[str, str] = {}
+    for source, target, writable in mounts:
+        try:
+            real = real_path(str(target))
+        except OSError as error:
+            refused[str(target)] = explain(error)
+        else:
+            resolved.append((str(source), str(target), real, bool(writable)))
+    return resolved, refused
+
+
+def mount(mounts: Iterable[Resolved]) -> dict[str, str]:
     """Bind each source over its target, and return the reasons of those that fail, by target."""
     try:
         folder = os.getcwd()
     except OSError:
         folder = "/"  # It was removed.
-    ordered = sorted(mounts, key=lambda each: str(each[1]).count("/"))
-    view = _View([os.path.realpath(str(target)) for _, target, _ in ordered])
+    ordered = sorted(mounts, key=lambda each: each[2].count("/"))
+    view = _View([real for _, _, real, _ in ordered])
     refused: dict[str, str] = {}
-    for source, target, writable in ordered:
+    for source, target, real, writable in ordered:
         try:
-            view.bind(str(source), os.path.realpath(str(target)), writable=bool(writable))
+            view.bind(source, real, writable=writable)
         except OSError as error:
-            refused[str(target)] = explain(error)
+            refused[target] = explain(error)
     view.finish()
     # The working directory is still the one below the mounts.
     with contextlib.suppress(OSError):
@@ -94,7 +117,8 @@ def explain(error: OSError) -> str:
 def outermost(mounts: Iterable[Mount]) -> list[str]:
     """Return the real paths of the targets that are not below another one."""
     found: list[str] = []
-    for path in sorted(os.path.realpath(str(target)) for _, target, _ in mounts):
+    resolved, _ = resolve(mounts)
+    for path in sorted(real for _, _, real, _ in resolved):
         if not any(is_below(path, each) for each in found):
             found.append(path)
     return found
@@ -116,7 +140,8 @@ class _View:
     def bind(self, source: str, target: str, *, writable: bool) -> None:
         """Mount *source* on the real path *target*, which need not exist; raises OSError."""
         self._make(target, source)
-        _mount(source, target, MS_BIND | MS_REC)
+        with _at(target) as place:
+            _mount(source, place, MS_BIND | MS_REC)
         if not writable:
             _make_read_only(target)
         self._bound.append(target)
@@ -141,26 +166,27 @@ class _View:
             else:
                 self._compose(existing)
             self._composed.append(existing)
-        os.makedirs(target, mode=0o755)
+        folder = locate_real_directory(existing)
+        for name in os.path.relpath(target, existing).split("/"):
+            folder = folder.make(name, 0o755)
 
     def _is_missing(self, path: str) -> bool:
         return (path in self._hidden and path not in self._bound) or not os.path.lexists(path)
 
     def _compose(self, folder: str) -> None:
         """Mount a writable tmpfs over *folder* that shows the entries of it."""
+        below = locate_real_directory(folder)
         names = self._entries(folder)
-        below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _mount_tmpfs(folder, stat.S_IMODE(os.fstat(below).st_mode))
+        with _at(folder) as place:
+            _mount_tmpfs(place, stat.S_IMODE(os.fstat(below.fd).st_mode))
+        with _at(folder) as place:
             try:
                 for name in names:
-                    _show(f"/proc/self/fd/{below}/{name}", f"{folder}/{name}")
+                    _show(below.fd, name, f"{place}/{name}")
             except OSError:
                 # Other targets do not depend on this one.
-                _call("umount2", os.fsencode(folder), MNT_DETACH)
+                _call("umount2", os.fsencode(place), MNT_DETACH)
                 raise
-        finally:
-            os.close(below)
 
     def _compose_root(self, staging: str) -> None:
         """Make a writable tmpfs that shows the entries of ``/`` the root of this process."""
@@ -169,8 +195,10 @@ class _View:
         os.mkdir(f"{staging}/{OLD_ROOT}")
         _call("pivot_root", os.fsencode(staging), os.fsencode(f"{staging}/{OLD_ROOT}"))
         os.chdir("/")
+        below = locate_real_directory(f"/{OLD_ROOT}")
         for name in names:
-            _show(f"/{OLD_ROOT}/{name}", f"/{name}")
+            _show(below.fd, name, f"/{name}", proc=f"/{OLD_ROOT}/proc")
+        del below
         _call("umount2", os.fsencode(f"/{OLD_ROOT}"), MNT_DETACH)
         os.rmdir(f"/{OLD_ROOT}")
 
@@ -182,17 +210,32 @@ class _View:
         return [name for name in names if os.path.join(folder, name) not in self._hidden]
 
 
-def _show(source: str, target: str) -> None:
-    """Show one entry of a folder at another path."""
-    mode = os.lstat(source).st_mode
-    if stat.S_ISLNK(mode):
-        os.symlink(os.readlink(source), target)
-        return
-    if stat.S_ISDIR(mode):
-        os.mkdir(target)
-    else:
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    _mount(source, target, MS_BIND | MS_REC)
+def _show(folder: int, name: str, target: str, *, proc: str = "/proc") -> None:
+    """Show the entry *name* of an open folder at another path; *proc* has the descriptors."""
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    entry = os.open(name, flags, dir_fd=folder)
+    try:
+        mode = os.fstat(entry).st_mode
+        if stat.S_ISLNK(mode):
+            os.symlink(os.readlink("", dir_fd=entry), target)
+            return
+        if stat.S_ISDIR(mode):
+            os.mkdir(target)
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        _mount(f"{proc}/self/fd/{entry}", target, MS_BIND | MS_REC)
+    finally:
+        os.close(entry)
+
+
+@contextlib.contextmanager
+def _at(path: str) -> Iterator[str]:
+    """Provide a path that leads to the folder at a real *path*, whatever becomes a link.
+
+    Raises OSError if a part of *path* is one.
+    """
+    folder = locate_real_directory(path)
+    yield f"/proc/self/fd/{folder.fd}"
 
 
 def is_below(path: str, folder: str) -> bool:
@@ -219,9 +262,10 @@ def _mount_tmpfs(target: str, mode: int) -> None:
 
 
 def _make_read_only(target: str) -> None:
-    found = os.statvfs(target).f_flag
-    kept = sum(flag for name, flag in KEPT_FLAGS.items() if found & name)
-    _mount("none", target, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+    with _at(target) as place:
+        found = os.statvfs(place).f_flag
+        kept = sum(flag for name, flag in KEPT_FLAGS.items() if found & name)
+        _mount("none", place, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
 
 
 def _mount(source: str, target: str, flags: int, *, kind: str = "", options: str = "") -> None:
@@ -251,6 +295,7 @@ def _call(name: str, *arguments: object) -> None:
 def attempt(mounts: Sequence[Mount]) -> dict[str, str]:
     """Make *mounts* in a child process, which exits; return the reasons of those that fail."""
     points = mountpoints.MountPoints()
+    resolved, unresolved = resolve(mounts)
     for path in outermost(mounts):
         with contextlib.suppress(OSError):
             points.acquire(path)
@@ -259,12 +304,12 @@ def attempt(mounts: Sequence[Mount]) -> dict[str, str]:
     if not pid:
         try:
             enter()
-            refused = mount(mounts)
+            refused = mount(resolved)
         except OSError as error:
-            refused = {str(target): explain(error) for _, target, _ in mounts}
+            refused = {str(target): explain(error) for _, target, _, _ in resolved}
         except BaseException as error:
             # After any error this process must exit, since it would continue as a second one.
-            refused = {str(target): repr(error) for _, target, _ in mounts}
+            refused = {str(target): repr(error) for _, target, _, _ in resolved}
         os.write(write_fd, json.dumps(refused).encode())
         os._exit(0)
     os.close(write_fd)
@@ -273,7 +318,7 @@ def attempt(mounts: Sequence[Mount]) -> dict[str, str]:
     os.waitpid(pid, 0)
     points.release()
     found: dict[str, str] = json.loads(text)
-    return found
+    return {**found, **unresolved}
 
 
 def main() -> None:

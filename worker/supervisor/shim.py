@@ -46,7 +46,13 @@ from worker import jsonlines
 from worker.supervisor import cgroup as cgroups
 from worker.supervisor import mountpoints, namespace, procfs, sweep
 from worker.supervisor.sweep import Sweep
-from worker.system import allow_access, become_subreaper, keep_private, set_parent_death_signal
+from worker.system import (
+    allow_access,
+    become_subreaper,
+    forbid_new_privileges,
+    keep_private,
+    set_parent_death_signal,
+)
 
 FIRST_SAMPLE, SAMPLE_INTERVAL = 0.05, 1.0
 """Seconds between two samples of the tree's memory: at first, doubling up to the second value."""
@@ -238,16 +244,19 @@ def execute(command: dict[str, Any], refusal_fd: int, handled: Collection[int]) 
             os.setsid()
         step = "mount"
         if command["mounts"]:
+            resolved, refused = namespace.resolve(command["mounts"])
             # Only a process that is not private may write the maps of its user namespace.
             allow_access()
             namespace.enter()
-            if refused := namespace.mount(command["mounts"]):
+            if refused := {**namespace.mount(resolved), **refused}:
                 raise ValueError("; ".join(f"{path}: {why}" for path, why in refused.items()))
         step = "user"
         if command["uid"] is not None:
             os.setgroups(command["groups"])
             os.setresgid(command["gid"], command["gid"], command["gid"])
             os.setresuid(command["uid"], command["uid"], command["uid"])
+        if command["no_new_privileges"]:
+            forbid_new_privileges()
         # If the shim is killed, so is the command. A change of user would clear this setting.
         set_parent_death_signal(signal.SIGKILL)
         step = "directory"

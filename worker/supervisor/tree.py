@@ -121,6 +121,16 @@ class CommandSpec:
     cleanup_command: tuple[str, ...] = ()
     """The command that the shim executes after the tree has ended because the worker died."""
 
+    @property
+    def no_new_privileges(self) -> bool:
+        """Whether no program may give the command more rights than its user has.
+
+        A setuid program trusts what is in folders such as ``/etc``, and a read-only mount, which is
+        that of a secret, can cover any of them.
+        """
+        is_unprivileged = self.identity is not None and self.identity.uid != 0
+        return is_unprivileged and not all(each.writable for each in self.mounts)
+
     def to_json(self) -> dict[str, Any]:
         """Return the first message to the shim."""
         user = self.identity
@@ -131,6 +141,7 @@ class CommandSpec:
             "mounts": [each.to_json() for each in self.mounts],
             "uid": None if user is None else user.uid,
             "gid": None if user is None else user.gid,
+            "no_new_privileges": self.no_new_privileges,
             "groups": [] if user is None else list(user.groups),
             "new_session": self.new_session,
             "forwards_signals": self.forwards_signals,
