@@ -172,12 +172,12 @@ import subprocess
 from worker.supervisor import procfs
 from worker.supervisor.sweep import Sweep
 kill = Sweep.kill
-def kill_after_a_fork(self):
+def kill_after_a_fork(self, *describe):
     line = ["sh", "-c", "kill -STOP $$", "hunter22hunter22"]
     pid = subprocess.Popen(line).pid
     while procfs.command_line(pid) != " ".join(line):  # Popen returns in the middle of execve
         pass
-    return kill(self)
+    return kill(self, *describe)
 Sweep.kill = kill_after_a_fork
 """
 
@@ -197,6 +197,82 @@ def test_processes_that_appear_as_fast_as_they_are_killed_fail_the_run_with_a_na
     )
     assert "hunter22" not in (site.root / "log").read_text()
     assert site.open().head(COPY) is None
+
+
+BLOCKING = r"""
+import ctypes, mmap, os, signal, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+uid, gid = os.getuid(), os.getgid()
+if libc.unshare(0x10020000):  # user and mount namespace
+    sys.exit(3)
+for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+    with open(f"/proc/self/{name}", "w") as file:
+        file.write(text)
+path = sys.argv[1]
+os.close(os.open(path, os.O_CREAT))
+fuse = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fuse},rootmode=100644,user_id=0,group_id=0".encode()
+if libc.mount(b"x", path.encode(), b"fuse", 6, options):
+    sys.exit(4)
+os.setsid()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    opened = 0
+    while True:
+        request = os.read(fuse, 1 << 20)
+        _, operation, unique = struct.unpack("IIQ", request[:16])
+        answer, error = b"", 0
+        if operation == 26:  # INIT
+            answer = struct.pack("IIIIHHI", 7, 31, 65536, 0, 0, 0, 65536).ljust(64, b"\0")
+        elif operation == 3:  # GETATTR of a file with a page
+            times = struct.pack("QQQQQQIII", 1, 4096, 8, 0, 0, 0, 0, 0, 0)
+            answer = struct.pack("QII", 999, 0, 0) + times
+            answer += struct.pack("IIIIIII", 0o100644, 1, 0, 0, 0, 4096, 0)
+        elif operation == 14:  # OPEN; the second time with direct I/O, and the cache is kept
+            answer, opened = struct.pack("QII", 1, 3 * opened, 0), 1
+        elif operation == 15:  # READ
+            answer = bytes(4096)
+        elif operation in (2, 16, 36):  # FORGET, WRITE, INTERRUPT
+            continue
+        else:
+            error = -38
+        os.write(fuse, struct.pack("IiQ", 16 + len(answer), error, unique) + answer)
+os.close(fuse)
+os.stat(path)
+page = mmap.mmap(os.open(path, os.O_RDWR), 4096)
+page[0] = 1
+direct = os.open(path, os.O_RDONLY)
+open(sys.argv[2], "w").close()
+# Waits, with the lock of the memory, for a write of the page that has no answer.
+mmap.mmap(direct, 4096, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        pytest.param("exit 0", (0, "success", "published"), id="the command exits"),
+        pytest.param("kill -KILL $PPID", (69, "failure", "unavailable"), id="the shim is killed"),
+    ],
+)
+def test_a_process_whose_command_line_blocks_its_readers_is_killed(site, end, outcome):
+    """Its memory is locked while a file system of its own does not respond."""
+    script, file, done = (site.root / name for name in ("blocking.py", "file", "done"))
+    script.write_text(BLOCKING)
+    line = f"{sys.executable} {script} {file} {done}"
+    found = run(
+        site,
+        f"{line} & pid=$!; while ! test -e {done}; do kill -0 $pid || exit 77; sleep 0.1; done",
+        f"sleep 0.3; {end}",
+        program=impatient(
+            "from worker.supervisor import command_lines; command_lines.READ_TIMEOUT = 1.0"
+        ),
+    )
+    if found.result["command_code"] == 77:
+        pytest.skip("needs FUSE in a user namespace")
+
+    assert outcome == found.outcome, found.result["reason"]
+    assert end != "exit 0" or any("python" in text for text in found.result["warnings"])
 
 
 @pytest.mark.skipif(cgroups.own_path() is None or os.geteuid() != 0, reason="needs a cgroup")

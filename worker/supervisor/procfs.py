@@ -108,12 +108,21 @@ def start_times() -> dict[int, int]:
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a process, its name if it has none, or an empty string."""
-    for name in ("cmdline", "comm"):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
-            text = file.read(1000).replace(b"\0", b" ").strip()
-            if text:
-                return text.decode("utf-8", "backslashreplace")
+    """Return the command line of a process, its name if it has none, or an empty string.
+
+    It may block as long as the process wants; see :mod:`worker.supervisor.command_lines`.
+    """
+    return _text(pid, "cmdline") or name(pid)
+
+
+def name(pid: int) -> str:
+    """Return the name of a process, or an empty string."""
+    return _text(pid, "comm")
+
+
+def _text(pid: int, file: str) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/{file}", "rb") as opened:
+        return opened.read(1000).replace(b"\0", b" ").strip().decode("utf-8", "backslashreplace")
     return ""
 
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from worker.supervisor import procfs
 from worker.supervisor.cgroup import Cgroup
@@ -21,6 +21,14 @@ LOOKS = 2
 """Looks in a row that find nothing, after which no process is left."""
 INTERVAL = 0.01
 """Seconds between two looks."""
+
+
+Describe = Callable[[Iterable[int]], dict[int, str]]
+"""Returns texts by process id, for messages."""
+
+
+def _by_id_only(pids: Iterable[int]) -> dict[int, str]:
+    return dict.fromkeys(pids, "")
 
 
 class Sweep:
@@ -48,10 +56,10 @@ class Sweep:
         for pid in self.find():
             send(pid, number)
 
-    def kill(self) -> dict[int, str]:
-        """Stop all processes until no new one appears, and kill them; return their command lines.
+    def kill(self, describe: Describe = _by_id_only) -> dict[int, str]:
+        """Stop all processes until no new one appears, and kill them; return what *describe* does.
 
-        They are read while the processes are stopped: an exited one has none.
+        It is called while the processes are stopped: an exited one has no command line.
         """
         if self._group is not None:
             self._group.kill()
@@ -64,7 +72,7 @@ class Sweep:
             for pid in new:
                 _kill(pid, signal.SIGSTOP)
             stopped |= new
-        found = {pid: procfs.command_line(pid) for pid in sorted(stopped)}
+        found = describe(sorted(stopped))
         for pid in stopped:
             _kill(pid, signal.SIGKILL)
         return found
@@ -81,15 +89,19 @@ class Sweep:
         Returns the processes that are still found after *timeout* seconds, with their command
         lines. A process that is not visible here has the number 0.
         """
+        # The shim, which does not call this method, need not import it.
+        from worker.supervisor.command_lines import command_lines
+
         deadline = clock() + timeout
         empty = 0
         while empty < LOOKS:
-            found = self.kill()
+            is_late = clock() >= deadline
+            found = self.kill(command_lines if is_late else _by_id_only)
             if not found and not self._is_populated():
                 empty += 1
                 continue
             empty = 0
-            if clock() >= deadline:
+            if is_late:
                 return self._describe(found)
             for pid in found:
                 with contextlib.suppress(ChildProcessError):

@@ -20,6 +20,7 @@ from worker.concurrency import open_plain_nursery
 from worker.errors import CommandFailed, Unavailable
 from worker.supervisor import cgroup as cgroups
 from worker.supervisor import mountpoints, namespace, procfs
+from worker.supervisor.command_lines import command_lines
 from worker.supervisor.isolated import isolated_python
 from worker.supervisor.mounts import Mount
 from worker.supervisor.sweep import Sweep
@@ -239,8 +240,8 @@ class ProcessTree:
         shim = self._process.pid
         # Both below the shim and, after its death, inherited.
         pids = Sweep(shim, group=self._group).find() | self._sweep(spared=shim).find()
-        found = (pid for pid in sorted(pids) if procfs.is_running(pid))
-        return tuple(LeftoverProcess(pid, procfs.command_line(pid)) for pid in found)
+        found = command_lines(pid for pid in sorted(pids) if procfs.is_running(pid))
+        return tuple(LeftoverProcess(pid, text) for pid, text in found.items())
 
     async def send_signal(self, number: int) -> None:
         """Send a signal to every process of the tree."""
