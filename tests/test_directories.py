@@ -7,7 +7,14 @@ import stat
 
 import pytest
 
-from worker.directories import open_directory, open_real_directory, remove_tree
+from worker.directories import (
+    LINKS,
+    open_directory,
+    open_real_directory,
+    real_path,
+    remove_tree,
+    trusted_path,
+)
 
 NOT_A_PART = ["", ".", "..", "a/b", "/etc", "a/"]
 
@@ -157,3 +164,64 @@ def test_a_process_that_writes_all_the_time_does_not_prevent_the_end(tmp_path, m
 
     with pytest.raises(OSError, match="still writes to the folder"):
         remove_tree(tmp_path / "tree")
+
+
+# --- paths without links --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [real_path, trusted_path])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("file", "link", "sub_link/file", "sub/../sub_link/../link", "none", "none/below", "up"),
+        *("sub_link/none/../file", "file/below", "absolute/file", ".", "", "..", "dangling/x"),
+    ],
+)
+def test_a_path_without_links_is_that_of_the_library(tree, monkeypatch, path, function):
+    (tree / "absolute").symlink_to(tree / "sub_link")
+    (tree / "up").symlink_to("../tree/link")
+    (tree / "dangling").symlink_to("none/../gone")
+    monkeypatch.chdir(tree)
+
+    assert os.path.realpath(path) == function(path)
+    assert os.path.realpath(tree / path) == function(tree / path)
+
+
+@pytest.mark.parametrize("links", [LINKS, LINKS + 1, 5000])
+def test_as_many_links_are_followed_as_the_kernel_follows(tmp_path, monkeypatch, links):
+    """More cost no time and no stack."""
+    (tmp_path / "0").touch()
+    for number in range(links):
+        (tmp_path / str(number + 1)).symlink_to(str(number))
+    calls: list[str] = []
+    readlink = os.readlink
+
+    def count(path: str) -> str:
+        calls.append(path)
+        return readlink(path)
+
+    monkeypatch.setattr(os, "readlink", count)
+    last = tmp_path / str(links)
+
+    assert str(tmp_path / str(max(0, links - LINKS))) == real_path(last)
+    assert len(calls) < LINKS + 20
+    monkeypatch.undo()
+    if links > LINKS:
+        with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+            trusted_path(last)
+        with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+            os.stat(last)
+    else:
+        assert str(tmp_path / "0") == trusted_path(last)
+        os.stat(last)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
+@pytest.mark.parametrize("path", ["link", "sub_link/file", "sub/in"])
+def test_a_link_of_another_user_is_not_trusted(tree, path):
+    (tree / "sub" / "in").symlink_to("../file")
+    for link in ("link", "sub_link", "sub/in"):
+        os.lchown(tree / link, 4001, 4001)
+
+    with pytest.raises(PermissionError, match="it is a link of another user"):
+        trusted_path(tree / path)

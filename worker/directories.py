@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Flags to read a file. To open a pipe that has replaced it would block without O_NONBLOCK."""
@@ -200,30 +200,61 @@ def open_real_directory(path: str | os.PathLike[str]) -> Directory:
 
 
 def real_path(path: str | os.PathLike[str]) -> str:
-    """Return an absolute *path* without links, of which some parts may be missing.
+    """Return *path* as an absolute path without links, of which some parts may be missing.
+
+    As ``os.path.realpath``, but in bounded time, and without recursion: after as many links as
+    Linux follows, the path of the next one is returned.
+    """
+    found, rest = _resolve(path, _target)
+    return os.path.join(found, *rest)
+
+
+def trusted_path(path: str | os.PathLike[str]) -> str:
+    """Return *path* as an absolute path without links, of which some parts may be missing.
 
     Raises PermissionError for a link that belongs neither to root nor to this user: it leads where
-    another user wants, as in ``fs.protected_symlinks`` (proc_sys_fs(5)).
+    another user wants, as in ``fs.protected_symlinks`` (proc_sys_fs(5)). Raises OSError with ELOOP
+    for more links than Linux follows.
     """
-    pending, found, links = os.fspath(path).split("/")[::-1], "/", 0
+    found, rest = _resolve(path, _trusted_target)
+    if rest:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), found)
+    return found
+
+
+def _resolve(
+    path: str | os.PathLike[str], target_of: Callable[[str], str | None]
+) -> tuple[str, list[str]]:
+    """Follow up to LINKS links; return the path, and the parts after one link more."""
+    pending = os.path.join(os.getcwd(), os.fspath(path)).split("/")[::-1]
+    found, links = "/", 0
     while pending:
         part = pending.pop()
         if part == "..":
             found = os.path.dirname(found)
         elif part not in ("", "."):
-            found = os.path.join(found, part)
-            target = _trusted_link(found)
-            if target is not None:
+            below = os.path.join(found, part)
+            target = target_of(below)
+            if target is None:
+                found = below
+            elif links == LINKS:
+                return found, [part, *pending[::-1]]
+            else:
                 links += 1
-                if links > LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), found)
-                found = "/" if target.startswith("/") else os.path.dirname(found)
+                found = "/" if target.startswith("/") else found
                 pending += target.split("/")[::-1]
-    return found
+    return found, []
 
 
-def _trusted_link(path: str) -> str | None:
-    """Return the target of the link *path*; None if it is no link, or missing."""
+def _target(path: str) -> str | None:
+    """Return the target of the link *path*; None if it is no link, missing, or unreadable."""
+    with contextlib.suppress(OSError):
+        return os.readlink(path)
+    return None
+
+
+def _trusted_target(path: str) -> str | None:
+    """Return the target of the link *path*, as ``trusted_path`` demands; raises OSError."""
     flags = getattr(os, "O_PATH", None)
     link: int | None = None
     try:

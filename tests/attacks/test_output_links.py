@@ -3,16 +3,20 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from hashlib import md5
 
 import pytest
 
 from worker.directories import open_directory
 from worker.job.output_files import OutputFiles
+from worker.job.pfs import Inputs, NotAnOutput, collect
+from worker.model import BranchName, Repo
 from worker.store.blobs import BlobReader, Stage
+from worker.store.checkin import put_directory
 from worker.store.ingest import EMPTY_MD5, Ingester, NotAFile, Problem
 from worker.store.repository import open_store
-from worker.store.source import walk
+from worker.store.source import SourceInvalid, walk
 from worker.supervisor.file_reader import FileReader
 from worker.supervisor.users import Identity
 
@@ -94,3 +98,28 @@ def test_a_worker_of_root_never_reads_what_the_commands_user_may_not_read(public
 
     assert {md5(text).hexdigest() for text in (b"", b"own", b"more")} == etags | {EMPTY_MD5}
     assert refused
+
+
+@pytest.mark.parametrize("operation", ["put", "collect"])
+def test_a_chain_of_links_is_no_file(tmp_path, operation):
+    """The kernel follows 40 links; each of n links that leads to the next would take n steps."""
+    store = open_store(tmp_path / "store")
+    out = tmp_path / "pfs" / "out"
+    out.mkdir(parents=True)
+    (out / "0000").write_text("content")
+    for number in range(1, 2000):
+        (out / f"{number:04}").symlink_to(f"{number - 1:04}")
+    # The end of the chain is the first file.
+    (out / "0").symlink_to("1999")
+    inputs = Inputs(store, open_directory(out.parent), {}, {})
+    stage = Stage(store.backend, "s", writer="w", scratch=tmp_path)
+
+    def run() -> None:
+        if operation == "put":
+            put_directory(store, BranchName(Repo("default", "put"), "master"), out)
+        else:
+            reader_of = partial(FileReader, identity=None)
+            list(collect(inputs, stage, spool=tmp_path / "none", reader_of=reader_of))
+
+    with pytest.raises((SourceInvalid, NotAnOutput), match="link"):
+        run()

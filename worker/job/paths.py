@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from worker.config import SECRETS_ROOT, Config
-from worker.directories import real_path
+from worker.directories import trusted_path
 from worker.job.scratch import RootUnavailable, check_root, claimed_root
 from worker.job.secrets import below_root
 from worker.spec.pipeline import JobSpec
@@ -187,7 +187,7 @@ def _refused(
 def _conflict(target: Path, scratch: Path, files: Path | None) -> str:
     """Return why a mount on *target* would break the run, or an empty string."""
     try:
-        real = Path(real_path(target))
+        real = Path(trusted_path(target))
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     if Path(os.path.realpath(scratch)).is_relative_to(real):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from worker.directories import Directory
+from worker.directories import LINKS, Directory, real_path
 from worker.errors import CommandFailed, Conflict
 from worker.job.env_file import NAME as ENV_FILE
 from worker.job.output_files import OutputFiles
@@ -24,9 +24,6 @@ from worker.store.ingest import Found, Ingester, NotAFile, Problem, replaced_or
 from worker.store.repository import Store
 from worker.store.source import walk
 from worker.supervisor.file_reader import FileReader
-
-LINKS = 40
-"""Links that are followed one after the other, as in Linux."""
 
 
 class NotAnOutput(CommandFailed):
@@ -146,7 +143,7 @@ class Inputs:
 
     def follow(self, path: str) -> str:
         """Return the real path of the target of a link, resolved as the command would have."""
-        return os.path.realpath(self.local(path))
+        return real_path(self.local(path))
 
     def local(self, path: str) -> str:
         """Return the path of this machine for a link, or for its target where they differ."""

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Collection, Iterator
 from operator import itemgetter
 
-from worker.directories import Directory
+from worker.directories import LINKS, Directory, real_path
 from worker.errors import Conflict, Invalid, NotFound, Unavailable, WorkerError
 from worker.store.ingest import Found, Problem, ProblemKind, not_a_file, replaced_or
 from worker.text import join_first
@@ -138,7 +138,7 @@ def _linked(link: Found, directory: Directory, inside: str) -> Found | Problem:
     It is looked up by its path first, and then from *directory* without links: if a program has
     replaced a part of the path meanwhile, nothing outside is opened.
     """
-    target = os.path.realpath(link.path)
+    target = real_path(link.path)
     if fault := _fault_of_link(target, inside):
         return Problem(link.path, f"it is a link to {fault}: replace it by a copy, or remove it")
     *folders, name = target.removeprefix(inside).split("/")
@@ -153,7 +153,7 @@ def _fault_of_link(target: str, inside: str) -> str | None:
     if not os.path.lexists(target):
         return f"{target}, which does not exist"
     if os.path.islink(target):
-        return f"{target}, which is a link to itself"
+        return f"{target}, which is a link in a circle, or behind {LINKS} others"
     if os.path.join(target, "") == inside:
         return "the folder itself; only links to files are followed"
     if not target.startswith(inside):

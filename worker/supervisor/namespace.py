@@ -21,7 +21,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from worker.directories import locate_real_directory, real_path
+from worker.directories import locate_real_directory, trusted_path
 from worker.supervisor import mountpoints
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
@@ -78,7 +78,7 @@ def resolve(mounts: Iterable[Mount]) -> tuple[list[Resolved], dict[str, str]]:
     refused: dict[str, str] = {}
     for source, target, writable in mounts:
         try:
-            real = real_path(str(target))
+            real = trusted_path(str(target))
         except OSError as error:
             refused[str(target)] = explain(error)
         else:
