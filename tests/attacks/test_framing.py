@@ -320,6 +320,31 @@ def test_extensions_and_trailers_of_chunks_are_ignored(gateway, sent):
     assert (5 * sent.count(b"hello"), {}) == (found.size, found.metadata)
 
 
+FIRST = rows(
+    of_a_page=request("GET", "/-/healthz"),
+    of_a_page_with_a_body=request("GET", "/-/healthz", {}, b"x"),
+    of_a_page_with_chunks=head("GET", "/-/", {"transfer-encoding": "chunked"}) + BODY,
+    of_a_page_that_is_none=request("GET", "/-/none", {}, b"x"),
+    of_a_page_with_another_method=request("POST", "/-/", {}, b"x"),
+    of_an_object_with_a_body=request("GET", "/labresults/a.txt", {}, b"x"),
+    of_an_upload_that_is_refused=request("PUT", "/labresults/k", {}, b"x"),
+)
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_the_request_after_a_response_is_complete(gateway, first):
+    """Its body arrives later than its head, which is sent as soon as the response is there."""
+    with Wire(gateway.port, deadline=10) as wire:
+        for _ in range(12):
+            wire.send(first)
+            wire.reply()
+            wire.send(head("PUT", "/out/after", {"content-length": "5"}))
+            assert 200 == send_request(gateway.port, "HEAD", "/out").status
+            wire.send(b"hello")
+
+            assert 200 == wire.reply("PUT").status
+
+
 @pytest.mark.parametrize(
     ("target", "method"),
     [

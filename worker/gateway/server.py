@@ -432,11 +432,12 @@ class Protocol(H11Protocol):
         if not (complete and had_body) or draining or self.connection.our_state is not h11.DONE:
             await super()._maybe_recycle()
             return
+        # Before the next request can be parsed, which has a stream of its own.
+        await self._close_stream()
         # The body did not pass the parser, which therefore cannot parse the next request.
         self.connection = h11.Connection(
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
-        await self._close_stream()
         await self.can_read.set()
         await self.send(Updated(idle=True))
 
