@@ -1,12 +1,15 @@
 """Words that set a scene: a job document, a commit of these files."""
 
+import base64
 import hashlib
 import itertools
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from worker.model import BranchName, Commit, CommitName, Entry, Extent, InputRecord, Repo
+from worker.model import BranchName, Checksum, Commit, CommitName, Entry, Extent, InputRecord, Repo
+from worker.s3.checksums import ALGORITHMS
 from worker.store.blobs import Stage
 from worker.store.repository import Store
 from worker.store.trees import apply
@@ -85,3 +88,11 @@ def a_commit(
     store.add_commit(commit)
     store.advance(target, commit)
     return commit
+
+
+def checksum_of(algorithm: str, pieces: Iterable[bytes]) -> Checksum:
+    """Return the checksum of *pieces* one after the other."""
+    running = ALGORITHMS[algorithm].new()
+    for piece in pieces:
+        running.update(piece)
+    return Checksum(algorithm, base64.b64encode(running.digest()).decode())

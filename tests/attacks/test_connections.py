@@ -31,6 +31,7 @@ from worker.gateway.connections import (
     accept_connections,
 )
 from worker.gateway.server import KEEP_ALIVE
+from worker.store import blobs
 
 GET = request("GET", "/labresults/a.txt")
 PUT = "PUT /out/k HTTP/1.1\r\nhost: localhost\r\n"
@@ -509,6 +510,54 @@ async def test_what_recurs_is_logged_once_a_minute(gateway, lines, virtual_clock
 
     assert [1, 20, 20] == [line["times"] for line in lines()]
     assert {"gateway.client_stalled"} == {line["event"] for line in lines()}
+
+
+HASHED = {"x-amz-copy-source": "/out/large", "x-amz-checksum-algorithm": "SHA256"}
+READERS = [
+    pytest.param("PUT", "/out/copy", HASHED, b"", id="a copy with another checksum"),
+    pytest.param(
+        "PUT",
+        "/out/parts?partNumber=1&uploadId={upload}",
+        {"x-amz-copy-source": "/out/large", "x-amz-copy-source-range": "bytes=1-2999999"},
+        b"",
+        id="a copy of a part",
+    ),
+    pytest.param("GET", "/out/large", {}, None, id="a read"),
+    pytest.param("PUT", "/out/k", {}, bytes(3_000_000), id="an upload"),
+    pytest.param("GET", "/labresults?list-type=2", {}, None, id="a listing"),
+]
+
+
+@pytest.mark.parametrize(("method", "target", "headers", "content"), READERS)
+async def test_more_requests_than_threads_are_answered(
+    gateway, method, target, headers, content, monkeypatch, virtual_clock
+):
+    """None holds a thread while it waits for another one, such as one that reads.
+
+    Without RWF_NOWAIT, as for a store that is no directory, everything is read in threads.
+    """
+    await put(gateway, "large", 3_000_000)
+    monkeypatch.setattr(blobs, "NOWAIT", None)
+    monkeypatch.setattr(trio.to_thread.current_default_thread_limiter(), "total_tokens", 2)
+    async with await connect(gateway) as stream:
+        await stream.send_all(request("POST", "/out/parts?uploads", {}, b""))
+        created = await stream.receive_some()
+    upload = created.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
+    sent = request(
+        method, target.format(upload=upload), {**headers, "connection": "close"}, content
+    )
+    statuses = []
+
+    async def send():
+        async with await connect(gateway) as stream:
+            await stream.send_all(sent)
+            statuses.append((await rest(stream))[0][9:12])
+
+    async with trio.open_nursery() as clients:
+        for _ in range(4):
+            clients.start_soon(send)
+
+    assert [b"200"] * 4 == statuses
 
 
 async def test_requests_that_fail_alike_are_one_line_a_minute(gateway, virtual_clock, lines):

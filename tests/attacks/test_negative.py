@@ -11,8 +11,7 @@ from attacks.cases_read import LISTINGS, READS
 from attacks.cases_upload import MULTIPART
 from attacks.running_gateway import RunningGateway
 from attacks.wire import Wire, request, send_request
-
-from worker.s3.checksums import checksum_of
+from builders import checksum_of
 
 CASES = [*PUTS, *FRAMED, *READS, *LISTINGS, *COPIES, *DELETES, *REST, *MULTIPART]
 

@@ -9,9 +9,9 @@ import pytest
 from attacks.conftest import KEYS
 from attacks.signing import EMPTY, STREAMING, Signer, seed_of
 from attacks.wire import send_request
+from builders import checksum_of
 
 from worker.s3.aws_chunked import MIN_CHUNK
-from worker.s3.checksums import checksum_of
 
 
 def now() -> datetime:

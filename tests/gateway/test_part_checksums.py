@@ -5,9 +5,10 @@ from io import BytesIO
 
 import pytest
 from boto3.s3.transfer import TransferConfig
+from builders import checksum_of
 from trio.to_thread import run_sync as in_thread
 
-from worker.s3.checksums import ALGORITHMS, checksum_of, composite
+from worker.s3.checksums import ALGORITHMS, composite
 
 DATA = b"0123456789" * 600_000
 

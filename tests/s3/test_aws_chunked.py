@@ -3,13 +3,13 @@
 from itertools import pairwise
 
 import pytest
+from builders import checksum_of
 from hypothesis import given
 from hypothesis import strategies as st
 from s3.protocol_builders import a_request, raises_s3_error, vectors
 
 from worker.s3.authentication import verify
 from worker.s3.aws_chunked import MAX_LINE, MIN_CHUNK, ChunkedDecoder
-from worker.s3.checksums import checksum_of
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import FRAMINGS, Payload, parse_payload
 from worker.s3.signing import Credentials

@@ -5,12 +5,13 @@ import hashlib
 import zlib
 
 import pytest
+from builders import checksum_of
 from hypothesis import given
 from hypothesis import strategies as st
 from s3.protocol_builders import a_request, raises_s3_error, vectors
 
 from worker.model import Checksum
-from worker.s3.checksums import ALGORITHMS, checksum_of, combine, composite, upload_checksum
+from worker.s3.checksums import ALGORITHMS, combine, composite, upload_checksum
 
 CRCS = ("CRC32", "CRC32C", "CRC64NVME")
 

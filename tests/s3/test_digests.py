@@ -5,9 +5,10 @@ import hashlib
 import threading
 
 import pytest
+from builders import checksum_of
 from s3.protocol_builders import a_request, an_upload, raises_s3_error
 
-from worker.s3.checksums import ALGORITHMS, checksum_of
+from worker.s3.checksums import ALGORITHMS
 from worker.s3.digests import Digests
 from worker.s3.payload import parse_payload
 

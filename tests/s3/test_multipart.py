@@ -4,10 +4,10 @@ import base64
 import hashlib
 
 import pytest
+from builders import checksum_of
 from s3.protocol_builders import a_part, a_request, an_upload, raises_s3_error
 
 from worker.model import Checksum
-from worker.s3.checksums import checksum_of
 from worker.s3.multipart import MIN_PART, ListedPart, complete, etag_of, part_number, upload_id
 
 BIG = b"a" * MIN_PART

@@ -1,9 +1,10 @@
 """XML request bodies."""
 
 import pytest
+from builders import checksum_of
 from s3.protocol_builders import raises_s3_error
 
-from worker.s3.checksums import ALGORITHMS, checksum_of
+from worker.s3.checksums import ALGORITHMS
 from worker.s3.conditions import Conditions
 from worker.s3.multipart import ListedPart
 from worker.s3.xml_requests import ObjectToDelete, parse_complete, parse_delete, parse_tagging

@@ -1,10 +1,9 @@
 """Operations on objects: read, put, copy, delete, tags, attributes."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING
 
-import trio
 from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.bucket import Bucket
@@ -16,7 +15,7 @@ from worker.gateway.http import Headers, Response, empty, xml
 from worker.model import Checksum, Entry
 from worker.s3 import attributes, canned_responses, copying, reads, xml_requests, xml_responses
 from worker.s3.acl import check_acl
-from worker.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, checksum_of
+from worker.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, encode
 from worker.s3.conditions import (
     Conditions,
     check_copy,
@@ -138,16 +137,12 @@ async def find_source(context: "Context", source: copying.CopySource) -> tuple[B
 
 
 async def _compute_checksum(bucket: Bucket, entry: Entry, algorithm: str) -> Checksum:
-    pieces = bucket.payload(entry, 0, entry.size)
-
-    async def next_piece() -> bytes:
-        return await anext(pieces, b"")
-
-    def read() -> Iterator[bytes]:
-        while piece := trio.from_thread.run(next_piece):
-            yield piece
-
-    return await in_thread(lambda: checksum_of(algorithm, read()))
+    running = ALGORITHMS[algorithm].new()
+    # Not all of it in one thread, which would wait for the threads that read: there would be none
+    # left if as many copies as threads did.
+    async for piece in bucket.payload(entry, 0, entry.size):
+        await in_thread(running.update, piece)
+    return Checksum(algorithm, encode(running.digest()))
 
 
 async def delete_object(context: "Context", output: OutputBucket, epoch: int) -> Response:

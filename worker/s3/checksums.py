@@ -142,14 +142,6 @@ def try_decode(algorithm: Algorithm, value: str) -> bytes | None:
     return digest if len(digest) == algorithm.size else None
 
 
-def checksum_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> Checksum:
-    """Return the checksum of bytes, for a copy in another algorithm than its source."""
-    running = ALGORITHMS[algorithm].new()
-    for piece in pieces:
-        running.update(piece)
-    return Checksum(algorithm, encode(running.digest()))
-
-
 def composite(algorithm: str, values: Iterable[str]) -> Checksum:
     """Return the composite checksum of a multipart object: that of its parts' checksums."""
     running = ALGORITHMS[algorithm].new()
