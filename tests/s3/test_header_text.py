@@ -1,12 +1,13 @@
 """Text in header values, as answers recorded from AWS have it."""
 
+import codecs
 from email.header import decode_header, make_header
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.s3.header_text import decode, encode
+from worker.s3.header_text import CHARSETS, decode, encode
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,41 @@ def test_text_is_encoded_as_by_s3(text, expected):
 def test_received_values_are_decoded(value, expected):
     """Encoded words, and raw UTF-8 or Latin-1; what cannot be decoded is kept."""
     assert expected == decode(value)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "=?none?Q?a?=",
+        "=?utf-8*en?Q?a?=",
+        "=?unicode_escape?Q?=5Cud800?=",
+        "=?raw_unicode_escape?Q?=5Cud800?=",
+        "=?utf-7?Q?+2AA-?=",
+        "=?utf_8_sig?Q?a?=",
+        "=?utf-16?B?AAA=?=",
+        "=?idna?Q?xn--a?=",
+        "=?punycode?Q?a-b?=",
+        "=?undefined?Q?a?=",
+        "=?rot13?Q?a?=",
+        "=?hex?Q?61?=",
+        "=?../x?Q?a?=",
+        "=?a.b?Q?a?=",
+    ],
+)
+def test_names_that_are_no_charsets_are_not_looked_up(word):
+    """Some codecs of Python make surrogates, and it remembers each name that it does not know."""
+    names = []
+    codecs.register(names.append)
+    try:
+        assert word == decode(word)
+    finally:
+        codecs.unregister(names.append)
+    assert [] == names
+
+
+def test_each_charset_is_a_codec_of_text():
+    for charset in CHARSETS:
+        assert "a" == decode(f"=?{charset.upper()}?Q?a?=")
 
 
 @example("a" * 100 + "ü" * 20)

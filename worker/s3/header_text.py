@@ -18,6 +18,31 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LITERAL = frozenset(range(0x21, 0x7F)) - set(b"=?_")
 MAX_WORD = 75
 """Characters of an encoded word (RFC 2047, 2)."""
+CHARSETS = frozenset(
+    (
+        "ascii",
+        "big5",
+        "euc-jp",
+        "euc-kr",
+        "gb18030",
+        "gb2312",
+        "gbk",
+        "iso-2022-jp",
+        "koi8-r",
+        "koi8-u",
+        "shift_jis",
+        "us-ascii",
+        "utf-8",
+        "utf8",
+        *(f"iso-8859-{part}" for part in range(1, 17) if part != 12),
+        *(f"windows-125{page}" for page in range(9)),
+    )
+)
+"""The charsets of encoded words that are decoded.
+
+Python has codecs besides, whose text can have surrogates, which cannot be stored; and it remembers
+every name that it does not know.
+"""
 
 
 def has_control(value: str) -> bool:
@@ -28,8 +53,8 @@ def has_control(value: str) -> bool:
 def decode(value: str) -> str:
     """Return the text of a received header value, which is decoded as Latin-1.
 
-    Bytes that are not ASCII are UTF-8, or Latin-1 if they are not valid UTF-8. Encoded words that
-    cannot be decoded are kept as they are.
+    Bytes that are not ASCII are UTF-8, or Latin-1 if they are not valid UTF-8. A value with encoded
+    words that cannot be decoded, or of other charsets than `CHARSETS`, is kept as it is.
     """
     if not value.isascii():
         raw = value.encode("latin-1")
@@ -40,11 +65,14 @@ def decode(value: str) -> str:
     if "=?" not in value:
         return value
     try:
+        parts = decode_header(value)
+        if not CHARSETS.issuperset(charset for _, charset in parts if charset is not None):
+            return value
         return "".join(
             part if isinstance(part, str) else part.decode(charset or "ascii")
-            for part, charset in decode_header(value)
+            for part, charset in parts
         )
-    except (HeaderParseError, LookupError, ValueError):
+    except (HeaderParseError, ValueError):
         return value
 
 
