@@ -1,5 +1,6 @@
-"""A second implementation of Signature Version 4, as a client."""
+"""A second implementation of Signature Version 4 and 2, as a client."""
 
+import base64
 import hashlib
 import hmac
 from datetime import UTC, datetime
@@ -97,6 +98,45 @@ class Signer:
         target = f"{path}?{query}"
         signature = self._request(method, target, {"host": self.host}, payload)
         return f"{target}&X-Amz-Signature={signature}"
+
+    @property
+    def date(self) -> str:
+        """The time as an HTTP date."""
+        return self.when.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+    def _sign_v2(self, method: str, resource: str, date: str, headers: dict[str, str]) -> str:
+        amz = "".join(
+            f"{name}:{value}\n" for name, value in sorted(headers.items()) if "x-amz-" in name
+        )
+        digest, kind = headers.get("content-md5", ""), headers.get("content-type", "")
+        text = f"{method}\n{digest}\n{kind}\n{date}\n{amz}{resource}"
+        return base64.b64encode(hmac.digest(self.secret.encode(), text.encode(), "sha1")).decode()
+
+    def headers_v2(
+        self, method: str, resource: str, headers: dict[str, str] | None = None
+    ) -> dict[str, str]:
+        """Return *headers* with those of a SigV2 signature of *resource*."""
+        sent = {"date": self.date, **(headers or {})}
+        date = "" if "x-amz-date" in sent else sent["date"]
+        signature = self._sign_v2(method, resource, date, sent)
+        return {**sent, "authorization": f"AWS {self.access}:{signature}"}
+
+    def presigned_v2(
+        self,
+        method: str,
+        resource: str,
+        headers: dict[str, str] | None = None,
+        *,
+        expires: object = None,
+    ) -> str:
+        """Return *resource* as a presigned URL of SigV2, to be sent with *headers*."""
+        date = str(int(self.when.timestamp()) + 60 if expires is None else expires)
+        signature = self._sign_v2(method, resource, date, headers or {})
+        separator = "&" if "?" in resource else "?"
+        return (
+            f"{resource}{separator}AWSAccessKeyId={self.access}&Expires={quote(date)}"
+            f"&Signature={quote(signature, safe='')}"
+        )
 
     def chunks(
         self, seed: str, *chunks: bytes, trailers: dict[str, str] | None = None

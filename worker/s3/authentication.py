@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from worker.s3 import signing
 from worker.s3.conditions import parse_date
 from worker.s3.error_codes import S3Error, invalid_argument
-from worker.s3.payload import UNSIGNED, has_body, payload_mode
+from worker.s3.payload import UNSIGNED, Framing, has_body, payload_mode
 from worker.s3.request import Request
 from worker.s3.signing import ALGORITHM, SERVICE, TERMINATOR, Claim, Credentials, Scope, Signed
 from worker.text import parse_integer
@@ -233,6 +233,7 @@ def _header_v2(request: Request, content: str, credentials: Credentials, *, now:
         )
     _check_skew(amz_date or date, seconds, now)
     check_access_key(access_key, credentials)
+    _check_v2(request)
     # The Date line is empty if the request has an x-amz-date, which is signed with its kind.
     return signing.check_v2(
         request, credentials, date="" if amz_date is not None else date, signature=signature
@@ -259,7 +260,29 @@ def _presigned_v2(request: Request, credentials: Credentials, *, now: float) -> 
             ServerTime=_extended_format(now),
         )
     check_access_key(params["AWSAccessKeyId"], credentials)
+    _check_v2(request)
     return signing.check_v2(request, credentials, date=expires, signature=params["Signature"])
+
+
+def _check_v2(request: Request) -> None:
+    """Reject what a SigV2 signature does not determine; raises InvalidRequest, InvalidArgument.
+
+    Its string to sign has the headers in lines and the parameters with ``&`` between them, decoded:
+    within a value, these separators could be those of another signed value.
+    """
+    mode = payload_mode(request.headers.get("x-amz-content-sha256") or UNSIGNED)
+    if isinstance(mode, Framing) and mode.signed:
+        # The signatures of chunks are made with the signing key of SigV4, which there is not.
+        raise S3Error("InvalidRequest", "Signed chunks require a request that is signed by SigV4.")
+    for name in request.hoisted:
+        if "\n" in request.headers[name]:
+            raise invalid_argument(name, None, "A header that is signed by SigV2 is one line.")
+    for name, value in request.query:
+        others = (each.partition("=")[0] for each in value.split("&")[1:])
+        if name in signing.SUBRESOURCES and not signing.SUBRESOURCES.isdisjoint(others):
+            raise invalid_argument(
+                name, None, "A parameter that is signed by SigV2 cannot contain another one."
+            )
 
 
 SIGNED_TWICE = "SignedHeaders must name each header once."

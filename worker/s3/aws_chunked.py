@@ -128,11 +128,14 @@ class ChunkedDecoder:
         if self._payload.length is not None and self._decoded + length > self._payload.length:
             raise self._other_length(self._decoded + length)
         self._chunk_size = length
-        self._chunk_signature = ""
-        for extension in extensions:
-            name, _, value = extension.partition(b"=")
-            if name.strip() == b"chunk-signature":
-                self._chunk_signature = value.strip().decode("latin-1")
+        signatures = [
+            value.strip()
+            for name, _, value in (each.partition(b"=") for each in extensions)
+            if name.strip() == b"chunk-signature"
+        ]
+        if len(signatures) > 1:
+            raise _malformed("a chunk must have one chunk-signature")
+        self._chunk_signature = b"".join(signatures).decode("latin-1")
         if self._previous is not None and len(self._chunk_signature) != SIGNATURE_SIZE:
             raise _malformed("a chunk must have a chunk-signature of 64 hex digits")
         self._decoded += length
@@ -169,7 +172,7 @@ class ChunkedDecoder:
         text = value.strip().decode("latin-1")
         if not colon or not key:
             raise malformed_trailer("a trailer must have the form name:value")
-        if key == SIGNATURE_TRAILER:
+        if key == SIGNATURE_TRAILER and self._trailer_signature is None:
             self._trailer_signature = text
         elif key in self.trailers or key not in self._payload.announced:
             raise malformed_trailer(f"{key} is duplicate, or not announced in x-amz-trailer")
