@@ -208,9 +208,18 @@ def test_a_request_without_a_host_is_served(gateway):
         assert b"alpha" == wire.reply().body
 
 
-def test_an_object_is_no_page_of_the_gateway(gateway, signed_gateway):
-    """A page in an input could otherwise use all buckets. Other clients get what S3 sends."""
-    page = {"sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+PAGES = [
+    pytest.param({"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, id="at loopback"),
+    pytest.param({"upgrade-insecure-requests": "1", "accept": "text/html"}, id="elsewhere"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_object_is_no_page_of_the_gateway(gateway, signed_gateway, page):
+    """A page in an input could otherwise use all buckets. Other clients get what S3 sends.
+
+    What Chromium sends to a loopback address, and to another one without TLS.
+    """
     for target in ("/labresults/a.txt", "/labresults/none", "/labresults"):
         reply = send_request(gateway.port, "GET", target, dict(page))
         policy = reply.headers["content-security-policy"].split()

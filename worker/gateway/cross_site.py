@@ -132,8 +132,12 @@ def check_page(host: str, headers: Mapping[str, str], hosts: OwnHosts) -> None:
 
 
 def is_of_browser(headers: Mapping[str, str]) -> bool:
-    """Whether a browser has sent a request, which may show the response as a page."""
-    return "sec-fetch-site" in headers
+    """Whether a browser has sent a request, which may show the response as a page.
+
+    Without TLS, a browser sends Fetch Metadata to loopback addresses only; but it says of each page
+    that it prefers https (Upgrade Insecure Requests, 3.2.1).
+    """
+    return "sec-fetch-site" in headers or "upgrade-insecure-requests" in headers
 
 
 def _is_own_page(origin: str, host: str, hosts: OwnHosts) -> bool:
