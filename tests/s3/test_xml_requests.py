@@ -65,6 +65,44 @@ def test_an_invalid_completion_is_rejected(body, code):
         parse_complete(body)
 
 
+def _numbered(number):
+    return _completion(f"<Part><PartNumber>{number}</PartNumber><ETag>a</ETag></Part>".encode())
+
+
+@pytest.mark.parametrize("number", ["7", "007", " 7 ", "\n\t7\r\n", "&#55;", "<![CDATA[7]]>"])
+def test_a_part_number_may_be_surrounded_by_white_space_of_xml(number):
+    assert (ListedPart(7, "a"),) == parse_complete(_numbered(number))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(
+            "",
+            " ",
+            "+7",
+            "++7",
+            "--7",
+            "- 7",
+            "7 7",
+            "7_0",
+            "7.0",
+            "7e0",
+            "0x7",
+            "7;",
+            "#7",
+            "7" * 21,
+        ),
+        *("\u0667", "\uff17", "\u00b2", "\u00a07", "7\u2003", "\u30007", "7\u0085", "7<x/>7_"),
+    ],
+    ids=ascii,
+)
+def test_a_part_number_has_digits_of_ascii_only(number):
+    """As in a query."""
+    with raises_s3_error("MalformedXML"):
+        parse_complete(_numbered(number))
+
+
 @pytest.mark.parametrize(
     ("elements", "shown"),
     [

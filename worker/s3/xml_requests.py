@@ -27,6 +27,8 @@ MAX_ETAG = 1024
 
 _INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 _DECLARATION = "xmlns:"
+_SPACE = " \t\r\n"
+"""White space of XML (XML 1.0, 2.3), which may surround a number."""
 
 MAX_SHOWN = 256
 """Characters of a value that an error repeats."""
@@ -242,11 +244,12 @@ def _listed_part(found: Element) -> ListedPart:
     number, etag = found.get("PartNumber"), found.get("ETag")
     if number is None or etag is None:
         raise malformed()
-    value = parse_integer(number.strip(), signs="+-")
+    written = number.strip(_SPACE)
+    value = parse_integer(written, signs="-")
     if value is None:
         raise malformed()
     if value < 1:
-        raise invalid_argument("PartNumber", number.strip(), "PartNumber must be >= 1")
+        raise invalid_argument("PartNumber", written, "PartNumber must be >= 1")
     checksums = {
         CHECKSUM_ELEMENTS[child.name]: child.text.strip()
         for child in found.children
