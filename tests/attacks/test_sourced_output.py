@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -109,7 +111,20 @@ def test_a_name_that_no_shell_can_read_is_an_error_of_the_document(worker, tmp_p
 OF_A_SHELL = [
     "PROMPT_COMMAND", "PS0", "PS1", "PS2", "PS3", "PS4", "RPS1", "PROMPT", "RPROMPT", "BASH_ENV",
     "ENV", "ZDOTDIR", "PATH", "CDPATH", "IFS", "LD_PRELOAD", "LD_LIBRARY_PATH", "UID", "SHELLOPTS",
-    "BASH_FUNC_ls", "HISTFILE", "HOME", "INPUTRC", "MAILPATH", "TMOUT",
+    "BASH_FUNC_ls", "HISTFILE", "HOME", "INPUTRC", "MAILPATH", "TMOUT", "RANDOM", "SRANDOM",
+    "SECONDS", "REPORTTIME", "REPORTMEMORY", "DIRSTACKSIZE", "SPROMPT", "prompt",
+]  # fmt: skip
+# Those of bash(1), zshparam(1) and ksh(1) that are not above.
+PARAMETERS = [
+    "COLUMNS", "COMPREPLY", "COMP_CWORD", "COMP_WORDBREAKS", "COPROC", "DIRSTACK", "EMACS",
+    "EPOCHREALTIME", "EPOCHSECONDS", "ERRNO", "EXECIGNORE", "FIGNORE", "FUNCNAME", "FUNCNEST",
+    "GLOBIGNORE", "GLOBSORT", "GROUPS", "HISTCMD", "HOSTFILE", "HOSTNAME", "IGNOREEOF",
+    "JOBMAX", "KEYTIMEOUT", "LANG", "LC_ALL", "LINENO", "LINES", "LISTMAX", "LOGCHECK",
+    "MAPFILE", "OLDPWD", "OPTERR", "OPTIND", "PIPESTATUS", "POSTEDIT", "PWD", "READLINE_LINE",
+    "READLINE_POINT", "REPLY", "SAVEHIST", "SHLVL", "STTY", "TERM", "TIMEFMT", "TIMEFORMAT",
+    "TRY_BLOCK_ERROR", "TTYIDLE", "VISUAL", "WATCH", "WATCHFMT", "WORDCHARS", "argv",
+    "auto_resume", "cdpath", "fignore", "fpath", "histchars", "manpath", "module_path",
+    "options", "parameters", "path", "psvar", "reply", "status", "watch", "words",
 ]  # fmt: skip
 
 
@@ -121,6 +136,29 @@ def test_a_gateway_exports_no_variable_that_a_shell_runs(capsys, name):
     printed = capsys.readouterr()
     assert "export S3_ENDPOINT=http://localhost:1\n" == printed.out
     assert name in printed.err
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_no_exported_value_is_evaluated(tmp_path, shell):
+    """Shells compute some variables: an assignment to them is an arithmetic expression.
+
+    This is a test of all variables that the shell has, and of those in manuals.
+    """
+    command = [shell, "sh"] if shell == "busybox" else [shell]
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    known = run([*command, "-c", "set; echo; typeset"]).stdout
+    names = {*OF_A_SHELL, *PARAMETERS, *re.findall(r"\b([A-Za-z_]\w*)=", known)}
+    exported = sorted(name for name in names if not is_of_shell(name))
+    lines = [
+        f"({export_line(name, f'a[$(touch canary.{name}.{kind})]{end}')}; ls)"
+        for name in exported
+        for kind, end in (("quoted", ""), ("escaped", "\x01"))
+    ]
+    (tmp_path / "script").write_text("\n".join(lines))
+
+    run([*command, "script"])
+
+    assert [] == sorted(each.name for each in tmp_path.glob("canary*"))
 
 
 def test_a_gateway_exports_no_name_that_is_none(capsys):
