@@ -276,7 +276,7 @@ INVALID_TRANSFORMS = [
     ({"stdin": "sh"}, "/stdin", "expected a list of lines"),
     ({"env": {"A": 1}}, "/env/A", "put it in quotes"),
     ({"env": {"": "x"}}, "/env/", "the name of a variable"),
-    ({"env": {"A=B": "x"}}, "/env/A=B", "letters, digits and _"),
+    ({"env": {"A=B": "x"}}, "/env/A", "letters, digits and _"),
     ({"env": {"A\nB": "x"}}, "/env/A\nB", "letters, digits and _"),
     ({"env": {"#A": "x"}}, "/env/#A", "letters, digits and _"),
     ({"env": {"1A": "x"}}, "/env/1A", "letters, digits and _"),

@@ -14,6 +14,7 @@ from worker import telemetry
 from worker.config import OPTIONS
 from worker.config_sources import CREDENTIALS_PLACES, load_config, misspelled_variables
 from worker.redaction import hide
+from worker.spec.document import MAX_BYTES
 from worker.spec.parse import parse
 from worker.spec.pipeline import JobSpec
 from worker.store.backends.options import credentials_of
@@ -176,10 +177,13 @@ def read_job(document: str, *, hint: str = "--job") -> JobSpec:
 
     Raises BadParameter, which names the parameter *hint*, and DocumentErrors.
     """
+    # One byte more than a document has is enough to reject a text, which may be endless.
+    limit = MAX_BYTES + 1
     if document == "-":
-        return parse(sys.stdin.buffer.read(), source="standard input")
+        return parse(sys.stdin.buffer.read(limit), source="standard input")
     try:
-        content = Path(document).read_bytes()
+        with open(document, "rb") as file:
+            content = file.read(limit)
     except OSError as error:
         raise click.BadParameter(f"{document}: {error.strerror}", param_hint=hint) from error
     return parse(content, source=document)

@@ -92,6 +92,7 @@ class Report:
         self.warnings.append(Problem(str(at), reason, expected))
 
 
+UNUSABLE = re.compile("[\\0\ud800-\udfff]")
 SCHEMA_KEY = "$schema"
 """A key by which editors find the schema of a document. It is ignored in every object."""
 MAX_BYTES = 1 << 20
@@ -102,6 +103,9 @@ MAX_DIRECTIVES = 16
 """Lines of a YAML document that start like a directive. libyaml compares each with all before."""
 MAX_VALUES = 100_000
 """Limit for a YAML document with its aliases expanded: one page of them can mean billions."""
+MAX_CHARACTERS = MAX_BYTES
+"""Limit for the strings of a YAML document with its aliases expanded, so that an alias is no way
+around that of the text."""
 MAX_DIGITS = 18
 
 
@@ -177,7 +181,7 @@ def _parse(text: str | bytes) -> Any:
     except (UnicodeEncodeError, UnicodeDecodeError) as error:
         raise _Unreadable(f"the text is not UTF-8 ({error.reason} at {error.start})") from None
     if len(data) > MAX_BYTES:
-        raise _Unreadable(f"the text has {len(data)} bytes", f"the limit is {MAX_BYTES}")
+        raise _Unreadable("the text is too long", f"the limit is {MAX_BYTES} bytes")
     start = decoded.lstrip()[:1]
     if not start:
         raise _Unreadable("the text is empty", "expected a job document in JSON or YAML")
@@ -251,14 +255,38 @@ def _parse_yaml(text: str) -> Any:
 
 
 @attrs.define
+class _Size:
+    """How many values a part of a document has, and characters in its strings, aliases expanded."""
+
+    values: int = 0
+    characters: int = 0
+
+    def add(self, values: int, characters: int = 0) -> None:
+        """Add to both; raise _Unreadable beyond their limits."""
+        self.values += values
+        self.characters += characters
+        if self.values > MAX_VALUES:
+            raise _Unreadable(f"the document has more than {MAX_VALUES} values, aliases expanded")
+        if self.characters > MAX_CHARACTERS:
+            raise _Unreadable(
+                f"the strings of the document have more than {MAX_CHARACTERS} characters, "
+                "aliases expanded"
+            )
+
+    def since(self, before: "_Size") -> "_Size":
+        """Return the size of what was added after *before*."""
+        return _Size(self.values - before.values, self.characters - before.characters)
+
+
+@attrs.define
 class _Collection:
     """A list or an object that is being read, and its children so far."""
 
     is_object: bool
     anchor: str | None
+    before: _Size
+    """The size of the document up to it."""
     children: list[Any] = attrs.field(factory=list)
-    values: int = 1
-    """How many values it has at every level below it, itself included."""
 
     def close(self) -> Any:
         """Return the list or the object."""
@@ -284,46 +312,55 @@ def _key(node: Any) -> str:
 
 def _compose(events: Iterator[Any]) -> Any:
     """Build the value of a YAML document from parser events; the stack is a list, not recursion."""
-    top = _Collection(is_object=False, anchor=None)
+    size = _Size()
+    top = _Collection(is_object=False, anchor=None, before=size)
     stack = [top]
-    anchors: dict[str, tuple[Any, int]] = {}
+    anchors: dict[str, tuple[Any, _Size]] = {}
     documents = 0
 
-    def add(node: Any, values: int, anchor: str | None) -> None:
+    def add(node: Any, anchor: str | None, before: _Size) -> None:
         stack[-1].children.append(node)
-        stack[-1].values += values
         if anchor is not None:
-            anchors[anchor] = (node, values)
-        # Every open collection counts, so the limit applies before a collection is complete.
-        if sum(each.values for each in stack) > MAX_VALUES:
-            raise _Unreadable(f"the document has more than {MAX_VALUES} values, aliases expanded")
+            anchors[anchor] = (node, size.since(before))
 
     for event in events:
+        before = attrs.evolve(size)
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
                 raise _several()
         elif isinstance(event, yaml.ScalarEvent):
-            add(_scalar(event), 1, event.anchor)
+            size.add(1, len(event.value))
+            add(_scalar(event), event.anchor, before)
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in anchors:
-                raise _Unreadable(f"the alias *{event.anchor} precedes its anchor")
-            node, values = anchors[event.anchor]
-            add(node, values, None)
+                raise _at(event, "the alias precedes its anchor", "put a string with * in quotes")
+            node, expanded = anchors[event.anchor]
+            size.add(expanded.values, expanded.characters)
+            add(node, None, before)
         elif isinstance(event, yaml.CollectionStartEvent):
             _reject_tag(event)
             if len(stack) > MAX_DEPTH:
                 raise _too_deep()
-            stack.append(_Collection(isinstance(event, yaml.MappingStartEvent), event.anchor))
+            size.add(1)
+            is_object = isinstance(event, yaml.MappingStartEvent)
+            stack.append(_Collection(is_object, event.anchor, before))
         elif isinstance(event, yaml.CollectionEndEvent):
             done = stack.pop()
-            add(done.close(), done.values, done.anchor)
+            add(done.close(), done.anchor, done.before)
     return top.children[0] if top.children else None
+
+
+def _at(event: Any, reason: str, expected: str) -> _Unreadable:
+    """Return an error with the place of *event*, without its text, which may be a secret."""
+    mark = event.start_mark
+    return _Unreadable(f"line {mark.line + 1}, column {mark.column + 1}: {reason}", expected)
 
 
 def _reject_tag(event: Any) -> None:
     if event.tag not in (None, "!"):
-        raise _Unreadable(f"the tag {quoted(event.tag)} is not supported", "expected plain YAML")
+        expected = "expected plain YAML; put a string that starts with ! in quotes"
+        raise _at(event, "the tag is not supported", expected)
 
 
 def _scalar(event: Any) -> _Scalar:
@@ -339,7 +376,7 @@ def _clean(raw: Any, at: Pointer, report: Report) -> Any:
     """Return *raw* as dicts, lists and scalars; report duplicate keys and invalid strings."""
     raw = raw.value if isinstance(raw, _Scalar) else raw
     if isinstance(raw, str):
-        return _clean_string(raw, at, report)
+        return _clean_string(raw, at, report, "the string")
     if len(at.steps) > MAX_DEPTH:
         report.error(at, _too_deep().reason)
         return None
@@ -348,7 +385,7 @@ def _clean(raw: Any, at: Pointer, report: Report) -> Any:
     if isinstance(raw, _Pairs):
         plain: dict[str, Any] = {}
         for key, value in raw.items:
-            key = _clean_string(key, at, report)
+            key = _clean_string(key, at, report, "a key")
             if key == SCHEMA_KEY:
                 continue
             if len(key) > MAX_KEY:
@@ -362,9 +399,10 @@ def _clean(raw: Any, at: Pointer, report: Report) -> Any:
     return raw
 
 
-def _clean_string(text: str, at: Pointer, report: Report) -> str:
-    # Neither character can be part of an argument, a variable, a path or a UTF-8 file.
-    clean = "".join(c for c in text if c != "\0" and not "\ud800" <= c <= "\udfff")
+def _clean_string(text: str, at: Pointer, report: Report, what: str) -> str:
+    # Neither character can be part of an argument, a variable, a path or a UTF-8 file. The text is
+    # not repeated: it may be a secret.
+    clean = UNUSABLE.sub("", text)
     if clean != text:
-        report.error(at, f"the string {quoted(clean)} holds U+0000 or an unpaired surrogate")
+        report.error(at, f"{what} holds U+0000 or an unpaired surrogate")
     return clean

@@ -41,7 +41,10 @@ COMMIT = String(COMMIT_ID.pattern, COMMIT_ID_EXPECTED)
 BRANCH = String(f"(?!{COMMIT_ID.pattern}$){NAME.pattern}", f"{NAME_EXPECTED}; not a commit id")
 # A secret and its keys are a folder and its files, so both are limited to what Kubernetes allows as
 # a key of a Secret.
-SECRET_NAMED = String("(?!\\.\\.?$)[A-Za-z0-9._-]{1,253}", "1 to 253 of A–Z, a–z, 0–9, ., _ and -")
+# Messages repeat nothing of a secret: its value may be where its name is expected.
+SECRET_NAMED = String(
+    "(?!\\.\\.?$)[A-Za-z0-9._-]{1,253}", "1 to 253 of A–Z, a–z, 0–9, ., _ and -", private=True
+)
 FREE_TEXT = String(empty=True)
 LINES = Array(String(empty=True, meaning="a line of text"), meaning="a list of lines")
 ARGUMENTS = Array(String(empty=True, meaning="an argument"), meaning="a list of arguments")
@@ -77,13 +80,16 @@ SECRET = Object(
     (
         Field("name", SECRET_NAMED, "the name of the secret", required=True),
         Field("key", SECRET_NAMED, "key of the secret; required with `envVar`"),
-        Field("envVar", String(VARIABLE, VARIABLE_EXPECTED), "variable that holds it"),
+        Field(
+            "envVar", String(VARIABLE, VARIABLE_EXPECTED, private=True), "variable that holds it"
+        ),
         Field(
             "mountPath",
-            String("(?!.*/\\.\\.(/|$))/[^\\n]*", "an absolute path without .."),
+            String("(?!.*/\\.\\.(/|$))/[^\\n]*", "an absolute path without ..", private=True),
             "folder that holds it, one file for each key",
         ),
-    )
+    ),
+    private=True,
 )
 TRANSFORM = Object(
     (
@@ -108,7 +114,7 @@ TRANSFORM = Object(
             StringMap(VARIABLE, VARIABLE_EXPECTED, private=True),
             "environment variables; they take precedence over all others",
         ),
-        Field("secrets", Array(SECRET), "secrets, as variables or files"),
+        Field("secrets", Array(SECRET, private=True), "secrets, as variables or files"),
         Field("user", String(USER_PATTERN, '"name", "uid" or "uid:gid"'), "user it runs as"),
         Field("workingDir", String(), "folder it starts in, which must exist"),
         Field(

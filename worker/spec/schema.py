@@ -41,14 +41,14 @@ class Schema(Protocol):
         """Return the JSON Schema of the value."""
 
 
-def describe(value: Any) -> str:
-    """Return a phrase for *value* in an error message."""
+def describe(value: Any, *, private: bool = False) -> str:
+    """Return a phrase for *value* in an error message, without a *private* value itself."""
     if isinstance(value, str):
-        return f"the string {quoted(value)}"
+        return "a string" if private else f"the string {quoted(value)}"
     if isinstance(value, bool):
-        return f"the boolean {str(value).lower()}"
+        return "a boolean" if private else f"the boolean {str(value).lower()}"
     if isinstance(value, int | float):
-        return f"the number {value}"
+        return "a number" if private else f"the number {value}"
     if isinstance(value, list):
         return "a list"
     return "an object" if isinstance(value, dict) else "null"
@@ -72,9 +72,7 @@ class String:
             and (not self.pattern or re.fullmatch(self.pattern, value))
         ):
             return value
-        found = "a value of another type" if self.private else describe(value)
-        if value == "":
-            found = "an empty string"
+        found = "an empty string" if value == "" else describe(value, private=self.private)
         hint = ": put it in quotes" if isinstance(value, bool | int | float) else ""
         report.error(at, f"found {found}", f"expected {self.meaning}{hint}")
         return INVALID
@@ -190,11 +188,13 @@ class Array:
     items: Schema
     least: int = 0
     meaning: str = "a list"
+    private: bool = False
+    """Whether what is there instead of a list may be a secret."""
 
     def parse(self, value: Any, at: Pointer, report: Report) -> Any:
         """Return the items."""
         if not isinstance(value, list) or len(value) < self.least:
-            found = "an empty list" if value == [] else describe(value)
+            found = "an empty list" if value == [] else describe(value, private=self.private)
             report.error(at, f"found {found}", f"expected {self.meaning}")
             return INVALID
         items = [self.items.parse(item, at / index, report) for index, item in enumerate(value)]
@@ -213,18 +213,22 @@ class StringMap:
     key_pattern: str = r"[\s\S]+"
     key_meaning: str = "a name"
     private: bool = False
+    """Whether the values may be secrets; then a key ``NAME=value`` has one too."""
 
     def parse(self, value: Any, at: Pointer, report: Report) -> Any:
         """Return the strings by key."""
         if not isinstance(value, dict):
-            report.error(at, f"found {describe(value)}", "expected an object of strings")
+            found = describe(value, private=self.private)
+            report.error(at, f"found {found}", "expected an object of strings")
             return INVALID
         parsed = {}
         schema = String(empty=True, private=self.private)
         for key, item in value.items():
+            name, equals, _ = key.partition("=") if self.private else (key, "", "")
             if not re.fullmatch(self.key_pattern, key):
-                report.error(at / key, f"found {quoted(key)}", f"expected {self.key_meaning}")
-            parsed[key] = schema.parse(item, at / key, report)
+                found = f"{quoted(name)} and an equals sign" if equals else quoted(name)
+                report.error(at / name, f"found {found}", f"expected {self.key_meaning}")
+            parsed[key] = schema.parse(item, at / name, report)
         return INVALID if INVALID in parsed.values() else parsed
 
     def json_schema(self) -> dict[str, Any]:
@@ -313,6 +317,8 @@ class Object:
     """An object with known keys, parsed to a `Record`."""
 
     fields: tuple[Field, ...]
+    private: bool = False
+    """Whether what is there instead of an object may be a secret."""
     _by_spelling: Mapping[str, Field] = attrs.field(init=False, repr=False)
 
     @_by_spelling.default
@@ -325,7 +331,7 @@ class Object:
         values: dict[str, Any] = {}
         pointers: dict[str, Pointer] = {}
         if not isinstance(value, dict):
-            report.error(at, f"found {describe(value)}", "expected an object")
+            report.error(at, f"found {describe(value, private=self.private)}", "expected an object")
             return Record(at, values, pointers, valid=False)
         for key, item in value.items():
             field = self._by_spelling.get(key)
