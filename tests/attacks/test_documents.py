@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from builders import a_commit, a_job, an_id, an_input
 
+from worker.errors import Cause, cause_of
+from worker.job import plan
 from worker.spec.document import DocumentErrors
 from worker.spec.parse import parse
 
@@ -170,3 +173,31 @@ def test_an_error_repeats_no_variable_or_secret(text):
 
     assert SECRET not in str(rejected.value)
     assert SECRET not in repr(rejected.value.problems)
+
+
+def a_cross(inputs: int) -> str:
+    """Return a job of which each file of each input is a part of a datum."""
+    nodes = [an_input(f"i{n}", repo="labresults", s3=False, glob="/*") for n in range(inputs)]
+    return json.dumps(a_job(inputs=tuple(nodes)))
+
+
+@pytest.mark.parametrize("inputs", [8, 500])
+def test_more_datums_than_anybody_can_process_are_an_error(store, inputs):
+    """The error has no number of them: Python does not print one of more than 4,300 digits."""
+    a_commit(store, {f"{n}": b"1" for n in range(10)})
+
+    with pytest.raises(plan.TooManyDatums) as rejected:
+        plan.make_plan(store, parse(a_cross(inputs)), job=an_id())
+
+    assert f"{inputs:,} inputs of the job have more than 10,000,000 datums" in str(rejected.value)
+    assert Cause.INVALID is cause_of(rejected.value)
+
+
+def test_the_json_of_a_plan_is_bounded(store, monkeypatch):
+    """It has the number of all datums, and lists some."""
+    monkeypatch.setattr(plan, "MAX_PATHS", 100)
+    a_commit(store, {f"{n}": b"1" for n in range(10)})
+
+    found = plan.make_plan(store, parse(a_cross(7)), job=an_id()).to_json()
+
+    assert (10_000_000, 15) == (found["datum_count"], len(found["datums"]))

@@ -16,7 +16,7 @@ from worker.job.paths import PFS, CommandPaths, planned_paths
 from worker.job.plan import Plan, make_plan, open_job_store
 
 DATUMS_SHOWN = 20
-"""Datums that are listed on a terminal. JSON and pipes get all of them."""
+"""Datums that are listed on a terminal. Pipes get all of them, and JSON as many as fit into it."""
 
 
 @click.command()
@@ -151,7 +151,7 @@ def _print_inputs(document: Mapping[str, Any], found: Plan) -> None:
         right=("number",),
     )
     if shown is not None and found.count > shown:
-        output.print_line(f"… and {found.count - shown:,} more; --json lists all")
+        output.print_line(f"… and {found.count - shown:,} more; --json lists them")
 
 
 def _print_environment(environment: PlannedEnvironment, datums: int) -> None:

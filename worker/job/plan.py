@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from worker.config import Config
-from worker.errors import Misconfigured, NotFound
+from worker.errors import Invalid, Misconfigured, NotFound
 from worker.job.same_job import check_same_job
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.spec.glob import Match, compile_glob
@@ -22,6 +22,22 @@ from worker.store.repository import Store, open_store
 
 class Unrunnable(NotFound):
     """An input of the job does not exist, or is the output of a failed job."""
+
+
+MAX_DATUMS = 10_000_000
+"""Datums of a job. A page of inputs can have more combinations than a computer can count."""
+MAX_PATHS = 1_000_000
+"""Paths in the datums that the JSON of a plan lists."""
+
+
+class TooManyDatums(Invalid):
+    """The inputs of a job have too many combinations."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__(
+            f"the {inputs:,} inputs of the job have more than {MAX_DATUMS:,} datums, which is the "
+            "limit; choose globs that match fewer and larger folders"
+        )
 
 
 class StoreNotShared(Misconfigured):
@@ -154,9 +170,12 @@ class Plan:
                 **dict.fromkeys(buckets, "read-only"),
                 **({"out": "the output"} if spec.s3_out else {}),
             },
+            "datum_count": self.count,
             "datums": [
                 {"number": datum.number, "id": datum.id, "paths": datum.paths}
-                for datum in self.datums()
+                for datum in itertools.islice(
+                    self.datums(), MAX_PATHS // max(1, len(self.inputs)) + 1
+                )
             ],
             "command": list(spec.transform.cmd),
             "tries": spec.datum_tries,
@@ -177,8 +196,8 @@ def open_job_store(config: Config, spec: JobSpec) -> Store:
 def make_plan(store: Store, spec: JobSpec, *, job: str) -> Plan:
     """Resolve the inputs of a job to commits and enumerate its datums.
 
-    Raises Unrunnable, and AnotherJob if another job with the same id was published. If the output
-    commit exists, the inputs are not resolved: they may have been deleted since.
+    Raises Unrunnable, TooManyDatums, and AnotherJob if another job with the same id was published.
+    If the output commit exists, the inputs are not resolved: they may have been deleted since.
     """
     output = BranchName(Repo(spec.output.project, spec.output.repo), spec.output.branch)
     with suppress(CommitMissing):
@@ -186,7 +205,10 @@ def make_plan(store: Store, spec: JobSpec, *, job: str) -> Plan:
         check_same_job(published, spec)
         return Plan(job, spec, output, inputs=(), choices=(), published=published)
     inputs = tuple(resolve(store, each) for each in spec.inputs)
-    return Plan(job, spec, output, inputs, tuple(choices(store, each) for each in inputs))
+    plan = Plan(job, spec, output, inputs, tuple(choices(store, each) for each in inputs))
+    if plan.count > MAX_DATUMS:
+        raise TooManyDatums(len(inputs))
+    return plan
 
 
 def resolve(store: Store, spec: PfsInput) -> ResolvedInput:
