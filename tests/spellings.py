@@ -3,8 +3,10 @@
 import base64
 import html
 import json
+import re
 import shlex
 from collections.abc import Callable
+from html.entities import codepoint2name
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import quoteattr
 
@@ -63,6 +65,34 @@ def _ansi_c(text: str) -> str:
     )
 
 
+def _quoted_name(text: str) -> str:
+    """A name in an error of GNU programs, in the C locale."""
+    found = ""
+    for part in re.findall(r"[\x20-\x7e]+|[^\x20-\x7e]+", text):
+        if part[0].isascii() and part[0].isprintable():
+            found += part.replace("'", "'\\''")
+        else:
+            named = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r"}
+            escaped = (f"\\{named.get(byte, f'{byte:03o}')}" for byte in part.encode())
+            found += f"'$'{''.join(escaped)}''"
+    return found
+
+
+def _dumper_of_perl(text: str) -> str:
+    """Data::Dumper of Perl with Useqq."""
+    return "".join(
+        f"\\{each}" if each in '\\"$@' else each if each.isascii() else f"\\x{{{ord(each):x}}}"
+        for each in text
+    )
+
+
+def _entities(text: str) -> str:
+    """htmlentities() of PHP, and escapeHtml4() of Java."""
+    return "".join(
+        f"&{codepoint2name[ord(each)]};" if ord(each) in codepoint2name else each for each in text
+    )
+
+
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "itself": str,
     "json": _json,
@@ -72,6 +102,8 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "json with capital digits": _upper_json,
     "json in json": lambda text: _json(_json(text)),
     "json in json in json": lambda text: _json(_json(_json(text))),
+    "json of bytes as Latin-1": lambda text: _json(text.encode().decode("latin-1")),
+    "json in the C locale": lambda text: _json(text.encode().decode("ascii", "surrogateescape")),
     "repr": lambda text: repr(text)[1:-1],
     "ascii": lambda text: ascii(text)[1:-1],
     "repr of bytes": lambda text: repr(text.encode())[2:-1],
@@ -80,6 +112,8 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "xtrace": lambda text: text.replace("'", "'\\''"),
     "printf %q": _backslashed,
     "ansi c": _ansi_c,
+    "name of a file": _quoted_name,
+    "dumper of Perl": _dumper_of_perl,
     "url": quote,
     "url without slashes": lambda text: quote(text, safe=""),
     "url in lower case": lambda text: _lower_hex(quote(text, safe="")),
@@ -89,6 +123,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "url in url": lambda text: quote(quote(text, safe=""), safe=""),
     "url in json": lambda text: _json_of_php(quote(text, safe="/&")),
     "html": html.escape,
+    "html with names": _entities,
     "xml attribute": lambda text: quoteattr(text)[1:-1],
     "decimal references": lambda text: _references(text, "&#{};"),
     "hexadecimal references": lambda text: _references(text, "&#x{:x};"),

@@ -1,6 +1,9 @@
 """Redaction of secrets in streams of bytes and in text."""
 
 import base64
+import json
+import os
+from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
@@ -91,6 +94,31 @@ def test_any_secret_is_replaced_in_any_spelling(secret, name, around, cut):
     assert b"***" in shown
     assert set(shown.decode().replace("***", "")) <= {*around, "\\"}
     assert shown == redact([secret.encode()], text[:cut], text[cut:])
+
+
+NO_UTF_8 = b"binary-secret\xff\xfekey\x80words"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(json.dumps(os.fsdecode(NO_UTF_8)), id="json of a variable of Python"),
+        pytest.param(ascii(os.fsdecode(NO_UTF_8)), id="ascii of a variable"),
+        pytest.param(repr(NO_UTF_8), id="bytes"),
+        pytest.param(
+            json.dumps(NO_UTF_8.decode("utf-8", "replace")), id="json of Go and JavaScript"
+        ),
+        pytest.param(NO_UTF_8.decode("utf-8", "replace"), id="replaced"),
+        pytest.param(json.dumps(NO_UTF_8.decode("latin-1")), id="json of Perl"),
+        pytest.param(quote(NO_UTF_8), id="url"),
+        pytest.param(base64.b64encode(NO_UTF_8).decode(), id="base64"),
+    ],
+)
+def test_a_secret_that_is_no_text_is_replaced(text):
+    """Programs show bytes that are not UTF-8 in different ways."""
+    shown = redact([NO_UTF_8], *(bytes([each]) for each in text.encode()))
+
+    assert b"***" == shown.strip(b"b'\"")
 
 
 @pytest.mark.parametrize("user", ["", "u", "us", "use"])

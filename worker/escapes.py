@@ -8,13 +8,14 @@ import attrs
 
 _HEX = rb"[0-9A-Fa-f]"
 # Longer forms first. A surrogate pair of JSON is one character (RFC 8259, section 7). The quotes
-# are those that POSIX shells need for a quote inside of quotes, and the doubled ones those of SQL
-# and CSV. Each alternative starts with a literal character, for which re has a fast search.
+# are those that POSIX shells need for a quote inside of quotes, those around a part in $'…' inside
+# of quotes, as GNU programs write it, and the doubled ones those of SQL and CSV. Each alternative
+# starts with a literal character, for which re has a fast search.
 ESCAPE = re.compile(
     rb"""
     \\u(?P<high>[dD][89abAB]HH)\\u(?P<low>[dD][c-fC-F]HH)
   | \\u(?P<u4>HHHH)
-  | \\u\{(?P<brace>H{1,6})\}
+  | \\[ux]\{(?P<brace>H{1,6})\}
   | \\U(?P<u8>00HHHHHH)
   | \\x(?P<x2>HH)
   | \\(?P<octal>[0-3]?[0-7]{1,2})
@@ -22,20 +23,22 @@ ESCAPE = re.compile(
   | %(?P<percent>HH)
   | &\#[xX]0{0,6}(?P<reference>H{1,6});
   | &\#0{0,6}(?P<number>[0-9]{1,7});
-  | &(?P<name>amp|lt|gt|quot|apos);
+  | &(?P<name>[A-Za-z][A-Za-z0-9]{1,9});
+  | '(?P<ansi>\$'(?=\\)|(?:(?<=\\[0-7]{3}')|(?<=(?:\$'|[0-7]{2}|\\L)\\L'))')
   | '(?P<single>"'"'|\\''|'(?!"'"'|\\''))
   | "(?P<double>")
-    """.replace(b"H", _HEX),
+    """.replace(b"H", _HEX).replace(b"L", b"[abefnrtv]"),
     re.VERBOSE,
 )
 """Matches one escape sequence."""
 START = re.compile(
     rb"""
     (?: \\ (?: u (?: [dD][89abAB]HH (?: \\ (?:u[dD]?[c-fC-F]?H?)? )? | H{0,3} | \{H{0,6} )
-             | U H{0,7} | x H? | [0-3]?[0-7]? )?
+             | U H{0,7} | x (?: H? | \{H{0,6} ) | [0-3]?[0-7]? )?
       | % H?
-      | & (?: \#[xX]?H{0,13} | [a-z]{0,4} )?
+      | & (?: \#[xX]?H{0,13} | [A-Za-z][A-Za-z0-9]{0,9} )?
       | '{1,2} (?: "(?:'"?)? | \\'? )?
+      | '\$'?
       | "
     ) \Z
     """.replace(b"H", _HEX),
@@ -135,6 +138,8 @@ def _value(found: re.Match[bytes]) -> bytes:
     kind, text = found.lastgroup, found[found.lastgroup or 0]
     if kind == "simple":
         return CONTROLS.get(text, text)
+    if kind == "ansi":
+        return b""
     if kind in ("single", "double"):
         return found[0][:1]
     if kind in ("percent", "x2"):
@@ -142,6 +147,7 @@ def _value(found: re.Match[bytes]) -> bytes:
     if kind == "octal":
         return bytes([int(text, 8)])
     if kind == "name":
+        # The same if it is no name.
         return html.unescape(f"&{text.decode()};").encode()
     if kind == "low":
         high, low = int(found["high"], 16), int(text, 16)

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -32,6 +33,9 @@ LONGEST_WRAPPED = 8 * 1024
 """Bytes of a secret up to which it is found in Base64 with line breaks."""
 PREFIX = 4
 """Bytes of a form by which its start is searched for."""
+MAX_NESTED = 8
+"""How many texts that are searched for may end at the same place, the one with the others. The
+lines of a hostile secret are any number, and a match of each would take time and memory."""
 LETTERS = re.compile(rb"[A-Za-z0-9]+")
 """What no format escapes."""
 ANCHOR = re.compile(rb"[A-Za-z0-9]{3,16}")
@@ -57,19 +61,29 @@ def spellings(secret: bytes) -> Iterator[bytes]:
     yield from _base64_forms(secret)
     yield secret.hex().encode()
     yield secret.hex().upper().encode()
-    try:
-        text = secret.decode()
-    except UnicodeDecodeError:
-        pass
-    else:
-        # Python's ascii() and some forms of URLs have one byte for each of Latin-1's characters.
-        yield b"".join(
-            bytes([ord(each)]) if ord(each) < 0x100 else each.encode("utf-8", "surrogatepass")
-            for each in text
-        )
+    if not secret.isascii():
+        yield from _misread(secret)
     if b"\n" in secret:
         lines = (line.strip() for line in secret.split(b"\n"))
         yield from (line for line in lines if len(line) >= SHORTEST_LINE)
+
+
+def _misread(secret: bytes) -> Iterator[bytes]:
+    """Yield *secret* in the forms that programs give to bytes beyond ASCII."""
+    text = secret.decode("utf-8", "surrogateescape")
+    # Python's ascii() and some forms of URLs have one byte for each of Latin-1's characters.
+    yield b"".join(
+        bytes([ord(each)]) if ord(each) < 0x100 else each.encode("utf-8", "surrogatepass")
+        for each in text
+    )
+    # Python has surrogates for bytes that are not UTF-8, or not ASCII in the C locale (PEP 383).
+    yield text.encode("utf-8", "surrogatepass")
+    yield secret.decode("ascii", "surrogateescape").encode("utf-8", "surrogatepass")
+    # Perl takes each byte for a character of Latin-1.
+    yield secret.decode("latin-1").encode()
+    # Most languages replace bytes that are not UTF-8. What is left must identify the secret.
+    if ANCHOR.search(secret):
+        yield secret.decode("utf-8", "replace").encode()
 
 
 def _base64_forms(secret: bytes) -> Iterator[bytes]:
@@ -104,18 +118,15 @@ class _Needles:
     """Texts that are searched for in one pass (Aho and Corasick 1975), however many they are."""
 
     def __init__(self, texts: Iterable[bytes]) -> None:
-        self.texts = sorted({text for text in texts if text.strip()})
+        self.texts = sorted(_not_nested(text for text in texts if text.strip()))
         self.longest = max(map(len, self.texts), default=0)
-        self._by_prefix: dict[bytes, list[bytes]] = {}
-        for text in self.texts:
-            self._by_prefix.setdefault(text[:PREFIX], []).append(text)
         self._short = {text[:length] for text in self.texts for length in range(1, PREFIX)}
         if self.texts:
             # Most commands know no secrets.
             from ahocorasick_rs import BytesAhoCorasick
 
             self._whole = BytesAhoCorasick(self.texts)
-            self._prefixes = BytesAhoCorasick(list(self._by_prefix))
+            self._prefixes = BytesAhoCorasick(list({text[:PREFIX] for text in self.texts}))
 
     def matches(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Yield the start and end of each of the texts in *data*, also where they overlap."""
@@ -125,7 +136,7 @@ class _Needles:
 
     def are_in(self, data: bytes) -> bool:
         """Whether any of the texts is in *data*."""
-        return next(self.matches(data), None) is not None
+        return bool(self.texts and self._whole.find_matches_as_indexes(data))
 
     def tail(self, data: bytes) -> int:
         """Return the length of *data* before the longest tail that starts one of the texts."""
@@ -134,16 +145,28 @@ class _Needles:
         first = max(0, len(data) - self.longest + 1)
         starts = self._prefixes.find_matches_as_indexes(data[first:], overlapping=True)
         for start in sorted(first + start for _, start, _ in starts):
-            tail = data[start:]
-            if any(
-                len(tail) < len(text) and text.startswith(tail)
-                for text in self._by_prefix.get(tail[:PREFIX], ())
-            ):
+            if self._is_start(data[start:]):
                 return start
         for length in range(min(PREFIX - 1, len(data)), 0, -1):
             if data[-length:] in self._short:
                 return len(data) - length
         return len(data)
+
+    def _is_start(self, tail: bytes) -> bool:
+        """Whether one of the texts starts with *tail* and is longer."""
+        index = bisect_right(self.texts, tail)
+        return index < len(self.texts) and self.texts[index].startswith(tail)
+
+
+def _not_nested(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield *texts* without those that end with as many others as `MAX_NESTED`."""
+    ends: list[bytes] = []
+    for text in sorted({text[::-1] for text in texts}):
+        while ends and not text.startswith(ends[-1]):
+            ends.pop()
+        if len(ends) < MAX_NESTED:
+            ends.append(text)
+            yield text[::-1]
 
 
 @attrs.frozen

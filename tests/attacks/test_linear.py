@@ -4,6 +4,7 @@ import pytest
 from operations import lines_executed
 from s3.protocol_builders import a_request
 
+from worker.redaction import Redactor
 from worker.s3 import (
     conditions,
     copying,
@@ -271,3 +272,38 @@ def test_the_cache_of_a_glob_is_bounded():
 
     assert [key for key in keys if key.endswith("x")] == found
     assert glob._automaton.cached <= MAX_CACHED + MAX_LENGTH
+
+
+HOSTILE_SECRETS = {
+    "lines that end with each other": b"\n".join(b"a" * n for n in range(8, 108)),
+    "lines with one start": b"\n".join(b"aaaa%05d" % n for n in range(1000)),
+    "lines with one end": b"\n".join(b"%05daaaa" % n for n in range(1000)),
+    "one character": b"a" * 1000,
+    "one character and another": b"a" * 1000 + b"b",
+    "backslashes": b"\\" * 40 + b"aaa",
+    "no letters": "ö&<€'".encode(),
+}
+HOSTILE_OUTPUT = {
+    "a": b"a",
+    "backslashes": b"\\",
+    "quotes": b"'\"'\"'",
+    "escapes": b"\\u0061%61&#97;aaa",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("output", HOSTILE_OUTPUT.values(), ids=HOSTILE_OUTPUT)
+@pytest.mark.parametrize("secret", HOSTILE_SECRETS.values(), ids=HOSTILE_SECRETS)
+def test_output_is_redacted_in_linear_time(secret, output):
+    """Whatever the secret is, which a document may choose: some lines of code for each byte."""
+    size = 2000
+
+    def redact(count):
+        redactor = Redactor([secret])
+        data = (output * size)[:size]
+        return lines_executed(lambda: [redactor.feed(data) for _ in range(count)])
+
+    lines = redact(2)
+
+    assert lines < 400 * 2 * size
+    assert redact(4) < 4 * lines + 1000
