@@ -182,7 +182,7 @@ def reset_colors(text: str) -> str:
 
 SECRET_NAME = re.compile(
     r"(secrets?|passw(or)?d|passphrase|token|credentials?|authorization|signature"
-    r"|(account|api|access|private|secret|signing)_?key)$",
+    r"|(account|api|access|private|secret|signing)_?key|connection_?string|(^|_)pass|_pwd)$",
     re.I,
 )
 """Matches (by ``search``) the names of variables, settings and log fields whose values are secret,

@@ -1,9 +1,11 @@
 """Secrets that a command plants wherever a run takes texts from: no sink shows any spelling."""
 
+import base64
 import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from urllib.parse import unquote
 
 import attrs
 import pytest
@@ -97,6 +99,8 @@ def planting(site: Site, **changes) -> dict:
         "errStdin": [f"errStdin:{SECRET}"],
     }
     job["description"] = f"description:{SECRET}"
+    job["job"] = {"parent": f"parent:{SECRET}"}
+    job["metadata"] = {"labels": {f"label:{SECRET}": "1"}, "annotations": {"a": f"note:{SECRET}"}}
     return job
 
 
@@ -150,7 +154,10 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
         "result.json": ("name:", "value:", "last:", "upload:", "left:"),
         "message": ("upload:",),
         "standard output": ("name:", "value:", "upload:", "left:"),
-        "commits": ("argv:", "stdin:", "errStdin:", "env:", "description:", "name:", "upload:"),
+        "commits": (
+            *("argv:", "stdin:", "errStdin:", "env:", "description:", "name:", "upload:"),
+            *("parent:", "label:", "note:"),
+        ),
         "worker show": ("argv:", "stdin:", "env:", "name:", "upload:", "left:"),
     },
     "missing command": {
@@ -280,3 +287,41 @@ def test_a_secret_that_cannot_be_redacted_is_a_warning(site, value):
     assert 0 == done.status
     assert "the secret API_TOKEN is not redacted" in found["warnings"][0]
     assert [f"x{value}y true"] == found["log_tail"]
+
+
+URLS = {
+    "a password": ("postgres://u:{}@db:5432/x?a=b@c", "pass-w0rd"),
+    "without a user": ("redis://:{}@db/1", "pass-w0rd"),
+    "with an at sign": ("postgres://u:{}@db:5432/x", "p@ss-w0rd@home"),
+    "with a slash": ("postgres://u:{}@db/x", "pass/w0rd"),
+    "with a question mark": ("postgres://u:{}@db/x", "pass?w0rd#1"),
+    "with percent encoding": ("http://u:{}@proxy:1/", "p%40ss-w0rd%2f"),
+}
+
+
+@pytest.mark.parametrize(("url", "password"), URLS.values(), ids=URLS)
+def test_the_password_of_a_url_is_replaced(site, url, password):
+    """As it is, decoded, and in the header of HTTP that curl makes of it; also in a plan."""
+    decoded = unquote(password)
+    basic = base64.b64encode(f"u:{decoded}".encode()).decode()
+    job = a_job(datumTries=1)
+    job["transform"]["cmd"] = ["sh", "-c", f"echo {password} '{decoded}' {basic}; echo $URL"]
+    job["transform"]["env"] = {"URL": url.format(password)}
+    path = site.job(job)
+    done = site.worker("run", "--job", path, "--log-format", "console")
+    plans = [site.worker("plan", path, *more).out for more in ((), ("--json",))]
+
+    assert 0 == done.status, done.err
+    for text in (done.err, *plans):
+        assert "***" in text
+        assert [] == [each for each in (password, decoded, basic[4:-4]) if each in text]
+
+
+@pytest.mark.parametrize(
+    "text", ["http://host:8080/a@b", "https://registry:443/@scope/x", "http://h/a:b@c", "a:b@c"]
+)
+def test_what_is_no_password_of_a_url_is_not_replaced(site, text):
+    job = a_job(f"echo '{text}'", datumTries=1)
+    job["transform"]["env"] = {"URL": text}
+
+    assert f"│ {text}" in site.worker("run", "--job", site.job(job), "--log-format", "console").err

@@ -16,7 +16,7 @@ from worker.errors import Cause
 from worker.job.env_file import EnvFile
 from worker.job.plan import Unrunnable
 from worker.job.run import run_gateway, run_job, run_shell
-from worker.job.state import State
+from worker.job.state import Progress, State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import StoreUnavailable
 from worker.store.backends.local import LocalBackend
@@ -825,3 +825,25 @@ def test_a_result_is_json():
     assert ("success", "published", f"copy@{'a' * 32}", 0) == tuple(
         document[name] for name in ("state", "cause", "output", "exit_code")
     )
+
+
+async def test_a_secret_that_is_replaced_while_the_job_starts_is_redacted(
+    store, a_request, log, logged, tmp_path
+):
+    """It is read when its value is hidden, and again for the command."""
+    a_commit(store, {"a": b"1"})
+    file = tmp_path / "secrets" / "db" / "password"
+    file.parent.mkdir(parents=True)
+    file.write_text("the-first-value")
+    job = a_job('echo "<$PW>"; exit 3', datumTries=1)
+    job["transform"]["secrets"] = [{"name": "db", "key": "password", "envVar": "PW"}]
+
+    def watch(progress: Progress) -> None:
+        if progress.step == "resolve":
+            file.write_text("the-second-value")
+
+    request = a_request(job, secrets=tmp_path / "secrets")
+    result = await run_job(request, log=log, watch=watch)
+
+    assert ["<***>"] == printed(logged)
+    assert "<***>" in result.reason

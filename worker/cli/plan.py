@@ -12,8 +12,11 @@ from worker.cli import terminal as output
 from worker.cli.options import RUN, job_document, json_option, read_job, with_settings
 from worker.cli.planned_environment import PlannedEnvironment, planned_environment
 from worker.config import Config
+from worker.job.hidden import secret_variables
 from worker.job.paths import PFS, CommandPaths, planned_paths
 from worker.job.plan import Plan, make_plan, open_job_store
+from worker.job.recorded import recorded_document
+from worker.redaction import hide
 
 DATUMS_SHOWN = 20
 """Datums that are listed on a terminal. Pipes get all of them, and JSON as many as fit into it."""
@@ -35,11 +38,12 @@ def plan(settings: Config, *, job: str, as_json: bool) -> None:
       worker plan --job job.yaml --json | jq .datums
     """
     spec = read_job(job)
+    hide(value for _, value in secret_variables(spec, settings, os.environ))
     store = open_job_store(settings, spec)
     found = make_plan(store, spec, job=spec.job_id or uuid.uuid4().hex)
     paths = planned_paths(settings, spec) if found.published is None else CommandPaths(PFS, PFS)
     environment = planned_environment(settings, found, paths.shown, os.environ)
-    document = found.to_json()
+    document = recorded_document(found.to_json())
     document["warnings"] += paths.warnings
     if as_json:
         shown = {
@@ -70,7 +74,7 @@ def _print_plan(
                 "published",
                 f"{found.published.name}: a run does nothing" if found.published else "",
             ),
-            ("command", " ".join(spec.transform.cmd)),
+            ("command", " ".join(document["command"])),
             ("runtime", _runtime(settings, spec.transform.image)),
             ("files", _files(found, paths)),
             ("tries", f"{spec.datum_tries} per datum"),

@@ -20,7 +20,7 @@ from worker.job.environment import (
 from worker.job.paths import SECRETS
 from worker.job.plan import Datum, Plan
 from worker.job.reports import VARIABLES
-from worker.redaction import HIDDEN
+from worker.redaction import HIDDEN, redact
 from worker.spec.pipeline import User
 from worker.supervisor.users import Identity, resolve_user
 from worker.text import SECRET_NAME
@@ -78,7 +78,7 @@ def planned_environment(
         variables = {name: v.replace(quoted, placeholder) for name, v in variables.items()}
     passed = {name for name, value in variables.items() if environment.get(name) == value}
     return PlannedEnvironment(
-        {name: value for name, value in variables.items() if name not in passed},
+        {name: redact(value) for name, value in variables.items() if name not in passed},
         tuple(sorted(passed)),
     )
 

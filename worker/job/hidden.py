@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from urllib.parse import unquote_to_bytes
 
 from worker.config import Config
 from worker.errors import WorkerError
@@ -12,19 +13,23 @@ from worker.redaction import SHORTEST_SECRET, hide, is_redactable
 from worker.spec.pipeline import JobSpec
 from worker.text import SECRET_NAME
 
-_URL_PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
-"""Matches the password of a URL, such as that of a proxy (RFC 3986, 3.2.1)."""
+_URL_PASSWORDS = (
+    re.compile(r"://[^/?#@:\s]*:([^/?#\s]+)@"),
+    # Some programs accept a slash in a password. Digits before one are a port.
+    re.compile(r"://[^/?#@:\s]*:(?!\d+[/?#])([^@\s]+)@"),
+)
+"""Match the password of a URL, such as that of a proxy (RFC 3986, 3.2.1)."""
 
 
 def hide_secrets(spec: JobSpec, config: Config, environment: Mapping[str, str]) -> list[str]:
     """Redact the secret values of a job from now on; return warnings of those that are not.
 
-    *environment* is the agent's own. The values are those of the job's secrets, of the variables of
-    the command whose names mark them as secret, and the passwords in URLs of passed variables. A
-    secret that cannot be read is an error once the command needs it.
+    *environment* is the agent's own. The values are those of the job's secrets and of
+    `secret_variables`. A secret that cannot be read is an error once the command needs it.
     """
     warnings = []
-    for name, value in _secrets(spec, config, environment):
+    found = (*_job_secrets(spec, config, environment), *secret_variables(spec, config, environment))
+    for name, value in found:
         if is_redactable(value):
             hide([value])
         elif value.strip():
@@ -40,22 +45,38 @@ def hide_secrets(spec: JobSpec, config: Config, environment: Mapping[str, str]) 
     return warnings
 
 
-def _secrets(
+def secret_variables(
     spec: JobSpec, config: Config, environment: Mapping[str, str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the value of each secret."""
-    try:
-        found = find_secrets(spec.transform.secrets, config.secrets, environment)
-    except (WorkerError, OSError):
-        pass
-    else:
-        for name, text in found.variables.items():
-            yield name, os.fsencode(text)
-        for file in found.files:
-            yield f"{file.folder}/{file.name}", file.value
+    """Yield the name and the value of each variable of the command whose name marks it as secret.
+
+    Also the passwords in the URLs of other ones.
+    """
     passed = passed_variables(environment, config.pass_environment)
     for name, text in {**passed, **spec.transform.env}.items():
         if SECRET_NAME.search(name):
             yield name, text.encode("utf-8", "surrogateescape")
-        for password in _URL_PASSWORD.findall(text):
-            yield f"in the URL of {name}", password.encode("utf-8", "surrogateescape")
+        yield from _url_passwords(name, text)
+
+
+def _job_secrets(
+    spec: JobSpec, config: Config, environment: Mapping[str, str]
+) -> Iterator[tuple[str, bytes]]:
+    try:
+        found = find_secrets(spec.transform.secrets, config.secrets, environment)
+    except (WorkerError, OSError):
+        return
+    for name, text in found.variables.items():
+        yield name, os.fsencode(text)
+        yield from _url_passwords(name, text)
+    for file in found.files:
+        yield f"{file.folder}/{file.name}", file.value
+
+
+def _url_passwords(name: str, text: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the passwords in the URLs of a variable, as they are and without percent encoding."""
+    found = (password for form in _URL_PASSWORDS for password in form.findall(text))
+    values = [password.encode("utf-8", "surrogateescape") for password in found]
+    # Credentials in Base64, as for a proxy, have none.
+    for value in dict.fromkeys((*values, *map(unquote_to_bytes, values))):
+        yield f"in the URL of {name}", value

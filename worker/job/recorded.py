@@ -45,6 +45,14 @@ def recorded_document(value: Any) -> Any:
     return value
 
 
+def recorded_spec(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job document as `recorded_document`, and the names of its metadata as `recorded`."""
+    found: dict[str, Any] = recorded_document(document)
+    if metadata := document.get("metadata"):
+        found["metadata"] = {kind: recorded_data(names) for kind, names in metadata.items()}
+    return found
+
+
 def recorded_data(value: Any) -> Any:
     """Return a JSON value of the command with texts, numbers and names of objects as `recorded`."""
     if isinstance(value, Mapping):

@@ -15,7 +15,13 @@ from worker.errors import Cause
 from worker.gateway.messages import BucketStatistics
 from worker.job.datum_results import DatumCounts, DatumResult, described, explain
 from worker.job.plan import Plan
-from worker.job.recorded import recorded, recorded_data, recorded_document, recorded_texts
+from worker.job.recorded import (
+    recorded,
+    recorded_data,
+    recorded_document,
+    recorded_spec,
+    recorded_texts,
+)
 from worker.job.secrets import without_secrets
 from worker.job.state import TRANSITIONS, Event, InvalidTransition, Progress, State, Watch
 from worker.model import Commit, CommitName, InputRecord
@@ -204,11 +210,11 @@ class RunRecord:
         spec = plan.spec
         return {
             "id": self.job,
-            "parent": spec.parent,
+            "parent": None if spec.parent is None else recorded(spec.parent),
             "project": spec.project,
             "pipeline": spec.pipeline,
             "description": recorded(spec.description),
-            "spec": recorded_document(without_secrets(spec.document)),
+            "spec": recorded_spec(without_secrets(spec.document)),
             "command": recorded_document(spec.transform.cmd),
             "image": recorded(spec.transform.image),
             "image_digest": self.image,

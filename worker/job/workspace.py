@@ -65,6 +65,8 @@ async def open_processor(
     """
     spec = plan.spec
     job_secrets = await in_thread(find_secrets, spec.transform.secrets, config.secrets, base)
+    # They may have been replaced since they were read to be hidden.
+    hide(job_secrets.values)
     engine = None
     if config.runtime != "process":
         with record.step("image"):
