@@ -222,7 +222,7 @@ def log_uncaught(
 
 
 def _configured_logger() -> FilteringBoundLogger:
-    if not structlog.is_configured():
+    if not is_configured():
         raise RuntimeError("the log is not configured")
     return logger()
 
@@ -304,9 +304,14 @@ class RecurringErrors:
             logger().error(self.event, reason=reason, **fields, times=times)
 
 
+def is_configured() -> bool:
+    """Whether `configure` was called."""
+    return structlog.is_configured()
+
+
 def is_console() -> bool:
     """Whether the log is text for a user, so that plain sentences may stand between its lines."""
-    if not structlog.is_configured():
+    if not is_configured():
         return True
     return isinstance(structlog.get_config()["processors"][-1], ConsoleRenderer)
 
@@ -328,7 +333,7 @@ def status_line() -> LineWriter | None:
 
 def line_writer() -> LineWriter | None:
     """Return the writer of the log, if the log goes to standard error."""
-    writer = structlog.get_config()["logger_factory"] if structlog.is_configured() else None
+    writer = structlog.get_config()["logger_factory"] if is_configured() else None
     return writer if isinstance(writer, LineWriter) and writer.stream is sys.stderr else None
 
 

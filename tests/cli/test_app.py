@@ -258,23 +258,28 @@ def test_an_unknown_option_gets_a_suggestion(place, arguments, says):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment"),
+    ("arguments", "environment", "status"),
     [
-        (("ls", "--nope", "--log-format", "json"), {}),
-        (("ls", "--nope", "--log-format=json"), {}),
-        (("ls",), {"WORKER_LOG_FORMAT": "json"}),
-        (("nope", "--log-format", "json"), {}),
-        (("run", "--nope"), {}),
+        pytest.param(("ls", "--nope", "--log-format", "json"), {}, 64, id="flag"),
+        pytest.param(("ls", "--nope", "--log-format=json"), {}, 64, id="flag with ="),
+        pytest.param(("ls",), {"WORKER_LOG_FORMAT": "json"}, 64, id="variable"),
+        pytest.param(("nope", "--log-format", "json"), {}, 64, id="unknown command"),
+        pytest.param(("run", "--nope"), {}, 64, id="automatic"),
+        pytest.param(("run", "--job", "x"), {"WORKER_GRACE": "x"}, 78, id="setting"),
+        pytest.param(("run", "--job", "x", "--config", "none"), {}, 78, id="configuration file"),
+        pytest.param(("run", "--job", "x", "--result", "none/r"), {}, 66, id="result file"),
     ],
-    ids=["flag", "flag with =", "variable", "unknown command", "automatic"],
 )
-def test_an_invalid_command_line_is_an_event_in_the_json_log(place, arguments, environment):
-    """Although the options that choose the format cannot be parsed."""
+def test_an_error_before_the_log_is_configured_is_an_event_in_the_json_log(
+    place, arguments, environment, status
+):
+    """Such as one of the options and settings that choose the format."""
     environment = {"WORKER_LOG_FORMAT": "auto", **environment}
     done = worker_process(*arguments, cwd=place.parent, env={**os.environ, **environment})
 
     (event,) = [json.loads(line) for line in done.stderr.splitlines()]
-    assert ("worker.failed", 64, 64) == (event["event"], event["exit_code"], done.returncode)
+    assert "worker.failed" == event["event"]
+    assert (status, status) == (event["exit_code"], done.returncode)
 
 
 def test_an_invalid_command_line_is_text_where_the_log_is(place):

@@ -165,11 +165,7 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
             decided()
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        if _logs_json(own):
-            from worker import telemetry
-
-            # Options that cannot be parsed have not configured it.
-            telemetry.configure("json")
+        _configure_log(own)
         failures.report_usage(error)
         return failures.cause_of(error).exit_status
     except (click.Abort, KeyboardInterrupt):
@@ -180,6 +176,7 @@ def call(arguments: Sequence[str], *, decided: Callable[[], None] = lambda: None
         return failures.BROKEN_PIPE
     except Exception as error:
         _drop_unwritten_output()
+        _configure_log(own)
         failures.report_error(error, debug=debug)
         return failures.cause_of(error).exit_status
 
@@ -199,6 +196,15 @@ def _drop_unwritten_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _configure_log(arguments: Sequence[str]) -> None:
+    """Configure the log for an error of what configures it, or of a file that is opened before."""
+    loaded = sys.modules.get("worker.telemetry")
+    if (loaded is None or not loaded.is_configured()) and _logs_json(arguments):
+        from worker import telemetry
+
+        telemetry.configure("json")
 
 
 def _logs_json(arguments: Sequence[str]) -> bool:
@@ -245,6 +251,7 @@ def main() -> NoReturn:
     try:
         os.getcwd()
     except OSError as error:
+        _configure_log(sys.argv[1:])
         failures.print_error(
             f"worker: the working directory: {error.strerror}; cd to an existing directory"
         )
