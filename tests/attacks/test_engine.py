@@ -3,9 +3,11 @@
 The engine is a program that records how it is called; ``tests/containers`` has the real one.
 """
 
+import io
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from worker.spec.document import DocumentErrors
 from worker.spec.parse import parse
 from worker.spec.pipeline import MAX_UID
 from worker.supervisor.engine import MAX_PASSWD
+from worker.supervisor.engine_output import WorkerContainer
 
 ENGINE = r"""#!/usr/bin/env python3
 import json, os, pathlib, sys
@@ -34,6 +37,8 @@ elif words[0] == "create":
     print("c" * 64)
 elif words[0] == "cp":
     sys.stdout.write("x" * int(os.environ.get("XDG_PASSWD", "0")))
+    sys.stdout.flush()
+    sys.stdout.buffer.write(bytes.fromhex(os.environ.get("XDG_ARCHIVE", "")))
 """
 
 
@@ -396,14 +401,57 @@ def test_the_passwd_of_an_image_is_read_up_to_a_limit(site):
     assert ["rm", "--force", "--volumes", "--", "c" * 64] in [words for words, _, _ in calls(site)]
 
 
-def test_each_container_has_the_label_by_which_a_later_run_removes_it(site):
+PASSWD = b"nobody:x:65534:65534:::\n"
+
+
+def an_archive(
+    kind: bytes = tarfile.REGTYPE, target: str = "", *, size: int | None = None
+) -> bytes:
+    """Return a tar archive with a passwd of this kind, as an engine prints it."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        member = tarfile.TarInfo("passwd")
+        member.type, member.linkname = kind, target
+        member.size = len(PASSWD) if kind == tarfile.REGTYPE else 0
+        archive.addfile(member, io.BytesIO(PASSWD))
+    return file.getvalue()[:size]
+
+
+@pytest.mark.parametrize(
+    ("archive", "status"),
+    [
+        pytest.param(an_archive(), 0, id="a file"),
+        pytest.param(an_archive(tarfile.SYMTYPE, "/nix/store/passwd"), 64, id="a link"),
+        pytest.param(an_archive(tarfile.SYMTYPE, "passwd"), 64, id="a link to itself"),
+        pytest.param(an_archive(tarfile.LNKTYPE, "other"), 64, id="a hard link"),
+        pytest.param(an_archive(tarfile.LNKTYPE, "passwd"), 64, id="a hard link to itself"),
+        pytest.param(an_archive(tarfile.DIRTYPE), 64, id="a folder"),
+        pytest.param(an_archive(tarfile.CHRTYPE), 64, id="a device"),
+        pytest.param(an_archive(size=100), 64, id="a part of a header"),
+        pytest.param(an_archive(size=515), 64, id="a part of a file"),
+        pytest.param(b"\x1f\x8b\x08" + b"x" * 600, 64, id="a compressed archive that is cut"),
+        pytest.param(b"", 64, id="nothing"),
+    ],
+)
+def test_any_passwd_of_an_image_is_read_or_ignored(site, archive, status):
+    done, _ = run(site, {"XDG_ARCHIVE": archive.hex()}, user="nobody")
+
+    assert status == done.status, done.err
+    assert status == 0 or "'nobody': the image debian:12 has no such user" in done.err
+
+
+def test_each_container_has_the_labels_and_the_name_by_which_a_later_run_removes_it(site):
     """Also the one that only shows the image's passwd, which is never started."""
     done, found = run(site, user="1000")
     created = [words for words, _, _ in found if words[0] == "create"]
 
     assert 0 == done.status, done.err
     assert 2 == len(created)
-    assert all(any(w.startswith("--label=worker.agent=") for w in words) for words in created)
+    for words in created:
+        labels = dict(word.split("=", 2)[1:] for word in words if word.startswith("--label="))
+        (name,) = [word.partition("=")[2] for word in words if word.startswith("--name=")]
+        job, agent = labels["worker.job"], labels["worker.agent"]
+        assert WorkerContainer("", name, job, agent, running=True).is_of_worker
 
 
 @pytest.mark.parametrize("user", ["²", "--privileged", "99999999999", "a\nb", "0:--x", "-1"])

@@ -13,6 +13,8 @@ from builders import a_commit, a_job, an_input
 from containers.engines import ENGINE, IMAGE, Engine
 from scenarios.sites import Site
 
+from worker.supervisor.engine import machine_id
+
 NOBODY = 65534
 
 
@@ -276,6 +278,21 @@ def test_what_an_image_defines_changes_nothing_on_the_machine(open_site, engine,
         assert (0, 1) == (found["exit_code"], found["files"]), found["reason"]
     assert volumes == engine.call("volume", "ls", "--quiet").stdout
     assert [] == open_site.left_over()
+
+
+def test_an_image_does_not_have_its_containers_removed(open_site, engine, build):
+    """It defines the labels of a worker that is gone; its container is not of a worker."""
+    gone = f"{machine_id()}/{2**22 + 1}/1"
+    image = build(f"LABEL worker.agent={gone} worker.job=x")
+    other = engine.call("create", *engine.options(), image, "true").stdout.strip()
+    try:
+        found = run(open_site, a_file_job("echo 1 > /pfs/out/x"))
+        left = engine.containers()
+    finally:
+        engine.call("rm", "--force", other)
+
+    assert 0 == found["exit_code"], found["reason"]
+    assert [True] == [other.startswith(each) for each in left]
 
 
 def test_an_image_without_a_shell_runs_a_command_unless_a_variable_needs_the_shell(

@@ -10,6 +10,7 @@ from containers.engines import IMAGE
 
 from worker.model import BranchName, Repo
 from worker.supervisor.engine import current_agent
+from worker.supervisor.engine_output import container_name
 
 COPY = BranchName(Repo("default", "copy"))
 
@@ -342,7 +343,8 @@ def test_a_run_removes_containers_of_workers_that_are_gone_only(site, engine):
     names = []
     for agent in (gone, present):
         labels = ("--label=worker.job=x", f"--label=worker.agent={agent}")
-        line = ("run", "--detach", "--init", *engine.options(), *labels, IMAGE, "sleep", "1000")
+        more = (f"--name={container_name('x', agent)}", *labels)
+        line = ("run", "--detach", "--init", *engine.options(), *more, IMAGE, "sleep", "1000")
         names.append(engine.call(*line).stdout.strip())
     try:
         run(site, a_file_job("true"))

@@ -17,6 +17,7 @@ from worker.supervisor.engine_output import (
     InvalidEngineOption,
     WorkerContainer,
     classify_error,
+    container_name,
     init_error,
     is_abandoned,
     last_line,
@@ -157,9 +158,28 @@ def test_an_init_that_cannot_start_the_command_is_distinguished_from_a_command(
     ],
 )
 def test_only_a_container_whose_worker_is_gone_is_abandoned(agent, job, running, expected):
-    container = WorkerContainer("id", job, agent, running)
+    container = WorkerContainer("id", container_name(job, agent), job, agent, running)
 
     assert expected == is_abandoned(container, job="ours", machine="m", start_times={7: 100})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("db", "", "worker", "worker-", "worker-other-", "worker-other-0123abcd"),
+        *("worker-other-0123abcd" + "0" * 24, container_name("other", "m/9/100")),
+        container_name("ours", "m/8/100"),
+    ],
+)
+def test_a_container_with_the_labels_of_a_worker_and_another_name_is_not_abandoned(name):
+    """An image defines labels; the name of a container comes from the program that creates it."""
+    container = WorkerContainer("id", name, "other", "m/8/100", running=False)
+
+    assert not is_abandoned(container, job="other", machine="m", start_times={})
+
+
+def test_names_of_containers_differ():
+    assert 100 == len({container_name("j", "m/1/2") for _ in range(100)})
 
 
 def test_the_id_of_an_agent_is_parsed_from_its_text_also_with_slashes_in_the_machine():
@@ -170,7 +190,13 @@ def test_the_id_of_an_agent_is_parsed_from_its_text_also_with_slashes_in_the_mac
 
 def test_containers_are_parsed_with_their_labels():
     labels = {"worker.job": "j", "worker.agent": "m/1/2"}
-    found = [{"Id": "1", "Config": {"Labels": labels}, "State": {"Running": True}}]
+    found = [
+        {"Id": "1", "Name": name, "Config": {"Labels": labels}, "State": {"Running": True}}
+        for name in ("podman", "/docker")
+    ]
 
-    assert (WorkerContainer("1", "j", "m/1/2", True),) == parse_containers(json.dumps(found))
+    assert (
+        WorkerContainer("1", "podman", "j", "m/1/2", True),
+        WorkerContainer("1", "docker", "j", "m/1/2", True),
+    ) == parse_containers(json.dumps(found))
     assert () == parse_containers("")

@@ -24,6 +24,7 @@ from worker.supervisor.container import ContainerUser, needs_passwd, resolve_con
 from worker.supervisor.engine_output import (
     AGENT_LABEL,
     CREATE_ERRORS,
+    JOB_LABEL,
     PULL_ERRORS,
     AgentId,
     EngineFailed,
@@ -32,6 +33,7 @@ from worker.supervisor.engine_output import (
     ImageMissing,
     TooMuchOutput,
     classify_error,
+    container_name,
     is_abandoned,
     last_line,
     parse_containers,
@@ -201,7 +203,7 @@ async def prepare_image(
     """
     await remove_abandoned(engine, job, log)
     found = await find_image(engine, image, log)
-    return PreparedImage(engine, found, await find_user(engine, user, found))
+    return PreparedImage(engine, found, await find_user(engine, user, found, job=job))
 
 
 async def find_image(engine: Engine, name: str, log: FilteringBoundLogger) -> Image:
@@ -227,14 +229,16 @@ async def find_image(engine: Engine, name: str, log: FilteringBoundLogger) -> Im
     return parse_image(name, result.text)
 
 
-async def find_user(engine: Engine, user: User | None, image: Image) -> ContainerUser:
+async def find_user(engine: Engine, user: User | None, image: Image, *, job: str) -> ContainerUser:
     """Return the user that commands run as in the image."""
     passwd = ""
     if needs_passwd(user, image):
         # A container that is never started shows the image's files and needs no program in it.
-        label = f"--label={AGENT_LABEL}={current_agent()}"
+        agent = str(current_agent())
+        labels = (f"--label={JOB_LABEL}={job}", f"--label={AGENT_LABEL}={agent}")
         never = ("--pull=never", "--network=none", "--entrypoint=/")
-        created = await engine.call("create", label, *never, "--", image.id)
+        name = f"--name={container_name(job, agent)}"
+        created = await engine.call("create", name, *labels, *never, "--", image.id)
         if created.code:
             raise EngineFailed(f"image {image.name}: {last_line(created.err)}")
         container = created.text.strip()
@@ -250,10 +254,14 @@ async def find_user(engine: Engine, user: User | None, image: Image) -> Containe
 
 
 def _read_single_file(archive: bytes) -> str:
-    """Return the first file of a tar archive as text; empty if there is none."""
-    with suppress(TarError), open_tar(fileobj=BytesIO(archive)) as tar:
+    """Return the first file of a tar archive as text; empty if there is none.
+
+    An image may have a link there, which docker does not follow.
+    """
+    # Not compressed, and read in order: nothing in the archive leads to another part of it.
+    with suppress(TarError), open_tar(fileobj=BytesIO(archive), mode="r|") as tar:
         for member in tar:
-            file = tar.extractfile(member)
+            file = tar.extractfile(member) if member.isreg() else None
             if file is not None:
                 return file.read().decode("utf-8", "replace")
     return ""

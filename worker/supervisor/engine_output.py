@@ -3,7 +3,9 @@
 Nothing here calls an engine; :mod:`worker.supervisor.engine` does.
 """
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -174,25 +176,45 @@ class AgentId:
         return cls(found[1], int(found[2]), int(found[3])) if found else None
 
 
+def container_name(job: str, agent: str, nonce: str | None = None) -> str:
+    """Return a name for a container with these labels, which no other container has.
+
+    An image can define any labels, and so mark containers of others as those of a worker that is
+    gone. It defines no name, and a name contains a digest of the labels.
+    """
+    nonce = nonce or os.urandom(4).hex()
+    digest = hashlib.sha256(f"{job}\n{agent}\n{nonce}".encode()).hexdigest()
+    return f"worker-{job[:12]}-{nonce}{digest[:24]}"
+
+
 @attrs.frozen
 class WorkerContainer:
-    """A container that some worker created, as the engine lists it."""
+    """A container with the labels of a worker, as the engine lists it."""
 
     id: str
+    name: str
     job: str
     agent: str
     running: bool
+
+    @property
+    def is_of_worker(self) -> bool:
+        """Whether a worker has created it, and not another program from an image with labels."""
+        nonce = self.name.rpartition("-")[2][:8]
+        return self.name == container_name(self.job, self.agent, nonce)
 
 
 def is_abandoned(
     container: WorkerContainer, *, job: str, machine: str, start_times: Mapping[int, int]
 ) -> bool:
-    """Whether the worker that created a container is gone.
+    """Whether a worker has created a container and is gone.
 
     *start_times* has the start time of each process of this *machine*. Processes of another machine
     are not visible, so a container of theirs is abandoned only if it belongs to the same *job* and
     does not run.
     """
+    if not container.is_of_worker:
+        return False
     agent = AgentId.parse(container.agent)
     if agent is not None and agent.machine == machine:
         return start_times.get(agent.pid) != agent.start_time
@@ -204,6 +226,8 @@ def parse_containers(output: str) -> tuple[WorkerContainer, ...]:
     return tuple(
         WorkerContainer(
             id=str(each["Id"]),
+            # Docker precedes it by a slash.
+            name=str(each["Name"]).removeprefix("/"),
             job=str(each["Config"]["Labels"].get(JOB_LABEL, "")),
             agent=str(each["Config"]["Labels"].get(AGENT_LABEL, "")),
             running=bool(each["State"].get("Running")),

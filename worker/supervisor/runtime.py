@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
-from uuid import uuid4
 
 import attrs
 import trio
@@ -29,6 +28,7 @@ from worker.supervisor.engine_output import (
     ContainerState,
     EngineFailed,
     classify_error,
+    container_name,
     init_error,
     last_line,
     parse_state,
@@ -175,12 +175,13 @@ class ContainerRuntime:
         Raises EngineFailed if the command may still run, since it may change the output.
         """
         engine, image = self.prepared.engine, self.prepared.image
-        name = f"worker-{self.job[:12]}-{uuid4().hex[:8]}"
+        agent = str(current_agent())
+        name = container_name(self.job, agent)
         container = Container(
             name=name,
             image=image,
             argv=(*environment.shell, *command.argv),
-            labels={JOB_LABEL: self.job, AGENT_LABEL: str(current_agent())},
+            labels={JOB_LABEL: self.job, AGENT_LABEL: agent},
             mounts=self.mounts,
             mount_flags=engine.mount_flags,
             user=self.prepared.user.user,
