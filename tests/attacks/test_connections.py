@@ -5,6 +5,7 @@ Time is virtual, so minutes pass when all tasks wait.
 # ruff: noqa: ARG001 - a fixture is a parameter, such as the clock that makes time virtual.
 
 import contextlib
+import errno
 import io
 import json
 import resource
@@ -12,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 import structlog
@@ -301,6 +303,66 @@ async def test_the_content_of_a_slow_body_is_written_and_not_held(gateway, virtu
     assert size == written
 
 
+def document(method, target, start, size):
+    """Return a request whose XML body has *size* bytes, all of them but the last one."""
+    head = f"{method} {target} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n"
+    digest = "content-md5: 1B2M2Y8AsgTpgAmY7PhCfg==\r\n\r\n"
+    return f"{head}{digest}{start}".encode() + b" " * (size - 1 - len(start))
+
+
+DOCUMENTS = [
+    pytest.param("POST", "/out?delete", "<Delete>", id="deletion"),
+    pytest.param("PUT", "/out/k?tagging", "<Tagging>", id="tags"),
+    pytest.param("PUT", "/out/k?acl", "<AccessControlPolicy>", id="ACL"),
+    pytest.param("POST", "/out/k?restore", "<RestoreRequest>", id="restore"),
+    pytest.param("POST", "/out/k?uploadId={upload}", "<Complete", id="completion"),
+]
+
+
+async def new_upload(gateway):
+    """Create an upload of ``k`` and return its id."""
+    async with await connect(gateway) as stream:
+        await stream.send_all(request("POST", "/out/k?uploads", {}, b""))
+        created = await stream.receive_some()
+    return created.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
+
+
+@pytest.mark.parametrize(("method", "target", "start"), DOCUMENTS)
+async def test_a_slow_document_is_written_and_not_held(
+    gateway, method, target, start, virtual_clock
+):
+    """Many clients that stall within megabytes of XML need little memory."""
+    target = target.format(upload=await new_upload(gateway))
+    sent = document(method, target, start, 8 << 20)
+    tracemalloc.start()
+    try:
+        async with await connect(gateway) as stream:
+            await stream.send_all(sent)
+            await trio.sleep(STALL_TIMEOUT / 2)
+            held, _ = tracemalloc.get_traced_memory()
+            await stream.send_all(b" ")
+            received = await stream.receive_some()
+    finally:
+        tracemalloc.stop()
+
+    assert held < 2 << 20
+    assert b"<Code>" in received
+
+
+async def test_a_document_beyond_the_space_of_scratch_is_unavailable(
+    gateway, monkeypatch, virtual_clock
+):
+    def fail(*_args, **_options):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(body, "SpooledTemporaryFile", fail)
+    async with await connect(gateway) as stream:
+        await stream.send_all(request("PUT", "/out/k?tagging", {}, b"<Tagging/>"))
+
+        assert b"<Code>ServiceUnavailable</Code>" in await stream.receive_some()
+    assert gateway.plan.scratch_full.exists()
+
+
 @pytest.mark.parametrize("size", [1, 2, 100, body.TINY - 1])
 def test_tiny_pieces_of_a_body_are_combined(size):
     """An object of Python for each of them would take many times as much memory."""
@@ -517,7 +579,7 @@ READERS = [
     pytest.param("PUT", "/out/copy", HASHED, b"", id="a copy with another checksum"),
     pytest.param(
         "PUT",
-        "/out/parts?partNumber=1&uploadId={upload}",
+        "/out/k?partNumber=1&uploadId={upload}",
         {"x-amz-copy-source": "/out/large", "x-amz-copy-source-range": "bytes=1-2999999"},
         b"",
         id="a copy of a part",
@@ -536,16 +598,12 @@ async def test_more_requests_than_threads_are_answered(
 
     Without RWF_NOWAIT, as for a store that is no directory, everything is read in threads.
     """
+    virtual_clock.autojump_threshold = 2.0  # a thread may work for longer than 50 ms
     await put(gateway, "large", 3_000_000)
     monkeypatch.setattr(blobs, "NOWAIT", None)
     monkeypatch.setattr(trio.to_thread.current_default_thread_limiter(), "total_tokens", 2)
-    async with await connect(gateway) as stream:
-        await stream.send_all(request("POST", "/out/parts?uploads", {}, b""))
-        created = await stream.receive_some()
-    upload = created.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
-    sent = request(
-        method, target.format(upload=upload), {**headers, "connection": "close"}, content
-    )
+    target = target.format(upload=await new_upload(gateway))
+    sent = request(method, target, {**headers, "connection": "close"}, content)
     statuses = []
 
     async def send():

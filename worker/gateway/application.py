@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import gettempdir
 
 import attrs
 
@@ -157,6 +158,8 @@ class S3Application:
         self._output = output if isinstance(output, OutputBucket) else None
         self.writes = WritesInFlight()
         self.failures = telemetry.RecurringErrors("gateway.failed", time.monotonic)
+        self.scratch = Path(gettempdir()) if plan is None else plan.scratch
+        """The directory of documents that are received."""
         self._plan = plan
         self._hosts = OwnHosts.of(plan.hosts if plan is not None else (), self.buckets)
         self._credentials = credentials

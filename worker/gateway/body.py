@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
@@ -10,6 +12,7 @@ from trio.to_thread import run_sync as in_thread
 
 from worker.buckets.output import Content
 from worker.concurrency import open_plain_nursery
+from worker.errors import Unavailable
 from worker.gateway.http import RequestBody
 from worker.model import Upload
 from worker.s3.aws_chunked import ChunkedDecoder
@@ -21,6 +24,7 @@ from worker.store.blobs import Stage
 if TYPE_CHECKING:
     from worker.gateway.application import Context
 
+T = TypeVar("T")
 Piece = bytes | memoryview
 Batch = list[Piece]
 
@@ -40,19 +44,52 @@ TINY = 1 << 10
 """Bytes of pieces that are combined: each one takes 50 bytes more than its content."""
 
 
-async def receive_document(context: "Context") -> bytes:
-    """Return the verified XML body of a request, of at most 8 MiB; raises S3Error."""
+PARSED = trio.CapacityLimiter(2)
+"""Documents that are parsed at once: one takes many times its size."""
+
+
+class SpoolUnavailable(Unavailable):
+    """The scratch directory did not take a document."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path}: {error.strerror}")
+        self.path = str(path)
+        self.errno = error.errno
+
+
+async def receive_document(context: "Context", parse: Callable[[bytes], T]) -> T:
+    """Receive and verify the XML body of a request, of at most 8 MiB; return it parsed.
+
+    What exceeds `SMALL` waits in a file, so that slow clients take disk and not memory. Raises
+    S3Error and SpoolUnavailable.
+    """
     payload = parse_payload(context.request, streaming_allowed=False)
     digests = Digests.of_request(context.request, payload, document=True)
-    document = bytearray()
-    while data := await context.body.read():
-        document += data
-        if len(document) > MAX_DOCUMENT:
-            raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=MAX_DOCUMENT)
-    received = bytes(document)
-    digests.update(received)
-    digests.verify()
-    return received
+    scratch = context.application.scratch
+    size = 0
+    try:
+        with SpooledTemporaryFile(SMALL, dir=str(scratch)) as document:
+            while data := await context.body.read():
+                size += len(data)
+                if size > MAX_DOCUMENT:
+                    raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=MAX_DOCUMENT)
+                if size <= SMALL:
+                    document.write(data)
+                else:
+                    await in_thread(document.write, data)
+
+            def finish() -> T:
+                document.seek(0)
+                received = document.read()
+                digests.update(received)
+                digests.verify()
+                return parse(received)
+
+            if size <= INLINE:
+                return finish()
+            return await in_thread(finish, limiter=PARSED)
+    except OSError as error:
+        raise SpoolUnavailable(scratch, error) from error
 
 
 async def receive_content(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trio.to_thread import run_sync as in_thread
@@ -156,8 +157,7 @@ async def delete_objects(context: "Context", output: OutputBucket, epoch: int) -
     """Handle DeleteObjects: the response contains the errors of single keys."""
     check_retention(context.request)
     require_digest(context.request)
-    body = await receive_document(context)
-    wanted = await in_thread(xml_requests.parse_delete, body)
+    wanted = await receive_document(context, xml_requests.parse_delete)
 
     def delete_all() -> list[tuple[str, str | None, S3Error | None]]:
         return [
@@ -209,21 +209,21 @@ async def get_object_acl(context: "Context") -> Response:
 
 async def put_object_acl(context: "Context", _output: OutputBucket, _epoch: int) -> Response:
     """Handle PutObjectAcl, which accepts only the ACL that every object has."""
-    check_acl(context.request, await receive_document(context))
+    await receive_document(context, partial(check_acl, context.request))
     await find_entry(context)
     return empty(200)
 
 
 async def restore_object(context: "Context") -> Response:
     """Handle RestoreObject, which S3 rejects for an object that is not archived, as none is."""
-    await receive_document(context)
+    await receive_document(context, bytes)
     await find_entry(context)
     raise S3Error("InvalidObjectState")
 
 
 async def put_object_tagging(context: "Context", output: OutputBucket, epoch: int) -> Response:
     """Handle PutObjectTagging."""
-    tags = xml_requests.parse_tagging(await receive_document(context))
+    tags = await receive_document(context, xml_requests.parse_tagging)
     output.set_tags(context.key, tags, epoch=epoch)
     return empty(200)
 

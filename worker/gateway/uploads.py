@@ -98,8 +98,7 @@ async def complete(context: "Context", output: OutputBucket, epoch: int) -> Resp
     request = context.request
     decide = deciding(request)
     output.check_upload(context.key, request.params["uploadId"])
-    body = await receive_document(context)
-    listed = await in_thread(xml_requests.parse_complete, body)
+    listed = await receive_document(context, xml_requests.parse_complete)
 
     def assemble(upload: Upload, parts: list[StoredPart]) -> multipart.Completion:
         return multipart.complete(listed, {part.number: part for part in parts}, upload, request)
