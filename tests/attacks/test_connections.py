@@ -116,6 +116,24 @@ async def test_a_head_that_is_not_completed_is_cut_off(gateway, sent, before, vi
     assert HEAD_TIMEOUT == pytest.approx(seconds, abs=1)
 
 
+async def test_an_unfinished_head_is_held_once(gateway, virtual_clock):
+    """And not also as the bytes that were received last: clients without keys can send many."""
+    count, sent = 16, b"GET /" + b"a" * 60_000
+    async with contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await connect(gateway)) for _ in range(count)]
+        await trio.sleep(1)
+        tracemalloc.start()
+        try:
+            for stream in streams:
+                await stream.send_all(sent)
+            await trio.sleep(1)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert held < 1.5 * count * len(sent)
+
+
 @pytest.mark.parametrize("pause", [1, 10, 29])
 async def test_single_bytes_do_not_extend_the_time_of_a_head(gateway, pause, virtual_clock):
     head, sent = b"GET /" + b"a" * 1000, 0

@@ -17,6 +17,7 @@ from gateways import a_plan, serving
 from worker import telemetry
 from worker.gateway.connections import (
     LEAST_IDLE,
+    MOST,
     PAUSE,
     RESERVED,
     Connections,
@@ -85,6 +86,14 @@ def test_the_bound_leaves_open_files_for_the_store(limit_of_open_files, soft, ex
     limit_of_open_files(soft)
 
     assert expected == bound()
+
+
+@pytest.mark.parametrize("soft", [2 * MOST + RESERVED, 1 << 20, resource.RLIM_INFINITY])
+def test_the_bound_limits_the_memory_of_unfinished_heads(monkeypatch, soft):
+    """Whatever the limit on open files is, which may be a million."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (soft, soft))
+
+    assert MOST == bound()
 
 
 class TestConnections:

@@ -21,8 +21,8 @@ RESERVED = 256
 """Open files for the index and for threads that read; half of the limit if that is less."""
 FILES_PER_CONNECTION = 2
 """The socket, and the file of the store that its request reads or writes."""
-UNBOUNDED = 1 << 16
-"""Connections of a process whose open files have no limit."""
+MOST = 1 << 13
+"""Connections of a process however many files it may open: an unfinished head may hold 80 KiB."""
 LEAST_IDLE = 1.0
 """Seconds for which a connection is idle before it is closed for another one.
 
@@ -49,11 +49,14 @@ Handler = Callable[[Any, "Slot"], Awaitable[object]]
 
 
 def bound() -> int:
-    """Return the number of connections that the limit on open files of this process permits."""
+    """Return the number of connections that the limit on open files of this process permits.
+
+    It is at most `MOST`.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return UNBOUNDED
-    return max(1, (soft - min(RESERVED, soft // 2)) // FILES_PER_CONNECTION)
+        return MOST
+    return min(MOST, max(1, (soft - min(RESERVED, soft // 2)) // FILES_PER_CONNECTION))
 
 
 @attrs.frozen

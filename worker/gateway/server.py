@@ -231,6 +231,7 @@ class Connection(TCPServer):
                     await protocol.receive(data)
                     if not data:
                         break
+                    del data  # Not held until the client sends more.
         except GONE:
             self.broken = True
         await protocol.handle(Closed())
