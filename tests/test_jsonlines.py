@@ -1,5 +1,6 @@
 import itertools
 import json
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -41,3 +42,13 @@ def test_a_line_is_decoded_by_the_given_function():
 def test_an_error_of_the_decoding_function_passes_through():
     with pytest.raises(json.JSONDecodeError):
         jsonlines.Decoder().feed(b"{\n")
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_line_without_an_end_is_an_error(size):
+    """It is not collected without a limit; lines up to the limit are read."""
+    decoder = jsonlines.Decoder(bytes, max_line=10)
+
+    assert [b"x" * 10, b"y" * 10] == decoder.feed(b"x" * 10 + b"\n" + b"y" * 10 + b"\n")
+    with pytest.raises(jsonlines.LineTooLong, match="more than 10 bytes"):
+        deque(map(decoder.feed, [b"x" * size] * 20), maxlen=0)

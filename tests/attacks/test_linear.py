@@ -1,9 +1,12 @@
 """Parsers take linear time for hostile text."""
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from operations import lines_executed
 from s3.protocol_builders import a_request
 
+from worker.job.tls import java_trust_store
 from worker.redaction import Redactor
 from worker.s3 import (
     conditions,
@@ -23,6 +26,7 @@ from worker.s3.xml_responses import text, url_text
 from worker.spec.automaton import MAX_CACHED
 from worker.spec.document import MAX_BYTES, Report, read
 from worker.spec.glob import MAX_LENGTH, compile_glob
+from worker.store.missing import MAX_COMPARED, MAX_NAMES, most_similar
 
 LENGTH = 1 << 18
 LONG = {
@@ -307,3 +311,35 @@ def test_output_is_redacted_in_linear_time(secret, output):
 
     assert lines < 400 * 2 * size
     assert redact(4) < 4 * lines + 1000
+
+
+AUTHORITY = trustme.CA().cert_pem.bytes()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "pem",
+    [
+        pytest.param(b"-----BEGIN CERTIFICATE-----\n" * 40_000, id="starts"),
+        pytest.param((b"-----BEGIN CERTIFICATE-----\n" + b"A" * 100) * 9_000, id="without an end"),
+        pytest.param(b"-----END CERTIFICATE-----\n" * 40_000, id="ends"),
+        pytest.param(b"-----BEGIN CERTIFICATE-----\n" + b"A" * 1_000_000, id="a long one"),
+        pytest.param(b"-" * 1_000_000, id="hyphens"),
+    ],
+)
+def test_a_bundle_of_certificates_is_read_in_linear_time(pem):
+    """The file of the system's authorities, which a user can name, before that of the job."""
+    found = load_pkcs12(java_trust_store(pem + b"\n" + AUTHORITY), None)
+
+    assert 1 == len(found.additional_certs)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("length", [64, 199])
+def test_a_missing_repo_is_compared_with_a_bounded_number_of_characters(length):
+    """A comparison takes time with the square of the length of the names."""
+    names = [f"{'ab' * length}"[: length - 4] + f"{number:04}" for number in range(MAX_NAMES)]
+
+    close = most_similar(("ba" * length)[:length], names)
+
+    assert (close is None) == (length > MAX_COMPARED)

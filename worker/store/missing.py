@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ ABBREVIATED = re.compile("[0-9a-f]{4,31}")
 """The beginning of a commit id, as git abbreviates them."""
 MAX_NAMES = 1000
 """Repos among which a misspelled one is searched for."""
+MAX_COMPARED = 64
+"""Characters of a name up to which it is compared, which takes time with the square of them."""
 SHOWN_NAMES = 10
 """Branches that an error lists."""
 
@@ -35,15 +37,23 @@ class RepoMissing(NotFound):
 
     def __init__(self, repo: Repo, store: "Store") -> None:
         names = [str(each) for each in islice(store.repos(skip), MAX_NAMES)]
-        close = difflib.get_close_matches(str(repo), names, n=1)
+        close = most_similar(str(repo), names)
         if close:
-            remedy = f"; did you mean {close[0]}?"
+            remedy = f"; did you mean {close}?"
         elif names:
             remedy = "; `worker repos` lists its repos"
         else:
             remedy = ", and no other" if store.exists() else ": it does not exist"
         super().__init__(f"{repo}: the store {store.url} has no such repo{remedy}")
         self.repo = repo
+
+
+def most_similar(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of *names* that may be meant by *name*; None if there is none."""
+    if len(name) > MAX_COMPARED:
+        return None
+    compared = [each for each in names if len(each) <= MAX_COMPARED]
+    return next(iter(difflib.get_close_matches(name, compared, n=1)), None)
 
 
 class BranchMissing(NotFound):
