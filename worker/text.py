@@ -94,10 +94,11 @@ def cut_to_width(text: str, columns: int) -> str:
 # --- control characters ---------------------------------------------------------------------------
 
 # C0 and C1 controls, line separators, bidirectional marks and overrides, invisible characters that
-# annotate or tag text, and lone surrogates.
+# separate, annotate or tag text, and lone surrogates. The joiners U+200C and U+200D stay: scripts
+# and emoji need them.
 _CONTROLS = (
-    r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
-    r"\U000e0000-\U000e007f"
+    r"\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    r"\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
 )
 _CONTROL = re.compile(f"[{_CONTROLS}]")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_./:=,@+ ]")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -89,15 +90,15 @@ def test_the_result_is_written_where_the_file_was(place, option, name):
     assert ["file"] == [each for each in os.listdir(folder) if not each.startswith(".file.0")]
 
 
-def _state(path: Path) -> tuple[str, int]:
+def _state(path: Path) -> tuple[str, int | None]:
     assert stat.S_ISREG(path.lstat().st_mode)
     found = json.loads(path.read_text())
     return found["state"], found["exit_code"]
 
 
-@pytest.mark.parametrize("name", ["a link", "a hard link", "another file"])
-def test_what_cannot_be_replaced_is_not_written_through(place, name, monkeypatch, capsys):
-    """A file that is written in place is the one that was there at the start."""
+@pytest.fixture
+def in_place(place, monkeypatch):
+    """The file exists, and no file can be created in its folder."""
     real = os.open
 
     def deny(path, flags, *mode, **folder):
@@ -107,6 +108,28 @@ def test_what_cannot_be_replaced_is_not_written_through(place, name, monkeypatch
 
     place.file.write_text("old")
     monkeypatch.setattr(os, "open", deny)
+
+
+@pytest.mark.usefixtures("in_place")
+def test_a_result_that_does_not_fit_leaves_a_document(place, capsys):
+    """A part of it would be no JSON."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ResultFile(place.file) as file:
+        before = place.file.read_text()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+        try:
+            file.write(RESULT)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert ("created", None) == _state(place.file)
+    assert f"worker: {place.file}: File too large\n" == capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_place")
+@pytest.mark.parametrize("name", ["a link", "a hard link", "another file"])
+def test_what_cannot_be_replaced_is_not_written_through(place, name, capsys):
+    """A file that is written in place is the one that was there at the start."""
     with ResultFile(place.file) as file:
         assert 0 == os.system(f"cd {place.file.parent}; {ATTACKS[name]}")
         file.write(RESULT)

@@ -31,10 +31,12 @@ HOSTILE = {
     "override": "\u202egpj.exe",
     "isolate": "\u2066\u2069",
     "mark": "\u200f\u200e\u061c",
+    "invisible": "\u200b\xad\u2060\u2064\u206f\u180e\ufeff\U000e0041",
     "tab": "a\tb",
 }
 DANGEROUS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 

@@ -60,6 +60,8 @@ class ResultFile:
         self._folder: int | None = None
         self._file: int | None = None
         """The descriptor of the regular file, as it was written last."""
+        self._content = b""
+        """What was last written in place."""
         self._mode: int | None = None
         """The permissions of the file; None if it is new."""
         with suppress(FileNotFoundError):
@@ -150,6 +152,16 @@ class ResultFile:
         return False
 
     def _overwrite(self, data: bytes) -> None:
+        """Write *data* over the content, or on a full disk the content that was there before."""
+        try:
+            self._put(data)
+        except OSError:
+            with suppress(OSError):
+                self._put(self._content)
+            raise
+        self._content = data
+
+    def _put(self, data: bytes) -> None:
         """Write *data* over the content, and cut off what is left of that."""
         assert self._file is not None
         os.lseek(self._file, 0, os.SEEK_SET)
