@@ -10,6 +10,8 @@ from worker.errors import Invalid
 
 DEFAULT_PROJECT = "default"
 DEFAULT_BRANCH = "master"
+MAX_KEY = 1024
+"""The longest key of an object in bytes, as in S3."""
 OUT = "out"
 """The output of a job: its S3 bucket, and its folder below ``/pfs``."""
 
@@ -122,6 +124,21 @@ def cut(extents: tuple[Extent, ...], start: int, stop: int) -> tuple[Extent, ...
             pieces.append(extent.slice(first - position, last - first))
         position += extent.length
     return tuple(pieces)
+
+
+CHECKSUM_SIZES: Mapping[str, int] = {
+    "CRC32": 4,
+    "CRC32C": 4,
+    "CRC64NVME": 8,
+    "MD5": 16,
+    "SHA1": 20,
+    "SHA256": 32,
+    "SHA512": 64,
+    "XXHASH128": 16,
+    "XXHASH3": 8,
+    "XXHASH64": 8,
+}
+"""Bytes of a value by algorithm, in the order in which S3 lists the algorithms."""
 
 
 @attrs.frozen

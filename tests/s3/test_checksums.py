@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3.protocol_builders import a_request, raises_s3_error, vectors
 
-from worker.model import Checksum
+from worker.model import CHECKSUM_SIZES, Checksum
 from worker.s3.checksums import ALGORITHMS, combine, composite, upload_checksum
 
 CRCS = ("CRC32", "CRC32C", "CRC64NVME")
@@ -115,3 +115,8 @@ def test_an_upload_has_an_algorithm_and_its_default_type(headers, expected):
 def test_an_invalid_algorithm_or_type_of_an_upload_is_rejected(headers):
     with raises_s3_error("InvalidRequest"):
         upload_checksum(a_request("POST", "/out/k?uploads", headers))
+
+
+def test_every_algorithm_has_a_size_and_values_of_that_size():
+    assert list(CHECKSUM_SIZES) == list(ALGORITHMS)
+    assert CHECKSUM_SIZES == {name: len(each.new().digest()) for name, each in ALGORITHMS.items()}

@@ -22,8 +22,8 @@ ENTRY = Entry(
     headers={"content-type": "text/plain", "cache-control": "no-store"},
     metadata={"site": "Basel", "author": "me"},
     tags={"b": "2", "a": "1"},
-    checksum=Checksum("CRC32", "AAAA-2", "COMPOSITE"),
-    parts=(Part(1, 30, Checksum("CRC32", "AAAA")), Part(3, 10)),
+    checksum=Checksum("CRC32", "AAAAAA==-2", "COMPOSITE"),
+    parts=(Part(1, 30, Checksum("CRC32", "AAAAAA==")), Part(3, 10)),
 )
 
 SAME = {
@@ -51,12 +51,14 @@ OTHER = {
 BOUNDARIES = "25e0bdac62ed1983"
 
 texts = st.text(max_size=8)
-checksums = st.none() | st.builds(
-    Checksum,
-    st.sampled_from(["CRC32", "SHA256"]),
-    st.sampled_from(["AAAAAA==", "AAAAAA==-2"]),
-    st.sampled_from(["FULL_OBJECT", "COMPOSITE"]),
+checksums = st.none() | st.sampled_from(
+    [
+        Checksum("CRC32", "AAAAAA=="),
+        Checksum("CRC32", "AAAAAA==-2", "COMPOSITE"),
+        Checksum("SHA256", "A" * 43 + "="),
+    ]
 )
+part_checksums = st.none() | st.just(Checksum("CRC32", "AAAAAA=="))
 sizes = st.integers(1, 2**40)
 
 
@@ -70,7 +72,10 @@ def extents(draw):
 @st.composite
 def entries(draw):
     found = draw(st.lists(extents(), max_size=3).map(tuple))
-    parts = [Part(n, e.length, draw(checksums)) for n, e in enumerate(found, start=1)]
+    checksum = draw(checksums)
+    has_parts = checksum is not None and checksum.algorithm == "CRC32"
+    of_parts = part_checksums if has_parts else st.none()
+    parts = [Part(n, e.length, draw(of_parts)) for n, e in enumerate(found, start=1)]
     return Entry(
         key="k",
         size=sum(extent.length for extent in found),
@@ -86,7 +91,7 @@ def entries(draw):
         ),
         metadata=draw(st.dictionaries(st.sampled_from(["site", "x-1"]), texts, max_size=2)),
         tags=draw(st.dictionaries(texts, texts, max_size=2)),
-        checksum=draw(checksums),
+        checksum=checksum,
         parts=tuple(parts) if draw(st.booleans()) else (),
     )
 

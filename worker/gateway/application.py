@@ -34,13 +34,13 @@ from worker.gateway.http import (
 )
 from worker.gateway.inflight import WritesInFlight
 from worker.gateway.messages import GatewayPlan
-from worker.model import OUT
+from worker.model import MAX_KEY, OUT
 from worker.redaction import redact
 from worker.s3 import bucket_listing, canned_responses, listing, xml_responses
 from worker.s3.authentication import verify
 from worker.s3.error_codes import S3Error
 from worker.s3.payload import check_payload_mode
-from worker.s3.request import BUCKET, MAX_KEY, Request, parse
+from worker.s3.request import BUCKET, Request, parse
 from worker.s3.routing import route
 from worker.s3.signing import Credentials, Signed
 from worker.store.blobs import BlobReader, Stage

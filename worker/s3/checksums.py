@@ -11,7 +11,7 @@ from typing import Protocol
 import attrs
 from awscrt import checksums as crt
 
-from worker.model import Checksum
+from worker.model import CHECKSUM_SIZES, Checksum
 from worker.s3.error_codes import S3Error
 from worker.s3.request import CHECKSUM_SETTINGS, Request
 
@@ -64,14 +64,17 @@ class Algorithm:
     """A checksum algorithm of S3."""
 
     name: str
-    size: int
-    """Bytes of a value."""
     new: Callable[[], RunningDigest]
     types: tuple[str, ...]
     """The checksum types allowed for a multipart object; the first one is the default (S3 User
     Guide, "Checking object integrity")."""
     combine: Callable[[int, int, int], int] | None = None
     """For a CRC: return the CRC of A + B from the CRCs of A and B and the length of B."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of a value."""
+        return CHECKSUM_SIZES[self.name]
 
     @property
     def header(self) -> str:
@@ -83,22 +86,21 @@ BOTH = (COMPOSITE, FULL_OBJECT)
 ALGORITHMS: dict[str, Algorithm] = {
     each.name: each
     for each in (
-        Algorithm("CRC32", 4, partial(_RunningCrc, zlib.crc32, 4), BOTH, crt.combine_crc32),
-        Algorithm("CRC32C", 4, partial(_RunningCrc, crt.crc32c, 4), BOTH, crt.combine_crc32c),
+        Algorithm("CRC32", partial(_RunningCrc, zlib.crc32, 4), BOTH, crt.combine_crc32),
+        Algorithm("CRC32C", partial(_RunningCrc, crt.crc32c, 4), BOTH, crt.combine_crc32c),
         Algorithm(
             "CRC64NVME",
-            8,
             partial(_RunningCrc, crt.crc64nvme, 8),
             (FULL_OBJECT,),
             crt.combine_crc64nvme,
         ),
-        Algorithm("MD5", 16, partial(hashlib.md5, usedforsecurity=False), (COMPOSITE,)),
-        Algorithm("SHA1", 20, partial(hashlib.sha1, usedforsecurity=False), (COMPOSITE,)),
-        Algorithm("SHA256", 32, hashlib.sha256, (COMPOSITE,)),
-        Algorithm("SHA512", 64, hashlib.sha512, (COMPOSITE,)),
-        Algorithm("XXHASH128", 16, _new_xxhash(crt.XXHash.new_xxhash3_128), (COMPOSITE,)),
-        Algorithm("XXHASH3", 8, _new_xxhash(crt.XXHash.new_xxhash3_64), (COMPOSITE,)),
-        Algorithm("XXHASH64", 8, _new_xxhash(crt.XXHash.new_xxhash64), (COMPOSITE,)),
+        Algorithm("MD5", partial(hashlib.md5, usedforsecurity=False), (COMPOSITE,)),
+        Algorithm("SHA1", partial(hashlib.sha1, usedforsecurity=False), (COMPOSITE,)),
+        Algorithm("SHA256", hashlib.sha256, (COMPOSITE,)),
+        Algorithm("SHA512", hashlib.sha512, (COMPOSITE,)),
+        Algorithm("XXHASH128", _new_xxhash(crt.XXHash.new_xxhash3_128), (COMPOSITE,)),
+        Algorithm("XXHASH3", _new_xxhash(crt.XXHash.new_xxhash3_64), (COMPOSITE,)),
+        Algorithm("XXHASH64", _new_xxhash(crt.XXHash.new_xxhash64), (COMPOSITE,)),
     )
 }
 """By name, in the order in which S3 lists them."""

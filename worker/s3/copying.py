@@ -6,12 +6,12 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from worker.model import Checksum, Entry
+from worker.model import MAX_KEY, Checksum, Entry
 from worker.s3.checksums import ALGORITHMS, COMPOSITE, algorithm_named, combine
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.metadata import ObjectMetadata, stored_headers, user_metadata
 from worker.s3.reads import Span
-from worker.s3.request import MAX_KEY, Request, check_climb
+from worker.s3.request import Request, check_climb
 from worker.s3.routing import COPY_SOURCE
 from worker.s3.tags import parse_tagging_header
 from worker.s3.unsupported_headers import check_supported

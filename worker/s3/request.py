@@ -6,12 +6,11 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
+from worker.model import MAX_KEY
 from worker.s3 import header_text
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.request_headers import MAX_HOST, headers_by_name, too_long
 
-MAX_KEY = 1024
-"""Bytes of UTF-8."""
 MAX_QUERY_PAIRS = 256
 
 SERVICE = "service"

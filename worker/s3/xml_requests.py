@@ -5,11 +5,11 @@ from xml.parsers import expat
 
 import attrs
 
+from worker.model import MAX_KEY
 from worker.s3.checksums import ALGORITHMS, try_decode
 from worker.s3.conditions import Conditions, etags
 from worker.s3.error_codes import S3Error, invalid_argument
 from worker.s3.multipart import MAX_PART_NUMBER, ListedPart
-from worker.s3.request import MAX_KEY
 from worker.s3.tags import check_tags
 from worker.text import parse_integer
 

@@ -11,13 +11,13 @@ from typing import BinaryIO
 
 from worker.directories import open_directory
 from worker.errors import Invalid
-from worker.model import BranchName, Commit, CommitName, Entry
+from worker.model import MAX_KEY, BranchName, Commit, CommitName, Entry
 from worker.store.blobs import BlobReader, Stage
 from worker.store.ingest import Compared, Found, Ingester, NotAFile, Problem, version_of
 from worker.store.journal import Journal, open_journal
 from worker.store.publish import Draft, Guard, publish
 from worker.store.repository import Store
-from worker.store.source import KEY_LIMIT, SourceMissing, cannot_import, fault_of, files_below
+from worker.store.source import SourceMissing, cannot_import, fault_of, files_below
 from worker.store.trees import Tree, apply
 
 Changes = Iterator[tuple[str, Entry | None]]
@@ -296,4 +296,4 @@ def _validate(key: str) -> None:
     if not key:
         raise InvalidKey(key, "a path in the commit")
     if fault_of(key):
-        raise InvalidKey(key, f"at most {KEY_LIMIT:,} bytes of UTF-8")
+        raise InvalidKey(key, f"at most {MAX_KEY:,} bytes of UTF-8")

@@ -12,7 +12,17 @@ from functools import lru_cache
 
 import msgspec
 
-from worker.model import STORED_HEADERS, Checksum, Entry, Extent, Part, StoredPart, Upload
+from worker.model import (
+    CHECKSUM_SIZES,
+    MAX_KEY,
+    STORED_HEADERS,
+    Checksum,
+    Entry,
+    Extent,
+    Part,
+    StoredPart,
+    Upload,
+)
 
 MAX_SIZE = 1 << 48
 """Bytes of a file, a run or an offset, five times the largest object of S3 (50 TB)."""
@@ -34,9 +44,21 @@ _ETAG = re.compile(r"[\x21\x23-\x7e]{1,100}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 # A field value (RFC 9110, 5.5), decoded as Latin-1.
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_ALGORITHM = re.compile(r"[A-Z0-9]{1,16}")
-_CHECKSUM = re.compile(r"[A-Za-z0-9+/]{1,88}={0,2}(?:-[0-9]{1,5})?")
-_CHECKSUM_TYPES = ("FULL_OBJECT", "COMPOSITE")
+_FULL_OBJECT, _COMPOSITE = "FULL_OBJECT", "COMPOSITE"
+
+
+def _base64(size: int) -> str:
+    """Return a pattern of the values of *size* bytes in Base64."""
+    padding = -size % 3
+    return f"[A-Za-z0-9+/]{{{(size * 8 + 5) // 6}}}={{{padding}}}"
+
+
+_CHECKSUMS = {
+    (name, kind): re.compile(_base64(size) + end)
+    for name, size in CHECKSUM_SIZES.items()
+    for kind, end in ((_FULL_OBJECT, ""), (_COMPOSITE, "-[0-9]{1,5}"))
+}
+"""Patterns of values by algorithm and type; a composite one ends in the number of parts."""
 
 
 class Inconsistent(ValueError):
@@ -56,15 +78,22 @@ def known_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 def check_entry(entry: Entry) -> None:
     """Raise Inconsistent unless *entry* obeys every rule."""
-    if not entry.key:
-        raise Inconsistent("its key is empty")
+    check_key(entry.key)
     _check_content(entry)
     if entry.headers or entry.metadata:
         _check_headers(entry.headers, entry.metadata)
     if entry.checksum is not None:
         _check_checksum(entry.checksum)
     if entry.parts:
-        _check_parts(entry.parts, entry.size)
+        _check_parts(entry.parts, entry.size, entry.checksum)
+
+
+def check_key(key: str) -> None:
+    """Raise Inconsistent unless an object can have the key *key*."""
+    # No character has more than four bytes.
+    if not key or (len(key) > MAX_KEY // 4 and len(key.encode()) > MAX_KEY):
+        found = f"the key {key[:100]!r}… of {len(key.encode()):,} bytes" if key else "an empty key"
+        raise Inconsistent(f"it has {found}, expected 1 to {MAX_KEY:,} bytes")
 
 
 def check_part(part: StoredPart) -> None:
@@ -77,15 +106,14 @@ def check_part(part: StoredPart) -> None:
 
 def check_upload(upload: Upload) -> None:
     """Raise Inconsistent unless *upload* obeys every rule."""
-    if not upload.key:
-        raise Inconsistent("its key is empty")
+    check_key(upload.key)
     if not 0 <= upload.initiated < MAX_SECONDS * 1000:
         raise _bad_time(upload.initiated)
     _check_headers(upload.headers, upload.metadata)
-    if upload.algorithm is not None and not _ALGORITHM.fullmatch(upload.algorithm):
-        raise Inconsistent(f"its checksum algorithm is {upload.algorithm!r}")
-    if upload.checksum_type is not None and upload.checksum_type not in _CHECKSUM_TYPES:
-        raise Inconsistent(f"its checksum type is {upload.checksum_type!r}")
+    if upload.algorithm is not None and upload.algorithm not in CHECKSUM_SIZES:
+        raise Inconsistent(f"its checksum algorithm is {upload.algorithm[:100]!r}")
+    if upload.checksum_type not in (None, _FULL_OBJECT, _COMPOSITE):
+        raise Inconsistent(f"its checksum type is {upload.checksum_type[:100]!r}")
 
 
 def _check_content(content: Entry | StoredPart) -> None:
@@ -111,7 +139,7 @@ def _check_content(content: Entry | StoredPart) -> None:
     if not 0 <= content.modified < MAX_SECONDS * 1000:
         raise _bad_time(content.modified)
     if not _ETAG.fullmatch(content.etag):
-        raise Inconsistent(f"its ETag is {content.etag!r}")
+        raise Inconsistent(f"its ETag is {content.etag[:100]!r}")
 
 
 def _bad_extent(extent: Extent) -> Inconsistent:
@@ -137,7 +165,7 @@ def _is_blob(name: str) -> bool:
 def _check_headers(headers: Mapping[str, str], metadata: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if name not in STORED_HEADERS:
-            raise Inconsistent(f"it has the header {name!r}, which is not one that S3 stores")
+            raise Inconsistent(f"it has the header {name[:100]!r}, which S3 does not store")
         if not _HEADER_VALUE.fullmatch(value):
             raise Inconsistent(f"its header {name} has the value {value[:100]!r}")
     for name in metadata:
@@ -146,16 +174,13 @@ def _check_headers(headers: Mapping[str, str], metadata: Mapping[str, str]) -> N
 
 
 def _check_checksum(checksum: Checksum) -> None:
-    if (
-        not _ALGORITHM.fullmatch(checksum.algorithm)
-        or not _CHECKSUM.fullmatch(checksum.value)
-        or checksum.type not in _CHECKSUM_TYPES
-    ):
+    pattern = _CHECKSUMS.get((checksum.algorithm, checksum.type))
+    if pattern is None or not pattern.fullmatch(checksum.value):
         shown = f"{checksum.algorithm} {checksum.value} {checksum.type}"
         raise Inconsistent(f"its checksum is {shown[:200]!r}")
 
 
-def _check_parts(parts: Iterable[Part], size: int) -> None:
+def _check_parts(parts: Iterable[Part], size: int, whole: Checksum | None) -> None:
     total = last = 0
     for part in parts:
         _check_number(part.number)
@@ -165,6 +190,12 @@ def _check_parts(parts: Iterable[Part], size: int) -> None:
         total += part.size
         if part.checksum is not None:
             _check_checksum(part.checksum)
+            # The checksum of a copy is combined from those of the parts.
+            if (part.checksum.algorithm, part.checksum.type) != (
+                whole and whole.algorithm,
+                _FULL_OBJECT,
+            ):
+                raise Inconsistent("its parts have other checksums than the object")
     if total != size:
         raise Inconsistent(f"its parts do not add up to {size} bytes but to {total}")
 

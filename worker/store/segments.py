@@ -13,7 +13,7 @@ import zstandard
 from msgspec import Meta
 
 from worker.errors import Unavailable
-from worker.model import Checksum, Entry, Extent, Part
+from worker.model import MAX_KEY, Checksum, Entry, Extent, Part
 from worker.store.backends.base import Damaged
 from worker.store.entry_rules import (
     MAX_EXTENTS,
@@ -112,9 +112,11 @@ def entry(key: str, row: bytes | msgspec.Raw) -> Entry:
 
     Headers that S3 does not store are left out, so that no response has them.
     """
-    size, etag, modified, extents, headers, metadata, tags, checksum, parts = _decode_row.decode(
-        row
-    )
+    return _entry(key, _decode_row.decode(row))
+
+
+def _entry(key: str, fields: _Row) -> Entry:
+    size, etag, modified, extents, headers, metadata, tags, checksum, parts = fields
     found = Entry(
         key,
         size,
@@ -137,7 +139,11 @@ def meaning(key: str, row: bytes | msgspec.Raw) -> tuple[bytes, int]:
     It has the key, size, ETag, headers, metadata, tags, checksums, parts, and each extent as a
     slice of a digest. So it is equal for equal files in every store. Raises one of UNDECODABLE.
     """
-    size, etag, _, extents, *rest = _decode_row.decode(row)
+    return _meaning(key, _decode_row.decode(row))
+
+
+def _meaning(key: str, fields: _Row) -> tuple[bytes, int]:
+    size, etag, _, extents, *rest = fields
     content = [(sha256, start, length) for _, _, _, sha256, start, length in extents]
     return _encode_meaning.encode((key, size, etag, content, rest)), size
 
@@ -170,9 +176,15 @@ class Segment:
             raise self.damaged(index, error) from error
 
     def meaning(self, index: int) -> tuple[bytes, int]:
-        """Return the meaning and the size of the entry at *index*; raise Damaged."""
+        """Return the meaning and the size of the entry at *index*; raise Damaged.
+
+        The entry obeys every rule, so that no new segment contains one that cannot be read.
+        """
+        key = self.keys[index]
         try:
-            return meaning(self.keys[index], self.rows[index])
+            fields = _decode_row.decode(self.rows[index])
+            _entry(key, fields)
+            return _meaning(key, fields)
         except UNDECODABLE as error:
             raise self.damaged(index, error) from error
 
@@ -200,6 +212,8 @@ def decode(name: str, data: bytes) -> Segment:
         raise Damaged(name, f"this is not a segment ({error})") from error
     if len(keys) != len(rows):
         raise Damaged(name, f"found {len(keys)} keys and {len(rows)} rows")
+    if max(map(len, keys)) > MAX_KEY:
+        raise Damaged(name, f"it has a key of more than {MAX_KEY:,} characters")
     # Searches rely on it; in order of code points, which is that of the bytes in UTF-8.
     if not all(map(lt, keys, islice(keys, 1, None))):
         raise Damaged(name, "its keys are not sorted and unique")

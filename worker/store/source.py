@@ -7,11 +7,9 @@ from operator import itemgetter
 
 from worker.directories import LINKS, Directory, real_path
 from worker.errors import Conflict, Invalid, NotFound, Unavailable, WorkerError
+from worker.model import MAX_KEY
 from worker.store.ingest import Found, Problem, ProblemKind, not_a_file, replaced_or
 from worker.text import join_first
-
-KEY_LIMIT = 1024
-"""The longest key in bytes, as in S3."""
 
 
 class SourceMissing(NotFound):
@@ -77,7 +75,7 @@ def walk(directory: Directory, prefix: str = "") -> Iterator[Found | Problem]:
     """Yield everything below *directory* lazily in the order of keys, which start with *prefix*.
 
     An empty folder is found as a key that ends in ``/``. Links are found as links and not followed.
-    Names that are not UTF-8, keys over ``KEY_LIMIT``, pipes, sockets, devices and folders that
+    Names that are not UTF-8, keys over ``MAX_KEY``, pipes, sockets, devices and folders that
     cannot be read are problems. What is found must be opened before the next one is asked for.
     """
     try:
@@ -169,4 +167,4 @@ def fault_of(key: str) -> str | None:
         size = len(key.encode())
     except UnicodeEncodeError:
         return "not UTF-8"
-    return f"longer than {KEY_LIMIT:,} bytes" if size > KEY_LIMIT else None
+    return f"longer than {MAX_KEY:,} bytes" if size > MAX_KEY else None

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from worker.errors import Invalid
-from worker.model import Entry
+from worker.model import MAX_KEY, Entry
 from worker.store import segments
 from worker.store.backends.base import (
     Backend,
@@ -73,7 +73,7 @@ _decode = msgspec.msgpack.Decoder(
         bytes,
         list[
             tuple[
-                str,
+                Annotated[str, Meta(max_length=MAX_KEY)],
                 _Digest,
                 _Digest,
                 Annotated[int, Meta(ge=1, le=LIMIT)],
@@ -215,6 +215,7 @@ def apply(base: Tree, changes: Iterable[tuple[str, Entry | None]]) -> Tree:
             rows = builder.finish()
         if rows and rows == base.rows:
             return base
+        _check_total(TREES + base.root, rows)
         encoded = _encode.encode((FORMAT, salt, [attrs.astuple(row) for row in rows]))
         data = segments.compress(encoded)
         root = hashlib.sha256(data).hexdigest()
@@ -239,9 +240,14 @@ def read_root(backend: Backend, root: str) -> tuple[SegmentRow, ...]:
     for before, row in pairwise(rows):
         if row.last <= before.last:
             raise Damaged(name, f"{row.last!r} comes after {before.last!r}, expected sorted keys")
+    _check_total(name, rows)
+    return rows
+
+
+def _check_total(name: str, rows: Iterable[SegmentRow]) -> None:
+    """Raise Damaged, of the root *name*, unless a root and a commit can have the sum of sizes."""
     if sum(row.size for row in rows) > MAX_TOTAL:
         raise Damaged(name, f"its files have more than {MAX_TOTAL:,} bytes")
-    return rows
 
 
 def read_segment(backend: Backend, address: bytes) -> Segment:
