@@ -9,9 +9,11 @@ from builders import a_commit, an_id
 
 from worker.errors import Unavailable
 from worker.model import BranchName, CommitName, InputRecord, Repo
-from worker.store.backends.local import TEMPORARY
+from worker.store.backends.base import Listed
+from worker.store.backends.local import TEMPORARY, LocalBackend
 from worker.store.blobs import BlobReader, Stage
 from worker.store.gc import DAY, GRACE, gc
+from worker.store.repository import Store
 from worker.store.trees import apply
 from worker.store.verify import verify
 
@@ -119,3 +121,57 @@ def test_gc_removes_what_interrupted_writes_left(local):
     assert [published.name] == [marker.output for marker in local.markers(lab.name.repo)]
     assert not leftover.exists()
     assert BranchName(lab.name.repo) in list(local.branches(lab.name.repo))
+
+
+def test_gc_keeps_a_link_in_the_place_of_a_stage(local, tmp_path):
+    """Another program may have moved its blobs, which are in use."""
+    a_commit(local, FILES)
+    (blob,) = names(local, "blobs/")
+    stage = local.backend.path(blob).parent
+    stage.rename(tmp_path / "moved")
+    stage.symlink_to(tmp_path / "moved")
+    gc(local, now=time.time() + LATER)
+
+    assert stage.is_symlink()
+
+
+class Forgetful(LocalBackend):
+    """A backend whose listings lack some names, or have names of other folders."""
+
+    lacks = "nothing"
+    foreign: tuple[str, ...] = ()
+
+    def list_from(self, prefix, after=""):
+        for listed in super().list_from(prefix, after):
+            if not listed.name.startswith(self.lacks):
+                yield listed
+        for name in self.foreign if prefix in ("blobs/", "segments/", "trees/") else ():
+            yield Listed(name, 1, 0.0)
+
+
+@pytest.mark.parametrize("lacks", ["repos/default/labresults/commits/", "the first commit"])
+def test_gc_removes_nothing_if_a_commit_exists_that_is_not_listed(local, lacks):
+    """A proxy can answer a listing with a document that the client takes for an empty one."""
+    first = a_commit(local, FILES)
+    a_commit(local, {"d": b"4"})
+    before = names(local)
+    backend = Forgetful(local.backend.root)
+    backend.lacks = lacks.replace(
+        "the first commit", f"repos/default/labresults/commits/{first.name.id}"
+    )
+
+    with pytest.raises(Unavailable, match="exists and is not listed"):
+        gc(Store(backend), now=time.time() + LATER)
+    assert before == names(local)
+
+
+def test_gc_removes_only_what_a_store_writes(local):
+    a_commit(local, FILES)
+    backend = Forgetful(local.backend.root)
+    for name in ("zzz/other", "repos/x", "blobs/stage", "trees/x", "segments/" + "A" * 64):
+        backend.put(name, b"1")
+    before = names(local)
+    backend.foreign = tuple(name for name in before if not name.startswith(("blobs/", "trees/")))
+    gc(Store(backend), now=time.time() + LATER)
+
+    assert before == names(local)

@@ -4,11 +4,13 @@ import contextlib
 import errno
 import os
 import resource
+import sys
 from contextlib import contextmanager
 
 import pytest
 from store.backend_contract import BackendContract, names
 
+from worker.directories import open_directory, remove_tree
 from worker.errors import Unavailable
 from worker.store.backends.base import AlreadyThere, StoreUnavailable, UnexpectedFile
 from worker.store.backends.local import TEMPORARY, FileSink, LocalBackend
@@ -108,7 +110,7 @@ def test_delete_removes_empty_folders(backend):
     assert [] == os.listdir(backend.root)
 
 
-@pytest.mark.parametrize("vanishes_before", ["stat", "unlink"])
+@pytest.mark.parametrize("vanishes_before", ["lstat", "unlink"])
 def test_sweep_ignores_temporary_files_that_vanish(tmp_path, monkeypatch, vanishes_before):
     backend = LocalBackend(tmp_path / "store")
     backend.put("a/b", b"1")
@@ -171,3 +173,62 @@ def test_a_file_that_is_a_link_is_neither_read_nor_written(tmp_path, call):
         assert b"secret" != LINKED[call](LocalBackend(root), "a/file")
 
     assert b"secret" == outside.read_bytes()
+
+
+def _link_to_a_file(path, outside):
+    path.symlink_to(outside)
+
+
+OTHER_FILES = {
+    "a link": _link_to_a_file,
+    "a link to itself": lambda path, _: path.symlink_to(path.name),
+    "a pipe": lambda path, _: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("make", OTHER_FILES.values(), ids=OTHER_FILES.keys())
+def test_another_file_in_the_place_of_an_object_is_not_a_missing_object(tmp_path, make):
+    (tmp_path / "outside").write_bytes(b"1")
+    backend = LocalBackend(tmp_path / "store")
+    backend.put("a/sound", b"1")
+    make(tmp_path / "store" / "a" / "file", tmp_path / "outside")
+
+    with pytest.raises(UnexpectedFile, match="a/file"):
+        backend.exists("a/file")
+
+
+@pytest.mark.parametrize("make", OTHER_FILES.values(), ids=OTHER_FILES.keys())
+@pytest.mark.parametrize("call", LINKED)
+def test_another_file_in_the_place_of_a_folder_is_not_an_empty_folder(tmp_path, make, call):
+    (tmp_path / "outside").mkdir()
+    backend = LocalBackend(tmp_path / "store")
+    backend.put("a/sound", b"1")
+    make(tmp_path / "store" / "a" / "b", tmp_path / "outside")
+
+    with pytest.raises(UnexpectedFile, match="a/b"):
+        LINKED[call](backend, "a/b/file")
+    assert ["b"] == backend.folders("a/")
+
+
+@pytest.mark.parametrize("make", OTHER_FILES.values(), ids=OTHER_FILES.keys())
+def test_sweep_removes_what_has_the_name_of_a_temporary_file(tmp_path, make):
+    (tmp_path / "outside").write_bytes(b"1")
+    backend = LocalBackend(tmp_path / "store")
+    backend.put("a/sound", b"1")
+    make(tmp_path / "store" / "a" / f"{TEMPORARY}x", tmp_path / "outside")
+
+    assert 1 == backend.sweep(2e10)
+    assert ["sound"] == os.listdir(tmp_path / "store" / "a")
+    assert b"1" == (tmp_path / "outside").read_bytes()
+
+
+def test_sweep_ends_in_folders_one_in_another(tmp_path):
+    """As many as the stack of Python has no room for."""
+    backend = LocalBackend(tmp_path / "store")
+    backend.put("a", b"1")
+    folder = open_directory(tmp_path / "store")
+    for _ in range(sys.getrecursionlimit() + 100):
+        folder = folder.make("d")
+
+    assert 0 == backend.sweep(2e10)
+    remove_tree(tmp_path / "store" / "d")

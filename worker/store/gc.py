@@ -1,21 +1,40 @@
 """Garbage collection: remove what no commit reaches."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 import attrs
 
-from worker.model import Commit, CommitName
-from worker.store.backends.base import Listed, is_legal
+from worker.errors import Unavailable
+from worker.model import Commit, CommitName, Repo
+from worker.store.backends.base import Listed
 from worker.store.blobs import FOLDER as BLOBS
 from worker.store.missing import CommitMissing
 from worker.store.repository import Store
 from worker.store.trees import SEGMENTS, TREES, read_root, read_segment
 
 DAY = 24 * 3600.0
+WRITTEN = re.compile(
+    rf"{BLOBS}[A-Za-z0-9_-]{{1,100}}/[A-Za-z0-9_-]{{1,150}}(?:/[0-9]{{6,}})?"
+    rf"|(?:{SEGMENTS}|{TREES})[0-9a-f]{{64}}"
+)
+"""Names that a store gives to blobs, their chunks, segments and roots. Others are not removed, such
+as a link in the place of a stage, which may lead to blobs that are in use."""
 # Longer than any job, as no commit reaches yet what a running job has written.
 GRACE = 7 * DAY
+
+
+class NotListed(Unavailable):
+    """A commit exists, and the store does not list it: others may be left out as well."""
+
+    def __init__(self, name: CommitName) -> None:
+        super().__init__(
+            f"store: listing the commits of {name.repo}: {name} exists and is not listed, so "
+            "nothing is removed"
+        )
+        self.name = name
 
 
 @attrs.frozen
@@ -73,7 +92,8 @@ def gc(store: Store, *, grace: float = GRACE, now: float | None = None) -> Colle
 
 
 def _listed(store: Store, folder: str) -> Iterator[Listed]:
-    return (listed for listed in store.backend.list_from(folder) if is_legal(listed.name))
+    """Yield what a store has written to *folder*."""
+    return (listed for listed in store.backend.list_from(folder) if WRITTEN.fullmatch(listed.name))
 
 
 def _blob(name: str) -> str:
@@ -85,8 +105,11 @@ def _reached(store: Store) -> set[str]:
     """Return the names of all roots, segments and blobs that a commit reaches."""
     reached: set[str] = set()
     for repo in store.repos():
-        found = set()
+        found: set[CommitName] = set()
         named = set()
+        for branch in store.branches(repo):
+            if (head := store.head(branch)) is not None:
+                named.add(head.commit)
         for name in store.commits(repo):
             commit = store.commit(name)
             found.add(name)
@@ -94,14 +117,18 @@ def _reached(store: Store) -> set[str]:
                 named.add(CommitName(repo, commit.parent))
             if TREES + commit.root not in reached:
                 reached.update(_reached_by(store, commit, reached))
-        for branch in store.branches(repo):
-            if (head := store.head(branch)) is not None:
-                named.add(head.commit)
-        for name in named - found:
-            # It may have been published since the commits were listed.
-            if not store.has(name):
-                raise CommitMissing(name)
+        if unlisted := named - found:
+            # They may have been published since.
+            _check_listed(store, repo, unlisted)
     return reached
+
+
+def _check_listed(store: Store, repo: Repo, names: Iterable[CommitName]) -> None:
+    """Raise NotListed or CommitMissing unless the store now lists *names*."""
+    listed = set(store.commits(repo))
+    for name in names:
+        if name not in listed:
+            raise NotListed(name) if store.has(name) else CommitMissing(name)
 
 
 def _reached_by(store: Store, commit: Commit, reached: set[str]) -> Iterator[str]:

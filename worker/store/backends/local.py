@@ -75,9 +75,16 @@ class LocalBackend:
                 os.close(fd)
 
     def exists(self, name: str) -> bool:
-        """Return whether there is a file of this name."""
+        """Return whether there is a file; raise UnexpectedFile for a link or a special file."""
+        path = self._path(name)
         with _translated(f"looking for {name}"):
-            return os.path.isfile(self._path(name))
+            try:
+                mode = os.lstat(path).st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            return stat.S_ISREG(mode)
+        raise UnexpectedFile(name, _kind(mode))
 
     def put(self, name: str, data: bytes) -> None:
         """Store *data* as *name*, and replace an existing file."""
@@ -110,25 +117,23 @@ class LocalBackend:
                 raise WriteUncertain(failed.doing, failed.cause, errno=failed.errno) from error
 
     def list_from(self, prefix: str, after: str = "") -> Iterator[Listed]:
-        """Yield the objects below *prefix* that sort after *after*."""
+        """Yield the objects below *prefix* that sort after *after*; raise UnexpectedFile."""
         with _translated(f"listing {prefix}"):
             self._folder(prefix)
             yield from self._walk(prefix, after)
 
     def folders(self, prefix: str) -> list[str]:
-        """Return the names of the folders directly below *prefix*, with one directory read."""
+        """Return the names of the folders directly below *prefix*, with one directory read.
+
+        Also those of links and special files. What is below them cannot be read, which is not the
+        same as nothing: to list them raises UnexpectedFile.
+        """
         with _translated(f"listing {prefix}"):
-            try:
-                with os.scandir(self._folder(prefix)) as found:
-                    return sorted(
-                        entry.name
-                        for entry in found
-                        if not entry.name.startswith(".")
-                        # What is below a link cannot be read, which is not the same as nothing.
-                        and (entry.is_dir(follow_symlinks=False) or entry.is_symlink())
-                    )
-            except (FileNotFoundError, NotADirectoryError):
-                return []
+            return sorted(
+                entry.name
+                for entry in _scanned(self._folder(prefix))
+                if not entry.is_file(follow_symlinks=False)
+            )
 
     def delete(self, name: str) -> None:
         """Remove the file, and the folders that are empty then."""
@@ -179,15 +184,22 @@ class LocalBackend:
     def sweep(self, before: float, /) -> int:
         """Remove the temporary files last written before *before*."""
         removed = 0
+        folders = [(self._base, 0)]
         with _translated("removing temporary files"):
-            for folder, _, files in os.walk(self._base):
-                for file in files:
-                    path = os.path.join(folder, file)
-                    # A file can vanish when its writer completes it.
-                    with contextlib.suppress(FileNotFoundError):
-                        if file.startswith(TEMPORARY) and os.stat(path).st_mtime < before:
-                            os.unlink(path)
-                            removed += 1
+            while folders:
+                folder, depth = folders.pop()
+                # A folder can vanish with its last file, and a file when its writer completes it.
+                with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:
+                    for entry in found:
+                        if entry.is_dir(follow_symlinks=False):
+                            # No store has written a deeper one.
+                            if depth < DEPTH:
+                                folders.append((entry.path, depth + 1))
+                        elif entry.name.startswith(TEMPORARY):
+                            with contextlib.suppress(FileNotFoundError):
+                                if os.lstat(entry.path).st_mtime < before:
+                                    os.unlink(entry.path)
+                                    removed += 1
         return removed
 
     def _path(self, name: str) -> str:
@@ -199,13 +211,16 @@ class LocalBackend:
         """Return the path of a folder, with a slash; raise IllegalName and UnexpectedFile.
 
         A symbolic link on the way is an UnexpectedFile: what it leads to is not part of the store,
-        and would be read, replaced or removed.
+        and would be read, replaced or removed. So is a special file. Below a regular file, which is
+        an object, and below a missing folder there is nothing.
         """
         folder = self._base
         for part in checked_prefix(prefix).split("/")[:-1]:
             folder += part
-            if os.path.islink(folder):
-                raise UnexpectedFile(folder.removeprefix(self._base), "a symbolic link")
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                mode = os.lstat(folder).st_mode
+                if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                    raise UnexpectedFile(folder.removeprefix(self._base), _kind(mode))
             folder += "/"
         return folder
 
@@ -264,16 +279,11 @@ class LocalBackend:
     def _walk(self, prefix: str, after: str) -> Iterator[Listed]:
         if prefix.count("/") > DEPTH:
             raise UnexpectedFile(prefix, f"more than {DEPTH} folders, one in another")
-        try:
-            with os.scandir(self._base + prefix) as found:
-                # With a slash after the names of folders, they sort as the names below them do.
-                names = sorted(
-                    entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
-                    for entry in found
-                    if not entry.name.startswith(".")
-                )
-        except (FileNotFoundError, NotADirectoryError):
-            return
+        # With a slash after the names of folders, they sort as the names below them do.
+        names = sorted(
+            entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
+            for entry in _scanned(self._base + prefix)
+        )
         for name in names:
             whole = prefix + name
             if name.endswith("/"):
@@ -356,7 +366,18 @@ def open_object(path: str | os.PathLike[str], name: str) -> int:
     os.close(fd)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    raise UnexpectedFile(name, "a special file")
+    raise UnexpectedFile(name, _kind(mode))
+
+
+def _kind(mode: int) -> str:
+    """Return what a file is that is no object."""
+    return "a symbolic link" if stat.S_ISLNK(mode) else "a special file"
+
+
+def _scanned(path: str) -> Iterator[os.DirEntry[str]]:
+    """Yield the entries of a folder, except for names that start with a dot; none without one."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as found:
+        yield from (entry for entry in found if not entry.name.startswith("."))
 
 
 def read_exactly(fd: int, start: int, length: int) -> bytes:
