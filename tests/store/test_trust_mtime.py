@@ -117,6 +117,7 @@ def test_a_file_must_be_older_than_its_entry_by_a_margin(store, folder, opened, 
         parent=commit.name.id,
         root=moved.root,
         digest=moved.digest,
+        size=moved.size,
     )
     store.advance(LAB, store.add_commit(new))
     opened.clear()

@@ -1,13 +1,16 @@
 """Verification of a store."""
 
+import hashlib
 import os
 import tracemalloc
 
 import attrs
+import msgspec
 import pytest
 from builders import a_commit, an_entry, an_id
 
 from worker.model import Commit, CommitName, Repo
+from worker.store import segments
 from worker.store.blobs import Stage
 from worker.store.repository import Store
 from worker.store.trees import apply
@@ -217,3 +220,33 @@ def test_verify_reads_large_runs_that_segments_share_once(store):
 
     assert (2, ()) == (found.commits, found.defects)
     assert (64 << 10) + 3 == found.size
+
+
+def test_verify_finds_a_link_in_the_place_of_a_commit_and_checks_the_rest(local):
+    commit = a_commit(local, FILES)
+    a_commit(local, {"d": b"4"})
+    a_commit(local, FILES, repo="other")
+    path = local.backend.path(f"repos/default/labresults/commits/{commit.name.id}")
+    path.unlink()
+    path.symlink_to("nothing")
+    found = verify(local)
+
+    assert 3 == found.commits
+    assert commit.name.id in str(found.defects)
+
+
+def test_verify_finds_a_damaged_entry_and_a_root_that_disagrees_in_one_segment(store):
+    commit = a_commit(store, {"a": b"123", "b": b"4"})
+    tree = store.tree(commit)
+    wrong = attrs.evolve(tree.entry("a"), size=4)
+    forged = apply(store.empty_tree(), [("a", wrong), ("b", tree.entry("b"))])
+    row = attrs.evolve(forged.rows[0], last="z")
+    data = segments.compress(msgspec.msgpack.encode((2, b"", [attrs.astuple(row)])))
+    root = hashlib.sha256(data).hexdigest()
+    store.backend.put(f"trees/{root}", data)
+    name = CommitName(commit.name.repo, an_id())
+    store.add_commit(attrs.evolve(commit, name=name, root=root))
+    found = str(verify(store).defects)
+
+    assert f"trees/{root} does not agree" in found
+    assert "do not add up" in found

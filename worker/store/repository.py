@@ -59,6 +59,7 @@ T = TypeVar("T")
 MAX_SLOT = 10**12 - 1
 """The last slot of a branch: names of slots have twelve digits."""
 MAX_SLOT_BYTES = 4096
+SLOT = re.compile(r"[0-9]{12}")
 HINT = re.compile(rb"[0-9]{1,12}\n?")
 
 REMOTE = ("s3", "gs", "az", "memory")
@@ -170,7 +171,12 @@ class Store:
             if not is_legal(folder[:-1]):
                 on_damage(_illegal(folder[:-1]))
                 continue
-            for name in self.backend.folders(folder):
+            try:
+                names = self.backend.folders(folder)
+            except Damaged as damage:
+                on_damage(damage)
+                continue
+            for name in names:
                 repo = _parsed(folder + name, on_damage, Repo, project, name)
                 if repo is not None:
                     yield repo
@@ -232,6 +238,16 @@ class Store:
             slot = head.slot - 1
             if (head := self._head_at(branch, slot)) is None:
                 raise Damaged(_slot(branch, slot), "the object is missing")
+
+    def slots(self, branch: BranchName, on_damage: OnDamage = fail) -> Iterator[int]:
+        """Yield the numbers of the slots of *branch* that are stored, whether its log has them."""
+        folder = f"{_folder(branch.repo)}branches/{branch.name}/"
+        for listed in self.backend.list_from(folder):
+            name = listed.name.removeprefix(folder)
+            if SLOT.fullmatch(name):
+                yield int(name)
+            else:
+                on_damage(_illegal(listed.name))
 
     def commit(self, name: CommitName) -> Commit:
         """Return the commit; raise CommitMissing, Damaged and UnknownFormat."""
@@ -306,9 +322,15 @@ class Store:
             name = CommitName(name.repo, commit.parent) if commit.parent else None
 
     def tree(self, commit: Commit) -> Tree:
-        """Return the files of *commit*. Reads one small object, and the rest on demand."""
+        """Return the files of *commit*. Reads one small object, and the rest on demand.
+
+        Raises Damaged, also if the commit does not describe its root.
+        """
         rows = read_root(self.backend, commit.root)
-        return Tree(self.backend, commit.root, rows, self.tree_cache)
+        tree = Tree(self.backend, commit.root, rows, self.tree_cache)
+        for fault in faults(commit, tree):
+            raise Damaged(_commit(commit.name), fault)
+        return tree
 
     def empty_tree(self) -> Tree:
         """Return a tree without files and without a stored root, to apply changes to."""
@@ -428,6 +450,17 @@ class Store:
         except UNDECODABLE as error:
             raise Damaged(name, f"this is not a head of a branch ({error})") from error
         return Head(slot, CommitName(branch.repo, found.commit))
+
+
+def faults(commit: Commit, tree: Tree) -> Iterator[str]:
+    """Yield what *commit* states of its *tree* and is not so."""
+    for what, stated, found in (
+        ("files", commit.files, tree.count),
+        ("bytes", commit.size, tree.size),
+        ("digest", commit.digest, tree.digest),
+    ):
+        if stated != found:
+            yield f"{what}: found {found} in its tree, expected {stated}"
 
 
 def open_store(where: str | Path, options: Mapping[str, str] | None = None) -> Store:

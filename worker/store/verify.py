@@ -4,19 +4,27 @@ import errno
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from graphlib import CycleError, TopologicalSorter
 
 import attrs
 
 from worker.errors import NotFound
 from worker.model import BranchName, Commit, CommitName, Extent
 from worker.store import segments
+from worker.store.ancestry import cycles
 from worker.store.backends.base import Damaged, StoreUnavailable
 from worker.store.blobs import FOLDER, BlobReader
 from worker.store.missing import CommitMissing
-from worker.store.repository import Store
+from worker.store.repository import Head, Store, faults
 from worker.store.segments import Segment, UnknownFormat
-from worker.store.trees import SEGMENTS, SegmentCache, SegmentRow, Tree, read_root, read_segment
+from worker.store.trees import (
+    SEGMENTS,
+    TREES,
+    SegmentCache,
+    SegmentRow,
+    Tree,
+    read_root,
+    read_segment,
+)
 from worker.text import join_first
 
 # Runs of at least this size are remembered, and so are read once. Their number is bounded by the
@@ -85,17 +93,32 @@ def verify(store: Store, *, progress: Callable[[CommitName], None] | None = None
                     if progress is not None:
                         progress(name)
                     verification.check_commit(name)
+            # Markers only speed up a search, but they must be readable.
+            with verification.continuing(f"{repo}: its markers"):
+                for _ in store.markers(repo, on_damage=verification.add):
+                    pass
+    for folder in (TREES, SEGMENTS, FOLDER):
+        with verification.continuing(folder):
+            next(store.backend.list_from(folder), None)
     verification.check_ancestry()
     return verification.result()
 
 
 @attrs.frozen
 class _Described:
-    """What the segments and their entries say of themselves."""
+    """What a segment and its entries say of themselves."""
 
-    row: SegmentRow
     first: str
-    """The first key."""
+    last: str
+    """The first and the last key."""
+    count: int
+    row: SegmentRow | None
+    """All that a root says of it; None if an entry cannot be decoded."""
+
+    def agrees_with(self, row: SegmentRow) -> bool:
+        """Whether *row* of a root describes the segment, as far as it can be read."""
+        keys = (self.last, self.count) == (row.last, row.count)
+        return keys and (self.row is None or self.row == row)
 
 
 @attrs.define(eq=False)
@@ -118,7 +141,7 @@ class _Verification:
         self._large: set[bytes] = set()
         self._damages: dict[str, _Damage] = {}
         """The damages by the name of the object; only the first of each object is described."""
-        self._damaged: dict[bytes, dict[str, list[str] | None]] = {}
+        self._damaged: dict[bytes, dict[str, tuple[str, ...] | list[str] | None]] = {}
         """By segment and damage: the affected keys, or None if the segment cannot be read."""
         self._damaged_runs: dict[bytes, tuple[str, str]] = {}
         """The damage of runs that are read once."""
@@ -165,9 +188,29 @@ class _Verification:
 
     def check_branch(self, branch: BranchName) -> None:
         with self.continuing(str(branch)):
+            # Before the head: a slot that is listed now is part of the log that is read then.
+            last = max(self._store.slots(branch, self.add), default=-1)
+            length = 0
             for head in self._store.heads(branch):
-                if not self._store.has(head.commit):
-                    self._add(str(branch), f"slot {head.slot}: {CommitMissing(head.commit)}")
+                length = length or head.slot + 1
+                self._check_head(branch, head)
+            if length <= last:
+                self._add(str(branch), f"slot {length} is missing, and slot {last} is not")
+
+    def _check_head(self, branch: BranchName, head: Head) -> None:
+        """Check that the commit in a slot exists, and was made for the branch."""
+        try:
+            made_for = self._store.commit(head.commit).branch
+        except CommitMissing as error:
+            self._add(str(branch), f"slot {head.slot}: {error}")
+        except (Damaged, UnknownFormat, StoreUnavailable):
+            pass  # a defect of the commit, with which it is added
+        else:
+            if made_for != branch.name:
+                self._add(
+                    str(branch),
+                    f"slot {head.slot}: {head.commit} was made for the branch {made_for}",
+                )
 
     def check_commit(self, name: CommitName) -> None:
         self._commits += 1
@@ -182,39 +225,38 @@ class _Verification:
     def check_ancestry(self) -> None:
         """Check that each commit was made from commits that exist, and none from itself."""
         for name, before in self._made_from.items():
-            for other in before:
-                if other not in self._made_from and not self._store.has(other):
-                    self._add(str(name), f"it was made from {other}, which is missing")
-        sorter = TopologicalSorter(self._made_from)
-        try:
-            sorter.prepare()
-        except CycleError as error:
-            names = [str(name) for name in error.args[1]]
+            with self.continuing(str(name)):
+                for other in before:
+                    if other not in self._made_from and not self._store.has(other):
+                        self._add(str(name), f"it was made from {other}, which is missing")
+        for group in cycles(self._made_from):
+            names = [str(name) for name in group]
             self._add(names[0], f"it is made from itself: {join_first(names, 5)}")
 
     def _check_tree(self, commit: Commit, rows: tuple[SegmentRow, ...]) -> None:
         name, tree = commit.name, Tree(self._store.backend, commit.root, rows, SegmentCache(0))
-        for what, stated, found in (
-            ("files", commit.files, tree.count),
-            ("bytes", commit.size, tree.size),
-            ("digest", commit.digest, tree.digest),
-        ):
-            if stated != found:
-                self._add(str(name), f"{what}: found {found} in its tree, expected {stated}")
+        for fault in faults(commit, tree):
+            self._add(str(name), fault)
         previous = None
         for row in rows:
             segment = self._check_segment(row.address)
             self._add_affected(name, row, after=previous)
-            if segment is not None and segment.row != row:
-                self._add(str(name), f"its root does not agree with segment {row.address.hex()}")
+            if segment is not None and not segment.agrees_with(row):
+                self._add(
+                    str(name),
+                    f"its root {TREES}{commit.root} does not agree with segment "
+                    f"{row.address.hex()}",
+                )
             elif segment is not None and previous is not None and segment.first <= previous:
                 self._add(
-                    str(name), f"{segment.first!r} comes after {previous!r} in segments of its root"
+                    str(name),
+                    f"{segment.first!r} comes after {previous!r} in segments of its root "
+                    f"{TREES}{commit.root}",
                 )
             previous = row.last
 
     def _check_segment(self, address: bytes) -> "_Described | None":
-        """Return what a root says of the segment, or None if it is damaged; read it once."""
+        """Return what a root says of the segment, or None if it is unreadable; read it once."""
         if address not in self._segments:
             self._segments[address] = None
             name = SEGMENTS + address.hex()
@@ -230,8 +272,8 @@ class _Verification:
                 self._segments[address] = self._check_entries(address, segment)
         return self._segments[address]
 
-    def _check_entries(self, address: bytes, segment: Segment) -> "_Described | None":
-        """Read the content of each entry; return None if one of them cannot be decoded."""
+    def _check_entries(self, address: bytes, segment: Segment) -> "_Described":
+        """Read the content of each entry."""
         meanings = []
         for index, key in enumerate(segment.keys):
             try:
@@ -243,16 +285,16 @@ class _Verification:
             for extent in entry.extents:
                 if (damage := self._check_run(extent)) is not None:
                     self._add_damage(*damage, address, key)
-        if len(meanings) < len(segment.keys):
-            return None
-        row = SegmentRow(
-            last=segment.keys[-1],
-            address=address,
-            digest=segments.digest([meaning for meaning, _ in meanings]),
-            count=len(meanings),
-            size=sum(size for _, size in meanings),
-        )
-        return _Described(row, segment.keys[0])
+        keys, row = segment.keys, None
+        if len(meanings) == len(keys):
+            row = SegmentRow(
+                last=keys[-1],
+                address=address,
+                digest=segments.digest([meaning for meaning, _ in meanings]),
+                count=len(meanings),
+                size=sum(size for _, size in meanings),
+            )
+        return _Described(keys[0], keys[-1], len(keys), row)
 
     def _check_run(self, extent: Extent) -> tuple[str, str] | None:
         """Return the object that damages the run of *extent*, and how; None if the run is sound.
@@ -300,7 +342,7 @@ class _Verification:
             return
         keys = by_damage.setdefault(name, [])
         # A file with several damaged runs is affected once.
-        if keys is not None and key not in keys[-1:]:
+        if isinstance(keys, list) and key not in keys[-1:]:
             keys.append(key)
 
     def _add_affected(self, name: CommitName, row: SegmentRow, *, after: str | None) -> None:
@@ -309,7 +351,9 @@ class _Verification:
             if keys is None:
                 affected = Affected(str(name), after=after, last=row.last, count=row.count)
             else:
-                affected = Affected(str(name), tuple(keys), count=len(keys))
+                # All commits with the segment share one tuple.
+                keys = self._damaged[row.address][damage] = tuple(keys)
+                affected = Affected(str(name), keys, count=len(keys))
             self._damages[damage].affected.append(affected)
 
     def _add(self, name: str, found: str) -> None:
