@@ -9,7 +9,8 @@ import obstore
 import pytest
 import zstandard
 
-from worker.store import segments
+from worker.model import CommitName, Repo
+from worker.store import commits, segments
 from worker.store.backends import remote
 from worker.store.backends.base import Backend, Damaged, read_whole
 from worker.store.backends.remote import OutOfOrder
@@ -119,3 +120,11 @@ def test_a_listing_that_repeats_itself_ends(monkeypatch):
     with pytest.raises(OutOfOrder, match="a/1"):
         list(backend.list_from("a/"))
     assert 2 == len(pages)
+
+
+def test_a_commit_of_many_values_is_refused_before_one_is_made(monkeypatch):
+    monkeypatch.setattr(commits, "MAX_VALUES", 1000)
+    name = CommitName(Repo("default", "lab"), "0" * 32)
+
+    with pytest.raises(Damaged, match="more than 1,000 values"):
+        commits.decode(b'{"job": {"a": [' + b"[]," * 1000 + b"[]]}}", name, "commits/1")

@@ -1,5 +1,6 @@
 """Check-ins that are killed midway, and resume."""
 
+import json
 import os
 import shutil
 import stat
@@ -265,3 +266,55 @@ def test_a_check_in_that_received_sigkill_resumes(local, folder, read, eager):
     gc(local, grace=-1e6)
     assert () == verify(local).defects
     assert [] == os.listdir(eager)
+
+
+def _rewrite(line, change):
+    def tamper(session):
+        lines = [json.loads(each) for each in session.read_bytes().splitlines()]
+        change(lines[line])
+        session.write_bytes(b"".join(json.dumps(each).encode() + b"\n" for each in lines))
+
+    return tamper
+
+
+def _replace(make):
+    def tamper(session):
+        session.unlink()
+        make(session)
+
+    return tamper
+
+
+def _link(session):
+    session.parent.joinpath("packs").symlink_to(session.parent.parent)
+
+
+TAMPERED = {
+    "an entry with another key": _rewrite(2, lambda row: row[2].update(key="zz")),
+    "rows in another order": lambda session: session.write_bytes(
+        b"".join(sorted(session.read_bytes().splitlines(keepends=True), reverse=True))
+    ),
+    "a stage of a path": _rewrite(0, lambda header: header.update(stage="../x")),
+    "a stage without a name": _rewrite(0, lambda header: header.update(stage="")),
+    "an extent beyond the blob": _rewrite(
+        1, lambda row: row[2]["extents"][0].update(run_offset=1 << 40)
+    ),
+    "no JSON": lambda session: session.write_bytes(b"\xff\n" * 3),
+    "a pipe": _replace(os.mkfifo),
+    "a folder": _replace(os.mkdir),
+    "a link to a device": _replace(lambda session: session.symlink_to("/dev/zero")),
+    "a link in the place of the packs": _link,
+}
+
+
+@pytest.mark.parametrize("tamper", TAMPERED.values(), ids=TAMPERED.keys())
+def test_a_tampered_journal_does_not_change_what_is_committed(store, folder, eager, tamper):
+    """Each file is read again, and a sound commit is made."""
+    with pytest.raises(Killed):
+        put_directory(store, LAB, folder, progress=kill_at("10"))
+    (session,) = eager.glob("*/session-0")
+    tamper(session)
+    commit = put_directory(store, LAB, folder)
+
+    assert sorted(FILES) == [entry.key for entry in store.tree(commit).entries()]
+    assert () == verify(store).defects

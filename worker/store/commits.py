@@ -16,6 +16,9 @@ FORMAT = 1
 MAX_STORED = 64 << 20
 """The most bytes of a commit. It records some 200 bytes of each datum of its job."""
 
+MAX_VALUES = 5_000_000
+"""The most values of a commit, estimated by the delimiters in it: those of a datum are ten."""
+
 MAX_DEPTH = 100
 """Levels of the record of a job. Python encodes less than a thousand, and copies fewer."""
 
@@ -103,6 +106,9 @@ def encode(commit: Commit) -> bytes:
 def decode(data: bytes, name: CommitName, stored: str) -> Commit:
     """Return the commit *name* from *data* of the object *stored*; raise Damaged, UnknownFormat."""
     try:
+        # A value has at least some 60 bytes of memory, and two of the document.
+        if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+            raise Inconsistent(f"it has more than {MAX_VALUES:,} values")
         fields = msgspec.json.decode(data)
         if (found := msgspec.convert(fields, _Format).format) > FORMAT:
             raise UnknownFormat(stored, found, FORMAT)

@@ -24,13 +24,15 @@ from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import BinaryIO
 
 import attrs
 import msgspec
 
+from worker.directories import READING, remove_tree
 from worker.model import BranchName, Entry
 from worker.store.backends.base import Backend
-from worker.store.blobs import FOLDER, Stage
+from worker.store.blobs import FOLDER, ID, Stage
 from worker.store.entry_rules import UNDECODABLE, check_entry
 from worker.store.ingest import FileVersion
 
@@ -167,12 +169,12 @@ def open_journal(backend: Backend, branch: BranchName, source: str) -> Iterator[
 def _resume(backend: Backend, folder: Path) -> Journal:
     """Return the journal in *folder*: of the check-in that left it, or a new one."""
     scratch = folder / "packs"
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_tree(scratch)
     session = len(list(folder.glob("session-*")))
     stage_id = _resumable(backend, folder, session)
     if stage_id is None:
         for old in folder.glob("session-*"):
-            old.unlink()
+            remove_tree(old)
         session, stage_id = 0, _new_stage()
     scratch.mkdir()
     if session:
@@ -189,9 +191,11 @@ def _resumable(backend: Backend, folder: Path, sessions: int) -> str | None:
     try:
         if not paths or paths[-1].stat().st_mtime < time.time() - RESUME_LIMIT:
             return None
-        with open(paths[0], "rb") as file:
+        with _opened(paths[0]) as file:
             stage = _decode_header(file.readline()).stage
     except (OSError, *UNDECODABLE):
+        return None
+    if not ID.fullmatch(stage):
         return None
     sizes: dict[str, int] = {}
     for listed in backend.list_from(f"{FOLDER}{stage}/"):
@@ -207,13 +211,22 @@ def _resumable(backend: Backend, folder: Path, sessions: int) -> str | None:
 
 
 def _read(path: Path) -> Iterator[Row]:
-    """Yield the rows of one session; the last line may be incomplete."""
-    with contextlib.suppress(OSError, *UNDECODABLE), open(path, "rb") as file:
+    """Yield the rows of one session, up to one that is incomplete or not in the order of keys."""
+    last = ""
+    with contextlib.suppress(OSError, *UNDECODABLE), _opened(path) as file:
         file.readline()
         for line in file:
             row = _decode_row(line)
             check_entry(row.entry)
+            if row.entry.key != row.key or row.key < last:
+                return
+            last = row.key
             yield row
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file of a journal, and no link; a pipe that has replaced it ends at once."""
+    return open(os.open(path, READING | os.O_NOFOLLOW), "rb")
 
 
 def _new_stage() -> str:
