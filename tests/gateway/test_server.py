@@ -12,8 +12,11 @@ from botocore.exceptions import ClientError
 from gateways import Running, a_plan, serving
 from trio.to_thread import run_sync as in_thread
 
-from worker.gateway import body, server
+from worker.gateway import body
+from worker.gateway.http1 import Protocol
 from worker.gateway.receive_queue import ReceiveQueue
+from worker.gateway.server import Connection
+from worker.gateway.streams import AdminStream
 
 HEAD_END = b"\r\n\r\n"
 
@@ -49,7 +52,7 @@ async def receive_until(stream: trio.abc.ReceiveStream, end: bytes) -> bytes:
 
 
 # What is relied on in Hypercorn. If one of these fails after an upgrade, compare the classes in
-# worker/gateway/server.py with the new version of their base classes.
+# worker/gateway/server.py, http1.py and streams.py with the new version of their base classes.
 
 
 OWN = (
@@ -73,7 +76,7 @@ OWN = (
     ("ours", "name"),
     [
         (ours, name)
-        for ours in (server.Connection, server.Protocol, server.AdminStream)
+        for ours in (Connection, Protocol, AdminStream)
         for name, value in vars(ours).items()
         if inspect.isfunction(value) and name not in OWN
     ],
