@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from builders import an_entry
 
-from worker.buckets.index import Index, IndexDamaged
+from worker.buckets.index import Index
+from worker.buckets.index_errors import IndexDamaged
 from worker.errors import Cause, cause_of
 from worker.model import Extent, StoredPart, Upload
 

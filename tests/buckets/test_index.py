@@ -13,7 +13,8 @@ from buckets.output_builders import RUN, Refused, assemble, entry, part, refuse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.buckets.index import Index, IndexExists, IndexUnavailable
+from worker.buckets.index import Index, IndexExists
+from worker.buckets.index_errors import IndexUnavailable
 from worker.errors import KeyMissing, OutputClosed
 from worker.model import Checksum, Entry, Part, Upload
 

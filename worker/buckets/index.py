@@ -10,31 +10,37 @@ request that began in an earlier, successful epoch may finish: its change belong
 left, and is not rolled back with the current one.
 """
 
-import errno
 import itertools
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 from weakref import WeakSet
 
 import attrs
-import msgspec
 
+from worker.buckets.index_errors import translating
+from worker.buckets.index_rows import (
+    SCHEMA,
+    decode_entry,
+    decode_upload,
+    delete_upload,
+    encode,
+    find_entry,
+    find_parts,
+    find_upload,
+    read_state,
+    set_entry,
+)
 from worker.errors import (
     Conflict,
-    DataLost,
     KeyChanged,
     KeyMissing,
     OutputClosed,
-    Unavailable,
     UploadMissing,
 )
 from worker.model import OUT, Entry, StoredPart, Upload
-from worker.store.entry_rules import UNDECODABLE, check_entry, check_part, check_upload
 
 BUSY_TIMEOUT = 60_000
 """Milliseconds to wait for transactions of other processes, each of which takes microseconds."""
@@ -47,85 +53,12 @@ ROLLED_BACK = (
     "The output of the try in which this request began was discarded, because the command failed."
 )
 
-SCHEMA = """
-CREATE TABLE state (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    epoch INTEGER NOT NULL,
-    closed INTEGER NOT NULL,
-    frozen INTEGER NOT NULL
-);
-INSERT INTO state VALUES (1, 0, 0, 0);
-CREATE TABLE rolled_back (epoch INTEGER PRIMARY KEY);
--- Keys are blobs, which SQLite orders by their bytes, as S3 orders keys.
-CREATE TABLE objects (key BLOB PRIMARY KEY, entry BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE undo (key BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID;
-CREATE TABLE uploads (
-    key BLOB NOT NULL, id TEXT NOT NULL, epoch INTEGER NOT NULL, upload BLOB NOT NULL,
-    key_changed INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (key, id)
-) WITHOUT ROWID;
-CREATE TABLE parts (
-    upload TEXT NOT NULL, number INTEGER NOT NULL, part BLOB NOT NULL,
-    PRIMARY KEY (upload, number)
-) WITHOUT ROWID;
-CREATE TABLE completed (
-    upload TEXT PRIMARY KEY, key BLOB NOT NULL, epoch INTEGER NOT NULL, entry BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE aborted (upload TEXT PRIMARY KEY, key BLOB NOT NULL) WITHOUT ROWID;
-"""
-
-# Both mean that there is no space; the second concerns the shared-memory file beside the index.
-FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
-# Result codes that blame the disk and not the statement.
-DISK_ERRORS = (
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CORRUPT,
-    # Another program holds a lock for longer than the time limit.
-    sqlite3.SQLITE_BUSY,
-)
-
 Decide = Callable[[Entry | None], None]
 """Called with the existing object or None within the transaction; raises to refuse the change."""
-
-# Result codes that blame the file: the statements are constant, and its schema is the one above.
-DAMAGE = (
-    sqlite3.SQLITE_ERROR,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_SCHEMA,
-    sqlite3.SQLITE_MISMATCH,
-    sqlite3.SQLITE_CONSTRAINT,
-    sqlite3.SQLITE_TOOBIG,
-)
-
-T = TypeVar("T")
-
-_encode = msgspec.msgpack.Encoder().encode
-_entries = msgspec.msgpack.Decoder(Entry)
-_uploads = msgspec.msgpack.Decoder(Upload)
-_parts = msgspec.msgpack.Decoder(StoredPart)
 
 
 class IndexExists(Conflict):
     """An index is created once."""
-
-
-class IndexUnavailable(Unavailable):
-    """The disk of the index failed; nothing was changed."""
-
-    def __init__(self, path: Path, error: sqlite3.Error) -> None:
-        super().__init__(f"{path}: {error}")
-        self.path = str(path)
-        self.errno = errno.ENOSPC if _is_full(path, error) else errno.EIO
-
-
-class IndexDamaged(DataLost):
-    """The index has what no worker wrote: another program of the user can write to its file."""
-
-    def __init__(self, path: Path, found: object) -> None:
-        super().__init__(f"{path}: the index of the output is damaged: {found}")
 
 
 @attrs.frozen(eq=False)
@@ -169,7 +102,7 @@ class Index:
         except FileExistsError as error:
             raise IndexExists(f"{path}: the index exists") from error
         script = f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {SCHEMA}"
-        with _translating(path):
+        with translating(path):
             new = _Connection.open(path)
             new.connection.executescript(script)
         return cls(path)
@@ -184,7 +117,7 @@ class Index:
     def get(self, key: str) -> Entry | None:
         """Return the object at *key*, or None."""
         with self._reading() as db:
-            return _find(db, key.encode())
+            return find_entry(db, key.encode())
 
     def entries(self, start: str = "", *, snapshot: bool = False) -> Iterator[Entry]:
         """Yield the objects at *start* and after it, in the order of keys.
@@ -200,7 +133,7 @@ class Index:
                     f"SELECT key, entry FROM {table} WHERE key {comparison} ? ORDER BY key LIMIT ?",
                     (key, batch),
                 ).fetchall()
-                found = [_entry(entry, key) for key, entry in rows]
+                found = [decode_entry(entry, key) for key, entry in rows]
             yield from found
             if len(rows) < batch:
                 return
@@ -211,29 +144,29 @@ class Index:
         key = entry.key.encode()
         with self._change(epoch) as (db, late):
             if decide is not None:
-                decide(_find(db, key))
-            _set(db, key, entry, late=late)
+                decide(find_entry(db, key))
+            set_entry(db, key, entry, late=late)
 
     def update(self, key: str, change: Callable[[Entry], Entry], *, epoch: int) -> Entry:
         """Replace the object at *key* by what *change* returns for it; raises KeyMissing."""
         raw = key.encode()
         with self._change(epoch) as (db, late):
-            existing = _find(db, raw)
+            existing = find_entry(db, raw)
             if existing is None:
                 raise KeyMissing(OUT, key)
             entry = change(existing)
-            _set(db, raw, entry, late=late)
+            set_entry(db, raw, entry, late=late)
             return entry
 
     def remove(self, key: str, *, epoch: int, decide: Decide | None = None) -> Entry | None:
         """Remove the object at *key* if *decide* accepts it; return it, None if there was none."""
         raw = key.encode()
         with self._change(epoch) as (db, late):
-            existing = _find(db, raw)
+            existing = find_entry(db, raw)
             if decide is not None:
                 decide(existing)
             if existing is not None:
-                _set(db, raw, None, late=late)
+                set_entry(db, raw, None, late=late)
             return existing
 
     # --- multipart uploads ------------------------------------------------------------------------
@@ -243,13 +176,13 @@ class Index:
         with self._change(epoch) as (db, _):
             db.execute(
                 "INSERT INTO uploads (key, id, epoch, upload) VALUES (?, ?, ?, ?)",
-                (upload.key.encode(), upload.id, epoch, _encode(upload)),
+                (upload.key.encode(), upload.id, epoch, encode(upload)),
             )
 
     def upload(self, key: str, upload_id: str) -> Upload:
         """Return an upload; raises UploadMissing."""
         with self._reading() as db:
-            return _find_upload(db, key, upload_id)
+            return find_upload(db, key, upload_id)
 
     def uploads(self, start: str = "", upload_id: str = "") -> Iterator[Upload]:
         """Yield the uploads by key and id, those strictly after (*start*, *upload_id*).
@@ -264,7 +197,7 @@ class Index:
                     "ORDER BY key, id LIMIT ?",
                     (*last, batch),
                 ).fetchall()
-                found = [_upload(upload, key, name) for key, name, upload in rows]
+                found = [decode_upload(upload, key, name) for key, name, upload in rows]
             yield from found
             if len(rows) < batch:
                 return
@@ -275,21 +208,21 @@ class Index:
         with self._reading() as db:
             completed = db.execute("SELECT key FROM completed WHERE upload = ?", (upload_id,))
             if completed.fetchone() != (key.encode(),):
-                _find_upload(db, key, upload_id)
+                find_upload(db, key, upload_id)
 
     def parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """Return the parts of an upload by number; raises UploadMissing."""
         with self._reading() as db:
-            _find_upload(db, key, upload_id)
-            return _find_parts(db, upload_id)
+            find_upload(db, key, upload_id)
+            return find_parts(db, upload_id)
 
     def put_part(self, key: str, upload_id: str, part: StoredPart, *, epoch: int) -> None:
         """Store a part, in place of an earlier one of its number; raises UploadMissing."""
         with self._change(epoch) as (db, _):
-            _find_upload(db, key, upload_id)
+            find_upload(db, key, upload_id)
             db.execute(
                 "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)",
-                (upload_id, part.number, _encode(part)),
+                (upload_id, part.number, encode(part)),
             )
 
     def complete_upload(
@@ -314,24 +247,24 @@ class Index:
                 "SELECT entry FROM completed WHERE upload = ? AND key = ?", (upload_id, raw)
             ).fetchone()
             if completed is not None:
-                entry, current = _entry(completed[0]), _find(db, raw)
+                entry, current = decode_entry(completed[0]), find_entry(db, raw)
                 # Its tags may have changed.
                 if current and (current.etag, current.modified) == (entry.etag, entry.modified):
                     return entry
                 raise UploadMissing(upload_id)
-            upload = _find_upload(db, key, upload_id)
+            upload = find_upload(db, key, upload_id)
             if decide is not None:
-                decide(_find(db, raw))
+                decide(find_entry(db, raw))
                 changed = db.execute(
                     "SELECT key_changed FROM uploads WHERE key = ? AND id = ?", (raw, upload_id)
                 )
                 if changed.fetchone()[0]:
                     raise KeyChanged(f"{key} was changed since the upload {upload_id} was created")
-            entry = make_entry(upload, _find_parts(db, upload_id))
-            _set(db, raw, entry, late=late)
-            _delete_upload(db, raw, upload_id)
+            entry = make_entry(upload, find_parts(db, upload_id))
+            set_entry(db, raw, entry, late=late)
+            delete_upload(db, raw, upload_id)
             db.execute(
-                "INSERT INTO completed VALUES (?, ?, ?, ?)", (upload_id, raw, epoch, _encode(entry))
+                "INSERT INTO completed VALUES (?, ?, ?, ?)", (upload_id, raw, epoch, encode(entry))
             )
             return entry
 
@@ -349,8 +282,8 @@ class Index:
             )
             if ended.fetchone():
                 return
-            _find_upload(db, key, upload_id)
-            _delete_upload(db, raw, upload_id)
+            find_upload(db, key, upload_id)
+            delete_upload(db, raw, upload_id)
             db.execute("INSERT INTO aborted VALUES (?, ?)", (upload_id, raw))
 
     # --- epochs -----------------------------------------------------------------------------------
@@ -358,12 +291,12 @@ class Index:
     def epoch(self) -> int:
         """Return the current epoch."""
         with self._reading() as db:
-            return _state(db, "epoch")[0]
+            return read_state(db, "epoch")[0]
 
     def begin(self) -> int:
         """Return the epoch of a request that begins now; raises OutputClosed."""
         with self._reading() as db:
-            epoch, closed = _state(db, "epoch, closed OR frozen")
+            epoch, closed = read_state(db, "epoch, closed OR frozen")
         if closed:
             raise OutputClosed(CLOSED)
         return epoch
@@ -379,7 +312,7 @@ class Index:
     def roll_back(self) -> None:
         """Start a new epoch with the objects that the current one started with."""
         with self._transaction() as db:
-            (epoch,) = _state(db, "epoch")
+            (epoch,) = read_state(db, "epoch")
             db.execute(
                 "DELETE FROM objects WHERE key IN (SELECT key FROM undo WHERE entry IS NULL)"
             )
@@ -423,7 +356,7 @@ class Index:
     def is_closed(self) -> bool:
         """Whether changes of requests that begin now are refused."""
         with self._reading() as db:
-            return bool(_state(db, "closed OR frozen")[0])
+            return bool(read_state(db, "closed OR frozen")[0])
 
     # --- transactions -----------------------------------------------------------------------------
 
@@ -435,7 +368,7 @@ class Index:
         OutputClosed if the epoch was rolled back or the index is frozen.
         """
         with self._transaction() as db:
-            current, frozen = _state(db, "epoch, frozen")
+            current, frozen = read_state(db, "epoch, frozen")
             if frozen:
                 raise OutputClosed(CLOSED)
             late = current != epoch
@@ -459,143 +392,24 @@ class Index:
             # other process.
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            with _translating(self._path):
+            with translating(self._path):
                 raise
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Read outside of a transaction."""
         db = self._connection()
-        with _translating(self._path):
+        with translating(self._path):
             yield db
 
     def _connection(self) -> sqlite3.Connection:
         """Return the connection of the calling thread."""
         held: _Connection | None = getattr(self._local, "held", None)
         if held is None:
-            with _translating(self._path):
+            with translating(self._path):
                 held = _Connection.open(self._path)
                 # The first statement opens the files, and may have to create some.
                 held.connection.execute("SELECT 1 FROM state").fetchone()
             self._local.held = held
             self._connections.add(held)
         return held.connection
-
-
-class _Damage(Exception):
-    """A row has what no worker wrote."""
-
-
-def _decoded(decoder: msgspec.msgpack.Decoder[T], raw: object, check: Callable[[T], None]) -> T:
-    """Return the value of *raw*, which may be of any type of SQLite."""
-    if not isinstance(raw, bytes):
-        raise _Damage(f"found {type(raw).__name__}, expected bytes")
-    try:
-        found = decoder.decode(raw)
-        check(found)
-    except UNDECODABLE as error:
-        raise _Damage(str(error)) from error
-    return found
-
-
-def _entry(raw: object, key: object = None) -> Entry:
-    """Return the entry of *raw*, which is at *key*."""
-    entry = _decoded(_entries, raw, check_entry)
-    if key is not None and entry.key.encode() != key:
-        raise _Damage(f"found the object {entry.key!r} at the key {key!r}")
-    return entry
-
-
-def _upload(raw: object, key: object, upload_id: object) -> Upload:
-    """Return the upload of *raw*, which is at *key* and *upload_id*."""
-    upload = _decoded(_uploads, raw, check_upload)
-    if (upload.key.encode(), upload.id) != (key, upload_id):
-        raise _Damage(f"found the upload {upload.id!r} of {upload.key!r} at {key!r}, {upload_id!r}")
-    return upload
-
-
-def _state(db: sqlite3.Connection, columns: str) -> list[int]:
-    row = db.execute(f"SELECT {columns} FROM state").fetchone() or ("nothing",)
-    numbers = [each for each in row if isinstance(each, int)]
-    if len(numbers) < len(row):
-        raise _Damage(f"its state is {row!r}")
-    return numbers
-
-
-def _find(db: sqlite3.Connection, key: bytes) -> Entry | None:
-    row = db.execute("SELECT entry FROM objects WHERE key = ?", (key,)).fetchone()
-    return None if row is None else _entry(row[0], key)
-
-
-def _set(db: sqlite3.Connection, key: bytes, entry: Entry | None, *, late: bool) -> None:
-    """Put *entry* at *key*, None to delete it.
-
-    The undo log records what was there before the current epoch; the change of a *late* request,
-    of an earlier epoch, becomes what was there.
-    """
-    raw = None if entry is None else _encode(entry)
-    db.execute("UPDATE uploads SET key_changed = 1 WHERE key = ?", (key,))
-    if late:
-        db.execute("UPDATE undo SET entry = ? WHERE key = ?", (raw, key))
-    else:
-        db.execute(
-            "INSERT OR IGNORE INTO undo VALUES (?1, (SELECT entry FROM objects WHERE key = ?1))",
-            (key,),
-        )
-    if raw is None:
-        db.execute("DELETE FROM objects WHERE key = ?", (key,))
-    else:
-        db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?)", (key, raw))
-
-
-def _find_upload(db: sqlite3.Connection, key: str, upload_id: str) -> Upload:
-    row = db.execute(
-        "SELECT upload FROM uploads WHERE key = ? AND id = ?", (key.encode(), upload_id)
-    ).fetchone()
-    if row is None:
-        raise UploadMissing(upload_id)
-    return _upload(row[0], key.encode(), upload_id)
-
-
-def _find_parts(db: sqlite3.Connection, upload_id: str) -> list[StoredPart]:
-    rows = db.execute("SELECT part FROM parts WHERE upload = ? ORDER BY number", (upload_id,))
-    return [_decoded(_parts, part, check_part) for (part,) in rows]
-
-
-def _delete_upload(db: sqlite3.Connection, key: bytes, upload_id: str) -> None:
-    db.execute("DELETE FROM uploads WHERE key = ? AND id = ?", (key, upload_id))
-    db.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
-
-
-@contextmanager
-def _translating(path: Path) -> Iterator[None]:
-    """Translate errors of the disk and of its file; others of SQLite are internal errors."""
-    try:
-        yield
-    except _Damage as error:
-        raise IndexDamaged(path, error) from error
-    except sqlite3.Error as error:
-        if _is_disk_error(error):
-            raise IndexUnavailable(path, error) from error
-        # The error of text that is not UTF-8 has no code.
-        code = getattr(error, "sqlite_errorcode", None)
-        if isinstance(error, sqlite3.DatabaseError) and (code is None or code & 0xFF in DAMAGE):
-            raise IndexDamaged(path, error) from error
-        raise
-
-
-def _is_disk_error(error: sqlite3.Error) -> bool:
-    # The lowest byte is the primary result code.
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in DISK_ERRORS
-
-
-def _is_full(path: Path, error: sqlite3.Error) -> bool:
-    """Whether there is no space for the index at *path*."""
-    if getattr(error, "sqlite_errorcode", None) in FULL:
-        return True
-    # SQLite does not report why it could not create or extend a file.
-    try:
-        disk = os.statvfs(path.parent)
-    except OSError:
-        return False
-    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
