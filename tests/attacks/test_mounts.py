@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from builders import an_input
 from hostile_runs import COPY, a_checked_site, run
 
 from worker.supervisor import namespace
@@ -118,6 +120,17 @@ def test_a_command_with_a_secret_in_a_folder_of_the_machine_gains_no_rights(
 
     assert 0 == found.code, found.result["reason"]
     assert site.open().head(COPY) is not None
+
+
+@pytest.mark.parametrize("has_files", [True, False], ids=["files in a chosen folder", "buckets"])
+def test_a_mount_of_the_user_ends_with_its_command(site, has_files):
+    """Such as one by fusermount below the output, which nobody could remove afterwards."""
+    own = os.readlink("/proc/self/ns/mnt")
+    script = f"test $(readlink /proc/self/ns/mnt) != {own} && test -d {site.root}/home"
+    options: dict[str, Any] = {} if has_files else {"inputs": (an_input(),), "s3Out": True}
+    found = run(site, script, transform={"user": str(USER)}, **options)
+
+    assert 0 == found.code, found.result["reason"]
 
 
 # --- races ----------------------------------------------------------------------------------------

@@ -250,6 +250,10 @@ def execute(command: dict[str, Any], refusal_fd: int, handled: Collection[int]) 
             namespace.enter()
             if refused := {**namespace.mount(resolved), **refused}:
                 raise ValueError("; ".join(f"{path}: {why}" for path, why in refused.items()))
+        elif command["uid"]:
+            # What another user mounts, for example by fusermount, must end with the command.
+            with contextlib.suppress(OSError):
+                namespace.enter()
         step = "user"
         if command["uid"] is not None:
             os.setgroups(command["groups"])
