@@ -127,6 +127,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "xml attribute": lambda text: quoteattr(text)[1:-1],
     "decimal references": lambda text: _references(text, "&#{};"),
     "hexadecimal references": lambda text: _references(text, "&#x{:x};"),
+    "html in a url": lambda text: quote(html.escape(text), safe="&"),
     "html in json": lambda text: _json(html.escape(text)),
     "sql": lambda text: text.replace("'", "''"),
     "csv": lambda text: text.replace('"', '""'),

@@ -71,6 +71,15 @@ def test_a_spelling_is_replaced_however_the_stream_is_split(name):
     assert b"a=***; b\n" == redact([SECRET.encode()], *(text[i : i + 1] for i in range(len(text))))
 
 
+@pytest.mark.parametrize(
+    "text", [b"giraffe&amp%3BTrombone", b"giraffe&%2338%3BTrombone", b"giraffe&#38%3bTrombone"]
+)
+def test_a_secret_is_replaced_if_the_split_is_in_two_escape_sequences(text):
+    """The start of the outer one is the end of what may be the start of an inner one."""
+    for cut in range(len(text)):
+        assert b"***" == redact([b"giraffe&Trombone"], text[:cut], text[cut:])
+
+
 SECRETS = st.text(
     "abcXYZ019-_.~ @&<>'\"\\$+%/=:;é€\U0001f511!#(){}[]nu41x", min_size=8, max_size=24
 )
@@ -78,7 +87,8 @@ SECRETS = st.text(
 
 @given(
     SECRETS.map(str.strip).filter(lambda text: len(text) >= 8),
-    st.sampled_from(sorted(SPELLINGS)),
+    # Of these, the quotes and an encoded backslash at the end may stay.
+    st.sampled_from(sorted(SPELLINGS.keys() - {"name of a file", "html in a url"})),
     st.sampled_from(["<>", '""', "''", "=\n", "  "]),
     st.integers(0, 200),
 )

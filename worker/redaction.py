@@ -284,7 +284,7 @@ def _levels(data: bytes, *, whole: bool) -> Iterator[_Level]:
             rest = min(rest, before.start(step.rest))
         steps = (*steps, step)
         yield _Level(steps, rest)
-        if not step.has_escapes:
+        if not step.has_escapes and step.rest == len(data):
             return
         data = step.data
 
