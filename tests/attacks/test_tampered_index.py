@@ -65,6 +65,13 @@ ENTRIES = VALUES | {
     "header with a line feed": encoded(
         ENTRY, extents=extent(), headers={"content-type": "a\r\nx: y"}
     ),
+    "key of 1,200 bytes": encoded(ENTRY, key="\U0010ffff" * 300, extents=extent()),
+    "unknown checksum": encoded(
+        ENTRY, extents=extent(), checksum=["FOO", "AAAAAA==", "FULL_OBJECT"]
+    ),
+    "checksum that is no Base64": encoded(
+        ENTRY, extents=extent(), checksum={"algorithm": "CRC32", "value": "A", "type": "COMPOSITE"}
+    ),
     "time of a year beyond 9999": encoded(ENTRY, modified=2**60, extents=extent()),
 }
 
@@ -100,7 +107,7 @@ def test_every_call_succeeds_on_a_sound_index(index):
 
 
 @pytest.mark.parametrize("value", ENTRIES.values(), ids=ENTRIES.keys())
-def test_a_damaged_object(index, value):
+def test_a_damaged_object_is_an_error_that_names_the_index(index, value):
     tamper(index, "DROP TABLE objects")
     tamper(index, "CREATE TABLE objects (key PRIMARY KEY, entry) WITHOUT ROWID")
     tamper(index, "INSERT INTO objects VALUES (?, ?)", b"a", value)
@@ -110,7 +117,7 @@ def test_a_damaged_object(index, value):
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
-def test_a_damaged_upload(index, value):
+def test_a_damaged_upload_is_an_error_that_names_the_index(index, value):
     tamper(index, "DROP TABLE uploads")
     tamper(index, "CREATE TABLE uploads (key, id, epoch, upload, key_changed DEFAULT 0)")
     tamper(index, "INSERT INTO uploads VALUES (?, 'u', 0, ?, 0)", b"k", value)
@@ -120,7 +127,7 @@ def test_a_damaged_upload(index, value):
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
-def test_a_damaged_part(index, value):
+def test_a_damaged_part_is_an_error_that_names_the_index(index, value):
     tamper(index, "DROP TABLE parts")
     tamper(index, "CREATE TABLE parts (upload, number, part)")
     tamper(index, "INSERT INTO parts VALUES ('u', 1, ?)", value)
@@ -133,7 +140,7 @@ def test_a_damaged_part(index, value):
     ["DELETE FROM state", "UPDATE state SET epoch = 'x', closed = 'x', frozen = x'00'"],
     ids=["no row", "no numbers"],
 )
-def test_a_damaged_state(index, statement):
+def test_a_damaged_state_is_an_error_that_names_the_index(index, statement):
     tamper(index, statement)
 
     for call in ("epoch", "begin", "roll_back", "put"):
@@ -144,14 +151,14 @@ def test_a_damaged_state(index, statement):
     ("table", "calls"),
     [("objects", OBJECTS), ("uploads", UPLOADS), ("parts", ("parts",)), ("state", STATE)],
 )
-def test_a_missing_table(index, table, calls):
+def test_a_missing_table_is_an_error_that_names_the_index(index, table, calls):
     tamper(index, f"DROP TABLE {table}")
 
     for call in calls:
         check(index, call)
 
 
-def test_a_file_that_is_no_database(tmp_path):
+def test_a_file_that_is_no_database_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "index"
     path.write_bytes(b"1" * 10_000)
 

@@ -29,7 +29,17 @@ import trio
 sys.path[:0] = [str(Path(__file__).parents[level]) for level in (1, 2)]
 
 # ruff: noqa: E402 - as a command, it has to say first where its neighbours are
-from attacks.hostile_stores import BYTES, COMMANDS, WRONG, Absent, Hostile, changed, paths, problem
+from attacks.hostile_stores import (
+    BYTES,
+    COMMANDS,
+    IN_MEMORY,
+    WRONG,
+    Absent,
+    Hostile,
+    changed,
+    paths,
+    problem,
+)
 from store.store_image import (
     BRANCHES,
     SOUND,
@@ -67,9 +77,7 @@ STEP_LIMIT = 20
 """Seconds after which an operation is interrupted: it may be endless."""
 GROWTH = 700 << 20
 """Bytes by which memory may grow: some of the largest objects that a store may have."""
-IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""A folder in which files are written fast, if there is one."""
-OLD = 1
+UNREAD = 1
 """A time of access in nanoseconds that no access sets."""
 MESSAGE_LIMIT = 30_000
 """Characters of an error message, which may contain two keys of 1,024 characters as escapes."""
@@ -545,7 +553,7 @@ class Fuzzer:
         name = self.pick.choice(names)
         path = case.place / name
         is_inside = os.path.realpath(path) == os.path.join(os.path.realpath(case.place), name)
-        if not is_inside or not path.is_file():
+        if not is_inside or not path.is_file() or path.stat().st_size > 1 << 20:
             return Mutation("nothing, as it is damaged", "path", name)
         if self.pick.random() < 0.5:
             data = path.read_bytes()
@@ -701,9 +709,9 @@ def _fingerprint(folder: Path) -> list[tuple[str, int, int, bool]]:
     found = []
     for path in sorted([folder, *folder.rglob("*")]):
         status = path.lstat()
-        is_read = path.is_file() and status.st_atime_ns != OLD
+        is_read = path.is_file() and status.st_atime_ns != UNREAD
         found.append((str(path), status.st_size, status.st_mtime_ns, is_read))
-        os.utime(path, ns=(OLD, status.st_mtime_ns))
+        os.utime(path, ns=(UNREAD, status.st_mtime_ns))
     return found
 
 

@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from store.fuzz_store import IN_MEMORY, OPERATIONS, Case, Fuzzer, gc
+from attacks.hostile_stores import IN_MEMORY
+from store.fuzz_store import OPERATIONS, Case, Fuzzer, gc
 from store.store_image import remove, sound_image
 
 from worker.errors import WorkerError

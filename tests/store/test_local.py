@@ -227,8 +227,11 @@ def test_sweep_ends_in_folders_one_in_another(tmp_path):
     backend = LocalBackend(tmp_path / "store")
     backend.put("a", b"1")
     folder = open_directory(tmp_path / "store")
-    for _ in range(sys.getrecursionlimit() + 100):
-        folder = folder.make("d")
+    try:
+        for _ in range(sys.getrecursionlimit() + 100):
+            folder = folder.make("d")
 
-    assert 0 == backend.sweep(2e10)
-    remove_tree(tmp_path / "store" / "d")
+        assert 0 == backend.sweep(2e10)
+    finally:
+        # pytest cannot remove it.
+        remove_tree(tmp_path / "store" / "d")

@@ -247,7 +247,7 @@ class _Verification:
                     f"its root {TREES}{commit.root} does not agree with segment "
                     f"{row.address.hex()}",
                 )
-            elif segment is not None and previous is not None and segment.first <= previous:
+            elif segment is not None and segment.first <= (previous or ""):
                 self._add(
                     str(name),
                     f"{segment.first!r} comes after {previous!r} in segments of its root "
