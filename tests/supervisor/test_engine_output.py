@@ -167,8 +167,8 @@ def test_only_a_container_whose_worker_is_gone_is_abandoned(agent, job, running,
     "name",
     [
         *("db", "", "worker", "worker-", "worker-other-", "worker-other-0123abcd"),
-        *("worker-other-0123abcd" + "0" * 24, container_name("other", "m/9/100")),
-        container_name("ours", "m/8/100"),
+        *("worker-other-0123abcd" + "0" * 24, container_name("other", "m/9/100", "0123abcd")),
+        container_name("ours", "m/8/100", "0123abcd"),
     ],
 )
 def test_a_container_with_the_labels_of_a_worker_and_another_name_is_not_abandoned(name):
