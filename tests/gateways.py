@@ -29,7 +29,7 @@ from worker.gateway.launch import launched
 from worker.gateway.messages import Certificate, GatewayPlan, ServedInput, Statistics
 from worker.gateway.pool import GatewayPool, open_pool
 from worker.gateway.server import Draining, serve
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 FILES = {
     "a.txt": b"alpha",

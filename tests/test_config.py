@@ -8,7 +8,7 @@ import pytest
 
 from worker.config import OPTIONS, Config, InvalidConfig
 from worker.config_sources import load_config, misspelled_variables, settings_file
-from worker.store.repository import InvalidStore, open_store
+from worker.store.opening import InvalidStore, open_store
 
 CONFIGURATION = Path(__file__).parents[1] / "config" / "worker.toml"
 REFERENCE = Path(__file__).parents[1] / "docs" / "configuration.md"

@@ -27,7 +27,8 @@ from builders import a_commit, an_entry, an_id
 from worker.cli.app import call
 from worker.model import BranchName, Checksum, CommitName, Entry, InputRecord, Part, Repo
 from worker.store.blobs import Stage
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.trees import SEGMENTS, TREES, apply
 
 Json = Any

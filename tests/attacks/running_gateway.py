@@ -16,7 +16,7 @@ from gateways import open_gateway
 from worker.buckets.index import Index
 from worker.config import GatewayConfig, LogConfig
 from worker.gateway.messages import GatewayPlan, ServedInput
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 FILES = {
     "a.txt": b"alpha",

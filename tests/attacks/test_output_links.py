@@ -15,7 +15,7 @@ from worker.model import BranchName, Repo
 from worker.store.blobs import BlobReader, Stage
 from worker.store.checkin import put_directory
 from worker.store.ingest import EMPTY_MD5, Ingester, NotAFile, Problem
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 from worker.store.source import SourceInvalid, walk
 from worker.supervisor.file_reader import FileReader
 from worker.supervisor.users import Identity

@@ -31,7 +31,8 @@ from worker.spec.pipeline import PfsInput
 from worker.store.blobs import BlobReader, Stage
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.supervisor import mountpoints
 from worker.supervisor.mountpoints import MountPoints
 

@@ -16,7 +16,7 @@ from worker.job.plan import choices, resolve
 from worker.model import BranchName, Repo
 from worker.spec.pipeline import PfsInput
 from worker.store.checkin import put_directory
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from worker.model import BranchName, Repo
 from worker.store import ingest
 from worker.store.checkin import put_directory
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 LAB = BranchName(Repo("default", "lab"))
 

@@ -17,7 +17,8 @@ import attrs
 
 from worker.cli.history import branch_heads
 from worker.model import BranchName, Commit, CommitName, Repo
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.trees import apply
 
 

@@ -24,8 +24,8 @@ from worker.buckets.index import Index
 from worker.model import BranchName, CommitName, Entry, Extent, Repo
 from worker.store.blobs import Stage
 from worker.store.checkin import put_directory
+from worker.store.opening import open_store
 from worker.store.publish import Draft, publish
-from worker.store.repository import open_store
 from worker.store.trees import apply
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from worker.model import BranchName, Entry, Extent, Repo
 from worker.store.checkin import put_directory
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.trees import Tree, apply, read_root
 
 

@@ -6,7 +6,7 @@ from builders import a_commit
 
 from worker.buckets.bucket import InputBucket
 from worker.store.blobs import BlobReader
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 
 class TestInput(BucketContract):

@@ -9,7 +9,7 @@ from builders import an_entry
 from worker.buckets.index import Index
 from worker.buckets.output import OutputBucket
 from worker.store.blobs import BlobReader, Stage
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 
 def put(bucket: OutputBucket, key: str, data: bytes) -> None:

@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from worker.cli.app import call
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from builders import a_commit, a_job, an_id, an_input
 from worker.cli import app
 from worker.model import BranchName, Repo
 from worker.signals import STOP_SIGNALS
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 from worker.store.verify import verify
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from containers.engines import ROOT
 from scenarios.sites import EXAMPLES, files_of
 
 from worker.model import BranchName, Repo
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 TAG = "localhost/worker-under-test"
 DRIVER = ROOT / "tests" / "job" / "driver.py"

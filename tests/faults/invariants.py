@@ -23,7 +23,8 @@ from worker.model import BranchName, Commit, CommitName, Repo
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
 from worker.store.gc import GRACE, Collected, gc
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.verify import verify
 
 LAB = BranchName(Repo("default", "lab"))

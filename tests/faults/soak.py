@@ -26,7 +26,8 @@ from scenarios.sites import Site
 
 from worker.model import BranchName, Repo
 from worker.store.checkin import put_directory
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.verify import verify
 
 COPY = BranchName(Repo("default", "copy"))

@@ -7,7 +7,7 @@ from faults.invariants import SCENARIOS, Scenario, open_directly
 from faults.proxy import Exchange, Fault, Injection, Proxy
 from scenarios.sites import Site
 
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 SAMPLES = {"put": 3, "gc": 3, "run": 5}
 """The interval at which requests are sampled without ``--exhaustive``."""

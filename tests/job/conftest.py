@@ -12,7 +12,8 @@ from structlog.testing import LogCapture
 from worker.config import Address, Config, GatewayConfig
 from worker.job.run import RunRequest
 from worker.spec.parse import parse
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from builders import a_commit, a_job, an_id, an_input
 
 from worker.model import BranchName, Commit, Repo
 from worker.store.blobs import BlobReader
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 
 DRIVER = Path(__file__).with_name("driver.py")
 COPY = BranchName(Repo("default", "copy"))

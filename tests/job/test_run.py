@@ -20,7 +20,7 @@ from worker.job.state import Progress, State
 from worker.model import BranchName, CommitName, Repo
 from worker.store.backends.base import StoreUnavailable
 from worker.store.backends.local import LocalBackend
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 COPY = BranchName(Repo("default", "copy"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 EXAMPLES = Path(__file__).parents[2] / "config" / "examples"
 

@@ -9,7 +9,7 @@ import pytest
 from builders import a_commit, a_job, an_input
 from faults import servers
 
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def follow(site, words):
 @pytest.fixture
 def given(site):
     """An input commit of one file in a folder whose name has a space, relative to the site."""
-    from worker.store.repository import open_store
+    from worker.store.opening import open_store
 
     return a_commit(open_store(site.root / "the lake"), {"a.txt": b"12345"})
 
@@ -243,7 +243,7 @@ def test_a_warning_that_recurs_with_each_try_is_shown_once():
 @pytest.mark.parametrize("fails", [False, True], ids=["recovered", "failed"])
 def test_the_summary_counts_several_datums_once(site, fails):
     """A failure does so in its reason."""
-    from worker.store.repository import open_store
+    from worker.store.opening import open_store
 
     a_commit(open_store(site.root / "the lake"), {"1": b"", "2": b"", "3": b""})
     files = {"pfs": {"repo": "labresults", "glob": "/*"}}

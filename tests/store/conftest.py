@@ -7,7 +7,7 @@ import boto3
 import pytest
 from builders import an_id
 
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 MOTO = """
 import sys

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from worker.model import BranchName, Repo
 from worker.store.checkin import put_directory
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 CHANGING = ("mkdir", "open", "pwrite", "ftruncate", "fsync", "link", "replace", "unlink", "rmdir")
 

@@ -70,7 +70,8 @@ from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader, Stage
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.tar import write_tar
 
 STEP_LIMIT = 20

@@ -9,7 +9,7 @@ import sys
 import attrs
 
 from worker.model import BranchName, CommitName, Repo
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 OUT = Repo("default", "out")
 

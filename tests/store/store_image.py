@@ -20,7 +20,8 @@ from builders import an_entry
 
 from worker.model import BranchName, Checksum, Commit, CommitName, Entry, InputRecord, Part, Repo
 from worker.store.blobs import BlobReader, Stage
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.segments import ends_segment
 from worker.store.trees import apply
 

@@ -14,13 +14,13 @@ from worker.model import Extent
 from worker.store import blobs
 from worker.store.backends.base import Damaged
 from worker.store.blobs import BlobReader, Stage, check, drop_stage
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 READ_IN_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
 from worker.store.blobs import BlobReader
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 where, scratch, blob, offset, length = sys.argv[1:]
 reader = BlobReader(open_store(where).backend, Path(scratch))
 sys.stdout.buffer.write(reader.read(blob, int(offset), int(length)))

@@ -18,7 +18,7 @@ from worker.store import ingest
 from worker.store.blobs import BlobReader, Stage
 from worker.store.checkin import put_directory, put_file, put_stream
 from worker.store.ingest import Found, Ingester, NotAFile, ProblemKind
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 from worker.store.source import CannotImport, SourceChanged, SourceInvalid, SourceMissing
 from worker.store.trees import apply
 

@@ -11,8 +11,9 @@ from store.failing import WRITES, FailingBackend
 from worker.model import BranchName, CommitName, InputRecord, Repo
 from worker.store.blobs import Stage
 from worker.store.gc import gc
+from worker.store.opening import open_store
 from worker.store.publish import Draft, publish
-from worker.store.repository import Store, open_store
+from worker.store.repository import Store
 from worker.store.trees import apply
 from worker.store.verify import verify
 

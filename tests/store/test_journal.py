@@ -238,7 +238,7 @@ from pathlib import Path
 from worker.model import BranchName, Repo
 from worker.store import journal
 from worker.store.checkin import put_directory
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 journal.CHECKPOINT_INTERVAL, journal.RACY = 0.0, -1e9
 

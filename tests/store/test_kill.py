@@ -13,7 +13,7 @@ from worker.store import ingest
 from worker.store.blobs import BlobReader
 from worker.store.checkin import put_directory
 from worker.store.gc import GRACE, gc
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 from worker.store.verify import verify
 
 LAB = BranchName(Repo("default", "lab"))

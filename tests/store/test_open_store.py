@@ -9,7 +9,7 @@ from builders import a_commit
 
 from worker.errors import Misconfigured
 from worker.model import Repo
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 
 def test_a_path_and_a_file_url_open_the_same_store(tmp_path):

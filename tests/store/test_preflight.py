@@ -15,7 +15,7 @@ from worker.store.backends.base import AlreadyThere, NoPutIfAbsent, StoreUnavail
 from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
 from worker.store.checkin import put_directory
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 
 def stage_on(backend, tmp_path) -> Stage:

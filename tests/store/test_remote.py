@@ -19,7 +19,7 @@ from worker.store.backends.base import BucketMissing, ObjectMissing
 from worker.store.backends.remote import RemoteBackend
 from worker.store.checkin import put_directory
 from worker.store.checkout import get_directory
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 from worker.store.verify import verify
 
 

@@ -9,12 +9,7 @@ from worker.errors import NotFound, Unavailable
 from worker.model import BranchName, Commit, CommitName, InputRecord, Repo
 from worker.store.backends.base import Damaged
 from worker.store.missing import AncestorMissing, BranchMissing, CommitMissing, RepoMissing
-from worker.store.repository import (
-    Advance,
-    Head,
-    Move,
-    Store,
-)
+from worker.store.repository import Advance, Head, Move, Store
 
 LAB = Repo("default", "labresults")
 MASTER = BranchName(LAB)

@@ -14,7 +14,8 @@ from worker.errors import Invalid, Unavailable
 from worker.model import Entry, Extent
 from worker.store import segments, trees
 from worker.store.backends.base import StoreUnavailable
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.trees import NotCached, SegmentCache, SegmentRow, Tree, apply, read_root
 
 KEYS = st.text(st.sampled_from("ab/é\U00010000\uffff"), min_size=1, max_size=4)

@@ -12,7 +12,7 @@ from worker.config import Config
 from worker.errors import NotFound
 from worker.model import Entry, Ref, parse_ref
 from worker.store.blobs import BlobReader
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 from worker.store.trees import Tree
 from worker.text import shell_word
 

@@ -15,7 +15,8 @@ from worker.cli.job_record import print_job
 from worker.cli.options import STORE, json_option, with_settings
 from worker.config import Config
 from worker.model import Commit, CommitName, Entry, Repo, parse_ref
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.text import escape_controls
 
 CONCURRENCY = 8

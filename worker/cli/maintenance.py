@@ -12,7 +12,8 @@ from worker.store import gc as garbage
 from worker.store import verify as verification
 from worker.store.journal import RESUME_LIMIT
 from worker.store.missing import StoreMissing
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 
 
 @click.command()

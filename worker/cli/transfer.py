@@ -18,7 +18,8 @@ from worker.model import Commit, Ref, parse_ref
 from worker.store.checkin import put_directory, put_file, put_stream
 from worker.store.checkout import FolderUnavailable, get_directory
 from worker.store.ingest import Compared
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 from worker.store.tar import write_tar
 from worker.text import escape_controls, shell_word
 

@@ -44,7 +44,7 @@ from worker.s3.request import BUCKET, Request, parse
 from worker.s3.routing import route
 from worker.s3.signing import Credentials, Signed
 from worker.store.blobs import BlobReader, Stage
-from worker.store.repository import open_store
+from worker.store.opening import open_store
 
 STORE_FULL = "The disk of the store that the output is written to is full."
 SCRATCH_FULL = "The disk of the worker's scratch directory is full."

@@ -17,7 +17,8 @@ from worker.spec.glob import Match, compile_glob
 from worker.spec.pipeline import JobSpec, PfsInput
 from worker.store import segments
 from worker.store.missing import CommitMissing
-from worker.store.repository import Store, open_store
+from worker.store.opening import open_store
+from worker.store.repository import Store
 
 
 class Unrunnable(NotFound):

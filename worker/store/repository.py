@@ -3,18 +3,15 @@
 import contextlib
 import enum
 import json
-import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import attrs
 import msgspec
 
-from worker.errors import Misconfigured
 from worker.model import (
     COMMIT_ID,
     BranchName,
@@ -41,7 +38,6 @@ from worker.store.backends.base import (
     read_whole,
     skip,
 )
-from worker.store.backends.local import LocalBackend
 from worker.store.blobs import Stage
 from worker.store.entry_rules import UNDECODABLE
 from worker.store.missing import (
@@ -61,15 +57,6 @@ MAX_SLOT = 10**12 - 1
 MAX_SLOT_BYTES = 4096
 SLOT = re.compile(r"[0-9]{12}")
 HINT = re.compile(rb"[0-9]{1,12}\n?")
-
-REMOTE = ("s3", "gs", "az", "memory")
-
-
-class InvalidStore(Misconfigured):
-    """The location of a store is not a directory or a supported URL."""
-
-    def __init__(self, found: str, expected: str) -> None:
-        super().__init__(f"store: found {found!r}, expected {expected}")
 
 
 @attrs.frozen
@@ -461,43 +448,6 @@ def faults(commit: Commit, tree: Tree) -> Iterator[str]:
     ):
         if stated != found:
             yield f"{what}: found {found} in its tree, expected {stated}"
-
-
-def open_store(where: str | Path, options: Mapping[str, str] | None = None) -> Store:
-    """Return the store at *where*: a directory, or a URL of file, s3, gs, az or memory.
-
-    Nothing is read or created; the first write creates a directory. *options* are those of obstore
-    (``endpoint``, ``region``, ``access_key_id``, …). They take precedence over the usual variables
-    of the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``GOOGLE_…``, ``AZURE_…``). A
-    store at ``memory://NAME`` belongs to the process. Raises InvalidStore.
-    """
-    text = os.fspath(where)
-    scheme, separator, rest = text.partition("://")
-    if not text:
-        raise InvalidStore(
-            text,
-            "a directory or URL in WORKER_STORE or --store: the default is in the home directory, "
-            "and HOME is not set",
-        )
-    if not separator:
-        return Store(LocalBackend(Path(text).absolute()))
-    if scheme == "file":
-        parts = urlsplit(text)
-        if parts.netloc not in ("", "localhost") or not parts.path:
-            raise InvalidStore(text, "file:///an/absolute/path")
-        return Store(LocalBackend(Path(unquote(parts.path))))
-    if scheme not in REMOTE:
-        raise InvalidStore(text, "a directory, or a URL of file, " + ", ".join(REMOTE))
-    if scheme != "memory" and not rest.partition("/")[0]:
-        raise InvalidStore(text, f"a bucket in the URL, such as {scheme}://bucket/prefix")
-    if "@" in rest.partition("/")[0]:
-        raise InvalidStore(
-            f"{scheme}://…@…", "no credentials in the URL; put them in the environment"
-        )
-    # The object-store library takes time and memory to load, and a directory needs none of it.
-    from worker.store.backends.remote import open_remote
-
-    return Store(open_remote(text, dict(options or {})))
 
 
 def _illegal(name: str) -> Damaged:
