@@ -90,7 +90,7 @@ def start(script: str) -> int:
     "script",
     [
         pytest.param("echo; exec sleep 4401", id="running"),
-        pytest.param("(kill -STOP $$; exec sleep 4401) & echo; wait", id="stopped, with a child"),
+        pytest.param("(kill -STOP $$; echo; exec sleep 4401) & wait", id="stopped, with a child"),
         pytest.param("trap '' TERM INT HUP; setsid sleep 4401 & echo; wait", id="other sessions"),
         pytest.param("(setsid sleep 4401 >/dev/null &) ; exit 0", id="inherited"),
         pytest.param("exit 0", id="zombie"),
