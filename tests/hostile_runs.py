@@ -46,9 +46,10 @@ def a_checked_site(folder: Path) -> Iterator[Site]:
     site.scratch.mkdir()
     site.more.update({MARK: str(folder), "WORKER_PASS_ENVIRONMENT": MARK, "WORKER_GRACE": "2s"})
     a_commit(site.open(), {"a": b"1"})
-    # The command of another user must be able to reach its files, in a folder of pytest.
+    # The command of another user must be able to reach its files, below the folder of all users.
     for each in (folder, *folder.parents[:2]):
-        assert not each.stat().st_mode & stat.S_ISVTX, f"{each} is shared with other users"
+        if each.stat().st_mode & stat.S_ISVTX:
+            break
         each.chmod(0o755)
     blobs = sorted(os.listdir(folder / "store" / "blobs"))
     yield site

@@ -24,9 +24,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount f
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(public_path):
     """A machine with a worker of root, the home of the user, and a closed folder of root."""
-    with a_checked_site(tmp_path) as site:
+    with a_checked_site(public_path) as site:
         site.more.update(SECRET)
         for name in ("home", "closed/open"):
             (site.root / name).mkdir(parents=True)

@@ -82,7 +82,7 @@ def test_credentials_in_a_url_are_rejected_and_not_shown():
 
 def test_a_directory_does_not_load_the_object_store_library():
     """The library takes time to load."""
-    code = "import sys, worker.store.checkin, worker.store.repository as o; o.open_store('.');"
+    code = "import sys, worker.store.checkin, worker.store.opening as o; o.open_store('.');"
     code += "print('obstore' in sys.modules)"
     root = Path(__file__).parents[2]
 
