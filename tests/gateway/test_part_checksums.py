@@ -1,6 +1,7 @@
 """Checksums of parts, in all algorithms, and of objects made of them."""
 
 import base64
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -44,6 +45,29 @@ async def test_a_copied_part_may_have_a_source_with_another_checksum(gateway):
         return client.get_object(Bucket="out", Key="k")["Body"].read()
 
     assert DATA == await in_thread(use)
+
+
+async def test_a_copied_part_has_the_checksum_of_its_bytes(gateway):
+    """The composite checksum of its source, which is the copy of a multipart object, is another."""
+    client = gateway.client()
+    algorithm = {"ChecksumAlgorithm": "SHA256"}
+
+    def upload(key, put):
+        where = {"Bucket": "out", "Key": key}
+        where["UploadId"] = client.create_multipart_upload(**where, **algorithm)["UploadId"]
+        sent = put(**where, PartNumber=1)
+        sent = sent.get("CopyPartResult", sent)
+        part = {"PartNumber": 1, **{name: sent[name] for name in ("ETag", "ChecksumSHA256")}}
+        client.complete_multipart_upload(**where, MultipartUpload={"Parts": [part]})
+        return part["ChecksumSHA256"]
+
+    def use():
+        upload("a", partial(client.upload_part, Body=DATA, **algorithm))
+        client.copy_object(Bucket="out", Key="b", CopySource="out/a")
+        part = upload("c", partial(client.upload_part_copy, CopySource="out/b"))
+        return part, client.get_object(Bucket="out", Key="c")["Body"].read() == DATA
+
+    assert (checksum_of("SHA256", [DATA]).value, True) == await in_thread(use)
 
 
 async def test_a_part_has_no_checksum_if_neither_client_nor_upload_has_one(gateway):

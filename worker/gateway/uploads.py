@@ -13,7 +13,7 @@ from worker.gateway.http import Response, empty, xml
 from worker.gateway.objects import deciding, find_source, stored_headers
 from worker.model import StoredPart, Upload
 from worker.s3 import copying, multipart, upload_listing, xml_requests, xml_responses
-from worker.s3.checksums import DEFAULT_ALGORITHM, upload_checksum
+from worker.s3.checksums import DEFAULT_ALGORITHM, FULL_OBJECT, upload_checksum
 from worker.s3.digests import Digests
 from worker.s3.error_codes import S3Error
 from worker.s3.metadata import object_metadata
@@ -68,8 +68,10 @@ async def upload_part_copy(context: "Context", output: OutputBucket, epoch: int)
     span = copying.copy_source_range(request.headers.get("x-amz-copy-source-range"), source.size)
     algorithm = upload.algorithm or DEFAULT_ALGORITHM
     whole = span.length == source.size and not source.parts
-    if whole and source.checksum and source.checksum.algorithm == algorithm:
-        etag, checksum = source.etag, source.checksum
+    known = source.checksum
+    # The composite checksum of a copied multipart object is not that of its bytes.
+    if whole and known and (known.algorithm, known.type) == (algorithm, FULL_OBJECT):
+        etag, checksum = source.etag, known
     else:
         digests = Digests(algorithm=algorithm)
         async for piece in bucket.payload(source, span.start, span.stop):
