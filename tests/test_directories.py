@@ -187,6 +187,16 @@ def test_a_path_without_links_is_that_of_the_library(tree, monkeypatch, path, fu
     assert os.path.realpath(tree / path) == function(tree / path)
 
 
+@pytest.mark.parametrize("function", [real_path, trusted_path])
+def test_an_absolute_path_does_not_depend_on_the_working_directory(tree, monkeypatch, function):
+    """It may have been removed while the worker ran."""
+    (tree / "gone").mkdir()
+    monkeypatch.chdir(tree / "gone")
+    (tree / "gone").rmdir()
+
+    assert str(tree / "file") == function(tree / "link")
+
+
 @pytest.mark.parametrize("links", [LINKS, LINKS + 1, 5000])
 def test_as_many_links_are_followed_as_the_kernel_follows(tmp_path, monkeypatch, links):
     """More cost no time and no stack."""

@@ -226,7 +226,9 @@ def _resolve(
     path: str | os.PathLike[str], target_of: Callable[[str], str | None]
 ) -> tuple[str, list[str]]:
     """Follow up to LINKS links; return the path, and the parts after one link more."""
-    pending = os.path.join(os.getcwd(), os.fspath(path)).split("/")[::-1]
+    whole = os.fspath(path)
+    # The working directory may have been removed.
+    pending = (whole if whole.startswith("/") else f"{os.getcwd()}/{whole}").split("/")[::-1]
     found, links = "/", 0
     while pending:
         part = pending.pop()
