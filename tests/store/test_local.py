@@ -222,6 +222,20 @@ def test_sweep_removes_what_has_the_name_of_a_temporary_file(tmp_path, make):
     assert b"1" == (tmp_path / "outside").read_bytes()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_sweep_passes_over_a_folder_of_another_user(public_path):
+    """A file system has a folder lost+found of root, which no other user can read."""
+    root = public_path / "store"
+    (root / "lost+found").mkdir(parents=True, mode=0o700)
+    (root / f"{TEMPORARY}x").touch()
+    os.chown(root, 4001, 4001)
+    os.seteuid(4001)
+    try:
+        assert 1 == LocalBackend(root).sweep(2e10)
+    finally:
+        os.seteuid(0)
+
+
 def test_sweep_ends_in_folders_one_in_another(tmp_path):
     """As many as the stack of Python has no room for."""
     backend = LocalBackend(tmp_path / "store")

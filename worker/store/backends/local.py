@@ -188,14 +188,20 @@ class LocalBackend:
         with _translated("removing temporary files"):
             while folders:
                 folder, depth = folders.pop()
-                # A folder can vanish with its last file, and a file when its writer completes it.
-                with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:
+                try:
+                    found = os.scandir(folder)
+                except (FileNotFoundError, PermissionError):
+                    # It can vanish with its last file. One of another user, such as lost+found, is
+                    # not part of the store.
+                    continue
+                with found:
                     for entry in found:
                         if entry.is_dir(follow_symlinks=False):
                             # No store has written a deeper one.
                             if depth < DEPTH:
                                 folders.append((entry.path, depth + 1))
                         elif entry.name.startswith(TEMPORARY):
+                            # It can vanish when its writer completes it.
                             with contextlib.suppress(FileNotFoundError):
                                 if os.lstat(entry.path).st_mtime < before:
                                     os.unlink(entry.path)
