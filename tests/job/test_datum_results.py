@@ -4,6 +4,7 @@ import json
 
 import attrs
 import pytest
+from builders import an_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from worker.job.datum_results import DatumCounts, DatumResult, datum_name, descr
 from worker.job.result import Result
 from worker.job.state import State
 from worker.job.termination_message import to_message
+from worker.model import MAX_KEY, Commit, CommitName, Repo
+from worker.store import commits
 
 MANY = 100_000
 
@@ -95,3 +98,19 @@ def test_a_commit_describes_rather_the_datums_that_did_not_succeed():
 
     assert [*range(998), 70_000, 80_000] == [each.number for each in found]
     assert results[:7] == described(results[:7])
+
+
+@pytest.mark.parametrize("character", [",", "[", "\x01"], ids=["comma", "bracket", "control"])
+def test_a_commit_can_be_read_whatever_the_paths_of_its_datums_are(character):
+    paths = {f"input{number}": "/" + character * (MAX_KEY - 1) for number in range(11)}
+    datums = described([attrs.evolve(a_failure(number), paths=paths) for number in range(1000)])
+    name = CommitName(Repo("default", "out"), an_id())
+    commit = Commit(
+        name=name, branch="master", parent=None, started=1.0, finished=2.0, root="ab" * 32,
+        digest="cd" * 32, files=0, size=0, job={"datums": [attrs.asdict(each) for each in datums]},
+    )  # fmt: skip
+    data = commits.encode(commit)
+
+    assert len(data) < commits.MAX_STORED
+    assert commit == commits.decode(data, name, "commits/1")
+    assert len(datums) > 100

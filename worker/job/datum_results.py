@@ -9,6 +9,8 @@ from worker.text import escape_controls
 
 MAX_DATUMS = 1000
 """Datums that a commit describes one by one; further ones are only counted."""
+MAX_PATHS = 1 << 21
+"""Characters of their paths and names of inputs: a commit of more could not be read again."""
 MAX_REASONS = 5
 """Failed datums that the reason of a job names; further ones are only counted."""
 MAX_REASON = 300
@@ -99,6 +101,12 @@ def explain(counts: DatumCounts, failed: Sequence[DatumResult]) -> str:
 
 
 def described(results: Sequence[DatumResult]) -> list[DatumResult]:
-    """Return at most ``MAX_DATUMS`` of *results*; those that succeeded are left out first."""
-    chosen = sorted(results, key=lambda each: each.state == "success")[:MAX_DATUMS]
+    """Return as many of *results* as a commit has; those that succeeded are left out first."""
+    ordered = sorted(results, key=lambda each: each.state == "success")[:MAX_DATUMS]
+    chosen, size = [], 0
+    for each in ordered:
+        size += sum(len(name) + len(path) for name, path in each.paths.items())
+        if size > MAX_PATHS:
+            break
+        chosen.append(each)
     return sorted(chosen, key=lambda each: each.number)
