@@ -1,11 +1,15 @@
 """Parsers take linear time for hostile text."""
 
+import json
+
 import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from operations import lines_executed
 from s3.protocol_builders import a_request
 
+from worker.config import Config
+from worker.job.hidden import hide_secrets
 from worker.job.tls import java_trust_store
 from worker.redaction import Redactor
 from worker.s3 import (
@@ -26,6 +30,7 @@ from worker.s3.xml_responses import text, url_text
 from worker.spec.automaton import MAX_CACHED
 from worker.spec.document import MAX_BYTES, Report, read
 from worker.spec.glob import MAX_LENGTH, compile_glob
+from worker.spec.parse import parse as parse_job
 from worker.store.missing import MAX_COMPARED, MAX_NAMES, most_similar
 
 LENGTH = 1 << 18
@@ -311,6 +316,47 @@ def test_output_is_redacted_in_linear_time(secret, output):
 
     assert lines < 400 * 2 * size
     assert redact(4) < 4 * lines + 1000
+
+
+def hide(env):
+    """Hide the secrets of a job with these variables; return how many warnings there are."""
+    document = {
+        "pipeline": {"name": "p"},
+        "transform": {"cmd": ["true"], "env": env},
+        "input": {"pfs": {"name": "in", "repo": "in", "glob": "/"}},
+    }
+    return len(hide_secrets(parse_job(json.dumps(document)), Config(), {}))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("url", "short"),
+    [
+        pytest.param("://:a", 0, id="without an at sign"),
+        pytest.param("://a:1/", 0, id="ports"),
+        pytest.param("://", 0, id="starts"),
+        pytest.param("://:a@", 1, id="with the same password"),
+        pytest.param("@", 0, id="at signs"),
+    ],
+)
+def test_the_passwords_of_urls_are_found_in_linear_time(url, short):
+    """In the variables of a document, of any length that it may have."""
+    assert hide({"URLS": url * (MAX_BYTES // 2 // len(url))}) == short
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "env",
+    [
+        pytest.param(lambda n: {f"A{i}_TOKEN": f"value-{i:05}" for i in range(n)}, id="variables"),
+        pytest.param(lambda n: {"URLS": "".join(f"://:{i:05}@" for i in range(n))}, id="passwords"),
+    ],
+)
+def test_secrets_are_hidden_in_linear_time(env):
+    """However many a document has: the search for all is prepared once."""
+    lines = lines_executed(lambda: hide(env(100)))
+
+    assert lines_executed(lambda: hide(env(400))) < 6 * lines
 
 
 AUTHORITY = trustme.CA().cert_pem.bytes()

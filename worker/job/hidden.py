@@ -13,12 +13,11 @@ from worker.redaction import SHORTEST_SECRET, hide, is_redactable
 from worker.spec.pipeline import JobSpec
 from worker.text import SECRET_NAME
 
-_URL_PASSWORDS = (
-    re.compile(r"://[^/?#@:\s]*:([^/?#\s]+)@"),
-    # Some programs accept a slash in a password. Digits before one are a port.
-    re.compile(r"://[^/?#@:\s]*:(?!\d+[/?#])([^@\s]+)@"),
-)
-"""Match the password of a URL, such as that of a proxy (RFC 3986, 3.2.1)."""
+_URL_PASSWORD = re.compile(r"://[^/?#@:\s]*:([^/?#\s]+)@")
+"""Matches the password of a URL, such as that of a proxy (RFC 3986, 3.2.1)."""
+_URL_START = re.compile(r"://[^/?#:]*:(?!\d+[/?#])(?=.)")
+"""Matches a URL up to its password, in what precedes an at sign. Some programs accept a slash in a
+password. Digits before one are a port."""
 
 
 def hide_secrets(spec: JobSpec, config: Config, environment: Mapping[str, str]) -> list[str]:
@@ -29,10 +28,10 @@ def hide_secrets(spec: JobSpec, config: Config, environment: Mapping[str, str]) 
     """
     warnings = []
     found = (*_job_secrets(spec, config, environment), *secret_variables(spec, config, environment))
+    # At once: each time, all that are hidden are prepared for the search.
+    hide(value for _, value in found)
     for name, value in found:
-        if is_redactable(value):
-            hide([value])
-        elif value.strip():
+        if not is_redactable(value) and value.strip():
             what = (
                 f"it has fewer than {SHORTEST_SECRET} bytes"
                 if len(value.strip()) < SHORTEST_SECRET
@@ -75,7 +74,11 @@ def _job_secrets(
 
 def _url_passwords(name: str, text: str) -> Iterator[tuple[str, bytes]]:
     """Yield the passwords in the URLs of a variable, as they are and without percent encoding."""
-    found = (password for form in _URL_PASSWORDS for password in form.findall(text))
+    found = _URL_PASSWORD.findall(text)
+    # Not one expression, which would search the rest of the text for the at sign of each URL.
+    for before in (each for word in text.split() for each in word.split("@")[:-1]):
+        if start := _URL_START.search(before):
+            found.append(before[start.end() :])
     values = [password.encode("utf-8", "surrogateescape") for password in found]
     # Credentials in Base64, as for a proxy, have none.
     for value in dict.fromkeys((*values, *map(unquote_to_bytes, values))):
