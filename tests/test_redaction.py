@@ -54,6 +54,14 @@ def test_a_multi_line_secret_is_replaced_as_a_whole_and_by_line():
     assert b"  ***\n" == redact([key], b"  abcdefgh\n")
 
 
+@pytest.mark.parametrize("secret", ["$'hunter22", "$'\\hunter22", "a$'hunter22", "'$hunter22"])
+def test_a_secret_with_a_dollar_sign_is_replaced_in_the_trace_of_a_shell(secret):
+    """The quote after the sign is not that of ``$'…'``."""
+    printed = "'" + secret.replace("'", "'\\''") + "'"
+
+    assert "hunter22" not in Redactor([secret.encode()]).text(f"+ echo {printed}\n")
+
+
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_the_spellings_of_a_secret_are_replaced(name):
     """Formats escape or encode a secret; the text around it stays."""
