@@ -144,6 +144,9 @@ JSON_WITH_SECRET = {
     "a value as a key": {"secrets": [{"name": "n", "envVar": "A", "key": f"{SECRET}!"}]},
     "a value as a variable": {"secrets": [{"name": "n", "envVar": SECRET, "key": "k"}]},
     "a value as a path": {"secrets": [{"name": "n", "mountPath": SECRET}]},
+    "a value in a key of a secret": {"secrets": [{f"name={SECRET}": "n"}]},
+    "a long key": {"env": {f"TOKEN={SECRET}{'x' * 1024}": ""}},
+    "a NUL in the value of a key": {"env": {f"TOKEN={SECRET}": "\0"}},
     "a value in an unknown key": {"secrets": [{"name": "n", "value": SECRET}]},
     "another name of the variables": {"environment": {"TOKEN": SECRET}},
 }
@@ -157,6 +160,9 @@ YAML_WITH_SECRET = {
     "an open quote": f"{{env: {{TOKEN: '{SECRET} }}}}",
     "an escape": f'{{env: {{TOKEN: "{SECRET}\\q" }}}}',
     "keys without values": f"{{env: {{TOKEN={SECRET}, A=b}}}}",
+    "keys with a colon": f"{{env: {{TOKEN:{SECRET}, A:b}}}}",
+    "the same key twice": f"{{env: {{TOKEN={SECRET}, TOKEN={SECRET}}}}}",
+    "a key of the transform": f"{{TOKEN={SECRET}, cmd: [a]}}",
     "secrets as an object": f"{{secrets: {{TOKEN: {SECRET}}}}}",
 }
 WITH_SECRET = {

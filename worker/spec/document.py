@@ -59,9 +59,20 @@ class DocumentErrors(Invalid):
         super().__init__("\n".join(lines))
 
 
+def name_in(key: str) -> str:
+    """Return *key* up to an equals sign or a colon; what follows may be the value of a variable.
+
+    So in YAML, where ``{TOKEN=value}`` and ``{TOKEN:value}`` are keys. Messages do not repeat it.
+    """
+    return re.split("[=:]", key, maxsplit=1)[0]
+
+
 @attrs.frozen
 class Pointer:
-    """A JSON pointer (RFC 6901): the keys and indices from the root to a value."""
+    """A JSON pointer (RFC 6901): the keys and indices from the root to a value.
+
+    Its text has keys as `name_in`.
+    """
 
     steps: tuple[str | int, ...] = ()
 
@@ -69,7 +80,8 @@ class Pointer:
         return Pointer((*self.steps, step))
 
     def __str__(self) -> str:
-        escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in self.steps)
+        names = (name_in(step) if isinstance(step, str) else str(step) for step in self.steps)
+        escaped = (name.replace("~", "~0").replace("/", "~1") for name in names)
         return "".join(f"/{step}" for step in escaped)
 
 
@@ -389,7 +401,7 @@ def _clean(raw: Any, at: Pointer, report: Report) -> Any:
             if key == SCHEMA_KEY:
                 continue
             if len(key) > MAX_KEY:
-                found = f"the key {quoted(key)} has {len(key)} characters"
+                found = f"the key {quoted(name_in(key))} has {len(key)} characters"
                 report.error(at, found, f"the limit is {MAX_KEY}")
             elif key in plain:
                 report.error(at / key, "duplicate key", "keep one of the two")

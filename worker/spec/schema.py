@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from worker.spec.document import SCHEMA_KEY, Pointer, Report, quoted
+from worker.spec.document import SCHEMA_KEY, Pointer, Report, name_in, quoted
 from worker.text import DURATION, parse_duration
 
 MAX_SUGGESTIONS = 20
@@ -213,7 +213,7 @@ class StringMap:
     key_pattern: str = r"[\s\S]+"
     key_meaning: str = "a name"
     private: bool = False
-    """Whether the values may be secrets; then a key ``NAME=value`` has one too."""
+    """Whether the values may be secrets."""
 
     def parse(self, value: Any, at: Pointer, report: Report) -> Any:
         """Return the strings by key."""
@@ -224,11 +224,12 @@ class StringMap:
         parsed = {}
         schema = String(empty=True, private=self.private)
         for key, item in value.items():
-            name, equals, _ = key.partition("=") if self.private else (key, "", "")
             if not re.fullmatch(self.key_pattern, key):
-                found = f"{quoted(name)} and an equals sign" if equals else quoted(name)
-                report.error(at / name, f"found {found}", f"expected {self.key_meaning}")
-            parsed[key] = schema.parse(item, at / name, report)
+                name = name_in(key)
+                sign = {"": "", "=": " and an equals sign", ":": " and a colon"}
+                found = f"{quoted(name)}{sign[key[len(name) : len(name) + 1]]}"
+                report.error(at / key, f"found {found}", f"expected {self.key_meaning}")
+            parsed[key] = schema.parse(item, at / key, report)
         return INVALID if INVALID in parsed.values() else parsed
 
     def json_schema(self) -> dict[str, Any]:
