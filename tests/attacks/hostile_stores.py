@@ -22,10 +22,11 @@ from typing import Any
 import attrs
 import msgspec
 import zstandard
-from builders import a_commit, an_entry, an_id
+from builders import a_commit, an_id
+from store.store_image import rich_entry
 
 from worker.cli.app import call
-from worker.model import BranchName, Checksum, CommitName, Entry, InputRecord, Part, Repo
+from worker.model import BranchName, CommitName, Entry, InputRecord, Repo
 from worker.store.blobs import Stage
 from worker.store.opening import open_store
 from worker.store.repository import Store
@@ -235,20 +236,9 @@ def _rich(store: Store, root: Path) -> Entry:
     """Return an entry in which every field has a value."""
     with tempfile.TemporaryDirectory(dir=root) as scratch:
         stage = Stage(store.backend, f"rich-{an_id()}", writer="w", scratch=Path(scratch))
-        extents = (stage.append(b"1" * 8), stage.append(b"22"))
+        entry = rich_entry("a", stage)
         stage.flush()
-    return attrs.evolve(
-        an_entry("a", b"1" * 8 + b"22", extents),
-        etag="0" * 32 + "-2",
-        headers={"content-type": "text/plain", "cache-control": "no-store"},
-        metadata={"site": "Basel"},
-        tags={"a": "1"},
-        checksum=Checksum("CRC32", "AAAAAA==-2", "COMPOSITE"),
-        parts=(
-            Part(1, 8, Checksum("CRC32", "AAAAAA==", "FULL_OBJECT")),
-            Part(2, 2, Checksum("CRC32", "AAAAAA==", "FULL_OBJECT")),
-        ),
-    )
+    return entry
 
 
 # --- damage of bytes ------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ WITH_SECRET = {
 
 @pytest.mark.parametrize("text", WITH_SECRET.values(), ids=WITH_SECRET)
 def test_an_error_repeats_no_variable_or_secret(text):
-    """Nobody knows yet which values are secret."""
+    """Which values are secret is known only once the document is valid."""
     with pytest.raises(DocumentErrors) as rejected:
         parse(text)
 

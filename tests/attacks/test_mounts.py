@@ -124,7 +124,7 @@ def test_a_command_with_a_secret_in_a_folder_of_the_machine_gains_no_rights(
 
 @pytest.mark.parametrize("has_files", [True, False], ids=["files in a chosen folder", "buckets"])
 def test_a_mount_of_the_user_ends_with_its_command(site, has_files):
-    """Such as one by fusermount below the output, which nobody could remove afterwards."""
+    """Otherwise, one that fusermount made below the output would remain after the job."""
     own = os.readlink("/proc/self/ns/mnt")
     script = f"test $(readlink /proc/self/ns/mnt) != {own} && test -d {site.root}/home"
     options: dict[str, Any] = {} if has_files else {"inputs": (an_input(),), "s3Out": True}

@@ -20,15 +20,14 @@ from worker.store.missing import CommitMissing
 from worker.store.opening import open_store
 from worker.store.repository import Store
 
+MAX_DATUMS = 10_000_000
+"""Datums of a job: the combinations of its inputs can be too many to enumerate."""
+MAX_PATHS = 1_000_000
+"""Paths in the datums that the JSON of a plan lists."""
+
 
 class Unrunnable(NotFound):
     """An input of the job does not exist, or is the output of a failed job."""
-
-
-MAX_DATUMS = 10_000_000
-"""Datums of a job. A page of inputs can have more combinations than a computer can count."""
-MAX_PATHS = 1_000_000
-"""Paths in the datums that the JSON of a plan lists."""
 
 
 class TooManyDatums(Invalid):

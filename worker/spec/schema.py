@@ -189,7 +189,7 @@ class Array:
     least: int = 0
     meaning: str = "a list"
     private: bool = False
-    """Whether what is there instead of a list may be a secret."""
+    """Whether a value of another type may be a secret, which the error must not repeat."""
 
     def parse(self, value: Any, at: Pointer, report: Report) -> Any:
         """Return the items."""
@@ -319,7 +319,7 @@ class Object:
 
     fields: tuple[Field, ...]
     private: bool = False
-    """Whether what is there instead of an object may be a secret."""
+    """Whether a value of another type may be a secret, which the error must not repeat."""
     _by_spelling: Mapping[str, Field] = attrs.field(init=False, repr=False)
 
     @_by_spelling.default
